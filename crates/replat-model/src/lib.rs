@@ -1,0 +1,8 @@
+//! What is true and what follows: keys, map, spec, deployments.
+//!
+//! Everything here is a pure function of its arguments. Absent on purpose: I/O, waiting, clocks, randomness and
+//! SQL. What is decided here is done by the engine crates and joined by `replat-control`.
+
+pub mod ids;
+pub mod key;
+pub mod map;
