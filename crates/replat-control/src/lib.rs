@@ -1,1 +1,251 @@
-//! replat-control.
+//! The loop: read, fold, look, next, act, append.
+//!
+//! It has no opinion. What comes next is `replat_model::next::next`; how it is done is the engine's; what was done is
+//! the work log's. Two runners of one deployment do no harm: the log refuses the slower one's entry, and the
+//! databases refuse its effects.
+
+use std::time::Duration;
+
+use replat_engine::{Engine, EngineError, Listed, LogError, Verdict, WorkLog};
+use replat_model::deploy::{Deployment, Event, OutOfPlace, Timestamp, Token};
+use replat_model::next::{Action, Reason, Step, next};
+use tracing::Instrument;
+
+/// How often the log is looked at for what people, or another runner, wrote. Only their words wait for it: what
+/// happens in the databases is told by the engine.
+const LOG_EVERY: Duration = Duration::from_millis(100);
+
+/// The longest sleep between two looks while clients are held.
+const HELD_EVERY: Duration = Duration::from_millis(20);
+
+/// The longest sleep between two looks otherwise: fences are re-asserted at least this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The shortest sleep between two looks while nothing is urgent, however busy the streams are.
+const LOOK_AT_MOST: Duration = Duration::from_millis(50);
+
+/// A runner that has said nothing for this long is taken for gone. Unit: milliseconds.
+pub const HEARTBEAT_MS: u64 = 3_000;
+
+/// Why a deployment's history cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The work log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The work log makes no sense.
+    #[error(transparent)]
+    OutOfPlace(#[from] OutOfPlace),
+}
+
+/// What one tick came to.
+#[derive(Debug)]
+pub enum Pulse {
+    /// Something happened, and is written down.
+    Moved(Event),
+    /// Something was brought about that needs no entry.
+    Acted(Action),
+    /// Nothing can be done until something changes.
+    Waiting(Reason),
+    /// The log grew while something long was under way; it was broken off, to be looked at anew.
+    Interrupted,
+    /// Another runner was faster.
+    Overtaken,
+    /// It could not be done.
+    Failed(EngineError),
+    /// Nothing is left to do.
+    Ended,
+}
+
+/// A deployment and what it takes to run it.
+pub struct Runner<'a> {
+    /// Which one.
+    pub listed: Listed,
+    /// Its memory.
+    pub log: &'a dyn WorkLog,
+    /// Its hands.
+    pub engine: &'a dyn Engine,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
+    /// A name for this runner, for people.
+    pub name: String,
+}
+
+impl Runner<'_> {
+    /// The deployment as its log has it, and the log's length.
+    pub fn state(&self) -> Result<(Deployment, u64), ControlError> {
+        let history = self.log.read(&self.listed.id)?;
+        let state = Deployment::fold(history.iter().map(|r| &r.event))?;
+        Ok((state, history.len() as u64))
+    }
+
+    /// Takes the deployment one step further. Safe to crash at any line.
+    pub async fn tick(&self) -> Result<(Deployment, Pulse), ControlError> {
+        let (d, length) = self.state()?;
+        let span = tracing::info_span!(
+            "replat",
+            phase = d.phase().as_str(),
+            deployment = %self.listed.id,
+            partition = %self.listed.partition,
+            epoch = %d.epoch
+        );
+        let pulse = self.advance(&d, length).instrument(span).await?;
+        Ok((d, pulse))
+    }
+
+    async fn advance(&self, d: &Deployment, length: u64) -> Result<Pulse, ControlError> {
+        let seen = match self.engine.look(d).await {
+            Ok(seen) => seen,
+            Err(error) => return Ok(Pulse::Failed(error)),
+        };
+        let (event, action) = match next(d, &seen) {
+            Step::Record(event) => (event, None),
+            Step::Wait(reason) => return Ok(Pulse::Waiting(reason)),
+            Step::Done => return Ok(Pulse::Ended),
+            Step::Do(action) => {
+                let token = Token { term: self.listed.serial, seq: length };
+                tracing::debug!(?action, ?token, "acting");
+                let Some(done) = self.act(d, length, &action, token).await? else {
+                    return Ok(Pulse::Interrupted);
+                };
+                let evidence = match done {
+                    Ok(evidence) => evidence,
+                    Err(error) => return Ok(Pulse::Failed(error)),
+                };
+                match action.became(d, evidence, (self.clock)()) {
+                    Some(event) => (event, Some(action)),
+                    None => return Ok(Pulse::Acted(action)),
+                }
+            }
+        };
+        // Refused if another runner appended first. Nothing is lost by that: the action was idempotent, and the
+        // next tick folds what the other runner wrote.
+        match self.log.append(&self.listed.id, length, &event, (self.clock)()) {
+            Ok(()) => {}
+            Err(LogError::Conflict { .. }) => return Ok(Pulse::Overtaken),
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(entry = length, ?action, "{}", kind(&event));
+        Ok(Pulse::Moved(event))
+    }
+
+    /// Acts. What can take long gives way when the log grows, for instance because a person said pause; it is
+    /// idempotent, so breaking it off costs time only. Within a switch nothing gives way.
+    async fn act(
+        &self,
+        d: &Deployment,
+        length: u64,
+        action: &Action,
+        token: Token,
+    ) -> Result<Option<Result<replat_model::next::Evidence, EngineError>>, ControlError> {
+        let mut acting = self.engine.act(d, action, token);
+        let gives_way = matches!(action, Action::Copy { .. } | Action::Verify { .. });
+        let mut seen = self.log.data_version()?;
+        loop {
+            tokio::select! {
+                done = &mut acting => return Ok(Some(done)),
+                () = tokio::time::sleep(LOG_EVERY) => {
+                    self.beat()?;
+                    let now = self.log.data_version()?;
+                    if gives_way && now != seen && self.log.read(&self.listed.id)?.len() as u64 != length {
+                        return Ok(None);
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    fn beat(&self) -> Result<(), LogError> {
+        let until = Timestamp((self.clock)().0 + HEARTBEAT_MS);
+        self.log.heartbeat(&self.listed.id, &self.name, until)
+    }
+
+    /// Ticks until `told` says that it is enough.
+    ///
+    /// `told` hears of every tick: the state before it and what it came to.
+    pub async fn run(
+        &self,
+        mut told: impl FnMut(&Deployment, &Pulse) -> bool,
+    ) -> Result<(), ControlError> {
+        let mut failures = 0_u32;
+        let mut beaten = tokio::time::Instant::now() - LOOK_EVERY;
+        loop {
+            if beaten.elapsed() >= LOOK_EVERY {
+                beaten = tokio::time::Instant::now();
+                self.beat()?;
+            }
+            let (d, pulse) = self.tick().await?;
+            if told(&d, &pulse) || matches!(pulse, Pulse::Ended) {
+                return Ok(());
+            }
+            failures = if matches!(pulse, Pulse::Failed(_)) { failures + 1 } else { 0 };
+            self.rest(&d, &pulse, failures).await?;
+        }
+    }
+
+    /// Until it is worth looking again.
+    async fn rest(&self, d: &Deployment, pulse: &Pulse, failures: u32) -> Result<(), ControlError> {
+        let held = d.attempt.is_some();
+        match pulse {
+            Pulse::Moved(_) | Pulse::Acted(_) | Pulse::Interrupted | Pulse::Ended => Ok(()),
+            Pulse::Overtaken => {
+                tokio::time::sleep(HELD_EVERY).await;
+                Ok(())
+            }
+            Pulse::Waiting(_) if held => {
+                drop(tokio::time::timeout(HELD_EVERY, self.engine.changed()).await);
+                Ok(())
+            }
+            Pulse::Waiting(reason) => {
+                tokio::time::sleep(LOOK_AT_MOST).await;
+                self.until_changed(least_wait(reason)).await
+            }
+            Pulse::Failed(_) if held => {
+                tokio::time::sleep(HELD_EVERY).await;
+                Ok(())
+            }
+            Pulse::Failed(error) => {
+                let pause = match error.verdict() {
+                    Verdict::StandDown => LOOK_AT_MOST,
+                    Verdict::TryAgain => (LOG_EVERY * 2_u32.pow(failures.min(6))).min(Duration::from_secs(5)),
+                    Verdict::AskAPerson => Duration::from_secs(5),
+                };
+                self.until_changed(pause).await
+            }
+        }
+    }
+
+    /// Until the engine or the log has something new, at most `longest`.
+    async fn until_changed(&self, longest: Duration) -> Result<(), ControlError> {
+        let before = self.log.data_version()?;
+        let end = tokio::time::Instant::now() + longest;
+        loop {
+            let slice = LOG_EVERY.min(end.saturating_duration_since(tokio::time::Instant::now()));
+            if slice.is_zero() {
+                return Ok(());
+            }
+            if tokio::time::timeout(slice, self.engine.changed()).await.is_ok() {
+                return Ok(());
+            }
+            if self.log.data_version()? != before {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn least_wait(reason: &Reason) -> Duration {
+    match reason {
+        Reason::BackOff { left } => Duration::from_millis((*left).max(1)).min(LOOK_EVERY),
+        _ => LOOK_EVERY,
+    }
+}
+
+/// An event's name, as the log has it.
+pub fn kind(event: &Event) -> String {
+    serde_json::to_value(event)
+        .ok()
+        .and_then(|v| v.get("event").and_then(|e| e.as_str()).map(str::to_owned))
+        .unwrap_or_default()
+}

@@ -1,1 +1,39 @@
-//! replat-postgres.
+//! The real world: all SQL for managed PostgreSQL databases.
+//!
+//! | what | where |
+//! |---|---|
+//! | reach a server as libpq would | [`conninfo`], [`connect`], [`replication`] |
+//! | read a catalogue, rehearse DDL | [`survey`] |
+//! | a partition as SQL | [`slice`] |
+//! | the write fence | [`guard`] |
+//! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
+//! | a row's way | [`copy`] |
+//! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
+//! | are both sides alike? | [`verify`] |
+//! | all of it behind two verbs | [`engine`] |
+//!
+//! Absent on purpose: decisions. Which action comes next is `replat_model::next`; how often it is tried is the
+//! runner's.
+
+pub mod apply;
+pub mod changes;
+pub mod conninfo;
+pub mod connect;
+pub mod copy;
+pub mod ends;
+pub mod engine;
+pub mod error;
+pub mod failpoint;
+pub mod follow;
+pub mod guard;
+pub mod merge;
+pub mod parked;
+pub mod prepare;
+pub mod replication;
+pub mod retire;
+pub mod sequences;
+pub mod slice;
+pub mod sql;
+pub mod survey;
+pub mod tls;
+pub mod verify;

@@ -1,1 +1,13 @@
-//! replat-testkit.
+//! Throwaway servers, load and checkers; the demo. Never shipped.
+
+pub mod check;
+pub mod gaps;
+pub mod load;
+mod random;
+pub mod report;
+pub mod routes;
+pub mod rows;
+pub mod saas;
+pub mod server;
+
+pub use server::Server;

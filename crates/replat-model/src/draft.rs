@@ -1,0 +1,293 @@
+//! From what a spec says and what two catalogues say to a plan, or to everything that stands in its way.
+//!
+//! [`draft`] is pure: it looks at [`DatabaseFacts`] and never at a database, so that a plan can be drafted again
+//! from the same facts and every rule can be tried without a server. What only a server can tell (whether an
+//! expression is SQL, whether a row fits) is asked elsewhere. Absent on purpose: mercy. A finding is a reason not
+//! to begin; what a person may decide is a hazard.
+
+mod columns;
+mod difference;
+mod ends;
+mod expression;
+mod hazards;
+mod tables;
+pub mod tokens;
+mod types;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::facts::{DatabaseFacts, TableFacts};
+use crate::ids::{Epoch, Home, PartitionId, Side};
+use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::region::Region;
+use crate::spec::{ColumnMap, Context, Reversible, Rollout, Spec, TableMode};
+
+pub use difference::{changed, schema_difference};
+
+/// Something that must be mended before a deployment can begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// A stable name for what is wrong, such as `NO_KEY`.
+    pub code: String,
+    /// The table that it is about.
+    pub table: Option<String>,
+    /// The column that it is about.
+    pub column: Option<String>,
+    /// What is wrong, as one sentence without its full stop.
+    pub what: String,
+    /// What mends it: an SQL statement where there is one, else one imperative sentence.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding that is about no table in particular.
+    pub fn new(code: &str, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { code: code.into(), table: None, column: None, what: what.into(), remedy: remedy.into() }
+    }
+
+    /// The same, about a table.
+    #[must_use]
+    pub fn at(mut self, table: &str) -> Finding {
+        self.table = Some(table.into());
+        self
+    }
+
+    /// The same, about a column.
+    #[must_use]
+    pub fn column(mut self, column: &str) -> Finding {
+        self.column = Some(column.into());
+        self
+    }
+}
+
+/// How much of a table belongs to the partition, estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SliceSize {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes on disk, with their share of indexes and out-of-line values.
+    pub bytes: u64,
+}
+
+/// One partition's wish to move, with what was measured for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The name of its context in the spec.
+    pub context: String,
+    /// Its name.
+    pub partition: PartitionId,
+    /// Its key space.
+    pub region: Region,
+    /// Its epoch now.
+    pub epoch: Epoch,
+    /// Its home now: blue.
+    pub home: Home,
+    /// The DDL that green still needs; empty if its tables are there.
+    pub ddl: Vec<DdlFile>,
+    /// The partition's share of each table, by blue's name; a table that is not named counts as empty.
+    pub sizes: BTreeMap<String, SliceSize>,
+    /// The tables of green, by green's name, that hold rows of the partition already.
+    pub occupied: Vec<String>,
+}
+
+/// What comes to light while a plan is drafted.
+#[derive(Default)]
+struct Notes {
+    findings: Vec<Finding>,
+    hazards: Vec<Hazard>,
+    lossy: Vec<String>,
+    obstacles: Vec<String>,
+}
+
+impl Notes {
+    fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    fn warn(&mut self, name: &str, must_allow: bool, what: String) {
+        self.hazards.push(Hazard { name: name.into(), what, must_allow });
+    }
+}
+
+/// Everything that a rule may look at.
+struct Ground<'a> {
+    ask: &'a Ask,
+    context: &'a Context,
+    rollout: &'a Rollout,
+    blue: &'a DatabaseFacts,
+    green: &'a DatabaseFacts,
+}
+
+impl<'a> Ground<'a> {
+    fn facts(&self, side: Side) -> &'a DatabaseFacts {
+        match side {
+            Side::Blue => self.blue,
+            Side::Green => self.green,
+        }
+    }
+
+    fn home(&self, side: Side) -> &Home {
+        match side {
+            Side::Blue => &self.ask.home,
+            Side::Green => &self.rollout.to,
+        }
+    }
+
+    /// The name on green of a table of blue.
+    fn green_name<'n>(&'n self, blue: &'n str) -> &'n str {
+        self.rollout.tables.iter().find(|(_, rename)| rename.from == blue).map_or(blue, |(name, _)| name)
+    }
+
+    /// The tables of some mode, by their names on blue.
+    fn tables(&self, mode: TableMode) -> impl Iterator<Item = &'a str> {
+        self.context.tables.iter().filter(move |(_, table)| table.mode == mode).map(|(name, _)| name.as_str())
+    }
+
+    fn same_major(&self) -> bool {
+        self.blue.major == self.green.major
+    }
+}
+
+/// One table as it is on both sides.
+struct Pair<'a> {
+    blue: &'a TableFacts,
+    green: &'a TableFacts,
+    /// What the spec says about green's columns.
+    map: &'a BTreeMap<String, ColumnMap>,
+    same_major: bool,
+}
+
+impl<'a> Pair<'a> {
+    fn side(&self, side: Side) -> &'a TableFacts {
+        match side {
+            Side::Blue => self.blue,
+            Side::Green => self.green,
+        }
+    }
+}
+
+/// The plan by which the partition gets to the new version of its context's schema and to its new home.
+///
+/// `green` is what green's catalogue says once the DDL has run, which a rehearsal finds out.
+///
+/// # Errors
+///
+/// Everything that stands in the way, in the order in which it was met: the servers first, then table by table.
+pub fn draft(
+    spec: &Spec,
+    ask: &Ask,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+) -> Result<Plan, Vec<Finding>> {
+    let (context, rollout) = asked(spec, ask).map_err(|finding| vec![finding])?;
+    let ground = Ground { ask, context, rollout, blue, green };
+    let mut notes = Notes::default();
+
+    ends::check(&ground, &mut notes);
+    tables::check_names(&ground, &mut notes);
+    let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
+    let references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
+    hazards::weigh(&ground, &mut notes);
+    let sequences = hazards::sequences(&ground, spec.policy.sequence_room, &tables, &mut notes);
+    if !notes.findings.is_empty() {
+        return Err(notes.findings);
+    }
+    let reversible = reversibility(rollout.reversible, &mut notes);
+    if matches!(reversible, Reversibility::No(_)) {
+        tables.iter_mut().for_each(|table| table.backward.clear());
+    }
+    Ok(assemble(spec, &ground, Drafted { tables, references, sequences, reversible, hazards: notes.hazards }))
+}
+
+fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Finding> {
+    let context = spec.contexts.get(&ask.context).ok_or_else(|| {
+        let remedy =
+            meant(&ask.context, spec.contexts.keys().map(String::as_str), "Name a context of the spec.");
+        Finding::new("UNKNOWN_CONTEXT", format!("the spec has no context {}", ask.context), remedy)
+    })?;
+    let rollout = context.rollout.as_ref().ok_or_else(|| {
+        Finding::new(
+            "NO_ROLLOUT",
+            format!("context {} has no rollout", ask.context),
+            format!("Write [contexts.{}.rollout] in the spec.", ask.context),
+        )
+    })?;
+    Ok((context, rollout))
+}
+
+struct Drafted {
+    tables: Vec<TablePlan>,
+    references: Vec<TablePlan>,
+    sequences: Vec<SequencePlan>,
+    reversible: Reversibility,
+    hazards: Vec<Hazard>,
+}
+
+fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
+    let ask = ground.ask;
+    Plan {
+        format: 1,
+        context: ask.context.clone(),
+        partition: ask.partition.clone(),
+        region: ask.region.clone(),
+        dimensions: ground.context.dimensions.clone(),
+        epoch: ask.epoch,
+        blue: end(ground, Side::Blue),
+        green: end(ground, Side::Green),
+        version: ground.rollout.version.clone(),
+        ddl: ask.ddl.clone(),
+        tables: drafted.tables,
+        references: drafted.references,
+        rebuild: ground.tables(TableMode::Rebuild).map(str::to_owned).collect(),
+        sequences: drafted.sequences,
+        reversible: drafted.reversible,
+        hazards: drafted.hazards,
+        policy: spec.policy.clone(),
+    }
+}
+
+fn end(ground: &Ground, side: Side) -> End {
+    let facts = ground.facts(side);
+    End {
+        home: ground.home(side).clone(),
+        system_id: facts.system_id.clone(),
+        database_name: facts.database_name.clone(),
+        major: facts.major,
+    }
+}
+
+/// What a rollback would keep, and what of that a person has to allow.
+fn reversibility(wanted: Reversible, notes: &mut Notes) -> Reversibility {
+    let (lossy, obstacles) = (std::mem::take(&mut notes.lossy), std::mem::take(&mut notes.obstacles));
+    if !obstacles.is_empty() {
+        notes.warn("IRREVERSIBLE", true, format!("there is no way back: {}", obstacles.join("; ")));
+        return Reversibility::No(obstacles);
+    }
+    if lossy.is_empty() {
+        return Reversibility::Lossless;
+    }
+    let must_allow = wanted == Reversible::Required;
+    notes.warn("LOSSY_ROLLBACK", must_allow, format!("a rollback loses values: {}", lossy.join("; ")));
+    Reversibility::Lossy(lossy)
+}
+
+/// "Did you mean", or else what to do when nothing comes near.
+fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
+    match crate::spec::nearest(word, known) {
+        Some(near) => format!("Did you mean {near}?"),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// The SHA-256 of the DDL's texts in their order, in hexadecimal: what `replat.schema_version` keeps. The files'
+/// names do not matter, since they do not change what is run.
+pub fn ddl_digest(ddl: &[DdlFile]) -> String {
+    let digest = ddl.iter().fold(Sha256::new(), |digest, file| digest.chain_update(&file.text));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

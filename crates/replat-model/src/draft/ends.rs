@@ -1,0 +1,110 @@
+//! Rules about the two servers: can they do it at all, and may we?
+
+use super::{Finding, Ground, Notes};
+use crate::facts::DatabaseFacts;
+use crate::ids::Side;
+
+/// The oldest major version with everything that is used here.
+const MAJOR_MIN: u32 = 14;
+
+pub(super) fn check(ground: &Ground, notes: &mut Notes) {
+    apart(ground, notes);
+    encodings(ground, notes);
+    for side in [Side::Blue, Side::Green] {
+        let facts = ground.facts(side);
+        let database = &ground.home(side).database;
+        log_can_be_read(facts, database, slots_needed(ground), notes);
+        privileges(facts, database, notes);
+        prepared(facts, database, notes);
+    }
+}
+
+/// One slot for each direction; both are on one server if the ends are.
+fn slots_needed(ground: &Ground) -> u32 {
+    if ground.blue.system_id == ground.green.system_id { 2 } else { 1 }
+}
+
+fn apart(ground: &Ground, notes: &mut Notes) {
+    let place =
+        |facts: &DatabaseFacts| (facts.system_id.clone(), facts.database_name.clone(), facts.schema.clone());
+    if place(ground.blue) == place(ground.green) {
+        let what = format!("{} and {} are one place", ground.ask.home, ground.rollout.to);
+        notes.find(Finding::new("SAME_HOME", what, "Name another database or another schema in rollout.to."));
+    }
+}
+
+fn encodings(ground: &Ground, notes: &mut Notes) {
+    let (blue, green) = (&ground.blue.encoding, &ground.green.encoding);
+    let remedy = "Make green with the encoding of blue, which must not be SQL_ASCII.";
+    if blue != green {
+        notes.find(Finding::new(
+            "ENCODING",
+            format!("blue keeps text as {blue} and green as {green}"),
+            remedy,
+        ));
+    } else if blue == "SQL_ASCII" {
+        notes.find(Finding::new("ENCODING", "both keep text as SQL_ASCII, which is any bytes", remedy));
+    }
+}
+
+fn log_can_be_read(facts: &DatabaseFacts, database: &str, needed: u32, notes: &mut Notes) {
+    if facts.major < MAJOR_MIN {
+        let what = format!("{database} runs PostgreSQL {}", facts.major);
+        notes.find(Finding::new("VERSION", what, format!("Upgrade it to {MAJOR_MIN} or later.")));
+    }
+    if facts.wal_level != "logical" {
+        let what = format!("wal_level on {database} is {}, and must be logical", facts.wal_level);
+        notes.find(Finding::new(
+            "WAL_LEVEL",
+            what,
+            "ALTER SYSTEM SET wal_level = 'logical'; -- then restart",
+        ));
+    }
+    for (code, setting, max, used) in [
+        ("NO_SLOT", "max_replication_slots", facts.max_replication_slots, facts.slots_used),
+        ("NO_SENDER", "max_wal_senders", facts.max_wal_senders, facts.senders_used),
+    ] {
+        if max.saturating_sub(used) < needed {
+            let what =
+                format!("{database} has {used} of {setting} = {max} in use, and {needed} more are needed");
+            let remedy = format!("ALTER SYSTEM SET {setting} = {}; -- then restart", used + needed);
+            notes.find(Finding::new(code, what, remedy));
+        }
+    }
+}
+
+fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
+    let role = super::expression::quoted(&facts.role);
+    let name = super::expression::quoted(&facts.database_name);
+    for (may, what, remedy) in [
+        (facts.can_replicate, "read the log", format!("ALTER ROLE {role} REPLICATION;")),
+        (
+            facts.can_create,
+            "create schemas and publications",
+            format!("GRANT CREATE ON DATABASE {name} TO {role};"),
+        ),
+    ] {
+        if !may {
+            let what = format!("{} may not {what} on {database}", facts.role);
+            notes.find(Finding::new("PRIVILEGE", what, remedy));
+        }
+    }
+    if !facts.can_skip_triggers {
+        let what = format!(
+            "{} may not set session_replication_role on {database}, so triggers and foreign keys there act on what \
+             replat writes (GRANT SET ON PARAMETER session_replication_role TO {role}, from PostgreSQL 15 on)",
+            facts.role
+        );
+        notes.warn("TRIGGERS_FIRE", true, what);
+    }
+}
+
+fn prepared(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
+    let waiting = facts.prepared_transactions;
+    if waiting > 0 {
+        let what = format!(
+            "{waiting} prepared transactions on {database} wait for their second phase; nothing begins before they end"
+        );
+        notes.warn("PREPARED_TRANSACTIONS", false, what);
+    }
+}

@@ -1,0 +1,184 @@
+//! What is no obstacle, but what a person should know or decide.
+
+use super::expression::plain_column;
+use super::{Ground, Notes, types};
+use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
+use crate::ids::Side;
+use crate::plan::{SequencePlan, TablePlan};
+use crate::spec::TableMode;
+
+pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
+    for table in &ground.ask.occupied {
+        let what = format!(
+            "green.{table} holds rows of the partition already; rows with the same key are replaced, and others \
+             are found by the comparison"
+        );
+        notes.warn("GREEN_NOT_EMPTY", true, what);
+    }
+    for name in ground.tables(TableMode::Slice) {
+        let blue = ground.blue.table(name);
+        let green = ground.green.table(ground.green_name(name));
+        for (side, table) in [(Side::Blue, blue), (Side::Green, green)] {
+            let Some(table) = table else { continue };
+            foreign_keys(ground, side, table, notes);
+            triggers(side, table, notes);
+            odd_values(side, table, notes);
+        }
+        if let (Some(blue), Some(green)) = (blue, green) {
+            guards_gone(blue, green, notes);
+            stricter(ground, blue, green, notes);
+        }
+    }
+}
+
+/// The names of the tables of some modes on one side.
+fn moving<'a>(ground: &'a Ground, side: Side, modes: &'a [TableMode]) -> impl Iterator<Item = &'a str> {
+    let names = modes.iter().flat_map(|mode| ground.tables(*mode));
+    names.map(move |blue| match side {
+        Side::Blue => blue,
+        Side::Green => ground.green_name(blue),
+    })
+}
+
+fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Notes) {
+    let schema = &ground.facts(side).schema;
+    let modes = [TableMode::Slice, TableMode::Reference];
+    let comes_along = |key: &ForeignKeyFacts| {
+        key.ref_schema == *schema && moving(ground, side, &modes).any(|name| name == key.ref_table)
+    };
+    for key in table.foreign_keys.iter().filter(|key| !comes_along(key)) {
+        let what = format!(
+            "{side}.{}: foreign key {} points at {}.{}, which does not move",
+            table.name, key.name, key.ref_schema, key.ref_table
+        );
+        notes.warn("FK_OUTSIDE", true, what);
+    }
+    for key in &table.referenced_by {
+        let is_inside =
+            key.schema == *schema && moving(ground, side, &[TableMode::Slice]).any(|name| name == key.table);
+        if !is_inside {
+            let what = format!(
+                "{side}.{}: foreign key {} of {}.{} points at rows that move",
+                table.name, key.name, key.schema, key.table
+            );
+            notes.warn("FK_INTO", true, what);
+        }
+    }
+}
+
+fn triggers(side: Side, table: &TableFacts, notes: &mut Notes) {
+    let names = |fires: fn(&&TriggerFacts) -> bool| {
+        table.triggers.iter().filter(fires).map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let silent = names(|t| t.enabled == TriggerEnabled::Origin);
+    let firing = names(|t| matches!(t.enabled, TriggerEnabled::Always | TriggerEnabled::Replica));
+    if !silent.is_empty() && side == Side::Green {
+        let what = format!("{side}.{}: {silent} do not fire for rows that replat writes", table.name);
+        notes.warn("TRIGGERS", false, what);
+    }
+    if !firing.is_empty() {
+        let what = format!("{side}.{}: {firing} fire for rows that replat writes, too", table.name);
+        notes.warn("TRIGGERS_FIRE", true, what);
+    }
+}
+
+fn odd_values(side: Side, table: &TableFacts, notes: &mut Notes) {
+    let is_large_object = |column: &&ColumnFacts| {
+        column.stage_type() == "oid" || column.type_name == "lo" || column.type_name.ends_with(".lo")
+    };
+    for column in table.columns.iter().filter(is_large_object) {
+        if side == Side::Blue {
+            let what =
+                format!("blue.{}.{} may name large objects, which do not move", table.name, column.name);
+            notes.warn("LARGE_OBJECTS", true, what);
+        }
+    }
+    if table.subscribed {
+        let what = format!("{side}.{}: a subscription writes to it, past ordinary triggers", table.name);
+        notes.warn("SUBSCRIBED", true, what);
+    }
+}
+
+fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
+    if blue.row_security && !green.row_security {
+        let what = format!("blue.{} has row level security, and green.{} has none", blue.name, green.name);
+        notes.warn("ROW_SECURITY_GONE", true, what);
+    }
+}
+
+/// Where one side takes null and the other does not, a row can stop the stream.
+fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
+    let map = ground.rollout.map.get(&green.name);
+    for column in &green.columns {
+        let mapped = map.and_then(|map| map.get(&column.name));
+        let source = match mapped {
+            Some(mapped) => plain_column(&mapped.up, blue).and_then(|name| blue.column(name)),
+            None => blue.column(&column.name),
+        };
+        let Some(source) = source.filter(|source| source.not_null != column.not_null) else { continue };
+        let (loose, strict) = if column.not_null { ("blue", "green") } else { ("green", "blue") };
+        let what = format!(
+            "blue.{}.{} becomes green.{}.{}, and {loose} takes null where {strict} does not; such a row stops the \
+             stream",
+            blue.name, source.name, green.name, column.name
+        );
+        notes.warn("NOT_NULL", false, what);
+    }
+}
+
+/// The sequences of green and the sequences of blue that they continue. `room` is what is left free between them.
+pub(super) fn sequences(
+    ground: &Ground,
+    room: u64,
+    tables: &[TablePlan],
+    notes: &mut Notes,
+) -> Vec<SequencePlan> {
+    let mut found = Vec::new();
+    for table in tables {
+        let (Some(blue), Some(green)) =
+            (ground.blue.table(&table.blue.name), ground.green.table(&table.green.name))
+        else {
+            continue;
+        };
+        for column in green.columns.iter().filter(|column| column.sequence.is_some()) {
+            let plan = table.forward.iter().find(|plan| plan.target == column.name);
+            let source = plan
+                .and_then(|plan| plain_column(&plan.expression, blue))
+                .and_then(|name| blue.column(name))
+                .filter(|source| source.sequence.is_some());
+            match source {
+                Some(source) => found.push(continued(room, (blue, source), (green, column), notes)),
+                None => {
+                    let what =
+                        format!("green.{}.{} numbers its rows from the start", green.name, column.name);
+                    notes.warn("SEQUENCE_NEW", false, what);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn continued(
+    room: u64,
+    (blue, source): (&TableFacts, &ColumnFacts),
+    (green, column): (&TableFacts, &ColumnFacts),
+    notes: &mut Notes,
+) -> SequencePlan {
+    // A number must fit on both sides, since a rollback takes it back.
+    let max = types::id_max(column).min(types::id_max(source));
+    if i64::try_from(room).map_or(true, |room| room > max / 4) {
+        let what = format!(
+            "{}.{} holds numbers up to {max}, and each switch leaves {room} of them free (policy.sequence_room)",
+            green.name, column.name
+        );
+        notes.warn("SEQUENCE_ROOM", false, what);
+    }
+    SequencePlan {
+        table: green.name.clone(),
+        column: column.name.clone(),
+        blue_table: blue.name.clone(),
+        blue_column: source.name.clone(),
+        max,
+    }
+}

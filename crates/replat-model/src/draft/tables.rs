@@ -1,0 +1,331 @@
+//! Rules about tables: that both sides have them, that their rows can be found again, and what of the old row comes
+//! with a change.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use super::expression::quoted;
+use super::{Finding, Ground, Notes, Pair, columns, meant, types};
+use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
+use crate::ids::Side;
+use crate::map::Dimension;
+use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
+use crate::spec::{ColumnMap, TableMode};
+
+/// A table's schema and name, quoted.
+pub(super) fn qualified(table: &TableFacts) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+}
+
+/// What the rollout says about tables that are not there.
+pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
+    let moving: Vec<&str> = [TableMode::Slice, TableMode::Reference]
+        .into_iter()
+        .flat_map(|mode| ground.tables(mode))
+        .map(|blue| ground.green_name(blue))
+        .collect();
+    for name in ground.rollout.map.keys().filter(|name| !moving.contains(&name.as_str())) {
+        let remedy =
+            meant(name, moving.iter().copied(), "Name a table of the context as it is called on green.");
+        let what = format!("rollout.map speaks of {name}, which is not a table that moves");
+        notes.find(Finding::new("UNKNOWN_TABLE", what, remedy).at(name));
+    }
+}
+
+/// The plans of all tables of a mode that copies rows.
+pub(super) fn of_mode(ground: &Ground, mode: TableMode, notes: &mut Notes) -> Vec<TablePlan> {
+    ground.tables(mode).filter_map(|name| table(ground, name, mode, notes)).collect()
+}
+
+fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Option<TablePlan> {
+    static NOTHING: LazyLock<BTreeMap<String, ColumnMap>> = LazyLock::new(BTreeMap::new);
+    let green_name = ground.green_name(name);
+    let blue = found(ground, Side::Blue, name, notes);
+    let green = found(ground, Side::Green, green_name, notes);
+    let pair = Pair {
+        blue: blue?,
+        green: green?,
+        map: ground.rollout.map.get(green_name).unwrap_or(&NOTHING),
+        same_major: ground.same_major(),
+    };
+    let key = key(ground, &pair, name, notes);
+    let forward = columns::forward(&pair, notes);
+    let back = columns::backward(&pair, notes);
+    let size = ground.ask.sizes.get(name).copied().unwrap_or_default();
+    let plan = TablePlan {
+        blue: shape(pair.blue),
+        green: shape(pair.green),
+        key,
+        forward,
+        backward: back.columns,
+        rows: size.rows,
+        bytes: size.bytes,
+    };
+    let (blue_key, green_key): (Vec<&str>, Vec<&str>) =
+        (plan.key_on(Side::Blue).collect(), plan.key_on(Side::Green).collect());
+    columns::check_identity_always(pair.green, &plan.forward, &green_key, notes);
+    // A reference table is not written while it is copied, so nothing about it has to go back.
+    if mode == TableMode::Slice {
+        notes.lossy.extend(back.lossy);
+        notes.obstacles.extend(back.obstacles);
+        columns::check_identity_always(pair.blue, &plan.backward, &blue_key, notes);
+        columns::check_unsaid(&pair, Side::Blue, &plan.forward, &blue_key, notes);
+        columns::check_unsaid(&pair, Side::Green, &plan.backward, &green_key, notes);
+        dimensions(ground, &pair, &blue_key, notes);
+        identity(ground, &pair, Side::Blue, &blue_key, notes);
+        identity(ground, &pair, Side::Green, &green_key, notes);
+    }
+    Some(plan)
+}
+
+/// The table on one side, if it is there and can take part.
+fn found<'a>(ground: &Ground<'a>, side: Side, name: &str, notes: &mut Notes) -> Option<&'a TableFacts> {
+    let facts = ground.facts(side);
+    let Some(table) = facts.table(name) else {
+        notes.find(missing(ground, facts, side, name));
+        return None;
+    };
+    let findings = unfit(table, side, &facts.role);
+    let fits = findings.is_empty();
+    notes.findings.extend(findings);
+    fits.then_some(table)
+}
+
+fn missing(ground: &Ground, facts: &DatabaseFacts, side: Side, name: &str) -> Finding {
+    let otherwise = match side {
+        Side::Blue => "Remove it from the context, or correct its name.",
+        Side::Green => "Create it in the rollout's DDL, or say in rollout.tables how it is called there.",
+    };
+    let remedy = meant(name, facts.relations.iter().map(String::as_str), otherwise);
+    Finding::new("UNKNOWN_TABLE", format!("{} has no table {name}", ground.home(side)), remedy).at(name)
+}
+
+/// Why a table cannot take part.
+fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
+    let (name, full) = (&table.name, qualified(table));
+    let mut findings = Vec::new();
+    let mut find = |code: &str, what: String, remedy: String| {
+        findings.push(Finding::new(code, format!("{name} {what} on {side}"), remedy).at(name));
+    };
+    let kind = match table.kind {
+        TableKind::Ordinary | TableKind::Partitioned => None,
+        TableKind::Foreign => Some("is a foreign table"),
+        TableKind::View => Some("is a view"),
+        TableKind::MaterializedView => Some("is a materialized view"),
+    };
+    if let Some(kind) = kind {
+        find("NOT_A_TABLE", kind.into(), "Take it out of the context.".into());
+    }
+    if let Some(root) = &table.partition_root {
+        find("PARTITION_LEAF", format!("is a partition of {root}"), format!("Name {root} in its place."));
+    }
+    if table.inherits {
+        let remedy = "Take it out of the context, or make it a partitioned table.";
+        find("INHERITANCE", "has parents or children by inheritance".into(), remedy.into());
+    }
+    if table.unlogged {
+        find(
+            "UNLOGGED",
+            "is unlogged, so its changes are in no stream".into(),
+            format!("ALTER TABLE {full} SET LOGGED;"),
+        );
+    }
+    if table.rows_hidden {
+        let remedy = format!("ALTER ROLE {} BYPASSRLS;", quoted(role));
+        find("ROWS_HIDDEN", format!("hides rows from {role} by row level security"), remedy);
+    }
+    if !table.owned {
+        let remedy =
+            format!("ALTER TABLE {full} OWNER TO {}; -- or make it a member of the owner", quoted(role));
+        find("NOT_OWNER", format!("does not belong to {role}"), remedy);
+    }
+    findings
+}
+
+/// The columns that name a row on both sides; what is found wrong with them is left out.
+fn key(ground: &Ground, pair: &Pair, name: &str, notes: &mut Notes) -> Vec<KeyColumn> {
+    let asked = ground.context.tables.get(name).and_then(|table| table.key.as_ref());
+    let names = asked.unwrap_or(&pair.blue.primary_key);
+    if names.is_empty() {
+        let remedy = format!("ALTER TABLE {} ADD PRIMARY KEY (…);", qualified(pair.blue));
+        let what = format!("{name} has no primary key, so a changed row cannot be found again");
+        notes.find(Finding::new("NO_KEY", what, remedy).at(name));
+        return Vec::new();
+    }
+    let before = notes.findings.len();
+    let key: Vec<KeyColumn> = names.iter().filter_map(|column| key_column(pair, column, notes)).collect();
+    if notes.findings.len() == before {
+        for (side, table) in [(Side::Blue, pair.blue), (Side::Green, pair.green)] {
+            let columns: Vec<&str> = match side {
+                Side::Blue => key.iter().map(|k| k.blue.as_str()).collect(),
+                Side::Green => key.iter().map(|k| k.green.as_str()).collect(),
+            };
+            notes.findings.extend(not_unique(table, side, &columns));
+        }
+    }
+    key
+}
+
+fn key_column(pair: &Pair, name: &str, notes: &mut Notes) -> Option<KeyColumn> {
+    let Some(blue) = pair.blue.column(name) else {
+        notes.find(columns::unknown(pair.blue, name, "blue"));
+        return None;
+    };
+    let green = unchanged(pair, blue, notes)?;
+    Some(KeyColumn {
+        blue: blue.name.clone(),
+        green: green.name.clone(),
+        type_name: blue.stage_type().to_owned(),
+        bytes_comparable: types::is_bytes_comparable(blue) && types::is_bytes_comparable(green),
+        collated: blue.collated,
+    })
+}
+
+/// The column of green that `blue` crosses to unchanged, as a column of the key or of the partition key must.
+fn unchanged<'a>(pair: &Pair<'a>, blue: &ColumnFacts, notes: &mut Notes) -> Option<&'a ColumnFacts> {
+    let find =
+        |what, remedy: &str| Finding::new("KEY_CHANGES", what, remedy).at(&pair.blue.name).column(&blue.name);
+    let Some(green) = columns::counterpart(pair, &blue.name) else {
+        let what = format!("no column of green takes {} unchanged, and it is part of the key", blue.name);
+        notes.find(find(what, "Keep the column; it may be renamed by an `up` that is its old name alone."));
+        return None;
+    };
+    if blue.base_type.is_none() || blue.base_type != green.base_type {
+        let what = format!(
+            "{} is part of the key and is {} on blue and {} on green",
+            blue.name, blue.type_name, green.type_name
+        );
+        notes.find(find(what, "Give it the same built-in type on both sides."));
+        return None;
+    }
+    Some(green)
+}
+
+fn not_unique(table: &TableFacts, side: Side, columns: &[&str]) -> Option<Finding> {
+    if table.is_unique_over(columns) {
+        return None;
+    }
+    let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+    let what = format!(
+        "{} on {side} has no valid, immediate, full unique index over exactly the columns {} that are not null",
+        table.name,
+        columns.join(", ")
+    );
+    let remedy = match side {
+        Side::Blue => format!("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({list});", qualified(table)),
+        Side::Green => format!("ALTER TABLE {} ADD PRIMARY KEY ({list}); -- in the DDL", qualified(table)),
+    };
+    Some(Finding::new("KEY_NOT_UNIQUE", what, remedy).at(&table.name))
+}
+
+/// Every table of mode `slice` carries the partition key, with the types that the context says.
+fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
+    for dimension in &ground.context.dimensions {
+        let Some(column) = pair.blue.column(&dimension.column) else {
+            notes.find(no_dimension(pair.blue, dimension));
+            continue;
+        };
+        if types::key_type(column) != Some(dimension.key_type) || !column.deterministic {
+            let what = format!(
+                "{} is {}{}, and the context says {}",
+                column.name,
+                column.type_name,
+                if column.deterministic { "" } else { " under a nondeterministic collation" },
+                dimension.key_type
+            );
+            let remedy = "Correct the dimension's type in the spec, or the column.";
+            notes.find(Finding::new("DIMENSION_TYPE", what, remedy).at(&pair.blue.name).column(&column.name));
+        }
+        if !column.not_null {
+            let what = format!(
+                "blue.{}.{} can be null; such rows belong to no partition and stay",
+                pair.blue.name, column.name
+            );
+            notes.warn("NULL_KEYS", false, what);
+        }
+        // What is in the key was looked at there.
+        if !key.contains(&column.name.as_str()) {
+            unchanged(pair, column, notes);
+        }
+    }
+}
+
+fn no_dimension(table: &TableFacts, dimension: &Dimension) -> Finding {
+    let known = table.columns.iter().map(|c| c.name.as_str());
+    let otherwise = format!(
+        "Add the column {} to it and to its key, or declare the table as reference or rebuild.",
+        dimension.column
+    );
+    let what =
+        format!("{} has no column {}, which is part of the partition key", table.name, dimension.column);
+    Finding::new("NO_DIMENSION", what, meant(&dimension.column, known, &otherwise))
+        .at(&table.name)
+        .column(&dimension.column)
+}
+
+/// The old values that come with a change must name the row and its partition.
+fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut Notes) {
+    let table = pair.side(side);
+    let carried = table.identity_columns();
+    let dimensions = ground.context.dimensions.iter().filter_map(|dimension| match side {
+        Side::Blue => Some(dimension.column.as_str()),
+        Side::Green => columns::counterpart(pair, &dimension.column).map(|column| column.name.as_str()),
+    });
+    let mut needed: Vec<&str> = Vec::new();
+    for name in key.iter().copied().chain(dimensions) {
+        if table.column(name).is_some() && !needed.contains(&name) {
+            needed.push(name);
+        }
+    }
+    let missing: Vec<&str> = needed.iter().copied().filter(|name| !carried.contains(name)).collect();
+    if !missing.is_empty() {
+        let what =
+            format!("a change of {} on {side} does not say the old {}", table.name, missing.join(", "));
+        let finding = Finding::new("REPLICA_IDENTITY", what, identity_remedy(table, &needed));
+        notes.find(finding.at(&table.name));
+    }
+    let is_generated = |name: &&str| table.column(name).is_some_and(|column| column.generated.is_some());
+    // From 18 on, an UPDATE is refused if its identity has columns that are not published.
+    if ground.facts(side).major >= 18 && carried.iter().any(is_generated) {
+        let what = format!("the replica identity of {} on {side} has generated columns", table.name);
+        let remedy = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", qualified(table));
+        notes.find(Finding::new("GENERATED_IDENTITY", what, remedy).at(&table.name));
+    }
+}
+
+/// The cheapest identity that says all of `needed`: an index where one can be, else the whole row.
+fn identity_remedy(table: &TableFacts, needed: &[&str]) -> String {
+    let full = qualified(table);
+    let can_be_index = needed.iter().all(|name| table.column(name).is_some_and(|column| column.not_null));
+    if !can_be_index {
+        return format!("ALTER TABLE {full} REPLICA IDENTITY FULL;");
+    }
+    if needed.iter().all(|name| table.primary_key.iter().any(|key| key == name)) {
+        return format!("ALTER TABLE {full} REPLICA IDENTITY DEFAULT;");
+    }
+    let index = quoted(&format!("{}_replat_identity", table.name));
+    let list = needed.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    format!(
+        "CREATE UNIQUE INDEX CONCURRENTLY {index} ON {full} ({list}); \
+         ALTER TABLE {full} REPLICA IDENTITY USING INDEX {index};"
+    )
+}
+
+fn shape(table: &TableFacts) -> TableShape {
+    TableShape {
+        name: table.name.clone(),
+        columns: table.columns.iter().map(column_shape).collect(),
+        identity_full: table.identity_full(),
+    }
+}
+
+fn column_shape(column: &ColumnFacts) -> ColumnShape {
+    ColumnShape {
+        name: column.name.clone(),
+        type_name: column.type_name.clone(),
+        stage_type: column.stage_type().to_owned(),
+        generated: column.generated.clone(),
+        toastable: column.toastable,
+        not_null: column.not_null,
+    }
+}

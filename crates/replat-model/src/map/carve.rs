@@ -1,0 +1,278 @@
+//! Cutting a partition out of the one that holds it.
+//!
+//! The partition that gives up keys keeps its name, home and epoch; the carved one inherits home and epoch, since
+//! its rows are where they were. Nothing is moved by carving: it only makes something that can be moved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::build::Meant;
+use super::selection::{Name, carved_name, name_above};
+use super::{BadKey, By, Leaf, Map, Node, Pick, Probe, REST, Selection, Split};
+use crate::ids::PartitionId;
+use crate::key::KeyValue;
+use crate::region::{Constraint, Region};
+use crate::spec::nearest;
+
+/// Why a partition cannot be cut out of a map.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotCarve {
+    /// There is no partition with this name.
+    #[error("{context} has no partition {partition}{}", Meant(nearest))]
+    NoSuch {
+        /// The context.
+        context: String,
+        /// The name given.
+        partition: PartitionId,
+        /// The name of a partition that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The selection takes in keys of more than one partition, so there is no one home that the carved partition
+    /// could inherit.
+    #[error("{selection} takes in keys of {} partitions: {}", among.len(), some(among))]
+    Spans {
+        /// The selection, in words.
+        selection: String,
+        /// The partitions that hold keys of it.
+        among: Vec<PartitionId>,
+    },
+    /// The names that the new partition could have belong to others.
+    #[error("the name {0} is taken by another partition")]
+    NameTaken(PartitionId),
+    /// The selection was made for other dimensions than this map's.
+    #[error("the selection is not for this map: {0}")]
+    Foreign(BadKey),
+}
+
+/// A few names, and how many more there are.
+fn some(names: &[PartitionId]) -> String {
+    const SHOWN_MAX: usize = 6;
+    let shown: Vec<_> = names.iter().take(SHOWN_MAX).map(PartitionId::as_str).collect();
+    match names.len().saturating_sub(SHOWN_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+impl Map {
+    /// The next version, in which the selected keys are a partition of their own, and that partition's name.
+    ///
+    /// If they are one already, that is this very map, at its version. A value is cut out as a child of a list; a
+    /// range by one or two cuts, and what then lies above a range with keys on both sides gets a name of its own
+    /// (`rest_from_200`). Where several dimensions are picked they are cut one after the other, and what is left
+    /// between the cuts is named too (`tenant_id_42_rest`).
+    ///
+    /// # Errors
+    ///
+    /// [`CannotCarve`] if there is no such partition, or the selected keys belong to more than one.
+    pub fn carve(&self, selection: &Selection) -> Result<(Map, PartitionId), CannotCarve> {
+        match selection {
+            Selection::Named(partition) if self.leaf(partition).is_some() => {
+                Ok((self.clone(), partition.clone()))
+            }
+            Selection::Named(partition) => Err(self.no_such(partition)),
+            Selection::Keys(picks) => self.carve_keys(picks),
+        }
+    }
+
+    fn carve_keys(&self, picks: &BTreeMap<usize, Pick>) -> Result<(Map, PartitionId), CannotCarve> {
+        self.check_picks(picks)?;
+        let holder = self.holder(picks)?.partition.clone();
+        let region = self.region(&holder).expect("the leaf was just found");
+        let follows = |(dimension, pick): &(&usize, &Pick)| {
+            region.constraints_on(**dimension).any(|constraint| pick.follows_from(constraint))
+        };
+        let left: Vec<(usize, &Pick)> =
+            picks.iter().filter(|pick| !follows(pick)).map(|(dimension, pick)| (*dimension, pick)).collect();
+        let Some((&(last, _), _)) = left.split_last() else {
+            return Ok((self.clone(), holder));
+        };
+        let mut map = self.clone();
+        let mut holder = holder;
+        for (dimension, pick) in left {
+            let name = if dimension == last {
+                carved_name(picks, &self.dimensions, "")
+            } else {
+                let so_far = picks.range(..=dimension).map(|(i, pick)| (*i, pick.clone())).collect();
+                carved_name(&so_far, &self.dimensions, "_rest")
+            };
+            let name = map.free(name)?;
+            map.root = map.carve_one(&holder, dimension, pick, &name)?;
+            holder = name;
+        }
+        map.version += 1;
+        Ok((map, holder))
+    }
+
+    /// The one leaf that holds all keys that are picked.
+    fn holder(&self, picks: &BTreeMap<usize, Pick>) -> Result<&Leaf, CannotCarve> {
+        let probe = |index: usize| match picks.get(&index) {
+            None => Probe::Any,
+            Some(Pick::Is(value)) => Probe::Is(value),
+            Some(Pick::Within { lower, upper }) => {
+                Probe::Within { lower: lower.as_ref(), upper: upper.as_ref() }
+            }
+        };
+        let probes: Vec<Probe> = (0..self.dimensions.len()).map(probe).collect();
+        let mut found = Vec::new();
+        self.root.collect(&probes, &mut found);
+        match found[..] {
+            [leaf] => Ok(leaf),
+            _ => Err(CannotCarve::Spans {
+                selection: Selection::Keys(picks.clone())
+                    .region()
+                    .map_or_else(String::new, |region| region.describe(&self.dimensions)),
+                among: found.iter().map(|leaf| leaf.partition.clone()).collect(),
+            }),
+        }
+    }
+
+    /// The tree in which what is picked of one dimension of `holder` is a leaf of its own.
+    fn carve_one(
+        &self,
+        holder: &PartitionId,
+        dimension: usize,
+        pick: &Pick,
+        name: &PartitionId,
+    ) -> Result<Arc<Node>, CannotCarve> {
+        let path = self.path_to(holder).expect("the holder is a leaf of this map");
+        let leaf = self.leaf(holder).expect("the holder is a leaf of this map");
+        let carved = Arc::new(Node::Leaf(Leaf { partition: name.clone(), ..leaf.clone() }));
+        let site = self.site(&path, dimension, pick);
+        let split = match pick {
+            Pick::Is(value) => site.split.with_value(value.clone(), carved),
+            Pick::Within { lower, upper } => {
+                let bounds = bounds(&self.region_at(&path), dimension);
+                // An end that the holder has too needs no cut.
+                let lower = lower.clone().filter(|lower| bounds.0.as_ref() != Some(lower));
+                let upper = upper.clone().filter(|upper| bounds.1.as_ref() != Some(upper));
+                let above = match (&lower, &upper) {
+                    (Some(_), Some(upper)) => {
+                        let partition = self.free(name_above(holder, upper))?;
+                        Some(Arc::new(Node::Leaf(Leaf { partition, ..leaf.clone() })))
+                    }
+                    _ => None,
+                };
+                site.split.with_range(site.place, (lower, upper), carved, above)
+            }
+        };
+        Ok(self.root.replaced(site.path, Arc::new(Node::Split(split))))
+    }
+
+    /// Where to cut the leaf at `path`: in the split above it if that can take one more child, else in a new
+    /// split in its place. So the thousandth tenant is a sibling of the first, not a thousand levels below.
+    fn site<'a>(&self, path: &'a [usize], dimension: usize, pick: &Pick) -> Site<'a> {
+        if let Some((&place, above)) = path.split_last()
+            && let Node::Split(split) = self.node_at(above)
+            && split.dimension == dimension
+            && match (&split.by, pick) {
+                (By::List(_), Pick::Is(_)) => place == REST,
+                (By::Range(_), Pick::Within { .. }) => true,
+                _ => false,
+            }
+        {
+            return Site { path: above, place, split: split.clone() };
+        }
+        let by = match pick {
+            Pick::Is(_) => By::List(Arc::default()),
+            Pick::Within { .. } => By::Range(Arc::default()),
+        };
+        let children = vec![Arc::new(self.node_at(path).clone())];
+        Site { path, place: 0, split: Split { dimension, by, children } }
+    }
+
+    fn node_at(&self, path: &[usize]) -> &Node {
+        path.iter().fold(&*self.root, |node, place| match node {
+            Node::Split(split) => &split.children[*place],
+            Node::Leaf(_) => node,
+        })
+    }
+
+    /// The plain name if no leaf has it, else the one with a digest.
+    fn free(&self, name: Name) -> Result<PartitionId, CannotCarve> {
+        if self.leaf(&name.plain).is_none() {
+            Ok(name.plain)
+        } else if self.leaf(&name.digested).is_none() {
+            Ok(name.digested)
+        } else {
+            Err(CannotCarve::NameTaken(name.digested))
+        }
+    }
+
+    fn no_such(&self, partition: &PartitionId) -> CannotCarve {
+        let names = self.leaves().map(|leaf| leaf.partition.as_str());
+        let nearest = nearest(partition.as_str(), names).map(str::to_owned);
+        CannotCarve::NoSuch { context: self.context.clone(), partition: partition.clone(), nearest }
+    }
+
+    /// Whether the picks speak of this map's dimensions, in values of their types.
+    fn check_picks(&self, picks: &BTreeMap<usize, Pick>) -> Result<(), CannotCarve> {
+        let (context, want) = (self.context.clone(), self.dimensions.len());
+        if let Some((&beyond, _)) = picks.last_key_value().filter(|(last, _)| **last >= want) {
+            return Err(CannotCarve::Foreign(BadKey::Arity { context, want, got: beyond + 1 }));
+        }
+        for (dimension, pick) in picks {
+            let dimension = &self.dimensions[*dimension];
+            let values: [Option<&KeyValue>; 2] = match pick {
+                Pick::Is(value) => [Some(value), None],
+                Pick::Within { lower, upper } => [lower.as_ref(), upper.as_ref()],
+            };
+            if let Some(value) = values.into_iter().flatten().find(|value| !dimension.key_type.holds(value)) {
+                let (column, key_type) = (dimension.column.clone(), dimension.key_type);
+                return Err(CannotCarve::Foreign(BadKey::Type {
+                    column,
+                    key_type,
+                    value: value.to_string(),
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A split to be changed, and the place in it of the leaf that gives up keys.
+struct Site<'a> {
+    path: &'a [usize],
+    place: usize,
+    split: Split,
+}
+
+impl Split {
+    /// A list with one more value, and a child for it.
+    fn with_value(mut self, value: KeyValue, carved: Arc<Node>) -> Split {
+        if let By::List(places) = &mut self.by {
+            Arc::make_mut(places).insert(value, self.children.len());
+            self.children.push(carved);
+        }
+        self
+    }
+
+    /// A range with one or two more cuts through the child at `place`: below, carved, above.
+    fn with_range(
+        mut self,
+        place: usize,
+        (lower, upper): (Option<KeyValue>, Option<KeyValue>),
+        carved: Arc<Node>,
+        above: Option<Arc<Node>>,
+    ) -> Split {
+        if let By::Range(cuts) = &mut self.by {
+            let holder = self.children[place].clone();
+            let children = match (&lower, above) {
+                (Some(_), above) => [Some(holder), Some(carved), above],
+                (None, _) => [Some(carved), Some(holder), None],
+            };
+            self.children.splice(place..=place, children.into_iter().flatten());
+            Arc::make_mut(cuts).splice(place..place, [lower, upper].into_iter().flatten());
+        }
+        self
+    }
+}
+
+/// The ends of a region in one dimension.
+fn bounds(region: &Region, dimension: usize) -> (Option<KeyValue>, Option<KeyValue>) {
+    let range = region.constraints_on(dimension).find_map(|constraint| match constraint {
+        Constraint::Within { lower, upper } => Some((lower.clone(), upper.clone())),
+        _ => None,
+    });
+    range.unwrap_or_default()
+}

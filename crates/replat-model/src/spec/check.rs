@@ -1,0 +1,240 @@
+//! Whether what a spec says fits together: names that refer to something, rooms that are not taken twice, limits
+//! that leave each other room.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::document::{Document, Path, path};
+use super::error::{Position, SpecError};
+use super::nearest::{did_you_mean, quoted};
+use super::{Context, Database, Policy, Rollout, Spec, TableMode};
+use crate::ids::Home;
+use crate::map::{Dimension, Map};
+
+/// Everything in `spec` that contradicts something else in it, in no particular order.
+///
+/// `document` is the text that the spec came from; it says where each value is written.
+pub(super) fn contradictions(spec: &Spec, document: &Document<'_>) -> Vec<SpecError> {
+    let mut check = Check { spec, document, errors: Vec::new() };
+    for (name, database) in &spec.databases {
+        check.database(&path(["databases", name]), database);
+    }
+    for (name, context) in &spec.contexts {
+        check.context(&path(["contexts", name]), name, context);
+    }
+    check.policy(&path(["policy"]), &spec.policy);
+    check.errors
+}
+
+struct Check<'a> {
+    spec: &'a Spec,
+    document: &'a Document<'a>,
+    errors: Vec<SpecError>,
+}
+
+impl Check<'_> {
+    /// A value is wrong.
+    fn refuse(&mut self, path: &Path, message: impl Into<String>) {
+        self.report(self.document.locate(path), path, message.into(), None);
+    }
+
+    /// A name is wrong: the last key of `path`.
+    fn refuse_name(&mut self, path: &Path, message: impl Into<String>, suggestion: Option<String>) {
+        self.report(self.document.locate_key(path), path, message.into(), suggestion);
+    }
+
+    /// A value names something that there is not.
+    fn refuse_reference<'k>(
+        &mut self,
+        path: &Path,
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        let known: Vec<&str> = known.into_iter().collect();
+        let message = no_such(what, name, &known);
+        self.report(self.document.locate(path), path, message, did_you_mean(name, known));
+    }
+
+    fn report(&mut self, at: Option<Position>, path: &Path, message: String, suggestion: Option<String>) {
+        self.errors.push(SpecError { at, path: path.to_string(), message, suggestion });
+    }
+
+    fn database(&mut self, at: &Path, database: &Database) {
+        if database.url.is_some() && database.service.is_some() {
+            self.refuse(&at.key("service"), "`url` and `service` both say how to connect; keep one of them");
+        }
+    }
+
+    fn context(&mut self, at: &Path, name: &str, context: &Context) {
+        if self.dimensions(&at.key("dimensions"), &context.dimensions) {
+            self.map(at, name, context);
+        }
+        self.home(&at.key("home"), &context.home);
+        if !context.tables.values().any(|table| table.mode == TableMode::Slice) {
+            self.refuse(
+                &at.key("tables"),
+                "there is nothing to move: at least one table must be of mode slice, which is the default",
+            );
+        }
+        for (name, table) in &context.tables {
+            let key = table.key.iter().flatten().map(String::as_str);
+            self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
+        }
+        if let Some(rollout) = &context.rollout {
+            self.rollout(&at.key("rollout"), rollout, context);
+        }
+    }
+
+    /// Whether the dimensions can be used.
+    fn dimensions(&mut self, at: &Path, dimensions: &[Dimension]) -> bool {
+        let errors = self.errors.len();
+        let columns = dimensions.iter().map(|dimension| dimension.column.as_str());
+        self.columns(at, columns, |at, index| at.index(index).key("column"));
+        self.errors.len() == errors
+    }
+
+    /// A list of columns names each once.
+    fn columns<'c>(
+        &mut self,
+        at: &Path,
+        columns: impl Iterator<Item = &'c str>,
+        place: fn(&Path, usize) -> Path,
+    ) {
+        let mut seen = BTreeSet::new();
+        for (index, column) in columns.enumerate() {
+            if column.trim().is_empty() {
+                self.refuse(&place(at, index), "a column's name must not be empty");
+            } else if !seen.insert(column) {
+                self.refuse(&place(at, index), format!("{} is listed twice", quoted(column)));
+            }
+        }
+    }
+
+    fn home(&mut self, at: &Path, home: &Home) {
+        if !self.spec.databases.contains_key(&home.database) {
+            let known = self.spec.databases.keys().map(String::as_str);
+            self.refuse_reference(&at.key("database"), "database", &home.database, known);
+        }
+        if home.schema.trim().is_empty() {
+            self.refuse(&at.key("schema"), "a schema's name must not be empty");
+        }
+    }
+
+    /// The map that a context begins with can be built; only then are partitions known by their names.
+    fn map(&mut self, at: &Path, name: &str, context: &Context) {
+        let dimensions = context.dimensions.clone();
+        let Err(bad) = Map::build(name, dimensions, context.tree.as_ref(), context.home.clone()) else {
+            return;
+        };
+        // Without a tree it is the context's own name that cannot be used.
+        let top = if context.tree.is_some() { at.key("tree") } else { at.clone() };
+        let at = bad.path.into_iter().fold(top, |at, key| at.key(key));
+        let suggestion = bad.nearest.map(|near| format!("did you mean `{near}`?"));
+        self.report(self.document.locate(&at), &at, bad.what, suggestion);
+    }
+
+    fn rollout(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
+        self.home(&at.key("to"), &rollout.to);
+        if rollout.to == context.home {
+            let message = format!(
+                "the partitions already live in {}; name another database, or another schema for the new version",
+                rollout.to
+            );
+            self.refuse(&at.key("to"), message);
+        }
+        self.renames(&at.key("tables"), rollout, context);
+        self.column_maps(&at.key("map"), rollout, context);
+    }
+
+    fn renames(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
+        let mut renamed = BTreeMap::new();
+        for (new, rename) in &rollout.tables {
+            let from = rename.from.as_str();
+            if !context.tables.contains_key(from) {
+                let known = context.tables.keys().map(String::as_str);
+                self.refuse_reference(&at.key(new).key("from"), "table in this context", from, known);
+            } else if let Some(other) = renamed.insert(from, new) {
+                let message = format!("{} already becomes {}", quoted(from), quoted(other));
+                self.refuse(&at.key(new).key("from"), message);
+            }
+        }
+        for new in rollout.tables.keys() {
+            if context.tables.contains_key(new) && !renamed.contains_key(new.as_str()) {
+                let message =
+                    format!("{} is another table of this context, which keeps its name", quoted(new));
+                self.refuse_name(&at.key(new), message, None);
+            }
+        }
+    }
+
+    fn column_maps(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
+        for (table, columns) in &rollout.map {
+            let at = at.key(table);
+            match rollout.old_table(table, context) {
+                None => {
+                    let known: Vec<&str> = rollout.new_tables(context).collect();
+                    let message = no_such("table in the new version", table, &known);
+                    self.refuse_name(&at, message, did_you_mean(table, known));
+                }
+                Some(old) if context.tables[old].mode == TableMode::Rebuild => {
+                    let message =
+                        format!("{} is of mode rebuild, so no row of it is transformed", quoted(old));
+                    self.refuse_name(&at, message, None);
+                }
+                Some(_) => {}
+            }
+            let mut downs = BTreeMap::new();
+            for (column, map) in columns {
+                let Some(down) = &map.down else { continue };
+                if let Some(other) = downs.insert(down.column.as_str(), column) {
+                    let message = format!("{} already gives {} back", quoted(other), quoted(&down.column));
+                    self.refuse(&at.key(column).key("down").key("column"), message);
+                }
+            }
+        }
+    }
+
+    fn policy(&mut self, at: &Path, policy: &Policy) {
+        if policy.fence_timeout.millis() == 0 {
+            self.refuse(
+                &at.key("fence_timeout"),
+                "no running writer could ever end in no time; allow some ms",
+            );
+        }
+        if policy.pause_max < policy.fence_timeout {
+            let message = format!(
+                "`pause_max` ({}) must be at least `fence_timeout` ({}), which is part of the pause",
+                policy.pause_max, policy.fence_timeout
+            );
+            self.refuse(&at.key("pause_max"), message);
+        }
+        // PostgreSQL keeps it in an int of milliseconds and takes zero as "wait for ever".
+        if !(1..=i32::MAX as u64).contains(&policy.lock_timeout.millis()) {
+            self.refuse(&at.key("lock_timeout"), "this must be longer than zero and at most 24d");
+        }
+    }
+}
+
+impl Rollout {
+    /// What the table `new` of the new version is called in the old one; `None` if the new version has no such
+    /// table.
+    pub fn old_table<'a>(&'a self, new: &'a str, context: &Context) -> Option<&'a str> {
+        let old = self.tables.get(new).map_or(new, |rename| &rename.from);
+        let left = old == new && self.tables.iter().any(|(other, rename)| rename.from == new && other != new);
+        (context.tables.contains_key(old) && !left).then_some(old)
+    }
+
+    /// The tables of the new version, by their new names.
+    pub fn new_tables<'a>(&'a self, context: &'a Context) -> impl Iterator<Item = &'a str> {
+        let kept =
+            context.tables.keys().filter(|old| !self.tables.values().any(|rename| rename.from == **old));
+        self.tables.keys().chain(kept).map(String::as_str)
+    }
+}
+
+fn no_such(what: &str, name: &str, known: &[&str]) -> String {
+    match known {
+        [] => format!("there is no {what} {}; none is declared", quoted(name)),
+        known => format!("there is no {what} {}; declared: {}", quoted(name), known.join(", ")),
+    }
+}

@@ -1,0 +1,536 @@
+//! Changes into the other side: many source transactions in one target transaction, coalesced by key, merged as
+//! sets, with the position of the stream in the same transaction.
+//!
+//! What must stay true: the target is closed while this writes; the position moves only from the value that was
+//! known; a change is applied in full or its key is parked, never dropped.
+
+use std::collections::HashMap;
+
+use replat_engine::EngineError;
+use replat_model::ids::{Lsn, Side};
+use replat_model::plan::Plan;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement, Transaction};
+
+use crate::changes::{Cell, Change, Key};
+use crate::error::{failed, is_duplicate, on};
+use crate::guard::{Mark, emit, lock_key};
+use crate::merge::Merge;
+use crate::slice::{predicate, table_name};
+
+/// Where a stream stands, as the target knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Everything before it is on the target.
+    pub at: Lsn,
+    /// The newest barrier that is on the target.
+    pub barrier: u32,
+    /// Whether the source was open at that position.
+    pub open: bool,
+}
+
+/// What is applied at once.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Changes, in the order of the log.
+    pub changes: Vec<Change>,
+    /// Where source transactions end among them.
+    pub ends: Vec<usize>,
+    /// Writes that reached the source while it was closed.
+    pub incidents: Vec<(Lsn, Change)>,
+    /// The stream's position afterwards; `None` in the middle of a long source transaction.
+    pub reached: Option<Position>,
+}
+
+/// Applies batches of one direction.
+pub struct Applier<'a> {
+    plan: &'a Plan,
+    deployment: &'a str,
+    from: Side,
+    client: Client,
+    statements: HashMap<String, Statement>,
+    position: Position,
+}
+
+/// Text arrays, one for each column.
+type Columns<'b> = Vec<Vec<Option<&'b str>>>;
+
+impl<'a> Applier<'a> {
+    /// Takes a connection to the target that holds the pass, and reads where the stream stands.
+    pub async fn new(
+        plan: &'a Plan,
+        deployment: &'a str,
+        from: Side,
+        client: Client,
+    ) -> Result<Applier<'a>, EngineError> {
+        let database = &plan.end(from.other()).home.database;
+        let row = client
+            .query_opt(
+                "SELECT position::text, barrier, open FROM replat.stream WHERE deployment = $1 AND source = $2",
+                &[&deployment, &side_text(from)],
+            )
+            .await
+            .map_err(on(database, "reading the stream's position"))?
+            .ok_or_else(|| EngineError::Precondition {
+                what: format!("{database} does not know where the stream from {from} stands"),
+                remedy: "Abort the deployment and start it again.".into(),
+            })?;
+        let position = Position {
+            at: crate::guard::parse_lsn(row.get(0), database)?,
+            barrier: u32::try_from(row.get::<_, i32>(1)).unwrap_or_default(),
+            open: row.get(2),
+        };
+        Ok(Applier { plan, deployment, from, client, statements: HashMap::new(), position })
+    }
+
+    /// Where the stream stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The connection to the target.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn database(&self) -> &'a str {
+        &self.plan.end(self.from.other()).home.database
+    }
+
+    /// Brings a batch about, in one transaction. Returns how many keys were parked.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Superseded`] if another runner moved the stream on, or the target is open.
+    pub async fn apply(&mut self, batch: &Batch) -> Result<u64, EngineError> {
+        let (database, from) = (self.database(), self.from);
+        let on = on(database, "applying changes");
+        let (plan, deployment) = (self.plan, self.deployment);
+        let tx = self.client.transaction().await.map_err(&on)?;
+        let mut work =
+            Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
+        if !batch.changes.is_empty() {
+            work.enter().await?;
+            work.merge(batch).await?;
+        }
+        work.keep_incidents(&batch.incidents).await?;
+        let parked = work.parked;
+        let next = batch.reached.unwrap_or(self.position);
+        let moved = tx
+            .execute(
+                "UPDATE replat.stream SET position = $1::text::pg_lsn, barrier = $2, open = $3 \
+                 WHERE deployment = $4 AND source = $5 AND position = $6::text::pg_lsn",
+                &[
+                    &next.at.to_string(),
+                    &i32::try_from(next.barrier).expect("few attempts"),
+                    &next.open,
+                    &deployment,
+                    &side_text(from),
+                    &self.position.at.to_string(),
+                ],
+            )
+            .await
+            .map_err(&on)?;
+        if moved != 1 {
+            return Err(EngineError::Superseded { what: format!("the stream from {from}") });
+        }
+        crate::failpoint::crash_at("apply.before_commit");
+        tx.commit().await.map_err(&on)?;
+        crate::failpoint::crash_at("apply.after_commit");
+        self.position = next;
+        Ok(parked)
+    }
+
+    /// Applies rows that were read from the source just now, outside the stream, and takes their keys off the
+    /// list of parked ones.
+    pub async fn apply_copied(&mut self, changes: Vec<Change>) -> Result<u64, EngineError> {
+        let (database, from) = (self.database(), self.from);
+        let (plan, deployment) = (self.plan, self.deployment);
+        let on = on(database, "copying parked rows");
+        let tx = self.client.transaction().await.map_err(&on)?;
+        let mut work =
+            Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
+        work.enter().await?;
+        for change in &changes {
+            for key in change.keys() {
+                let key = texts(key)?;
+                tx.execute(
+                    "DELETE FROM replat.parked WHERE deployment = $1 AND source = $2 AND tbl = $3 AND key = $4",
+                    &[&deployment, &side_text(from), &table_number(change.table()), &key],
+                )
+                .await
+                .map_err(&on)?;
+            }
+        }
+        let ends = vec![changes.len()];
+        work.merge(&Batch { changes, ends, ..Batch::default() }).await?;
+        let parked = work.parked;
+        tx.commit().await.map_err(&on)?;
+        Ok(parked)
+    }
+}
+
+/// One transaction of an applier.
+struct Work<'w, 'a> {
+    plan: &'a Plan,
+    deployment: &'a str,
+    from: Side,
+    tx: &'w Transaction<'w>,
+    statements: &'w mut HashMap<String, Statement>,
+    parked: u64,
+}
+
+/// The last word on one key within a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Last {
+    Put(Vec<Cell>),
+    Removed,
+}
+
+impl<'a> Work<'_, 'a> {
+    fn database(&self) -> &'a str {
+        &self.plan.end(self.from.other()).home.database
+    }
+
+    fn table_of(&self, n: usize) -> Merge<'a> {
+        Merge { plan: self.plan, table: &self.plan.tables[n], from: self.from }
+    }
+
+    /// Marks the transaction as replat's own, before its first change, and makes sure that the target is closed
+    /// and stays so until the commit.
+    async fn enter(&self) -> Result<(), EngineError> {
+        let on = on(self.database(), "entering the target");
+        emit(self.tx, &Mark::Own { deployment: self.deployment.to_owned() }).await.map_err(&on)?;
+        self.tx
+            .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_key(&self.plan.partition)])
+            .await
+            .map_err(&on)?;
+        let closed = self
+            .tx
+            .query_opt(
+                "SELECT 1 FROM replat.fence WHERE partition = $1 AND NOT open AND deployment = $2",
+                &[&self.plan.partition.as_str(), &self.deployment],
+            )
+            .await
+            .map_err(&on)?;
+        match closed {
+            Some(_) => Ok(()),
+            None => Err(EngineError::Superseded {
+                what: format!("{} on {}", self.plan.partition, self.from.other()),
+            }),
+        }
+    }
+
+    /// As sets first; if a unique key other than the row key is in the way, once more by source transaction, and
+    /// within a transaction that is refused, row by row in the order of the log.
+    async fn merge(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        if self.sets(&batch.changes, "replat_batch").await? {
+            return Ok(());
+        }
+        let mut start = 0;
+        for end in batch.ends.iter().copied().chain([batch.changes.len()]) {
+            let group = &batch.changes[start..end];
+            start = end;
+            if group.is_empty() || self.sets(group, "replat_group").await? {
+                continue;
+            }
+            for change in group {
+                self.one(change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges `changes` as sets under a savepoint. False if they have to be taken one by one.
+    async fn sets(&mut self, changes: &[Change], savepoint: &str) -> Result<bool, EngineError> {
+        let Some(last) = coalesce(self.plan, changes) else { return Ok(false) };
+        self.command(&format!("SAVEPOINT {savepoint}")).await?;
+        for (table, rows) in last.into_iter().enumerate() {
+            match self.set(table, rows).await {
+                Ok(()) => {}
+                Err(Merging::Duplicate(_)) => {
+                    self.command(&format!("ROLLBACK TO SAVEPOINT {savepoint}")).await?;
+                    return Ok(false);
+                }
+                Err(Merging::Failed(error)) => return Err(error),
+            }
+        }
+        self.command(&format!("RELEASE SAVEPOINT {savepoint}")).await?;
+        Ok(true)
+    }
+
+    /// The changes of one table: what is gone first, so that its unique values are free.
+    async fn set(&mut self, table: usize, rows: HashMap<Key, Last>) -> Result<(), Merging> {
+        let merge = self.table_of(table);
+        let gone: Vec<&Key> = rows.iter().filter(|(_, l)| **l == Last::Removed).map(|(k, _)| k).collect();
+        self.delete(&merge, &gone).await?;
+        let mut by_unsaid: HashMap<Vec<usize>, Vec<&Vec<Cell>>> = HashMap::new();
+        for last in rows.values() {
+            if let Last::Put(cells) = last {
+                by_unsaid.entry(unsaid(cells)).or_default().push(cells);
+            }
+        }
+        for (unsaid, rows) in by_unsaid {
+            self.put(&merge, &unsaid, &rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, merge: &Merge<'a>, keys: &[&Key]) -> Result<(), Merging> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let columns: Columns<'_> = (0..merge.table.key.len())
+            .map(|n| keys.iter().map(|key| text(&key[n]).map(Some)).collect::<Result<_, _>>())
+            .collect::<Result<_, _>>()?;
+        self.run(merge.delete(), &columns).await
+    }
+
+    async fn put(
+        &mut self,
+        merge: &Merge<'a>,
+        unsaid: &[usize],
+        rows: &[&Vec<Cell>],
+    ) -> Result<(), Merging> {
+        let names: Vec<&str> = merge.carried().collect();
+        let sql = if unsaid.is_empty() {
+            merge.upsert()
+        } else {
+            let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
+            match merge.update(&unsaid) {
+                Some(sql) => sql,
+                None => return Ok(()),
+            }
+        };
+        let columns: Columns<'_> = (0..names.len())
+            .map(|n| rows.iter().map(|cells| cell_text(&cells[n])).collect::<Result<_, _>>())
+            .collect::<Result<_, _>>()?;
+        self.run(sql, &columns).await
+    }
+
+    /// One change in its turn. If a unique key is in the way, which passes while rows are copied, the key is
+    /// parked: it will be copied once more.
+    async fn one(&mut self, change: &Change) -> Result<(), EngineError> {
+        self.command("SAVEPOINT replat_row").await?;
+        match self.one_unguarded(change).await {
+            Ok(()) => self.command("RELEASE SAVEPOINT replat_row").await,
+            Err(Merging::Duplicate(why)) => {
+                self.command("ROLLBACK TO SAVEPOINT replat_row").await?;
+                for key in change.keys() {
+                    self.park(change.table(), key, &why).await?;
+                }
+                Ok(())
+            }
+            Err(Merging::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn one_unguarded(&mut self, change: &Change) -> Result<(), Merging> {
+        let merge = self.table_of(change.table());
+        match change {
+            Change::Remove { key, .. } => self.delete(&merge, &[key]).await,
+            Change::Empty { .. } => self.empty(&merge).await,
+            Change::Put { table, old_key, key, cells, arrived } => {
+                let unsaid = unsaid(cells);
+                if *arrived && !unsaid.is_empty() {
+                    self.park(*table, key, "it came from another partition and is not said in full")
+                        .await?;
+                    return Ok(());
+                }
+                match old_key {
+                    Some(old) if unsaid.is_empty() => self.delete(&merge, &[old]).await?,
+                    Some(old) => self.rekey(&merge, old, key).await?,
+                    None => {}
+                }
+                self.put(&merge, &unsaid, &[cells]).await
+            }
+        }
+    }
+
+    async fn empty(&self, merge: &Merge<'a>) -> Result<(), Merging> {
+        let other = self.from.other();
+        self.command(&format!(
+            "DELETE FROM {} WHERE {}",
+            table_name(self.plan, merge.table, other),
+            predicate(self.plan, merge.table, other, "")
+        ))
+        .await
+        .map_err(Merging::Failed)
+    }
+
+    async fn rekey(&self, merge: &Merge<'a>, old: &Key, new: &Key) -> Result<(), Merging> {
+        let values: Vec<&str> = old.iter().chain(new).map(text).collect::<Result<_, _>>()?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as _).collect();
+        self.tx
+            .execute(&merge.rekey(), &parameters)
+            .await
+            .map(drop)
+            .map_err(|e| merging(self.database(), e))
+    }
+
+    async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {
+        self.parked += 1;
+        self.tx
+            .execute(
+                "INSERT INTO replat.parked (deployment, source, tbl, key, why) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (deployment, source, tbl, key) DO UPDATE SET why = excluded.why",
+                &[&self.deployment, &side_text(self.from), &table_number(table), &texts(key)?, &why],
+            )
+            .await
+            .map(drop)
+            .map_err(on(self.database(), "parking a key"))
+    }
+
+    /// Keeps what somebody wrote to the closed side past its guard.
+    async fn keep_incidents(&self, incidents: &[(Lsn, Change)]) -> Result<(), EngineError> {
+        for (at, change) in incidents {
+            let merge = self.table_of(change.table());
+            let (op, key, row) = match change {
+                Change::Put { key, cells, .. } => ("put", texts(key)?, Some(as_json(&merge, cells)?)),
+                Change::Remove { key, .. } => ("remove", texts(key)?, None),
+                Change::Empty { .. } => ("truncate", Vec::new(), None),
+            };
+            self.tx
+                .execute(
+                    "INSERT INTO replat.incident (deployment, source, at, tbl, op, key, row_kept) \
+                     VALUES ($1, $2, $3::text::pg_lsn, $4, $5, $6, $7::text::jsonb) ON CONFLICT DO NOTHING",
+                    &[
+                        &self.deployment,
+                        &side_text(self.from),
+                        &at.to_string(),
+                        &merge.table.shape(self.from).name,
+                        &op,
+                        &key,
+                        &row,
+                    ],
+                )
+                .await
+                .map_err(on(self.database(), "keeping a row that was written past the guard"))?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<(), Merging> {
+        let database = self.database();
+        let statement = match self.statements.get(&sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.tx.prepare(&sql).await.map_err(|e| merging(database, e))?;
+                self.statements.insert(sql, statement.clone());
+                statement
+            }
+        };
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        self.tx.execute(&statement, &parameters).await.map(drop).map_err(|e| merging(database, e))
+    }
+
+    async fn command(&self, sql: &str) -> Result<(), EngineError> {
+        self.tx.batch_execute(sql).await.map_err(on(self.database(), "applying changes"))
+    }
+}
+
+/// Why a merge did not happen.
+enum Merging {
+    /// A unique key is in the way.
+    Duplicate(String),
+    /// Something else.
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Merging {
+    fn from(error: EngineError) -> Merging {
+        Merging::Failed(error)
+    }
+}
+
+fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
+    if is_duplicate(&error) {
+        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, |e| e.message().to_owned()));
+    }
+    Merging::Failed(failed(database, "applying changes", error))
+}
+
+/// For each table, the last word on each key. `None` if the changes have to be taken in their order: a key whose
+/// equality is not that of its bytes, a table that was emptied, or a row that changed its key and is not said in
+/// full.
+fn coalesce(plan: &Plan, changes: &[Change]) -> Option<Vec<HashMap<Key, Last>>> {
+    let mut tables: Vec<HashMap<Key, Last>> = vec![HashMap::new(); plan.tables.len()];
+    for change in changes {
+        let rows = &mut tables[change.table()];
+        if plan.tables[change.table()].key.iter().any(|k| !k.bytes_comparable) && changes.len() > 1 {
+            return None;
+        }
+        match change {
+            Change::Empty { .. } => return None,
+            Change::Remove { key, .. } => {
+                rows.insert(key.clone(), Last::Removed);
+            }
+            Change::Put { old_key, key, cells, arrived, .. } => {
+                let before = match old_key {
+                    Some(old) => rows.insert(old.clone(), Last::Removed),
+                    None => rows.get(key).cloned(),
+                };
+                let cells = filled(cells, before.as_ref());
+                if !unsaid(&cells).is_empty() && (old_key.is_some() || *arrived) {
+                    return None;
+                }
+                rows.insert(key.clone(), Last::Put(cells));
+            }
+        }
+    }
+    Some(tables)
+}
+
+/// A row whose unsaid values are taken from what the same batch said before.
+fn filled(cells: &[Cell], before: Option<&Last>) -> Vec<Cell> {
+    let Some(Last::Put(before)) = before else { return cells.to_vec() };
+    cells
+        .iter()
+        .zip(before)
+        .map(|(now, before)| if *now == Cell::Unsaid { before.clone() } else { now.clone() })
+        .collect()
+}
+
+fn unsaid(cells: &[Cell]) -> Vec<usize> {
+    cells.iter().enumerate().filter(|(_, c)| **c == Cell::Unsaid).map(|(n, _)| n).collect()
+}
+
+fn cell_text(cell: &Cell) -> Result<Option<&str>, EngineError> {
+    match cell {
+        Cell::Null | Cell::Unsaid => Ok(None),
+        Cell::Text(bytes) => text(bytes).map(Some),
+    }
+}
+
+fn text(bytes: &bytes::Bytes) -> Result<&str, EngineError> {
+    std::str::from_utf8(bytes).map_err(|_| EngineError::Precondition {
+        what: "the log holds a value that is not UTF-8".into(),
+        remedy: "Convert the database to UTF-8; SQL_ASCII databases cannot be deployed.".into(),
+    })
+}
+
+/// A key as an array of texts.
+pub fn texts(key: &Key) -> Result<Vec<String>, EngineError> {
+    key.iter().map(|v| text(v).map(str::to_owned)).collect()
+}
+
+fn as_json(merge: &Merge<'_>, cells: &[Cell]) -> Result<String, EngineError> {
+    let mut row = serde_json::Map::new();
+    for (name, cell) in merge.carried().zip(cells) {
+        let value = cell_text(cell)?.map_or(serde_json::Value::Null, Into::into);
+        row.insert(name.to_owned(), value);
+    }
+    Ok(serde_json::Value::Object(row).to_string())
+}
+
+/// `blue` or `green`, as replat's tables have it.
+pub fn side_text(side: Side) -> &'static str {
+    match side {
+        Side::Blue => "blue",
+        Side::Green => "green",
+    }
+}
+
+fn table_number(table: usize) -> i32 {
+    i32::try_from(table).expect("fewer than 2^31 tables")
+}

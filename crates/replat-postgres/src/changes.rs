@@ -1,0 +1,361 @@
+//! From the log's messages to what changed in one partition.
+//!
+//! Pure: bytes in, changes out. Rows of other partitions are dropped here, by the very region that the map holds;
+//! so are transactions that replat itself wrote for this deployment, which carry a mark as their first entry.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use replat_engine::EngineError;
+use replat_model::ids::{Lsn, Side};
+use replat_model::plan::{Plan, TablePlan};
+use replat_wire::pgoutput::{Message, OldRow, Relation, Tuple, TupleValue};
+
+use crate::guard::Mark;
+use crate::slice::dimension_column;
+
+/// One value of a changed row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Null.
+    Null,
+    /// It lies out of line and did not change, so the log does not say it.
+    Unsaid,
+    /// The value as text.
+    Text(Bytes),
+}
+
+/// The values of a row's key, as text.
+pub type Key = Vec<Bytes>;
+
+/// What happened to one row, or to a whole table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The row with this key is now so.
+    Put {
+        /// The table's place in the plan.
+        table: usize,
+        /// The key it had, if that was another one.
+        old_key: Option<Key>,
+        /// Its key.
+        key: Key,
+        /// The values of the carried columns.
+        cells: Vec<Cell>,
+        /// Whether the row came from another partition: then nothing of it is on the other side yet.
+        arrived: bool,
+    },
+    /// The row with this key is gone from the partition.
+    Remove {
+        /// The table's place in the plan.
+        table: usize,
+        /// Its key.
+        key: Key,
+    },
+    /// All rows of the table are gone.
+    Empty {
+        /// The table's place in the plan.
+        table: usize,
+    },
+}
+
+impl Change {
+    /// The table's place in the plan.
+    pub fn table(&self) -> usize {
+        match self {
+            Change::Put { table, .. } | Change::Remove { table, .. } | Change::Empty { table } => *table,
+        }
+    }
+
+    /// The keys that it touches.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        let (one, two) = match self {
+            Change::Put { old_key, key, .. } => (Some(key), old_key.as_ref()),
+            Change::Remove { key, .. } => (Some(key), None),
+            Change::Empty { .. } => (None, None),
+        };
+        one.into_iter().chain(two)
+    }
+
+    /// An estimate of the memory it takes. Unit: bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Change::Put { cells, .. } => cells
+                .iter()
+                .map(|c| match c {
+                    Cell::Text(text) => text.len() + 32,
+                    _ => 32,
+                })
+                .sum(),
+            _ => 64,
+        }
+    }
+}
+
+/// What a message of the log comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A row of the partition changed, at this position.
+    Changed(Lsn, Change),
+    /// The partition was closed, or opened.
+    Mark(Mark),
+    /// A transaction ends; everything before this position has been said.
+    Committed(Lsn),
+}
+
+/// Where a table's columns are in the log's tuples.
+#[derive(Clone, Debug)]
+struct Layout {
+    table: usize,
+    carried: Vec<usize>,
+    key: Vec<usize>,
+    /// One place for each dimension that the region speaks of.
+    dimensions: Vec<usize>,
+}
+
+/// Reads one side's log for one deployment.
+pub struct Changes<'a> {
+    plan: &'a Plan,
+    deployment: &'a str,
+    from: Side,
+    layouts: HashMap<u32, Option<Layout>>,
+    own: bool,
+}
+
+impl<'a> Changes<'a> {
+    /// A reader that has seen nothing yet.
+    pub fn new(plan: &'a Plan, deployment: &'a str, from: Side) -> Changes<'a> {
+        Changes { plan, deployment, from, layouts: HashMap::new(), own: false }
+    }
+
+    /// What `message`, found at `at`, comes to for this partition.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Precondition`] if a table no longer has the shape that was planned, or a row's identity does
+    /// not say which partition it belongs to.
+    pub fn take(&mut self, at: Lsn, message: Message) -> Result<Vec<Entry>, EngineError> {
+        let changed = |changes: Vec<Change>| changes.into_iter().map(|c| Entry::Changed(at, c)).collect();
+        Ok(match message {
+            Message::Begin(_) => {
+                self.own = false;
+                Vec::new()
+            }
+            Message::Commit(commit) => vec![Entry::Committed(commit.end_lsn)],
+            Message::Relation(relation) => {
+                let layout = self.layout(&relation)?;
+                self.layouts.insert(relation.id, layout);
+                Vec::new()
+            }
+            Message::Message(m) => self.mark(&m.prefix, &m.content),
+            _ if self.own => Vec::new(),
+            Message::Insert(m) => changed(self.insert(m.relation, &m.new)?),
+            Message::Update(m) => changed(self.update(m.relation, m.old.as_ref(), &m.new)?),
+            Message::Delete(m) => changed(self.delete(m.relation, &m.old)?),
+            Message::Truncate(m) => {
+                let tables = m.relations.iter().filter_map(|r| self.layouts.get(r)?.as_ref());
+                changed(tables.map(|l| Change::Empty { table: l.table }).collect())
+            }
+            Message::Origin(_) | Message::Type(_) => Vec::new(),
+        })
+    }
+
+    fn mark(&mut self, prefix: &str, content: &[u8]) -> Vec<Entry> {
+        match Mark::decode(prefix, content) {
+            Some(Mark::Own { deployment }) if deployment == self.deployment => {
+                self.own = true;
+                Vec::new()
+            }
+            Some(Mark::Own { .. }) | None => Vec::new(),
+            Some(mark @ (Mark::Barrier { .. } | Mark::Opened { .. })) => {
+                let (Mark::Barrier { partition, .. } | Mark::Opened { partition }) = &mark else {
+                    return Vec::new();
+                };
+                if *partition == self.plan.partition { vec![Entry::Mark(mark)] } else { Vec::new() }
+            }
+        }
+    }
+
+    fn layout(&self, relation: &Relation) -> Result<Option<Layout>, EngineError> {
+        if relation.namespace != self.plan.end(self.from).home.schema {
+            return Ok(None);
+        }
+        let found = self
+            .plan
+            .tables
+            .iter()
+            .enumerate()
+            .find(|(_, t)| t.shape(self.from).name == relation.name);
+        let Some((table, shape)) = found else { return Ok(None) };
+        self.check_columns(shape, relation)?;
+        let place = |name: &str| {
+            relation.columns.iter().position(|c| c.name == name).ok_or_else(|| {
+                reshaped(&relation.name, &format!("its column {name} is not in the log"))
+            })
+        };
+        let shape_columns = &shape.shape(self.from).columns;
+        Ok(Some(Layout {
+            table,
+            carried: shape_columns
+                .iter()
+                .filter(|c| c.generated.is_none())
+                .map(|c| place(&c.name))
+                .collect::<Result<_, _>>()?,
+            key: shape.key_on(self.from).map(place).collect::<Result<_, _>>()?,
+            dimensions: self
+                .plan
+                .dimensions
+                .iter()
+                .map(|d| place(dimension_column(shape, self.from, &d.column)))
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    /// A column that came after the plan would be lost without a word.
+    fn check_columns(&self, table: &TablePlan, relation: &Relation) -> Result<(), EngineError> {
+        let planned = &table.shape(self.from).columns;
+        match relation.columns.iter().find(|c| planned.iter().all(|p| p.name != c.name)) {
+            Some(new) => Err(reshaped(&relation.name, &format!("it got a column {}", new.name))),
+            None => Ok(()),
+        }
+    }
+
+    fn known(&self, relation: u32) -> Option<&Layout> {
+        self.layouts.get(&relation)?.as_ref()
+    }
+
+    fn insert(&self, relation: u32, new: &Tuple) -> Result<Vec<Change>, EngineError> {
+        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+        if !self.belongs(l, new)? {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Change::Put {
+            table: l.table,
+            old_key: None,
+            key: self.key(l, new)?,
+            cells: cells(l, new, None),
+            arrived: false,
+        }])
+    }
+
+    fn update(&self, relation: u32, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Change>, EngineError> {
+        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+        let full = match old {
+            Some(OldRow::Full(tuple)) => Some(tuple),
+            _ => None,
+        };
+        // The partition's dimensions are part of the identity, so an update without an old tuple leaves them alone.
+        let was = match old {
+            Some(old) => self.belongs(l, old.tuple())?,
+            None => self.belongs(l, new)?,
+        };
+        let is = self.belongs_after(l, new, full)?;
+        let old_key = match old {
+            Some(old) => Some(self.key(l, old.tuple())?),
+            None => None,
+        };
+        match (was, is) {
+            (false, false) => Ok(Vec::new()),
+            (true, false) => {
+                let key = old_key.map_or_else(|| self.key(l, new), Ok)?;
+                Ok(vec![Change::Remove { table: l.table, key }])
+            }
+            (was, true) => {
+                let key = self.key_after(l, new, full)?;
+                Ok(vec![Change::Put {
+                    table: l.table,
+                    old_key: old_key.filter(|old| was && *old != key),
+                    key,
+                    cells: cells(l, new, full),
+                    arrived: !was,
+                }])
+            }
+        }
+    }
+
+    fn delete(&self, relation: u32, old: &OldRow) -> Result<Vec<Change>, EngineError> {
+        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+        if !self.belongs(l, old.tuple())? {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Change::Remove { table: l.table, key: self.key(l, old.tuple())? }])
+    }
+
+    fn belongs_after(&self, l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Result<bool, EngineError> {
+        self.belongs(l, &said(new, old))
+    }
+
+    fn key_after(&self, l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Result<Key, EngineError> {
+        self.key(l, &said(new, old))
+    }
+
+    fn belongs(&self, l: &Layout, row: &Tuple) -> Result<bool, EngineError> {
+        let mut key = Vec::with_capacity(l.dimensions.len());
+        for (place, dimension) in l.dimensions.iter().zip(&self.plan.dimensions) {
+            let text = match row.0.get(*place) {
+                Some(TupleValue::Text(text)) => std::str::from_utf8(text).ok(),
+                // A row without a value for a dimension belongs to no partition that a constraint names.
+                Some(TupleValue::Null) => return Ok(false),
+                _ => None,
+            };
+            let value = text.and_then(|t| dimension.key_type.parse(t).ok()).ok_or_else(|| {
+                reshaped(
+                    &self.plan.tables[l.table].shape(self.from).name,
+                    &format!("the log does not say its {}", dimension.column),
+                )
+            })?;
+            key.push(value);
+        }
+        Ok(self.plan.region.contains(&key))
+    }
+
+    fn key(&self, l: &Layout, row: &Tuple) -> Result<Key, EngineError> {
+        l.key
+            .iter()
+            .map(|place| match row.0.get(*place) {
+                Some(TupleValue::Text(text)) => Ok(text.clone()),
+                _ => Err(reshaped(
+                    &self.plan.tables[l.table].shape(self.from).name,
+                    "the log does not say its key",
+                )),
+            })
+            .collect()
+    }
+}
+
+/// The new row, with what it leaves unsaid taken from the old one where that came along whole.
+fn said(new: &Tuple, old: Option<&Tuple>) -> Tuple {
+    Tuple(
+        new.0
+            .iter()
+            .enumerate()
+            .map(|(n, value)| match (value, old.and_then(|o| o.0.get(n))) {
+                (TupleValue::Unchanged, Some(old)) => old.clone(),
+                (value, _) => value.clone(),
+            })
+            .collect(),
+    )
+}
+
+fn cells(l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Vec<Cell> {
+    l.carried
+        .iter()
+        .map(|place| {
+            let value = match (new.0.get(*place), old.and_then(|o| o.0.get(*place))) {
+                (Some(TupleValue::Unchanged), Some(old)) => Some(old),
+                (value, _) => value,
+            };
+            match value {
+                Some(TupleValue::Text(text) | TupleValue::Binary(text)) => Cell::Text(text.clone()),
+                Some(TupleValue::Unchanged) => Cell::Unsaid,
+                Some(TupleValue::Null) | None => Cell::Null,
+            }
+        })
+        .collect()
+}
+
+fn reshaped(table: &str, why: &str) -> EngineError {
+    EngineError::Precondition {
+        what: format!("{table} no longer has the shape that was planned: {why}"),
+        remedy: "Undo the change of the table and resume, or abort the deployment and plan it again.".into(),
+    }
+}

@@ -1,0 +1,301 @@
+//! The copy: a partition's rows in key ranges, many at once, each in its own short transaction.
+//!
+//! A chunk and the record that it is there commit together on green, so a crash costs the chunks that were under
+//! way, and a chunk is never there twice. No long snapshot is held: what changes while the copy runs is in the
+//! stream, and the whole stream is replayed afterwards.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{SinkExt, StreamExt, TryStreamExt};
+use replat_engine::EngineError;
+use replat_model::deploy::Chunk;
+use replat_model::ids::Side;
+use replat_model::plan::{Plan, TablePlan};
+use tokio_postgres::Client;
+
+use crate::error::{failed, on};
+use crate::merge::is_foreign;
+use crate::slice::{key_order, key_range, key_text, predicate, table_name};
+use crate::sql::quote_ident;
+
+/// Rows are gathered to this many bytes before they are passed on: a message for each row would cost more than
+/// the row.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// How far a copy is, for those who watch. Shared between the copy and its watchers.
+#[derive(Debug, Default)]
+pub struct CopyProgress {
+    /// Chunks there.
+    pub chunks: AtomicU64,
+    /// Chunks in all.
+    pub chunks_total: AtomicU64,
+    /// Rows there.
+    pub rows: AtomicU64,
+    /// Bytes sent.
+    pub bytes: AtomicU64,
+}
+
+/// All tables whose rows are copied: slices first, then references. A chunk's `table` counts in this order.
+pub fn copied_tables(plan: &Plan) -> impl Iterator<Item = &TablePlan> {
+    plan.tables.iter().chain(&plan.references)
+}
+
+/// The table that `n` of a chunk means.
+pub fn copied_table(plan: &Plan, n: usize) -> Option<&TablePlan> {
+    copied_tables(plan).nth(n)
+}
+
+/// The key ranges in which the partition is copied, covering it exactly.
+pub async fn plan_chunks(client: &Client, plan: &Plan, rows: u32) -> Result<Vec<Chunk>, EngineError> {
+    let mut chunks = Vec::new();
+    for (n, table) in copied_tables(plan).enumerate() {
+        let cuts = boundaries(client, plan, table, Side::Blue, "true", rows).await?;
+        let mut after = None;
+        for upto in cuts {
+            chunks.push(Chunk { table: n, after: after.replace(upto.clone()), upto: Some(upto) });
+        }
+        chunks.push(Chunk { table: n, after, upto: None });
+    }
+    Ok(chunks)
+}
+
+/// Every `rows`-th key of the partition's rows that satisfy `and`, in key order.
+pub async fn boundaries(
+    client: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    side: Side,
+    and: &str,
+    rows: u32,
+) -> Result<Vec<Vec<String>>, EngineError> {
+    let database = &plan.end(side).home.database;
+    let names: Vec<String> = table.key_on(side).map(quote_ident).collect();
+    let sql = format!(
+        "SELECT {} FROM (SELECT {}, row_number() OVER (ORDER BY {order}) AS replat_n FROM {} \
+         WHERE {} AND {and}) s WHERE replat_n % {rows} = 0 ORDER BY replat_n",
+        key_text(table, side, ""),
+        names.join(", "),
+        table_name(plan, table, side),
+        predicate(plan, table, side, ""),
+        order = key_order(table, side, ""),
+    );
+    let found = client.query(&sql, &[]).await.map_err(on(database, "cutting a table into ranges"))?;
+    Ok(found.iter().map(|row| (0..names.len()).map(|i| row.get(i)).collect()).collect())
+}
+
+/// How the rows of a table travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// As the types' binary form, which needs no parsing.
+    Binary,
+    /// As text, where a type has no binary form that both servers share.
+    Text,
+}
+
+impl Format {
+    /// Binary, if every value's binary form is understood by the receiving column: a label that travels as text
+    /// is, since an enum's binary form is its label.
+    fn of(table: &TablePlan, from: Side, enums: &[String]) -> Format {
+        let fits = |c: &&replat_model::plan::ColumnPlan| !is_foreign(c) || enums.contains(&c.target);
+        if table.columns_from(from).iter().filter(|c| !fits(c)).count() == 0 {
+            Format::Binary
+        } else {
+            Format::Text
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Format::Binary => "(FORMAT binary)",
+            Format::Text => "(FORMAT text)",
+        }
+    }
+}
+
+/// Copies one chunk, unless it is there already. Returns rows and bytes.
+pub async fn copy_chunk(
+    blue: &Client,
+    green: &mut Client,
+    plan: &Plan,
+    deployment: &str,
+    n: usize,
+    chunk: &Chunk,
+) -> Result<(u64, u64), EngineError> {
+    let table = copied_table(plan, chunk.table).ok_or_else(|| EngineError::Precondition {
+        what: format!("chunk {n} speaks of a table that the plan does not have"),
+        remedy: "Abort the deployment and start it again.".into(),
+    })?;
+    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
+    let on = on(target, "copying a chunk");
+    let from = Side::Blue;
+    let format = Format::of(table, from, &enum_columns(green, plan, table, from.other()).await?);
+    let tx = green.transaction().await.map_err(&on)?;
+    // Taken first: of two runners with the same chunk, the second waits here and then finds it done.
+    let number = i32::try_from(n).expect("fewer than 2^31 chunks");
+    let mine = tx
+        .execute(
+            "INSERT INTO replat.chunk (deployment, n, rows, bytes) VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING",
+            &[&deployment, &number],
+        )
+        .await
+        .map_err(&on)?;
+    if mine == 0 {
+        return Ok((0, 0));
+    }
+    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
+    let into = format!(
+        "COPY {} ({}) FROM STDIN {}",
+        table_name(plan, table, Side::Green),
+        columns.join(", "),
+        format.option()
+    );
+    let sink = tx.copy_in::<_, Bytes>(&into).await.map_err(&on)?;
+    let rows = blue
+        .copy_out(&copy_query(plan, table, chunk, format))
+        .await
+        .map_err(|e| failed(source, &format!("reading {}", table.blue.name), e))?;
+    let (rows, bytes) = pump(rows, sink, source, target, table).await?;
+    tx.execute(
+        "UPDATE replat.chunk SET rows = $3, bytes = $4 WHERE deployment = $1 AND n = $2",
+        &[&deployment, &number, &crate::guard::number(rows), &crate::guard::number(bytes)],
+    )
+    .await
+    .map_err(&on)?;
+    crate::failpoint::crash_at("copy.before_commit");
+    tx.commit().await.map_err(&on)?;
+    crate::failpoint::crash_at("copy.after_commit");
+    Ok((rows, bytes))
+}
+
+async fn pump(
+    rows: tokio_postgres::CopyOutStream,
+    sink: tokio_postgres::CopyInSink<Bytes>,
+    source: &str,
+    target: &str,
+    table: &TablePlan,
+) -> Result<(u64, u64), EngineError> {
+    let reading = format!("reading {}", table.blue.name);
+    let writing = format!("filling {}", table.green.name);
+    tokio::pin!(rows, sink);
+    let mut gathered = BytesMut::with_capacity(2 * GATHER_BYTES);
+    let mut bytes = 0_u64;
+    while let Some(row) = rows.next().await {
+        let row = row.map_err(|e| failed(source, &reading, e))?;
+        gathered.extend_from_slice(&row);
+        if gathered.len() >= GATHER_BYTES {
+            bytes += gathered.len() as u64;
+            sink.send(gathered.split().freeze()).await.map_err(|e| failed(target, &writing, e))?;
+        }
+    }
+    bytes += gathered.len() as u64;
+    if !gathered.is_empty() {
+        sink.send(gathered.freeze()).await.map_err(|e| failed(target, &writing, e))?;
+    }
+    let rows = sink.as_mut().finish().await.map_err(|e| failed(target, &writing, e))?;
+    Ok((rows, bytes))
+}
+
+fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> String {
+    let values: Vec<String> = table
+        .forward
+        .iter()
+        .map(|c| match format {
+            Format::Text if is_foreign(c) => format!("({})::text", c.expression),
+            _ => format!("({})::{}", c.expression, c.wire_type),
+        })
+        .collect();
+    format!(
+        "COPY (SELECT {} FROM {} WHERE {} AND {}) TO STDOUT {}",
+        values.join(", "),
+        table_name(plan, table, Side::Blue),
+        predicate(plan, table, Side::Blue, ""),
+        key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref()),
+        format.option()
+    )
+}
+
+/// The columns of a table that are enums: their binary form is their label.
+async fn enum_columns(
+    client: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    side: Side,
+) -> Result<Vec<String>, EngineError> {
+    let rows = client
+        .query(
+            "SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+             WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped AND t.typtype = 'e'",
+            &[&table_name(plan, table, side)],
+        )
+        .await
+        .map_err(on(&plan.end(side).home.database, "reading column types"))?;
+    Ok(rows.iter().map(|r| r.get(0)).collect())
+}
+
+/// The numbers of the chunks that are on green, with rows and bytes in all.
+pub async fn chunks_done(
+    green: &Client,
+    plan: &Plan,
+    deployment: &str,
+) -> Result<(std::collections::BTreeSet<usize>, u64, u64), EngineError> {
+    let rows = green
+        .query("SELECT n, rows, bytes FROM replat.chunk WHERE deployment = $1", &[&deployment])
+        .await
+        .map_err(on(&plan.green.home.database, "reading which chunks are there"))?;
+    let mut done = std::collections::BTreeSet::new();
+    let (mut total_rows, mut total_bytes) = (0, 0);
+    for row in rows {
+        done.insert(usize::try_from(row.get::<_, i32>(0)).unwrap_or_default());
+        total_rows += u64::try_from(row.get::<_, i64>(1)).unwrap_or_default();
+        total_bytes += u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
+    }
+    Ok((done, total_rows, total_bytes))
+}
+
+/// A pair of connections that copies chunks.
+pub struct Lane {
+    /// Reads.
+    pub blue: Client,
+    /// Writes, with the pass that lets replat through.
+    pub green: Client,
+}
+
+/// Copies every chunk that is not there yet, on as many lanes as there are.
+pub async fn copy_all(
+    lanes: Vec<Lane>,
+    plan: &Plan,
+    deployment: &str,
+    chunks: &[Chunk],
+    todo: Vec<usize>,
+    progress: &CopyProgress,
+) -> Result<(), EngineError> {
+    let todo = Mutex::new(todo.into());
+    let work: FuturesUnordered<_> = lanes
+        .into_iter()
+        .map(|lane| Box::pin(drain(lane, plan, deployment, chunks, &todo, progress)))
+        .collect();
+    work.try_collect::<Vec<()>>().await.map(drop)
+}
+
+/// One lane takes chunks until none is left.
+async fn drain(
+    mut lane: Lane,
+    plan: &Plan,
+    deployment: &str,
+    chunks: &[Chunk],
+    todo: &Mutex<VecDeque<usize>>,
+    progress: &CopyProgress,
+) -> Result<(), EngineError> {
+    loop {
+        let next = todo.lock().expect("no lane panics while it takes a chunk").pop_front();
+        let Some(n) = next else { return Ok(()) };
+        let (rows, bytes) = copy_chunk(&lane.blue, &mut lane.green, plan, deployment, n, &chunks[n]).await?;
+        progress.chunks.fetch_add(1, Ordering::Relaxed);
+        progress.rows.fetch_add(rows, Ordering::Relaxed);
+        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,401 @@
+//! The engine: looks at both ends of a deployment and brings about one action at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::try_join;
+use replat_engine::{Engine, EngineError, Soon, Verdict};
+use replat_model::deploy::{Certificate, Chunk, Deployment, Timestamp, Token};
+use replat_model::ids::{DeploymentId, Epoch, Side};
+use replat_model::next::{Action, Evidence, Observation, Scope, SideSeen, StreamSeen};
+use replat_model::plan::Plan;
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+
+use crate::conninfo::ConnInfo;
+use crate::copy::{self, CopyProgress, Lane};
+use crate::ends::Ends;
+use crate::error::on;
+use crate::follow::{Shared, follow};
+use crate::guard::{self, Closing};
+use crate::verify::{Verifier, VerifyProgress};
+use crate::{parked, prepare, retire, sequences};
+
+/// Both ends of one deployment on PostgreSQL.
+pub struct PostgresEngine {
+    ends: Ends,
+    shared: Arc<Shared>,
+    changed: Mutex<watch::Receiver<u64>>,
+    control: [Mutex<Option<Client>>; 2],
+    /// Open before the pause begins, so that nothing is dialled within it.
+    prover: Mutex<Option<Verifier>>,
+    streams: Mutex<[Option<JoinHandle<()>>; 2]>,
+    copying: Arc<CopyProgress>,
+    comparing: Arc<VerifyProgress>,
+}
+
+/// The runner's clock.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl PostgresEngine {
+    /// An engine that is not connected yet.
+    pub fn new(plan: Arc<Plan>, deployment: DeploymentId, blue: ConnInfo, green: ConnInfo) -> PostgresEngine {
+        let shared = Arc::new(Shared::default());
+        PostgresEngine {
+            ends: Ends::new(plan, deployment, blue, green),
+            changed: Mutex::new(shared.subscribe()),
+            shared,
+            control: [Mutex::default(), Mutex::default()],
+            prover: Mutex::default(),
+            streams: Mutex::default(),
+            copying: Arc::default(),
+            comparing: Arc::default(),
+        }
+    }
+
+    /// How far the copy is.
+    pub fn copy_progress(&self) -> Arc<CopyProgress> {
+        Arc::clone(&self.copying)
+    }
+
+    /// How far the comparison is.
+    pub fn verify_progress(&self) -> Arc<VerifyProgress> {
+        Arc::clone(&self.comparing)
+    }
+
+    /// Compares both sides once, outside any deployment's course: nothing is counted and nothing recorded.
+    pub async fn compare(&self, d: &Deployment) -> Result<Certificate, EngineError> {
+        Verifier::new(&self.ends, &self.shared, d.home, d.home, Arc::clone(&self.comparing)).await?.full().await
+    }
+
+    /// A connection for short statements, kept open.
+    async fn control(&self, side: Side) -> Result<MutexGuard<'_, Option<Client>>, EngineError> {
+        let mut held = self.control[usize::from(side == Side::Green)].lock().await;
+        if held.as_ref().is_none_or(Client::is_closed) {
+            *held = Some(self.ends.connect(side, "control").await?);
+        }
+        Ok(held)
+    }
+
+    async fn look_now(&self, d: &Deployment) -> Result<Observation, EngineError> {
+        let mut seen = Observation { now: now(), ..Observation::default() };
+        if !d.prepared {
+            return Ok(seen);
+        }
+        if d.attempt.is_some() {
+            // Clients are held: only the home's fence is worth a round trip, and only once it must be open again.
+            if d.attempt.as_ref().is_some_and(|a| a.given_up.is_some()) {
+                let home = self.look_at(d, d.home, false).await?;
+                *side_mut(&mut seen, d.home) = home;
+            }
+        } else {
+            let (blue, green) =
+                try_join(self.look_at(d, Side::Blue, true), self.look_at(d, Side::Green, true)).await?;
+            (seen.blue, seen.green) = (blue, green);
+            if d.copied.is_some() {
+                seen.leaks = Some(self.count_incidents().await?);
+            }
+        }
+        for side in [Side::Blue, Side::Green] {
+            let stream = self.stream_seen(d, side, &seen).await?;
+            side_mut(&mut seen, side).stream = stream;
+        }
+        Ok(seen)
+    }
+
+    async fn look_at(&self, d: &Deployment, side: Side, settled_too: bool) -> Result<SideSeen, EngineError> {
+        let control = self.control(side).await?;
+        let client = control.as_ref().expect("control connects");
+        let database = self.ends.database(side);
+        let fence = guard::read(client, database, &d.plan.partition).await?;
+        let mut seen = SideSeen { fence: Some(fence), ..SideSeen::default() };
+        if let Some(slot) = d.forward_slot.filter(|_| settled_too && side == Side::Blue && d.copied.is_none()) {
+            seen.settled = Some(prepare::is_settled(client, database, slot.xid_horizon).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn stream_seen(
+        &self,
+        d: &Deployment,
+        side: Side,
+        seen: &Observation,
+    ) -> Result<Option<StreamSeen>, EngineError> {
+        let Some(standing) = self.shared.standing(side) else { return Ok(None) };
+        let mut lag = None;
+        // The lag matters before an attempt; within one only the barrier does.
+        if d.attempt.is_none() && side == d.home && seen.side(side).fence.is_some() {
+            let control = self.control(side).await?;
+            let client = control.as_ref().expect("control connects");
+            let end = guard::current_lsn(client, self.ends.database(side)).await?;
+            lag = Some(end.since(standing.through).unwrap_or(0));
+        }
+        Ok(Some(StreamSeen {
+            through: standing.through,
+            lag,
+            barrier: (standing.barrier > 0).then_some(standing.barrier),
+            parked: standing.parked,
+            unproved: self.shared.unproved(side),
+        }))
+    }
+
+    async fn count_incidents(&self) -> Result<u64, EngineError> {
+        let mut rows = 0;
+        for side in [Side::Blue, Side::Green] {
+            let control = self.control(side).await?;
+            let client = control.as_ref().expect("control connects");
+            let row = client
+                .query_one(
+                    "SELECT count(*) FROM replat.incident WHERE deployment = $1",
+                    &[&self.ends.deployment.as_str()],
+                )
+                .await
+                .map_err(on(self.ends.database(side), "counting incidents"))?;
+            rows += u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+        }
+        Ok(rows)
+    }
+
+    async fn act_now(
+        &self,
+        d: &Deployment,
+        action: &Action,
+        token: Token,
+    ) -> Result<Evidence, EngineError> {
+        let ends = &self.ends;
+        let lock_timeout = d.policy.lock_timeout.millis();
+        match action {
+            Action::Prepare => prepare::prepare(ends, token, lock_timeout).await.map(|()| Evidence::Done),
+            Action::OpenSlot { side } => {
+                let (at, xid_horizon) = prepare::open_slot(ends, *side).await?;
+                Ok(Evidence::Slot { at, xid_horizon })
+            }
+            Action::PlanCopy => {
+                let blue = ends.connect(Side::Blue, "plan").await?;
+                copy::plan_chunks(&blue, &ends.plan, d.policy.chunk_rows).await.map(Evidence::Chunks)
+            }
+            Action::Copy { chunks } => self.copy(d, chunks).await,
+            Action::BuildIndexes => {
+                prepare::build_indexes(ends, lock_timeout).await?;
+                self.give_room(d).await?;
+                Ok(Evidence::Done)
+            }
+            Action::Follow { from } => self.follow(*from).await,
+            Action::CopyParked { from } => {
+                parked::copy_parked(ends, *from, &self.shared).await.map(|()| Evidence::Done)
+            }
+            Action::Verify { from, scope } => self.verify(d, *from, *scope).await,
+            Action::Fence { side, attempt, epoch } => {
+                self.fence(d, *side, *attempt, *epoch, token).await
+            }
+            Action::Prove { from, .. } => self.prove(d, *from).await,
+            Action::Open { side, epoch } => {
+                let mut control = self.control(*side).await?;
+                let client = control.as_mut().expect("control connects");
+                guard::open(client, &ends.plan, *side, token, *epoch).await.map(|()| Evidence::Done)
+            }
+            Action::Seal { side, epoch } => {
+                let mut control = self.control(*side).await?;
+                let client = control.as_mut().expect("control connects");
+                guard::seal(client, &ends.plan, *side, token, *epoch).await.map(|()| Evidence::Done)
+            }
+            Action::Retire => {
+                self.stop_streams().await;
+                retire::retire(ends, lock_timeout).await.map(|()| Evidence::Done)
+            }
+            Action::DropCopy => retire::drop_copy(ends).await.map(|()| Evidence::Done),
+            Action::Clean => {
+                self.stop_streams().await;
+                retire::clean(ends, lock_timeout).await.map(|()| Evidence::Done)
+            }
+        }
+    }
+
+    async fn copy(&self, d: &Deployment, chunks: &[Chunk]) -> Result<Evidence, EngineError> {
+        let ends = &self.ends;
+        let mut lanes = Vec::new();
+        for _ in 0..d.policy.copy_parallel.max(1) {
+            let (blue, green) =
+                try_join(ends.connect(Side::Blue, "copy"), ends.connect_to_write(Side::Green, "copy")).await?;
+            lanes.push(Lane { blue, green });
+        }
+        let id = ends.deployment.as_str();
+        let green = ends.connect(Side::Green, "copy").await?;
+        let (done, rows, bytes) = copy::chunks_done(&green, &ends.plan, id).await?;
+        self.copying.chunks_total.store(chunks.len() as u64, Ordering::Relaxed);
+        self.copying.chunks.store(done.len() as u64, Ordering::Relaxed);
+        self.copying.rows.store(rows, Ordering::Relaxed);
+        self.copying.bytes.store(bytes, Ordering::Relaxed);
+        let todo = (0..chunks.len()).filter(|n| !done.contains(n)).collect();
+        copy::copy_all(lanes, &ends.plan, id, chunks, todo, &self.copying).await?;
+        let (_, rows, bytes) = copy::chunks_done(&green, &ends.plan, id).await?;
+        let control = self.control(Side::Blue).await?;
+        let client = control.as_ref().expect("control connects");
+        let at = guard::current_lsn(client, ends.database(Side::Blue)).await?;
+        Ok(Evidence::Copied { at, rows, bytes })
+    }
+
+    async fn give_room(&self, d: &Deployment) -> Result<(), EngineError> {
+        if self.ends.plan.sequences.is_empty() {
+            return Ok(());
+        }
+        let blue = self.control(Side::Blue).await?;
+        let green = self.control(Side::Green).await?;
+        let (blue, green) = (blue.as_ref().expect("connected"), green.as_ref().expect("connected"));
+        sequences::give_room(&self.ends, blue, green, d.policy.sequence_room).await
+    }
+
+    /// Starts the stream unless it runs. If it broke for a reason that needs a person, that is said first.
+    async fn follow(&self, from: Side) -> Result<Evidence, EngineError> {
+        let mut streams = self.streams.lock().await;
+        let slot = &mut streams[usize::from(from == Side::Green)];
+        if slot.as_ref().is_some_and(|s| !s.is_finished()) {
+            self.wait_for_start(from).await;
+            return Ok(Evidence::Done);
+        }
+        if let Some(error) = self.shared.take_error(from)
+            && error.verdict() == Verdict::AskAPerson
+        {
+            return Err(error);
+        }
+        *slot = Some(tokio::spawn(follow(self.ends.clone(), from, Arc::clone(&self.shared))));
+        self.wait_for_start(from).await;
+        match self.shared.take_error(from) {
+            Some(error) => Err(error),
+            None => Ok(Evidence::Done),
+        }
+    }
+
+    /// Until the stream stands or has failed; a slot's backlog can take a while to be decoded.
+    async fn wait_for_start(&self, from: Side) {
+        let mut changed = self.shared.subscribe();
+        let started = async {
+            while self.shared.standing(from).is_none() && !self.shared.has_error(from) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        drop(tokio::time::timeout(Duration::from_secs(10), started).await);
+    }
+
+    async fn stop_streams(&self) {
+        let mut streams = self.streams.lock().await;
+        for stream in streams.iter_mut().filter_map(Option::take) {
+            stream.abort();
+            // It was told to end; that it did, however, is all that matters.
+            drop(stream.await);
+        }
+        for side in [Side::Blue, Side::Green] {
+            self.shared.stopped(side);
+        }
+    }
+
+    async fn verify(&self, d: &Deployment, from: Side, scope: Scope) -> Result<Evidence, EngineError> {
+        self.comparing.rows.store(0, Ordering::Relaxed);
+        let verifier =
+            Verifier::new(&self.ends, &self.shared, from, d.home, Arc::clone(&self.comparing)).await?;
+        let certificate = match scope {
+            Scope::Full => verifier.full().await?,
+            Scope::Touched => verifier.touched().await?,
+        };
+        *self.prover.lock().await = Some(verifier);
+        Ok(Evidence::Compared(certificate))
+    }
+
+    async fn fence(
+        &self,
+        d: &Deployment,
+        side: Side,
+        attempt: u32,
+        epoch: Epoch,
+        token: Token,
+    ) -> Result<Evidence, EngineError> {
+        // Everything that takes time and can be done before the pause is done before it: both connections of the
+        // proof, and one run of it, after which the servers have its statements planned and its pages at hand.
+        let mut prover = self.prover.lock().await;
+        if prover.as_ref().is_none_or(|p| p.from() != side || p.is_closed()) {
+            let fresh =
+                Verifier::new(&self.ends, &self.shared, side, side, Arc::clone(&self.comparing)).await?;
+            *prover = Some(fresh);
+        }
+        prover.as_ref().expect("just made").prove().await?;
+        drop(self.control(side.other()).await?);
+        let mut control = self.control(side).await?;
+        let client = control.as_mut().expect("control connects");
+        let since = now();
+        let timeout = d.policy.fence_timeout.millis();
+        match guard::close(client, &self.ends.plan, side, token, epoch, attempt, timeout).await? {
+            Closing::Stands(at) => Ok(Evidence::Fenced { at, since }),
+            Closing::Blocked(why) => Ok(Evidence::NotNow { why }),
+        }
+    }
+
+    /// Bounded by what is left of the pause: a proof that takes longer is no proof.
+    async fn prove(&self, d: &Deployment, from: Side) -> Result<Evidence, EngineError> {
+        let since = d.attempt.as_ref().and_then(|a| a.fence).map_or_else(now, |f| f.since);
+        let left = d.policy.pause_max.millis().saturating_sub(now().since(since));
+        let proving = async {
+            if self.shared.standing(from).is_none_or(|s| s.parked > 0) {
+                return Ok(Evidence::NotNow { why: "some rows could not be applied".into() });
+            }
+            let prover = self.prover.lock().await;
+            let Some(prover) = prover.as_ref().filter(|p| p.from() == from) else {
+                return Ok(Evidence::NotNow { why: "this runner has not compared the sides".into() });
+            };
+            let room = async {
+                match from {
+                    Side::Blue => self.give_room(d).await,
+                    Side::Green => Ok(()),
+                }
+            };
+            let (proof, ()) = try_join(prover.prove(), room).await?;
+            Ok(Evidence::Compared(proof))
+        };
+        match tokio::time::timeout(Duration::from_millis(left), proving).await {
+            Ok(evidence) => evidence,
+            Err(_) => Ok(Evidence::NotNow { why: "the proof took longer than the pause may".into() }),
+        }
+    }
+}
+
+fn side_mut(seen: &mut Observation, side: Side) -> &mut SideSeen {
+    match side {
+        Side::Blue => &mut seen.blue,
+        Side::Green => &mut seen.green,
+    }
+}
+
+impl Engine for PostgresEngine {
+    fn look<'a>(&'a self, d: &'a Deployment) -> Soon<'a, Observation> {
+        Box::pin(self.look_now(d))
+    }
+
+    fn act<'a>(&'a self, d: &'a Deployment, action: &'a Action, token: Token) -> Soon<'a, Evidence> {
+        Box::pin(self.act_now(d, action, token))
+    }
+
+    fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut changed = self.changed.lock().await;
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+impl Drop for PostgresEngine {
+    fn drop(&mut self) {
+        for stream in self.streams.get_mut().iter().flatten() {
+            stream.abort();
+        }
+    }
+}

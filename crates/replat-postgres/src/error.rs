@@ -1,0 +1,65 @@
+//! What a server's refusal means for a deployment.
+
+use replat_engine::EngineError;
+use tokio_postgres::error::SqlState;
+
+/// Turns a driver's error into the error that has the right verdict and remedy.
+///
+/// `database` is its name in the spec, `during` what was being done, as a noun phrase.
+pub fn failed(database: &str, during: &str, error: tokio_postgres::Error) -> EngineError {
+    let database = database.to_owned();
+    let during = during.to_owned();
+    let Some(server) = error.as_db_error() else {
+        return EngineError::Unreachable { database, during, source: Box::new(error) };
+    };
+    let code = server.code();
+    let why = match server.detail() {
+        Some(detail) => format!("{} ({detail}; {})", server.message(), code.code()),
+        None => format!("{} ({})", server.message(), code.code()),
+    };
+    if is_lock(code) {
+        return EngineError::Locked { database, what: during, source: Box::new(error) };
+    }
+    if is_temporary(code) {
+        return EngineError::Unreachable { database, during, source: Box::new(error) };
+    }
+    if is_row(code) {
+        let table = server.table().unwrap_or("a table").to_owned();
+        return EngineError::Row { database, table, why };
+    }
+    EngineError::Refused { database, during, why }
+}
+
+/// Whether a lock, or a turn, could not be had in time.
+pub fn is_lock(code: &SqlState) -> bool {
+    [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::QUERY_CANCELED,
+        SqlState::OBJECT_IN_USE,
+    ]
+    .contains(code)
+}
+
+/// Connection trouble, resources and shutdowns: the same statement may do tomorrow.
+fn is_temporary(code: &SqlState) -> bool {
+    ["08", "53", "57", "58"].iter().any(|class| code.code().starts_with(class))
+}
+
+/// Whether the trouble lies in the values of a row.
+fn is_row(code: &SqlState) -> bool {
+    ["22", "23", "44"].iter().any(|class| code.code().starts_with(class))
+}
+
+/// Whether `error` says that a unique or exclusion constraint would be violated.
+pub fn is_duplicate(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|c| *c == SqlState::UNIQUE_VIOLATION || *c == SqlState::EXCLUSION_VIOLATION)
+}
+
+/// Gives a driver's error its place: `.map_err(on("pg-a", "the copy"))`.
+pub fn on<'a>(database: &'a str, during: &'a str) -> impl Fn(tokio_postgres::Error) -> EngineError + 'a {
+    move |error| failed(database, during, error)
+}

@@ -1,0 +1,587 @@
+//! A stream: reads one side's log and brings it to the other side, for as long as it lives.
+//!
+//! What it does with a change follows from the log itself. Between an opening and a barrier the side is open and
+//! its changes are applied; between a barrier and an opening it is closed, and a change that is not replat's own
+//! is kept as an incident.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use replat_engine::{BoxError, EngineError};
+use replat_model::ids::{Lsn, Side};
+use replat_wire::pgoutput;
+use replat_wire::stream::Frame;
+use tokio::sync::{mpsc, watch};
+
+use crate::apply::{Applier, Batch, Position, texts};
+use crate::changes::{Change, Changes, Entry};
+use crate::ends::Ends;
+use crate::error::on;
+use crate::guard::Mark;
+
+/// A batch is applied when it has this many changes: at 10,000 the cost of a commit is spread thin, and more
+/// gains nothing.
+const BATCH_CHANGES: usize = 10_000;
+
+/// Or this many bytes, so that memory stays bounded whatever the rows are like.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Entries between reader and applier.
+const QUEUE: usize = 16_384;
+
+/// Changes asked for at once while a backlog is read by SQL.
+const BACKLOG_CHANGES: i32 = 50_000;
+
+/// The server drops a silent reader after `wal_sender_timeout`, a minute by default.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// More touched keys than this are not remembered: everything is compared again instead.
+const TOUCHED_MAX: usize = 1_000_000;
+
+/// What a stream has done, for those who look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Everything before it, on the server read from, is durable at the other end.
+    pub through: Lsn,
+    /// The newest barrier that is durable at the other end.
+    pub barrier: u32,
+    /// Keys that are parked, as far as this process knows.
+    pub parked: u64,
+}
+
+/// Table and key.
+pub type TouchedKey = (usize, Vec<String>);
+
+/// What both streams and their watchers share.
+pub struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    streams: [Option<Standing>; 2],
+    errors: [Option<EngineError>; 2],
+    /// The position that this process left each stream at; another value means that somebody else was at work.
+    left_at: [Option<Lsn>; 2],
+    /// Keys touched since the last comparison, by the side that was the original; `None` while nothing is counted.
+    touched: [Option<HashSet<TouchedKey>>; 2],
+    /// Whether that comparison was completed.
+    compared: [bool; 2],
+}
+
+fn index(side: Side) -> usize {
+    match side {
+        Side::Blue => 0,
+        Side::Green => 1,
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared { state: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Shared {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().expect("no holder of the lock panics"))
+    }
+
+    fn announce(&self) {
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Told whenever something changes.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// What the stream from `side` has done; `None` if it does not run.
+    pub fn standing(&self, side: Side) -> Option<Standing> {
+        self.with(|s| s.streams[index(side)])
+    }
+
+    /// Why the stream from `side` ended, once.
+    pub fn take_error(&self, side: Side) -> Option<EngineError> {
+        self.with(|s| s.errors[index(side)].take())
+    }
+
+    /// Whether the stream from `side` ended with an error that nobody has taken yet.
+    pub fn has_error(&self, side: Side) -> bool {
+        self.with(|s| s.errors[index(side)].is_some())
+    }
+
+    /// The stream from `side` was stopped on purpose.
+    pub fn stopped(&self, side: Side) {
+        self.ended(side, None);
+    }
+
+    /// How many keys were touched since both sides were last compared with `from` as the original; `None` if they
+    /// were not, or if the count was lost.
+    pub fn unproved(&self, from: Side) -> Option<u64> {
+        self.with(|s| {
+            let keys = s.touched[index(from)].as_ref().filter(|_| s.compared[index(from)])?;
+            Some(keys.len() as u64)
+        })
+    }
+
+    /// From now on, touched keys are counted for a comparison that begins.
+    pub fn begin_comparison(&self, from: Side) {
+        self.with(|s| {
+            s.touched[index(from)] = Some(HashSet::new());
+            s.compared[index(from)] = false;
+        });
+    }
+
+    /// The comparison is complete. False if the count was lost meanwhile: then it counts for nothing.
+    pub fn end_comparison(&self, from: Side) -> bool {
+        self.with(|s| {
+            s.compared[index(from)] = s.touched[index(from)].is_some();
+            s.compared[index(from)]
+        })
+    }
+
+    /// Forgets that the sides were ever compared.
+    pub fn distrust(&self, from: Side) {
+        self.with(|s| {
+            s.touched[index(from)] = None;
+            s.compared[index(from)] = false;
+        });
+    }
+
+    /// The touched keys, taken off the list; whoever takes them compares them, and puts back what is not settled.
+    pub fn take_touched(&self, from: Side) -> Option<HashSet<TouchedKey>> {
+        self.with(|s| s.touched[index(from)].replace(HashSet::new()))
+    }
+
+    /// The touched keys, left on the list.
+    pub fn touched(&self, from: Side) -> Option<HashSet<TouchedKey>> {
+        self.with(|s| s.touched[index(from)].clone())
+    }
+
+    /// Puts keys on the list of those to be compared.
+    pub fn touch(&self, keys: impl IntoIterator<Item = TouchedKey>) {
+        let keys: Vec<_> = keys.into_iter().collect();
+        self.with(|s| {
+            for side in 0..2 {
+                if let Some(touched) = &mut s.touched[side] {
+                    touched.extend(keys.iter().cloned());
+                    if touched.len() > TOUCHED_MAX {
+                        s.touched[side] = None;
+                        s.compared[side] = false;
+                    }
+                }
+            }
+        });
+    }
+
+    fn begins(&self, side: Side, position: Position, parked: u64) {
+        self.with(|s| {
+            // Somebody else moved this stream on: what was touched meanwhile is not known here.
+            if s.left_at[index(side)] != Some(position.at) {
+                s.touched = [None, None];
+                s.compared = [false, false];
+            }
+            s.left_at[index(side)] = Some(position.at);
+            s.errors[index(side)] = None;
+            s.streams[index(side)] = Some(Standing { through: position.at, barrier: position.barrier, parked });
+        });
+        self.announce();
+    }
+
+    fn reached(&self, side: Side, taken: Position, recorded: Position, parked: Option<u64>) {
+        self.with(|s| {
+            s.left_at[index(side)] = Some(recorded.at);
+            if let Some(standing) = &mut s.streams[index(side)] {
+                standing.through = standing.through.max(taken.at);
+                standing.barrier = recorded.barrier;
+                standing.parked = parked.unwrap_or(standing.parked);
+            }
+        });
+        self.announce();
+    }
+
+    /// How many keys of the stream from `side` are parked now.
+    pub fn set_parked(&self, side: Side, parked: u64) {
+        self.with(|s| {
+            if let Some(standing) = &mut s.streams[index(side)] {
+                standing.parked = parked;
+            }
+        });
+        self.announce();
+    }
+
+    fn ended(&self, side: Side, error: Option<EngineError>) {
+        self.with(|s| {
+            s.streams[index(side)] = None;
+            s.errors[index(side)] = error;
+        });
+        self.announce();
+    }
+}
+
+/// Reads the log of `from` and brings it to the other side until something breaks or it is dropped.
+pub async fn follow(ends: Ends, from: Side, shared: Arc<Shared>) {
+    let ended = run(&ends, from, &shared).await;
+    if let Err(error) = &ended {
+        tracing::info!(deployment = %ends.deployment, %from, %error, "the stream ended");
+    }
+    shared.ended(from, ended.err());
+}
+
+async fn run(ends: &Ends, from: Side, shared: &Shared) -> Result<(), EngineError> {
+    let client = ends.connect_to_write(from.other(), "apply").await?;
+    let parked = count_parked(&client, ends, from).await?;
+    let mut applier = Applier::new(&ends.plan, ends.deployment.as_str(), from, client).await?;
+    let mut gather = Gather::new(applier.position());
+    let mut announced = false;
+    loop {
+        let full = backlog(ends, from, shared, &mut applier, &mut gather, !announced, parked).await?;
+        announced = true;
+        if !full {
+            break;
+        }
+    }
+    stream(ends, from, shared, applier, gather).await
+}
+
+/// How many keys of the stream from `from` are parked at the other end.
+pub async fn count_parked(
+    client: &tokio_postgres::Client,
+    ends: &Ends,
+    from: Side,
+) -> Result<u64, EngineError> {
+    let row = client
+        .query_one(
+            "SELECT count(*) FROM replat.parked WHERE deployment = $1 AND source = $2",
+            &[&ends.deployment.as_str(), &crate::apply::side_text(from)],
+        )
+        .await
+        .map_err(on(ends.database(from.other()), "counting parked keys"))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+}
+
+/// Reads what has piled up in the slot by SQL, which is several times faster than streaming it, since the server
+/// flushes each streamed message by itself. True if there is more.
+async fn backlog(
+    ends: &Ends,
+    from: Side,
+    shared: &Shared,
+    applier: &mut Applier<'_>,
+    gather: &mut Gather,
+    announce: bool,
+    parked: u64,
+) -> Result<bool, EngineError> {
+    let database = ends.database(from);
+    let reader = ends.connect(from, "log").await?;
+    let rows = reader
+        .query(
+            "SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, \
+             'proto_version', '1', 'publication_names', $3, 'messages', 'true')",
+            &[&ends.slot(from), &BACKLOG_CHANGES, &crate::sql::quote_ident(&ends.publication())],
+        )
+        .await
+        .map_err(|e| slot_error(ends, from, e))?;
+    if announce {
+        shared.begins(from, applier.position(), parked);
+    }
+    let full = rows.len() >= usize::try_from(BACKLOG_CHANGES).unwrap_or(usize::MAX);
+    let start = applier.position().at;
+    check_slot(ends, from, &reader, start).await?;
+    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from);
+    let mut skipping = false;
+    for row in rows {
+        let at = crate::guard::parse_lsn(row.get(0), database)?;
+        let message = decode(database, Bytes::from(row.get::<_, Vec<u8>>(1)))?;
+        // The slot may lie before our position, when a crash came between the commit and the slot's advance.
+        if let pgoutput::Message::Begin(begin) = &message {
+            skipping = begin.final_lsn < start;
+        }
+        if skipping && !matches!(message, pgoutput::Message::Relation(_)) {
+            continue;
+        }
+        for entry in changes.take(at, message)? {
+            gather.push(entry);
+            if gather.is_full() {
+                settle(shared, from, applier, gather, Persist::WithWork).await?;
+            }
+        }
+    }
+    settle(shared, from, applier, gather, Persist::Always).await?;
+    if applier.position().at > start {
+        reader
+            .execute("SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)", &[
+                &ends.slot(from),
+                &applier.position().at.to_string(),
+            ])
+            .await
+            .map_err(|e| slot_error(ends, from, e))?;
+    }
+    Ok(full)
+}
+
+/// Only what is recorded at the other end is ever confirmed. A slot that is further than that record is another
+/// slot under the same name, and what lies between is lost to it.
+async fn check_slot(
+    ends: &Ends,
+    from: Side,
+    reader: &tokio_postgres::Client,
+    recorded: Lsn,
+) -> Result<(), EngineError> {
+    let database = ends.database(from);
+    let lost = || EngineError::SlotLost { database: database.to_owned(), slot: ends.slot(from) };
+    let row = reader
+        .query_opt(
+            "SELECT confirmed_flush_lsn::text, wal_status FROM pg_replication_slots WHERE slot_name = $1",
+            &[&ends.slot(from)],
+        )
+        .await
+        .map_err(on(database, "reading the slot"))?
+        .ok_or_else(lost)?;
+    let confirmed = crate::guard::parse_lsn(row.get(0), database)?;
+    if confirmed > recorded || row.get::<_, Option<&str>>(1) == Some("lost") {
+        return Err(lost());
+    }
+    Ok(())
+}
+
+fn slot_error(ends: &Ends, side: Side, error: tokio_postgres::Error) -> EngineError {
+    use tokio_postgres::error::SqlState;
+    let lost = [SqlState::UNDEFINED_OBJECT, SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
+    if error.code().is_some_and(|c| lost.contains(c)) {
+        return EngineError::SlotLost { database: ends.database(side).to_owned(), slot: ends.slot(side) };
+    }
+    on(ends.database(side), "reading the slot")(error)
+}
+
+fn decode(database: &str, data: Bytes) -> Result<pgoutput::Message, EngineError> {
+    pgoutput::decode(data).map_err(|e| EngineError::Refused {
+        database: database.to_owned(),
+        during: "reading its log".into(),
+        why: e.to_string(),
+    })
+}
+
+enum Item {
+    Entry(Entry),
+    /// Nothing is left before this position.
+    Idle(Lsn),
+}
+
+async fn stream(
+    ends: &Ends,
+    from: Side,
+    shared: &Shared,
+    mut applier: Applier<'_>,
+    mut gather: Gather,
+) -> Result<(), EngineError> {
+    let (send, mut receive) = mpsc::channel(QUEUE);
+    let start = applier.position().at;
+    let (durable, flushed) = watch::channel(start);
+    let mut persisted = tokio::time::Instant::now();
+    let reading = read(ends, from, start, send, flushed);
+    let applying = async {
+        while let Some(item) = receive.recv().await {
+            gather.take(item);
+            // In the middle of a source transaction there is nothing to be had by stopping.
+            while !gather.is_full() {
+                match receive.try_recv() {
+                    Ok(item) => gather.take(item),
+                    Err(_) if gather.in_transaction => match receive.recv().await {
+                        Some(item) => gather.take(item),
+                        None => return Ok(()),
+                    },
+                    Err(_) => break,
+                }
+            }
+            // What is of no concern to this partition is recorded now and then, so that the slot can move on.
+            let persist = if persisted.elapsed() >= STATUS_EVERY { Persist::Always } else { Persist::WithWork };
+            settle(shared, from, &mut applier, &mut gather, persist).await?;
+            let recorded = applier.position().at;
+            if durable.send_if_modified(|at| std::mem::replace(at, recorded) < recorded) {
+                persisted = tokio::time::Instant::now();
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = applying => ended,
+    }
+}
+
+/// Reads frames into the queue and reports what is durable. Reporting never waits behind the queue.
+async fn read(
+    ends: &Ends,
+    from: Side,
+    start: Lsn,
+    send: mpsc::Sender<Item>,
+    mut flushed: watch::Receiver<Lsn>,
+) -> Result<(), EngineError> {
+    let database = ends.database(from);
+    let broke = |source: BoxError| EngineError::Unreachable {
+        database: database.to_owned(),
+        during: "reading its log".into(),
+        source,
+    };
+    let connection = ends.connect_to_read_log(from).await?;
+    let mut stream = connection
+        .start(&ends.slot(from), start, &ends.publication())
+        .await
+        .map_err(|e| broke(Box::new(e)))?;
+    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from);
+    let mut queue: VecDeque<Item> = VecDeque::new();
+    let mut timer = tokio::time::interval(STATUS_EVERY);
+    loop {
+        let mut report = false;
+        tokio::select! {
+            permit = send.reserve(), if !queue.is_empty() => {
+                let Ok(permit) = permit else { return Ok(()) };
+                permit.send(queue.pop_front().expect("the queue is not empty"));
+            }
+            frame = stream.next(), if queue.is_empty() => match frame.map_err(|e| broke(Box::new(e)))? {
+                Frame::XLogData(data) => {
+                    let entries = changes.take(data.start, decode(database, data.data)?)?;
+                    queue.extend(entries.into_iter().map(Item::Entry));
+                }
+                Frame::Keepalive(keepalive) => {
+                    queue.push_back(Item::Idle(keepalive.wal_end));
+                    report = keepalive.reply_requested;
+                }
+            },
+            changed = flushed.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                report = true;
+            }
+            _ = timer.tick() => report = true,
+        }
+        if report {
+            let durable = *flushed.borrow_and_update();
+            stream.status(durable).await.map_err(|e| broke(Box::new(e)))?;
+        }
+    }
+}
+
+/// When the position is recorded at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Persist {
+    /// With the next change that concerns the partition.
+    WithWork,
+    /// Now.
+    Always,
+}
+
+/// Applies what is gathered, and says so.
+async fn settle(
+    shared: &Shared,
+    from: Side,
+    applier: &mut Applier<'_>,
+    gather: &mut Gather,
+    persist: Persist,
+) -> Result<(), EngineError> {
+    let mut parked = None;
+    let behind = !gather.in_transaction && gather.position.at > applier.position().at;
+    if gather.has_work() || persist == Persist::Always && behind {
+        let batch = gather.cut();
+        let mut touched = Vec::new();
+        for change in &batch.changes {
+            for key in change.keys() {
+                touched.push((change.table(), texts(key)?));
+            }
+        }
+        // Before the commit: a key must never be on the other side without being on the list.
+        shared.touch(touched);
+        let newly = applier.apply(&batch).await?;
+        if newly > 0 {
+            let before = shared.standing(from).map_or(0, |s| s.parked);
+            parked = Some(before + newly);
+        }
+    }
+    shared.reached(from, gather.position, applier.position(), parked);
+    Ok(())
+}
+
+/// Collects entries into a batch.
+struct Gather {
+    batch: Batch,
+    bytes: usize,
+    /// Everything before it has been taken in. While a transaction is being taken in, its beginning.
+    position: Position,
+    in_transaction: bool,
+    marked: bool,
+}
+
+impl Gather {
+    fn new(position: Position) -> Gather {
+        Gather {
+            batch: Batch::default(),
+            bytes: 0,
+            position,
+            in_transaction: false,
+            marked: false,
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Entry(entry) => self.push(entry),
+            Item::Idle(at) if !self.in_transaction => self.position.at = self.position.at.max(at),
+            Item::Idle(_) => {}
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        match entry {
+            Entry::Changed(at, change) => {
+                self.in_transaction = true;
+                self.bytes += change.size();
+                self.keep(at, change);
+            }
+            Entry::Mark(Mark::Barrier { attempt, .. }) => {
+                self.position.open = false;
+                self.position.barrier = attempt;
+                self.marked = true;
+            }
+            Entry::Mark(_) => {
+                self.position.open = true;
+                self.marked = true;
+            }
+            Entry::Committed(at) => {
+                self.in_transaction = false;
+                self.batch.ends.push(self.batch.changes.len());
+                self.position.at = self.position.at.max(at);
+            }
+        }
+    }
+
+    fn keep(&mut self, at: Lsn, change: Change) {
+        if self.position.open {
+            self.batch.changes.push(change);
+        } else {
+            self.batch.incidents.push((at, change));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.changes.len() + self.batch.incidents.len() >= BATCH_CHANGES || self.bytes >= BATCH_BYTES
+    }
+
+    fn has_work(&self) -> bool {
+        !self.batch.changes.is_empty() || !self.batch.incidents.is_empty() || self.marked
+    }
+
+    /// The batch so far. In the middle of a source transaction it has no position: its rows are applied, and
+    /// would be applied again after a crash, which changes nothing.
+    fn cut(&mut self) -> Batch {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.reached = (!self.in_transaction).then_some(self.position);
+        self.bytes = 0;
+        self.marked = false;
+        batch
+    }
+}

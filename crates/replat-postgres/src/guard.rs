@@ -1,0 +1,656 @@
+//! The guard: the write fence inside the database, and the row that says whether it is open.
+//!
+//! A write of the partition takes a shared advisory lock and reads the fence row in a way that no old snapshot can
+//! fool; the fence takes the lock exclusively, so it waits for that partition's running writers alone. The row is
+//! closed by default, and changes only under the exclusive lock and only for a token that is not lower than the
+//! one obeyed last.
+//!
+//! Invariant kept here: at most one side lets writers through. No router takes part in it.
+
+use replat_engine::EngineError;
+use replat_model::deploy::Token;
+use replat_model::ids::{Epoch, Lsn, PartitionId, Side};
+use replat_model::next::FenceSeen;
+use replat_model::plan::{Plan, TablePlan};
+use tokio_postgres::{Client, Transaction};
+
+use crate::error::{failed, is_lock, on};
+use crate::slice::{predicate, table_name};
+use crate::sql::{quote_ident, quote_literal};
+
+/// replat's own schema on a managed database. Running it again changes nothing.
+///
+/// No right on it is given to anybody: the guard functions run as their owner.
+pub const SCHEMA: &str = r#"
+CREATE SCHEMA IF NOT EXISTS replat;
+REVOKE ALL ON SCHEMA replat FROM PUBLIC;
+CREATE TABLE IF NOT EXISTS replat.fence (
+  partition  text PRIMARY KEY,
+  deployment text NOT NULL,
+  epoch      bigint NOT NULL CHECK (epoch > 0),
+  open       boolean NOT NULL,
+  home       text,
+  term       bigint NOT NULL,
+  seq        bigint NOT NULL,
+  pass       text NOT NULL DEFAULT gen_random_uuid()::text || gen_random_uuid()::text
+);
+CREATE TABLE IF NOT EXISTS replat.stream (
+  deployment text NOT NULL,
+  source     text NOT NULL CHECK (source IN ('blue', 'green')),
+  position   pg_lsn NOT NULL,
+  barrier    integer NOT NULL DEFAULT 0,
+  open       boolean NOT NULL,
+  PRIMARY KEY (deployment, source)
+);
+CREATE TABLE IF NOT EXISTS replat.chunk (
+  deployment text NOT NULL,
+  n          integer NOT NULL,
+  rows       bigint NOT NULL,
+  bytes      bigint NOT NULL,
+  PRIMARY KEY (deployment, n)
+);
+CREATE TABLE IF NOT EXISTS replat.parked (
+  deployment text NOT NULL,
+  source     text NOT NULL,
+  tbl        integer NOT NULL,
+  key        text[] NOT NULL,
+  why        text NOT NULL,
+  PRIMARY KEY (deployment, source, tbl, key)
+);
+CREATE TABLE IF NOT EXISTS replat.incident (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  deployment text NOT NULL,
+  source     text NOT NULL,
+  at         pg_lsn NOT NULL,
+  tbl        text NOT NULL,
+  op         text NOT NULL,
+  key        text[] NOT NULL,
+  row_kept   jsonb,
+  seen_at    timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (deployment, source, at, tbl, op, key)
+);
+CREATE TABLE IF NOT EXISTS replat.created (
+  deployment text NOT NULL,
+  schema_name text NOT NULL,
+  whole      boolean NOT NULL,
+  ord        integer NOT NULL,
+  kind       text NOT NULL,
+  identity   text NOT NULL,
+  PRIMARY KEY (deployment, ord)
+);
+CREATE TABLE IF NOT EXISTS replat.schema_version (
+  schema_name text PRIMARY KEY,
+  version     text NOT NULL,
+  digest      text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS replat.deferred (
+  deployment text NOT NULL,
+  ord        integer NOT NULL,
+  name       text NOT NULL,
+  is_foreign boolean NOT NULL,
+  definition text NOT NULL,
+  PRIMARY KEY (deployment, ord)
+);
+
+CREATE OR REPLACE FUNCTION replat.pass(p text, lock_key bigint, op text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+  f record;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(lock_key);
+  -- A statement of a READ COMMITTED transaction has a fresh snapshot; under the stricter levels the snapshot is
+  -- as old as the transaction, and only a locking read sees, or trips over, a fence that came later.
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    SELECT open, epoch, home, pass INTO f FROM replat.fence WHERE partition = p;
+  ELSE
+    SELECT open, epoch, home, pass INTO f FROM replat.fence WHERE partition = p FOR SHARE;
+  END IF;
+  IF f.open OR current_setting('replat.pass', true) = f.pass THEN
+    RETURN;
+  END IF;
+  RAISE EXCEPTION USING
+    ERRCODE = '25006',
+    MESSAGE = format('partition %s does not accept writes here: %s refused', p, op),
+    DETAIL = json_build_object('partition', p, 'epoch', f.epoch, 'home', f.home,
+      'state', CASE WHEN f.home IS NULL THEN 'switching' ELSE 'moved' END)::text,
+    HINT = CASE WHEN f.home IS NULL
+      THEN 'The partition is being switched; ask the map again in a moment.'
+      ELSE 'The partition lives elsewhere; ask the map for its home.' END;
+END $guard$;
+
+CREATE OR REPLACE FUNCTION replat.guard_row() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
+BEGIN
+  PERFORM replat.pass(TG_ARGV[0], TG_ARGV[1]::bigint, TG_OP);
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END $guard$;
+
+CREATE OR REPLACE FUNCTION replat.guard_statement() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+  secret text;
+BEGIN
+  SELECT pass INTO secret FROM replat.fence WHERE partition = TG_ARGV[0];
+  IF current_setting('replat.pass', true) = secret THEN RETURN NULL; END IF;
+  RAISE EXCEPTION USING
+    ERRCODE = '25006',
+    MESSAGE = format('%s of %s is refused while partition %s is being deployed', TG_OP, TG_RELID::regclass, TG_ARGV[0]),
+    DETAIL = json_build_object('partition', TG_ARGV[0], 'state', TG_ARGV[2])::text,
+    HINT = TG_ARGV[3];
+END $guard$;
+"#;
+
+/// The advisory lock of a partition: a number that the databases and replat derive alike.
+pub fn lock_key(partition: &PartitionId) -> i64 {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("replat/{partition}"));
+    i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+/// Creates replat's schema on one end, and the partition's fence row if it has none.
+///
+/// A row that is there already is left as it is, unless it stands from an earlier deployment: then it is taken
+/// over by token, with the state that this deployment begins with.
+pub async fn install(
+    client: &mut Client,
+    plan: &Plan,
+    deployment: &str,
+    side: Side,
+    token: Token,
+) -> Result<(), EngineError> {
+    let database = &plan.end(side).home.database;
+    let on = on(database, "the installation of the fence row");
+    let tx = client.transaction().await.map_err(&on)?;
+    // Two runners may install at once; CREATE … IF NOT EXISTS alone can then fail on the catalogue's indexes.
+    tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
+    tx.batch_execute(SCHEMA).await.map_err(&on)?;
+    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&lock_key(&plan.partition)]).await.map_err(&on)?;
+    let open = side == Side::Blue;
+    let home = (!open).then(|| plan.blue.home.to_string());
+    tx.execute(
+        "INSERT INTO replat.fence AS f (partition, deployment, epoch, open, home, term, seq) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (partition) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
+           open = excluded.open, home = excluded.home, term = excluded.term, seq = excluded.seq \
+         WHERE f.deployment <> excluded.deployment AND (f.term, f.seq) < (excluded.term, excluded.seq)",
+        &[
+            &plan.partition.as_str(),
+            &deployment,
+            &number(plan.epoch.get()),
+            &open,
+            &home,
+            &number(token.term),
+            &number(token.seq),
+        ],
+    )
+    .await
+    .map_err(&on)?;
+    tx.commit().await.map_err(&on)
+}
+
+/// What the guard of one table consists of: trigger names and the statements that make them.
+///
+/// Their names sort last, so that a trigger which changes the key has run before the guard looks at it.
+pub fn triggers(plan: &Plan, table: &TablePlan, side: Side) -> Vec<(String, String)> {
+    let p = &plan.partition;
+    let key = lock_key(p);
+    let target = table_name(plan, table, side);
+    let (old, new) = (predicate(plan, table, side, "OLD."), predicate(plan, table, side, "NEW."));
+    let row = |letter: char, event: &str, when: String| {
+        let name = format!("zz_replat_{p}_{letter}");
+        let text = format!(
+            "CREATE TRIGGER {} BEFORE {event} ON {target} FOR EACH ROW WHEN ({when}) \
+             EXECUTE FUNCTION replat.guard_row({}, '{key}')",
+            quote_ident(&name),
+            quote_literal(p.as_str())
+        );
+        (name, text)
+    };
+    vec![
+        row('i', "INSERT", new.clone()),
+        row('u', "UPDATE", format!("({old}) OR ({new})")),
+        row('d', "DELETE", old),
+    ]
+}
+
+/// The statement-level guard: the whole table is closed to everybody but replat.
+pub fn statement_trigger(plan: &Plan, table: &TablePlan, side: Side, why: Closed) -> (String, String) {
+    let p = &plan.partition;
+    let name = format!("zz_replat_{p}_{}", why.letter());
+    let text = format!(
+        "CREATE TRIGGER {} BEFORE {} ON {} FOR EACH STATEMENT \
+         EXECUTE FUNCTION replat.guard_statement({}, '{}', '{}', {})",
+        quote_ident(&name),
+        why.events(),
+        table_name(plan, table, side),
+        quote_literal(p.as_str()),
+        lock_key(p),
+        why.state(),
+        quote_literal(why.hint()),
+    );
+    (name, text)
+}
+
+/// Why a whole table refuses statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// TRUNCATE does not fire row triggers and knows no partitions.
+    Truncate,
+    /// A reference table is read-only during a deployment.
+    Reference,
+    /// A table that was made for this deployment and is being filled.
+    Loading,
+}
+
+impl Closed {
+    fn letter(self) -> char {
+        match self {
+            Closed::Truncate => 't',
+            Closed::Reference => 'r',
+            Closed::Loading => 'l',
+        }
+    }
+
+    fn events(self) -> &'static str {
+        match self {
+            Closed::Truncate => "TRUNCATE",
+            Closed::Reference | Closed::Loading => "INSERT OR UPDATE OR DELETE",
+        }
+    }
+
+    fn state(self) -> &'static str {
+        match self {
+            Closed::Truncate => "armed",
+            Closed::Reference => "reference",
+            Closed::Loading => "loading",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Closed::Truncate => "Delete the rows instead: TRUNCATE knows no partitions.",
+            Closed::Reference => "A reference table is read-only until the deployment is finished or aborted.",
+            Closed::Loading => "The table is being filled and belongs to nobody yet.",
+        }
+    }
+}
+
+/// Makes sure that a table has `trigger`, and that it also fires for replication sessions.
+///
+/// One short transaction; waits for its lock no longer than the policy says, so that writers never queue behind
+/// it for longer.
+pub async fn arm(
+    client: &mut Client,
+    plan: &Plan,
+    table: &TablePlan,
+    side: Side,
+    trigger: &(String, String),
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let database = &plan.end(side).home.database;
+    let on = on(database, "arming a trigger");
+    let target = table_name(plan, table, side);
+    let (name, create) = trigger;
+    if is_armed(client, &target, name).await.map_err(&on)? {
+        return Ok(());
+    }
+    let tx = client.transaction().await.map_err(&on)?;
+    tx.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await.map_err(&on)?;
+    tx.batch_execute(&format!("DROP TRIGGER IF EXISTS {} ON {target}", quote_ident(name)))
+        .await
+        .map_err(&on)?;
+    tx.batch_execute(create).await.map_err(&on)?;
+    // Leaves have clones of row triggers, which are enabled one by one.
+    let leaves = tx
+        .query(
+            "SELECT t.tgrelid::regclass::text FROM pg_trigger t \
+             WHERE t.tgname = $1 AND (t.tgrelid = $2::text::regclass OR t.tgrelid IN \
+               (SELECT relid FROM pg_partition_tree($2::text::regclass)))",
+            &[name, &target],
+        )
+        .await
+        .map_err(&on)?;
+    for leaf in leaves {
+        let leaf: String = leaf.get(0);
+        tx.batch_execute(&format!("ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {}", quote_ident(name)))
+            .await
+            .map_err(&on)?;
+    }
+    tx.commit().await.map_err(&on)
+}
+
+async fn is_armed(client: &Client, target: &str, name: &str) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT count(*) > 0 AND bool_and(tgenabled = 'A') FROM pg_trigger \
+             WHERE tgname = $1 AND (tgrelid = $2::text::regclass OR tgrelid IN \
+               (SELECT relid FROM pg_partition_tree($2::text::regclass)))",
+            &[&name, &target],
+        )
+        .await?;
+    Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
+}
+
+/// Removes every trigger of the partition's guard from a table that may be gone already.
+pub async fn disarm(
+    client: &mut Client,
+    plan: &Plan,
+    table: &TablePlan,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let database = &plan.end(side).home.database;
+    let on = on(database, "removing the guard");
+    let target = table_name(plan, table, side);
+    let names = client
+        .query(
+            "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) \
+             AND starts_with(tgname::text, $2) AND length(tgname::text) = length($2) + 1 \
+             AND tgparentid = 0",
+            &[&target, &format!("zz_replat_{}_", plan.partition)],
+        )
+        .await
+        .map_err(&on)?;
+    for name in names {
+        let name: String = name.get(0);
+        let tx = client.transaction().await.map_err(&on)?;
+        tx.batch_execute(&format!(
+            "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {} ON {target}",
+            quote_ident(&name)
+        ))
+        .await
+        .map_err(&on)?;
+        tx.commit().await.map_err(&on)?;
+    }
+    Ok(())
+}
+
+/// The partition's fence row; `None` if there is none, or no schema of replat's at all.
+pub async fn read(
+    client: &Client,
+    database: &str,
+    partition: &PartitionId,
+) -> Result<Option<FenceSeen>, EngineError> {
+    let row = client
+        .query_opt("SELECT open, epoch FROM replat.fence WHERE partition = $1", &[&partition.as_str()])
+        .await;
+    match row {
+        Ok(None) => Ok(None),
+        Ok(Some(row)) => Ok(Some(FenceSeen { open: row.get(0), epoch: epoch_of(row.get(1)) })),
+        Err(e) if is_missing(&e) => Ok(None),
+        Err(e) => Err(failed(database, "reading the fence row", e)),
+    }
+}
+
+/// Whether a table, schema or function is not there.
+pub fn is_missing(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    error.code().is_some_and(|c| {
+        [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME, SqlState::UNDEFINED_FUNCTION].contains(c)
+    })
+}
+
+/// What closing the fence came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It stands; the position after its commit.
+    Stands(Lsn),
+    /// A running transaction of the partition did not end in time; nothing was changed. Who it was.
+    Blocked(String),
+}
+
+/// Closes the home for one partition and sends the barrier.
+///
+/// Waits for this partition's running writers, at most `timeout_ms`. The position is read after the commit: a
+/// position read before can lie before an acknowledged write.
+pub async fn close(
+    client: &mut Client,
+    plan: &Plan,
+    side: Side,
+    token: Token,
+    epoch: Epoch,
+    attempt: u32,
+    timeout_ms: u64,
+) -> Result<Closing, EngineError> {
+    let database = &plan.end(side).home.database;
+    let on = on(database, "closing the fence");
+    let tx = client.transaction().await.map_err(&on)?;
+    match lock_exclusively(&tx, &plan.partition, timeout_ms).await {
+        Ok(()) => {}
+        Err(e) if e.code().is_some_and(is_lock) => {
+            drop(tx);
+            return Ok(Closing::Blocked(blockers(client, &plan.partition).await));
+        }
+        Err(e) => return Err(on(e)),
+    }
+    let closed = tx
+        .execute(
+            "UPDATE replat.fence SET open = false, home = NULL, term = $2, seq = $3 \
+             WHERE partition = $1 AND (term, seq) <= ($2, $3) AND epoch = $4",
+            &[&plan.partition.as_str(), &number(token.term), &number(token.seq), &number(epoch.get())],
+        )
+        .await
+        .map_err(&on)?;
+    if closed != 1 {
+        return Err(superseded(plan, side));
+    }
+    crate::failpoint::crash_at("fence.before_commit");
+    emit(&tx, &Mark::Barrier { partition: plan.partition.clone(), attempt }).await.map_err(&on)?;
+    tx.commit().await.map_err(&on)?;
+    crate::failpoint::crash_at("fence.after_commit");
+    current_lsn(client, database).await.map(Closing::Stands)
+}
+
+/// Lets writers through at `epoch`. What the log says after this is written by them.
+pub async fn open(
+    client: &mut Client,
+    plan: &Plan,
+    side: Side,
+    token: Token,
+    epoch: Epoch,
+) -> Result<(), EngineError> {
+    set(client, plan, side, token, epoch, true).await
+}
+
+/// Makes sure that writers are refused and are told the home, at `epoch`.
+pub async fn seal(
+    client: &mut Client,
+    plan: &Plan,
+    side: Side,
+    token: Token,
+    epoch: Epoch,
+) -> Result<(), EngineError> {
+    set(client, plan, side, token, epoch, false).await
+}
+
+async fn set(
+    client: &mut Client,
+    plan: &Plan,
+    side: Side,
+    token: Token,
+    epoch: Epoch,
+    opens: bool,
+) -> Result<(), EngineError> {
+    let database = &plan.end(side).home.database;
+    let on = on(database, if opens { "opening the fence" } else { "sealing the old home" });
+    let home = (!opens).then(|| plan.end(side.other()).home.to_string());
+    let tx = client.transaction().await.map_err(&on)?;
+    lock_exclusively(&tx, &plan.partition, 5_000).await.map_err(&on)?;
+    let changed = tx
+        .execute(
+            "UPDATE replat.fence SET open = $5, epoch = $4, home = $6, term = $2, seq = $3 \
+             WHERE partition = $1 AND (term, seq) <= ($2, $3)",
+            &[
+                &plan.partition.as_str(),
+                &number(token.term),
+                &number(token.seq),
+                &number(epoch.get()),
+                &opens,
+                &home,
+            ],
+        )
+        .await
+        .map_err(&on)?;
+    if changed != 1 {
+        return Err(superseded(plan, side));
+    }
+    if opens {
+        emit(&tx, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
+    }
+    tx.commit().await.map_err(&on)
+}
+
+/// The exclusive lock of the partition, in a transaction that is flushed when it commits: a crash right after a
+/// COMMIT under `synchronous_commit = off` forgets the fence.
+async fn lock_exclusively(
+    tx: &Transaction<'_>,
+    partition: &PartitionId,
+    timeout_ms: u64,
+) -> Result<(), tokio_postgres::Error> {
+    tx.batch_execute(&format!(
+        "SET LOCAL lock_timeout = {timeout_ms}; \
+         SELECT set_config('synchronous_commit', 'on', true) \
+         WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
+         SELECT pg_advisory_xact_lock({})",
+        lock_key(partition)
+    ))
+    .await
+}
+
+/// Who holds the partition's lock, for people. Prepared transactions hold it with no process.
+async fn blockers(client: &Client, partition: &PartitionId) -> String {
+    let rows = client
+        .query(
+            "SELECT l.pid, a.application_name, a.state, \
+               extract(epoch FROM now() - a.xact_start)::bigint \
+             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) \
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+               AND (l.classid::bigint << 32) | l.objid::bigint = $1 AND l.pid IS DISTINCT FROM pg_backend_pid() \
+             LIMIT 5",
+            &[&lock_key(partition)],
+        )
+        .await
+        .unwrap_or_default();
+    let who: Vec<String> = rows
+        .iter()
+        .map(|r| match r.get::<_, Option<i32>>(0) {
+            None => "a prepared transaction".into(),
+            Some(pid) => format!(
+                "pid {pid} ({}, {}, in its transaction for {} s)",
+                r.get::<_, Option<String>>(1).unwrap_or_default(),
+                r.get::<_, Option<String>>(2).unwrap_or_default(),
+                r.get::<_, Option<i64>>(3).unwrap_or_default()
+            ),
+        })
+        .collect();
+    if who.is_empty() {
+        return "a transaction of this partition did not end in time".into();
+    }
+    format!("a transaction of this partition did not end in time: {}", who.join(", "))
+}
+
+/// A note in a server's log that its readers meet in commit order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// After this, no write of the partition follows until it is opened again.
+    Barrier {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// From here on, writes of the partition are its owner's.
+    Opened {
+        /// Which partition.
+        partition: PartitionId,
+    },
+    /// All of this transaction was written by replat for this deployment.
+    Own {
+        /// Which deployment.
+        deployment: String,
+    },
+}
+
+impl Mark {
+    /// Prefix and content of the logical message.
+    pub fn encode(&self) -> (&'static str, String) {
+        match self {
+            Mark::Barrier { partition, attempt } => ("replat.barrier", format!("{partition} {attempt}")),
+            Mark::Opened { partition } => ("replat.opened", partition.to_string()),
+            Mark::Own { deployment } => ("replat.own", deployment.clone()),
+        }
+    }
+
+    /// The mark of a logical message; `None` if it is somebody else's message, or damaged.
+    pub fn decode(prefix: &str, content: &[u8]) -> Option<Mark> {
+        let text = std::str::from_utf8(content).ok()?;
+        match prefix {
+            "replat.barrier" => {
+                let (partition, attempt) = text.split_once(' ')?;
+                Some(Mark::Barrier { partition: partition.parse().ok()?, attempt: attempt.parse().ok()? })
+            }
+            "replat.opened" => Some(Mark::Opened { partition: text.parse().ok()? }),
+            "replat.own" => Some(Mark::Own { deployment: text.to_owned() }),
+            _ => None,
+        }
+    }
+}
+
+/// Writes a mark into the transaction.
+pub async fn emit(tx: &Transaction<'_>, mark: &Mark) -> Result<(), tokio_postgres::Error> {
+    let (prefix, content) = mark.encode();
+    tx.query_one("SELECT pg_logical_emit_message(true, $1, $2::text)::text", &[&prefix, &content]).await?;
+    Ok(())
+}
+
+/// Where a server's log ends now.
+pub async fn current_lsn(client: &Client, database: &str) -> Result<Lsn, EngineError> {
+    let row = client
+        .query_one("SELECT pg_current_wal_lsn()::text", &[])
+        .await
+        .map_err(on(database, "reading the log position"))?;
+    parse_lsn(row.get(0), database)
+}
+
+/// A position as the server writes it.
+pub fn parse_lsn(text: &str, database: &str) -> Result<Lsn, EngineError> {
+    text.parse().map_err(|e| EngineError::Refused {
+        database: database.to_owned(),
+        during: "reading a log position".into(),
+        why: format!("{e}"),
+    })
+}
+
+fn superseded(plan: &Plan, side: Side) -> EngineError {
+    EngineError::Superseded { what: format!("the fence of {} on {side}", plan.partition) }
+}
+
+/// A counter as the databases hold it.
+pub fn number(n: u64) -> i64 {
+    i64::try_from(n).expect("counters stay below 2^63")
+}
+
+fn epoch_of(n: i64) -> Epoch {
+    u64::try_from(n).ok().and_then(Epoch::from_number).unwrap_or(Epoch::FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_as_it_was_written() {
+        let partition: PartitionId = "acme".parse().expect("a legal id");
+        for mark in [
+            Mark::Barrier { partition: partition.clone(), attempt: 7 },
+            Mark::Opened { partition },
+            Mark::Own { deployment: "d_1".into() },
+        ] {
+            let (prefix, content) = mark.encode();
+            assert_eq!(Mark::decode(prefix, content.as_bytes()), Some(mark));
+        }
+        assert_eq!(Mark::decode("replat.barrier", b"acme x"), None);
+        assert_eq!(Mark::decode("other", b"acme"), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! Changed rows into a table, as sets: the statements, and the arrays that feed them.
+//!
+//! Rows arrive as the text that the log carries, one array a column. A statement turns them into rows of the
+//! sending table (typed, with its generated columns), evaluates the same expressions that the copy uses, and merges
+//! the result by key. Nothing is written but the rows themselves: no staging table, no catalogue churn.
+
+use replat_model::ids::Side;
+use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+
+use crate::slice::{key_name, table_name};
+use crate::sql::quote_ident;
+
+/// One direction of one table.
+#[derive(Clone, Copy)]
+pub struct Merge<'a> {
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The table.
+    pub table: &'a TablePlan,
+    /// The side that the rows come from.
+    pub from: Side,
+}
+
+impl<'a> Merge<'a> {
+    /// The sending columns that a change carries: all but the generated ones.
+    pub fn carried(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.table
+            .shape(self.from)
+            .columns
+            .iter()
+            .filter(|c| c.generated.is_none())
+            .map(|c| c.name.as_str())
+    }
+
+    fn target(&self) -> String {
+        table_name(self.plan, self.table, self.from.other())
+    }
+
+    fn columns(&self) -> &'a [ColumnPlan] {
+        self.table.columns_from(self.from)
+    }
+
+    fn is_key(&self, column: &ColumnPlan) -> bool {
+        self.table.key_on(self.from.other()).any(|k| k == column.target)
+    }
+
+    fn key_list(&self, side: Side) -> String {
+        self.table.key_on(side).map(quote_ident).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `unnest($1::text[], …)` as rows of the sending table, under the alias `s`.
+    fn rows(&self) -> String {
+        let shape = self.table.shape(self.from);
+        let carried: Vec<_> = shape.columns.iter().filter(|c| c.generated.is_none()).collect();
+        let arrays: Vec<String> = (1..=carried.len()).map(|n| format!("${n}::text[]")).collect();
+        let names: Vec<String> = (1..=carried.len()).map(|n| format!("c{n}")).collect();
+        let typed: Vec<String> = carried
+            .iter()
+            .enumerate()
+            .map(|(n, c)| format!("c{}::{} AS {}", n + 1, c.stage_type, quote_ident(&c.name)))
+            .collect();
+        let plain = format!(
+            "SELECT {} FROM unnest({}) AS u({})",
+            typed.join(", "),
+            arrays.join(", "),
+            names.join(", ")
+        );
+        let generated: Vec<String> = shape
+            .columns
+            .iter()
+            .filter_map(|c| Some(format!("({}) AS {}", c.generated.as_ref()?, quote_ident(&c.name))))
+            .collect();
+        if generated.is_empty() {
+            return format!("({plain}) s");
+        }
+        format!("(SELECT *, {} FROM ({plain}) g) s", generated.join(", "))
+    }
+
+    /// Full rows: inserted, or put in the place of the row with that key.
+    pub fn upsert(&self) -> String {
+        let columns = self.columns();
+        let names: Vec<String> = columns.iter().map(|c| quote_ident(&c.target)).collect();
+        let values: Vec<String> = columns.iter().map(assigned).collect();
+        let sets: Vec<String> = columns
+            .iter()
+            .filter(|c| !self.is_key(c))
+            .map(|c| format!("{0} = excluded.{0}", quote_ident(&c.target)))
+            .collect();
+        let resolve =
+            if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
+        format!(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {resolve}",
+            self.target(),
+            names.join(", "),
+            values.join(", "),
+            self.rows(),
+            self.key_list(self.from.other()),
+        )
+    }
+
+    /// Rows of which the `unsaid` columns did not come along, since they did not change: what depends on them
+    /// stays as it is. `None` if nothing is left to set.
+    pub fn update(&self, unsaid: &[&str]) -> Option<String> {
+        let known: Vec<&ColumnPlan> = self
+            .columns()
+            .iter()
+            .filter(|c| !self.is_key(c) && !c.depends.iter().any(|d| unsaid.contains(&d.as_str())))
+            .collect();
+        if known.is_empty() {
+            return None;
+        }
+        let sets: Vec<String> =
+            known.iter().enumerate().map(|(n, c)| format!("{} = e.v{n}", quote_ident(&c.target))).collect();
+        let values: Vec<String> =
+            known.iter().enumerate().map(|(n, c)| format!("{} AS v{n}", assigned(c))).collect();
+        let keys: Vec<String> = self
+            .table
+            .key
+            .iter()
+            .enumerate()
+            .map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from))))
+            .collect();
+        Some(format!(
+            "UPDATE {} t SET {} FROM (SELECT {}, {} FROM {}) e WHERE {}",
+            self.target(),
+            sets.join(", "),
+            keys.join(", "),
+            values.join(", "),
+            self.rows(),
+            self.key_match("t.", "e.replat_k"),
+        ))
+    }
+
+    /// Rows that are gone, by key: one array for each key column.
+    pub fn delete(&self) -> String {
+        format!(
+            "DELETE FROM {} t USING {} e WHERE {}",
+            self.target(),
+            keys(self.table, 1),
+            self.key_match("t.", "e.replat_k")
+        )
+    }
+
+    /// One row gets another key and keeps its other columns: old key, then new key, one value each.
+    pub fn rekey(&self) -> String {
+        let n = self.table.key.len();
+        let other = self.from.other();
+        let sets: Vec<String> = self
+            .table
+            .key
+            .iter()
+            .enumerate()
+            .map(|(i, k)| {
+                format!("{} = ${}::text::{}", quote_ident(key_name(k, other)), n + i + 1, k.type_name)
+            })
+            .collect();
+        let old: Vec<String> = self
+            .table
+            .key
+            .iter()
+            .enumerate()
+            .map(|(i, k)| format!("{} = ${}::text::{}", quote_ident(key_name(k, other)), i + 1, k.type_name))
+            .collect();
+        format!("UPDATE {} SET {} WHERE {}", self.target(), sets.join(", "), old.join(" AND "))
+    }
+
+    fn key_match(&self, row: &str, values: &str) -> String {
+        let other = self.from.other();
+        self.table
+            .key
+            .iter()
+            .enumerate()
+            .map(|(n, k)| format!("{row}{} = {values}{n}", quote_ident(key_name(k, other))))
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    }
+}
+
+/// Key arrays as a typed relation `e(replat_k0, replat_k1, …)`; parameters begin at `first`.
+pub fn keys(table: &TablePlan, first: usize) -> String {
+    let n = table.key.len();
+    let arrays: Vec<String> = (0..n).map(|i| format!("${}::text[]", first + i)).collect();
+    let names: Vec<String> = (0..n).map(|i| format!("c{i}")).collect();
+    let typed: Vec<String> =
+        table.key.iter().enumerate().map(|(i, k)| format!("c{i}::{} AS replat_k{i}", k.type_name)).collect();
+    format!(
+        "(SELECT {} FROM unnest({}) AS u({})) e",
+        typed.join(", "),
+        arrays.join(", "),
+        names.join(", ")
+    )
+}
+
+/// An expression with the type that the receiving column takes it in.
+///
+/// A built-in type without its modifier, so that a value which is too long is refused and not cut; any other type
+/// by way of text, since the sending server may not have it.
+pub fn assigned(column: &ColumnPlan) -> String {
+    if is_foreign(column) {
+        format!("({})::text::{}", column.expression, column.target_type)
+    } else {
+        format!("({})::{}", column.expression, column.wire_type)
+    }
+}
+
+/// Whether the receiving type is one that only the receiving server has.
+pub fn is_foreign(column: &ColumnPlan) -> bool {
+    let textual = ["text", "character varying", "varchar"];
+    column.wire_type == "text" && !textual.iter().any(|t| column.target_type.starts_with(t))
+}

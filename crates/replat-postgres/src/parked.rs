@@ -1,0 +1,104 @@
+//! Keys that could not be applied when their turn came are copied once more from the side that has the rows.
+
+use bytes::Bytes;
+use replat_engine::EngineError;
+use replat_model::ids::Side;
+use replat_model::plan::TablePlan;
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use crate::apply::{Applier, side_text};
+use crate::changes::{Cell, Change};
+use crate::ends::Ends;
+use crate::error::on;
+use crate::follow::{Shared, TouchedKey};
+use crate::merge::keys;
+use crate::slice::{key_name, key_text, predicate, table_name};
+use crate::sql::quote_ident;
+
+/// Keys that are copied at once.
+const AT_ONCE: i64 = 1_000;
+
+/// Copies the parked keys of the stream from `from` once more. What still cannot be had stays parked.
+pub async fn copy_parked(ends: &Ends, from: Side, shared: &Shared) -> Result<(), EngineError> {
+    let source = ends.connect(from, "parked").await?;
+    let target = ends.connect_to_write(from.other(), "parked").await?;
+    let parked = read(ends, &target, from).await?;
+    let mut applier = Applier::new(&ends.plan, ends.deployment.as_str(), from, target).await?;
+    for (n, table) in ends.plan.tables.iter().enumerate() {
+        let wanted: Vec<&Vec<String>> = parked.iter().filter(|(t, _)| *t == n).map(|(_, k)| k).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let changes = current(ends, &source, n, table, from, &wanted).await?;
+        shared.touch(wanted.iter().map(|k| (n, (*k).clone())));
+        applier.apply_copied(changes).await?;
+    }
+    let left = crate::follow::count_parked(applier.client(), ends, from).await?;
+    shared.set_parked(from, left);
+    Ok(())
+}
+
+async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<TouchedKey>, EngineError> {
+    let rows = target
+        .query(
+            "SELECT tbl, key FROM replat.parked WHERE deployment = $1 AND source = $2 LIMIT $3",
+            &[&ends.deployment.as_str(), &side_text(from), &AT_ONCE],
+        )
+        .await
+        .map_err(on(ends.database(from.other()), "reading the parked keys"))?;
+    Ok(rows.iter().map(|r| (usize::try_from(r.get::<_, i32>(0)).unwrap_or_default(), r.get(1))).collect())
+}
+
+/// The rows with these keys as they are now; a key without a row is a row that is gone.
+async fn current(
+    ends: &Ends,
+    source: &Client,
+    n: usize,
+    table: &TablePlan,
+    from: Side,
+    wanted: &[&Vec<String>],
+) -> Result<Vec<Change>, EngineError> {
+    let shape = table.shape(from);
+    let carried: Vec<String> = shape
+        .columns
+        .iter()
+        .filter(|c| c.generated.is_none())
+        .map(|c| format!("t.{}::text", quote_ident(&c.name)))
+        .collect();
+    let matching: Vec<String> = table
+        .key
+        .iter()
+        .enumerate()
+        .map(|(i, k)| format!("t.{} = e.replat_k{i}", quote_ident(key_name(k, from))))
+        .collect();
+    let sql = format!(
+        "SELECT ARRAY[{}], ARRAY[{}] FROM {} t JOIN {} ON {} WHERE {}",
+        key_text(table, from, "t."),
+        carried.join(", "),
+        table_name(&ends.plan, table, from),
+        keys(table, 1),
+        matching.join(" AND "),
+        predicate(&ends.plan, table, from, "t."),
+    );
+    let columns: Vec<Vec<&str>> =
+        (0..table.key.len()).map(|i| wanted.iter().map(|key| key[i].as_str()).collect()).collect();
+    let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+    let rows = source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
+    let bytes = |key: &[String]| key.iter().map(|v| Bytes::from(v.clone())).collect::<Vec<_>>();
+    let mut found = std::collections::HashSet::new();
+    let mut changes = Vec::new();
+    for row in rows {
+        let key: Vec<String> = row.get(0);
+        let cells = row
+            .get::<_, Vec<Option<String>>>(1)
+            .into_iter()
+            .map(|v| v.map_or(Cell::Null, |v| Cell::Text(Bytes::from(v))))
+            .collect();
+        changes.push(Change::Put { table: n, old_key: None, key: bytes(&key), cells, arrived: false });
+        found.insert(key);
+    }
+    let gone = wanted.iter().filter(|key| !found.contains(**key));
+    changes.extend(gone.map(|key| Change::Remove { table: n, key: bytes(key) }));
+    Ok(changes)
+}

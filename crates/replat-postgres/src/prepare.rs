@@ -1,0 +1,517 @@
+//! What is put in place before rows move, and what is built after they did: green's tables, guards, publications,
+//! slots, indexes.
+//!
+//! Each step is its own short transaction, checks what is there already, and can be run again. What is created on
+//! green is written down in the same transaction, so that giving up removes that and nothing else.
+
+use std::time::Duration;
+
+use replat_engine::EngineError;
+use replat_model::deploy::Token;
+use replat_model::draft::ddl_digest;
+use replat_model::ids::{Lsn, Side};
+use replat_model::plan::TablePlan;
+use tokio_postgres::{Client, Transaction};
+
+use crate::copy::copied_tables;
+use crate::ends::Ends;
+use crate::error::{is_lock, on};
+use crate::failpoint::crash_at;
+use crate::guard::{self, Closed};
+use crate::slice::table_name;
+use crate::sql::{quote_ident, quote_literal};
+
+/// How often arming is tried before the runner is told that a lock cannot be had.
+const ARM_TRIES: u32 = 25;
+
+/// Prepares both ends.
+pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    let mut blue = ends.connect(Side::Blue, "prepare").await?;
+    let mut green = ends.connect(Side::Green, "prepare").await?;
+    guard::install(&mut blue, plan, ends.deployment.as_str(), Side::Blue, token).await?;
+    crash_at("prepare.blue_installed");
+    guard::install(&mut green, plan, ends.deployment.as_str(), Side::Green, token).await?;
+    ends.take_pass(&green, Side::Green).await?;
+    crash_at("prepare.green_installed");
+    create_tables(ends, &mut green).await?;
+    crash_at("prepare.green_tables");
+    close_green(ends, &mut green, lock_timeout_ms).await?;
+    crash_at("prepare.green_closed");
+    publish(ends, &mut blue, Side::Blue).await?;
+    arm_side(ends, &mut blue, Side::Blue, lock_timeout_ms).await?;
+    crash_at("prepare.blue_armed");
+    if plan.has_way_back() {
+        publish(ends, &mut green, Side::Green).await?;
+    }
+    Ok(())
+}
+
+/// Green's schema, unless it is there: one transaction that also writes down what it made.
+async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    if plan.ddl.is_empty() {
+        return Ok(());
+    }
+    let (database, schema) = (ends.database(Side::Green), &plan.green.home.schema);
+    let on = on(database, "creating green's tables");
+    let digest = ddl_digest(&plan.ddl);
+    let tx = green.transaction().await.map_err(&on)?;
+    tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948552)").await.map_err(&on)?;
+    let there = tx
+        .query_opt("SELECT version, digest FROM replat.schema_version WHERE schema_name = $1", &[schema])
+        .await
+        .map_err(&on)?;
+    match there {
+        Some(row) if row.get::<_, &str>(0) == plan.version && row.get::<_, &str>(1) == digest => return Ok(()),
+        Some(row) => {
+            return Err(EngineError::Precondition {
+                what: format!("schema {schema} on {database} has version {} already", row.get::<_, &str>(0)),
+                remedy: "Choose another schema for the new version, or plan again.".into(),
+            });
+        }
+        None => {}
+    }
+    let fresh = tx
+        .query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[schema])
+        .await
+        .map_err(&on)?
+        .is_none();
+    tx.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema))).await.map_err(&on)?;
+    let before = objects(&tx, schema).await.map_err(&on)?;
+    // The DDL runs as a person would run it: with its own schema first in the path.
+    tx.batch_execute(&format!("SET LOCAL search_path = {}, public", quote_ident(schema)))
+        .await
+        .map_err(&on)?;
+    for file in &plan.ddl {
+        tx.batch_execute(&file.text).await.map_err(crate::error::on(database, &file.name))?;
+    }
+    tx.batch_execute("SET LOCAL search_path = pg_catalog").await.map_err(&on)?;
+    let made: Vec<_> =
+        objects(&tx, schema).await.map_err(&on)?.into_iter().filter(|o| !before.contains(o)).collect();
+    for (n, (kind, identity)) in made.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            &[
+                &ends.deployment.as_str(),
+                schema,
+                &fresh,
+                &i32::try_from(n).expect("few objects"),
+                kind,
+                identity,
+            ],
+        )
+        .await
+        .map_err(&on)?;
+    }
+    tx.execute(
+        "INSERT INTO replat.schema_version (schema_name, version, digest) VALUES ($1, $2, $3)",
+        &[schema, &plan.version, &digest],
+    )
+    .await
+    .map_err(&on)?;
+    defer_indexes(ends, &tx).await?;
+    tx.commit().await.map_err(&on)
+}
+
+/// The objects of a schema: kind and identity, as the server names them.
+async fn objects(
+    tx: &Transaction<'_>,
+    schema: &str,
+) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+    let rows = tx
+        .query(
+            "SELECT o.type, o.identity FROM pg_depend d \
+             CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) o \
+             WHERE d.refclassid = 'pg_namespace'::regclass AND d.deptype = 'n' \
+               AND d.refobjid = (SELECT oid FROM pg_namespace WHERE nspname = $1) \
+             ORDER BY d.classid, d.objid",
+            &[&schema],
+        )
+        .await?;
+    Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+}
+
+/// Takes secondary indexes and foreign keys off the empty tables and writes them down: built after the load they
+/// cost half, and while rows of different ages lie side by side a unique one could not hold.
+async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    let on = on(ends.database(Side::Green), "deferring indexes");
+    let mut ord = 0_i32;
+    for is_foreign in [true, false] {
+        for table in copied_tables(plan) {
+            let target = table_name(plan, table, Side::Green);
+            for (name, is_constraint, definition) in
+                deferrable(tx, &target, table, is_foreign).await.map_err(&on)?
+            {
+                let (drop, build) = if is_constraint {
+                    let quoted = quote_ident(&name);
+                    (
+                        format!("ALTER TABLE {target} DROP CONSTRAINT {quoted}"),
+                        format!("ALTER TABLE {target} ADD CONSTRAINT {quoted} {definition}"),
+                    )
+                } else {
+                    let schema = quote_ident(&plan.green.home.schema);
+                    (format!("DROP INDEX {schema}.{}", quote_ident(&name)), definition)
+                };
+                tx.batch_execute(&drop).await.map_err(&on)?;
+                tx.execute(
+                    "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
+                     VALUES ($1, $2, $3, $4, $5)",
+                    &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
+                )
+                .await
+                .map_err(&on)?;
+                ord += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name, whether it is a constraint, definition. The index over the row key stays: chunks and changes find their
+/// rows by it; so does one that is the replica identity.
+async fn deferrable(
+    tx: &Transaction<'_>,
+    target: &str,
+    table: &TablePlan,
+    foreign: bool,
+) -> Result<Vec<(String, bool, String)>, tokio_postgres::Error> {
+    let rows = if foreign {
+        tx.query(
+            "SELECT conname::text, true, pg_get_constraintdef(oid) FROM pg_constraint \
+             WHERE conrelid = $1::text::regclass AND contype = 'f' AND conparentid = 0 ORDER BY conname",
+            &[&target],
+        )
+        .await?
+    } else {
+        let mut key: Vec<String> = table.key_on(Side::Green).map(str::to_owned).collect();
+        key.sort();
+        tx.query(
+            "SELECT i.relname::text, c.oid IS NOT NULL, coalesce(pg_get_constraintdef(c.oid), \
+               pg_get_indexdef(x.indexrelid)) \
+             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
+             LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid AND c.contype IN ('u', 'x', 'p') \
+             WHERE x.indrelid = $1::text::regclass AND NOT x.indisprimary AND NOT x.indisreplident \
+               AND NOT (x.indisunique AND x.indpred IS NULL AND x.indexprs IS NULL AND \
+                 (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
+                  WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)) = $2::text[]) \
+               AND NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhrelid = x.indexrelid) \
+             ORDER BY i.relname",
+            &[&target, &key],
+        )
+        .await?
+    };
+    Ok(rows.iter().map(|r| (r.get(0), r.get(1), r.get(2))).collect())
+}
+
+/// Green refuses everybody's writes from the beginning. Tables that this deployment made are closed as a whole
+/// while they are filled, since a row trigger would slow the load down; tables with other partitions in them are
+/// closed for this partition's rows.
+async fn close_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    if !made_here(ends, green).await? {
+        return arm_side(ends, green, Side::Green, lock_timeout_ms).await;
+    }
+    for table in &plan.tables {
+        let closed = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
+        arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
+    }
+    Ok(())
+}
+
+async fn made_here(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
+    let row = green
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
+            &[&ends.deployment.as_str()],
+        )
+        .await
+        .map_err(on(ends.database(Side::Green), "reading what was created"))?;
+    Ok(row.get(0))
+}
+
+/// The full guard on one side.
+async fn arm_side(
+    ends: &Ends,
+    client: &mut Client,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    for table in &plan.tables {
+        for trigger in guard::triggers(plan, table, side) {
+            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
+        }
+        let truncate = guard::statement_trigger(plan, table, side, Closed::Truncate);
+        arm(ends, client, table, side, &truncate, lock_timeout_ms).await?;
+        arm_leaves(ends, client, table, side, lock_timeout_ms).await?;
+    }
+    for table in &plan.references {
+        for why in [Closed::Reference, Closed::Truncate] {
+            let trigger = guard::statement_trigger(plan, table, side, why);
+            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A statement trigger on a partitioned table does not fire for a statement that names a leaf.
+async fn arm_leaves(
+    ends: &Ends,
+    client: &mut Client,
+    table: &TablePlan,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let on = on(ends.database(side), "reading a table's leaves");
+    let root = table_name(&ends.plan, table, side);
+    let leaves = client
+        .query(
+            "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0",
+            &[&root],
+        )
+        .await
+        .map_err(&on)?;
+    let (name, create) = guard::statement_trigger(&ends.plan, table, side, Closed::Truncate);
+    for leaf in leaves {
+        let leaf: String = leaf.get(0);
+        let create = create.replacen(&format!(" ON {root} "), &format!(" ON {leaf} "), 1);
+        let statements = format!(
+            "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {name} ON {leaf}; {create}; \
+             ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {name}",
+            name = quote_ident(&name)
+        );
+        let mut patience = Patience::default();
+        loop {
+            let done = in_one_transaction(client, &statements).await.map_err(&on);
+            if !patience.is_worth_another_try(&done).await {
+                done?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn arm(
+    ends: &Ends,
+    client: &mut Client,
+    table: &TablePlan,
+    side: Side,
+    trigger: &(String, String),
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let mut patience = Patience::default();
+    loop {
+        let done = guard::arm(client, &ends.plan, table, side, trigger, lock_timeout_ms).await;
+        if !patience.is_worth_another_try(&done).await {
+            return done;
+        }
+    }
+}
+
+async fn in_one_transaction(client: &mut Client, statements: &str) -> Result<(), tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(statements).await?;
+    tx.commit().await
+}
+
+/// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
+struct Patience {
+    tries: u32,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { tries: 1, pause: Duration::from_millis(50) }
+    }
+}
+
+impl Patience {
+    /// Whether a lock stood in the way and there is patience left; waits before it says yes.
+    async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
+        if !matches!(done, Err(EngineError::Locked { .. })) || self.tries >= ARM_TRIES {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.tries += 1;
+        self.pause = (self.pause * 2).min(Duration::from_secs(2));
+        true
+    }
+}
+
+/// The publication of the partition's tables; made again if it does not name exactly them.
+async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    let on = on(ends.database(side), "publishing the tables");
+    let name = ends.publication();
+    let tables: Vec<String> = plan.tables.iter().map(|t| table_name(plan, t, side)).collect();
+    let there = client
+        .query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name])
+        .await
+        .map_err(&on)?;
+    if there.is_some() {
+        return Ok(());
+    }
+    client
+        .batch_execute(&format!(
+            "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+            quote_ident(&name),
+            tables.join(", ")
+        ))
+        .await
+        .map_err(&on)
+}
+
+/// The slot on `side`, and the record on the other side of where its stream begins.
+///
+/// Returns the position, and the first transaction id that did not exist yet.
+pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineError> {
+    let (database, slot) = (ends.database(side), ends.slot(side));
+    let on_source = on(database, "creating the slot");
+    let source = ends.connect(side, "slot").await?;
+    let other = ends.connect(side.other(), "slot").await?;
+    // A slot from before a crash has no record on the other side yet, so nothing was ever read from it; it is
+    // made anew rather than trusted.
+    let known = other
+        .query_opt(
+            "SELECT position::text FROM replat.stream WHERE deployment = $1 AND source = $2",
+            &[&ends.deployment.as_str(), &crate::apply::side_text(side)],
+        )
+        .await
+        .map_err(on(ends.database(side.other()), "reading the stream's position"))?;
+    let there = source
+        .query_opt("SELECT active FROM pg_replication_slots WHERE slot_name = $1", &[&slot])
+        .await
+        .map_err(&on_source)?;
+    if let (Some(row), Some(_)) = (&known, &there) {
+        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(&source, database).await?));
+    }
+    if there.is_some() {
+        drop_slot(ends, &source, side).await?;
+    }
+    let row = source
+        .query_one("SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot])
+        .await
+        .map_err(&on_source)?;
+    let at = guard::parse_lsn(row.get(0), database)?;
+    crash_at("slot.created");
+    other
+        .execute(
+            "INSERT INTO replat.stream (deployment, source, position, open) VALUES ($1, $2, $3::text::pg_lsn, $4) \
+             ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
+            &[
+                &ends.deployment.as_str(),
+                &crate::apply::side_text(side),
+                &at.to_string(),
+                // Blue's log begins with blue open, green's with green closed.
+                &(side == Side::Blue),
+            ],
+        )
+        .await
+        .map_err(on(ends.database(side.other()), "recording where the stream begins"))?;
+    crash_at("slot.recorded");
+    Ok((at, horizon(&source, database).await?))
+}
+
+async fn horizon(client: &Client, database: &str) -> Result<u64, EngineError> {
+    let row = client
+        .query_one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text", &[])
+        .await
+        .map_err(on(database, "reading the running transactions"))?;
+    Ok(row.get::<_, &str>(0).parse().unwrap_or(u64::MAX))
+}
+
+/// Whether every transaction that ran at `horizon` has ended, as other sessions see it.
+pub async fn is_settled(client: &Client, database: &str, horizon: u64) -> Result<bool, EngineError> {
+    let row = client
+        .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text", &[])
+        .await
+        .map_err(on(database, "reading the running transactions"))?;
+    Ok(row.get::<_, &str>(0).parse::<u64>().is_ok_and(|xmin| xmin >= horizon))
+}
+
+/// Drops this deployment's slot on `side`, ending a reader that still holds it.
+pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
+    let (database, slot) = (ends.database(side), ends.slot(side));
+    let on = on(database, "dropping the slot");
+    for _ in 0..50 {
+        client
+            .query(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+                 WHERE slot_name = $1 AND active_pid IS NOT NULL",
+                &[&slot],
+            )
+            .await
+            .map_err(&on)?;
+        let dropped = client
+            .query(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
+                &[&slot],
+            )
+            .await;
+        match dropped {
+            Ok(_) => return Ok(()),
+            Err(e) if e.code().is_some_and(is_lock) => {}
+            Err(e) => return Err(on(e)),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(EngineError::Precondition {
+        what: format!("slot {slot} on {database} is held by a reader that does not end"),
+        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(&slot)),
+    })
+}
+
+/// Builds what was deferred, arms green's full guard, gathers statistics.
+pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    let plan = &ends.plan;
+    let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
+    arm_side(ends, &mut green, Side::Green, lock_timeout_ms).await?;
+    crash_at("indexes.armed");
+    let on = on(ends.database(Side::Green), "building indexes");
+    for table in &plan.tables {
+        let (name, _) = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
+        green
+            .batch_execute(&format!(
+                "DROP TRIGGER IF EXISTS {} ON {}",
+                quote_ident(&name),
+                table_name(plan, table, Side::Green)
+            ))
+            .await
+            .map_err(&on)?;
+    }
+    // Foreign keys last: they need the unique keys that they point to.
+    let deferred = green
+        .query(
+            "SELECT ord, name, definition FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
+            &[&ends.deployment.as_str()],
+        )
+        .await
+        .map_err(&on)?;
+    for row in deferred {
+        let (ord, name, definition): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+        let building = format!("building {name}");
+        let on = crate::error::on(ends.database(Side::Green), &building);
+        let tx = green.transaction().await.map_err(&on)?;
+        tx.batch_execute(&definition).await.map_err(&on)?;
+        tx.execute(
+            "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2",
+            &[&ends.deployment.as_str(), &ord],
+        )
+        .await
+        .map_err(&on)?;
+        tx.commit().await.map_err(&on)?;
+        crash_at("indexes.built");
+    }
+    for table in copied_tables(plan) {
+        green
+            .batch_execute(&format!("ANALYZE {}", table_name(plan, table, Side::Green)))
+            .await
+            .map_err(&on)?;
+    }
+    Ok(())
+}

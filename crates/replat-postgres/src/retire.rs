@@ -1,0 +1,232 @@
+//! The ends of a deployment: finishing, dropping the retired copy, and giving up without a trace.
+//!
+//! Each function can be run again after a crash anywhere in it, and each removes only what the deployment's own
+//! records name.
+
+use replat_engine::EngineError;
+use replat_model::ids::Side;
+use tokio_postgres::Client;
+
+use crate::copy::copied_tables;
+use crate::ends::Ends;
+use crate::error::on;
+use crate::failpoint::crash_at;
+use crate::guard::{self, is_missing};
+use crate::prepare::drop_slot;
+use crate::slice::{predicate, table_name};
+use crate::sql::quote_ident;
+
+/// Rows that are deleted in one transaction.
+const DELETE_ROWS: u32 = 5_000;
+
+/// Ends the way back: no stream, no publication, no guard on green. Blue's copy and blue's guard stay.
+pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    let mut blue = ends.connect_to_write(Side::Blue, "finish").await?;
+    let mut green = ends.connect_to_write(Side::Green, "finish").await?;
+    stop_streams(ends, &blue, &green).await?;
+    crash_at("retire.streams_stopped");
+    for table in copied_tables(&ends.plan) {
+        guard::disarm(&mut green, &ends.plan, table, Side::Green, lock_timeout_ms).await?;
+    }
+    for table in &ends.plan.references {
+        guard::disarm(&mut blue, &ends.plan, table, Side::Blue, lock_timeout_ms).await?;
+    }
+    crash_at("retire.green_free");
+    // Without a guard the row has no say any more; without the row the schema may be nobody's.
+    forget(ends, &green, Side::Green, true).await?;
+    forget(ends, &blue, Side::Blue, false).await
+}
+
+/// Deletes the copy that blue was left with. Its guard stays, so that a stale writer is still refused.
+pub async fn drop_copy(ends: &Ends) -> Result<(), EngineError> {
+    let blue = ends.connect_to_write(Side::Blue, "drop").await?;
+    delete_rows(ends, &blue, Side::Blue).await
+}
+
+/// Leaves nothing behind: streams, guards, fence rows, green's rows and whatever was created there.
+pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    let mut blue = ends.connect_to_write(Side::Blue, "abort").await?;
+    let mut green = ends.connect_to_write(Side::Green, "abort").await?;
+    stop_streams(ends, &blue, &green).await?;
+    crash_at("clean.streams_stopped");
+    for table in copied_tables(&ends.plan) {
+        guard::disarm(&mut blue, &ends.plan, table, Side::Blue, lock_timeout_ms).await?;
+    }
+    crash_at("clean.blue_free");
+    clean_green(ends, &mut green, lock_timeout_ms).await?;
+    crash_at("clean.green_free");
+    forget(ends, &green, Side::Green, true).await?;
+    forget(ends, &blue, Side::Blue, true).await
+}
+
+async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), EngineError> {
+    for (client, side) in [(blue, Side::Blue), (green, Side::Green)] {
+        drop_slot(ends, client, side).await?;
+        client
+            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication())))
+            .await
+            .map_err(on(ends.database(side), "dropping the publication"))?;
+    }
+    Ok(())
+}
+
+/// What this deployment made on green goes whole, unless another partition has come to live in it; its rows go in
+/// any case.
+async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    if made_alone(ends, green).await? {
+        return drop_created(ends, green).await;
+    }
+    if !has_tables(ends, green).await? {
+        return Ok(());
+    }
+    delete_rows(ends, green, Side::Green).await?;
+    for table in copied_tables(&ends.plan) {
+        guard::disarm(green, &ends.plan, table, Side::Green, lock_timeout_ms).await?;
+    }
+    Ok(())
+}
+
+async fn has_tables(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
+    for table in copied_tables(&ends.plan) {
+        let there = green
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table_name(&ends.plan, table, Side::Green)])
+            .await
+            .map_err(on(ends.database(Side::Green), "looking for green's tables"))?;
+        if !there.get::<_, bool>(0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether green's tables were made by this deployment and hold no rows but the partition's.
+async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
+    let database = ends.database(Side::Green);
+    let created = green
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
+            &[&ends.deployment.as_str()],
+        )
+        .await;
+    match created {
+        Ok(row) if row.get::<_, bool>(0) => {}
+        Ok(_) => return Ok(false),
+        Err(e) if is_missing(&e) => return Ok(false),
+        Err(e) => return Err(on(database, "reading what was created")(e)),
+    }
+    if !has_tables(ends, green).await? {
+        return Ok(true);
+    }
+    for table in &ends.plan.tables {
+        let strangers = green
+            .query_one(
+                &format!(
+                    "SELECT EXISTS (SELECT 1 FROM {} WHERE ({}) IS NOT TRUE)",
+                    table_name(&ends.plan, table, Side::Green),
+                    predicate(&ends.plan, table, Side::Green, "")
+                ),
+                &[],
+            )
+            .await
+            .map_err(on(database, "looking for rows of other partitions"))?;
+        if strangers.get(0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+    let on = on(ends.database(Side::Green), "dropping what was created");
+    let tx = green.transaction().await.map_err(&on)?;
+    let rows = tx
+        .query(
+            "SELECT kind, identity, schema_name, whole FROM replat.created WHERE deployment = $1 ORDER BY ord DESC",
+            &[&ends.deployment.as_str()],
+        )
+        .await
+        .map_err(&on)?;
+    let Some(first) = rows.first() else { return Ok(()) };
+    let (schema, whole): (String, bool) = (first.get(2), first.get(3));
+    if whole {
+        tx.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", quote_ident(&schema)))
+            .await
+            .map_err(&on)?;
+    } else {
+        for row in &rows {
+            let (kind, identity): (&str, &str) = (row.get(0), row.get(1));
+            // Row types and the indexes of a table go with the table.
+            if ["index", "composite type"].contains(&kind) {
+                continue;
+            }
+            tx.batch_execute(&format!("DROP {kind} IF EXISTS {identity} CASCADE")).await.map_err(&on)?;
+        }
+    }
+    tx.execute("DELETE FROM replat.schema_version WHERE schema_name = $1", &[&schema]).await.map_err(&on)?;
+    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.deployment.as_str()])
+        .await
+        .map_err(&on)?;
+    tx.commit().await.map_err(&on)
+}
+
+/// Deletes the partition's rows in short transactions, tables that point to others first.
+async fn delete_rows(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
+    let on = on(ends.database(side), "deleting the partition's rows");
+    for table in ends.plan.tables.iter().rev() {
+        let name = table_name(&ends.plan, table, side);
+        let slice = predicate(&ends.plan, table, side, "");
+        let keys: Vec<String> = table.key_on(side).map(quote_ident).collect();
+        let sql = format!(
+            "DELETE FROM {name} WHERE {slice} AND ({keys}) IN \
+             (SELECT {keys} FROM {name} WHERE {slice} LIMIT {DELETE_ROWS})",
+            keys = keys.join(", "),
+        );
+        while client.execute(&sql, &[]).await.map_err(&on)? > 0 {
+            crash_at("drop.rows_deleted");
+        }
+    }
+    Ok(())
+}
+
+/// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
+/// as long as the schema: they are rows that somebody wrote.
+async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -> Result<(), EngineError> {
+    let on = on(ends.database(side), "removing the deployment's records");
+    let there = client
+        .query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[])
+        .await
+        .map_err(&on)?;
+    if !there.get::<_, bool>(0) {
+        return Ok(());
+    }
+    for table in ["stream", "chunk", "parked", "deferred"] {
+        client
+            .execute(
+                &format!("DELETE FROM replat.{table} WHERE deployment = $1"),
+                &[&ends.deployment.as_str()],
+            )
+            .await
+            .map_err(&on)?;
+    }
+    if !fence_row_too {
+        return Ok(());
+    }
+    client
+        .execute(
+            "DELETE FROM replat.fence WHERE partition = $1 AND deployment = $2",
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+        )
+        .await
+        .map_err(&on)?;
+    client
+        .batch_execute(
+            "DO $$ BEGIN \
+               IF NOT EXISTS (SELECT 1 FROM replat.fence) AND NOT EXISTS (SELECT 1 FROM replat.incident) \
+                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) THEN \
+                 DROP SCHEMA replat CASCADE; \
+               END IF; \
+             END $$",
+        )
+        .await
+        .map_err(&on)
+}

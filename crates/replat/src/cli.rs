@@ -1,0 +1,300 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Makes the partitions of a relational database deployable.
+#[derive(Debug, Parser)]
+#[command(name = "replat", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    replat validate\n  \
+    replat plan deploy -p tenant_id=42 --out plan.json\n  \
+    replat apply plan.json\n\n\
+    Exit codes: 0 done, 2 usage, 3 spec or plan invalid or stale, 4 precondition missing, 11 rows differ,\n\
+    12 switch undone, 20 to 22 try again, 30 a person is needed now.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// The spec; by default replat.toml, looked for upwards from here.
+    #[arg(short = 'c', long, global = true, env = "REPLAT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// replat's own state; by default .replat/control.db beside the spec.
+    #[arg(long, global = true, env = "REPLAT_STORE", value_name = "FILE")]
+    pub store: Option<PathBuf>,
+    /// Print JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show what would happen; every database session is read-only.
+    #[arg(short = 'n', long, global = true)]
+    pub dry_run: bool,
+    /// Answer yes to what is asked.
+    #[arg(short = 'y', long, global = true)]
+    pub yes: bool,
+    /// Ask nothing; fail where an answer is needed.
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Colour.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto)]
+    pub color: When,
+    /// How progress is shown.
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto)]
+    pub progress: Progress,
+    /// Say less.
+    #[arg(short = 'q', long, global = true)]
+    pub quiet: bool,
+    /// Log more: -v information, -vv everything.
+    #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// The form of the log on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Write the log to this file instead.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// When to do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal that can.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Bars on a terminal, lines elsewhere.
+    Auto,
+    /// Bars.
+    Tty,
+    /// A line for each change.
+    Plain,
+    /// A JSON object for each change.
+    Json,
+    /// Not at all.
+    None,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the spec without touching a database.
+    Validate,
+    /// Say what would be done, as a plan that can be kept and applied.
+    Plan {
+        /// What is planned.
+        #[command(subcommand)]
+        what: PlanWhat,
+    },
+    /// Show a plan file or a deployment.
+    Show {
+        /// A plan file, or the name of a deployment.
+        what: String,
+    },
+    /// Carry out a plan file.
+    Apply(ApplyArgs),
+    /// Move a partition: plan, confirm, apply, watch; or look after a deployment.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Deploy(DeployArgs),
+    /// Compare both sides of a partition's deployment, row by row as transformed.
+    Verify(VerifyArgs),
+    /// Explain an error code.
+    Explain {
+        /// Such as RP4003; without it, all codes are listed.
+        code: Option<String>,
+    },
+    /// Print a machine-readable description.
+    Schema {
+        /// Of what.
+        #[arg(value_enum, default_value_t = SchemaWhat::JsonSchema)]
+        what: SchemaWhat,
+    },
+    /// Print a completion script.
+    Completion {
+        /// For which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages into a folder.
+    Man {
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What can be described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaWhat {
+    /// The spec, for editors.
+    JsonSchema,
+    /// The error codes.
+    Errors,
+}
+
+/// What can be planned.
+#[derive(Debug, Subcommand)]
+pub enum PlanWhat {
+    /// A deployment of one partition.
+    Deploy {
+        /// Which partition.
+        #[command(flatten)]
+        target: Target,
+        /// Write the plan here.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Show every table and column.
+        #[arg(long)]
+        detail: bool,
+    },
+}
+
+/// Which partition.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// The context; may be left out where the spec has one.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// The partition: its name, or a part of the key space such as tenant_id=42 or tenant_id=[100,200).
+    #[arg(short = 'p', long, required = true)]
+    pub partition: Option<String>,
+}
+
+/// Options of `apply`.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArgs {
+    /// The plan file.
+    pub plan: PathBuf,
+    /// Options of carrying out.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Options of carrying out a plan.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Allow hazards of the plan, by name.
+    #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Begin, and leave the work to a background process.
+    #[arg(long)]
+    pub detach: bool,
+    /// Stop at ready; the switch waits for `deploy switch`.
+    #[arg(long)]
+    pub hold: bool,
+}
+
+/// `deploy` and its verbs.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// A verb.
+    #[command(subcommand)]
+    pub verb: Option<DeployVerb>,
+    /// Which partition.
+    #[command(flatten)]
+    pub target: Target,
+    /// Options of carrying out.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Looks after a deployment.
+#[derive(Debug, Subcommand)]
+pub enum DeployVerb {
+    /// List deployments.
+    List,
+    /// Show one.
+    Get {
+        /// Which; may be left out while there is one.
+        id: Option<String>,
+        /// Also look at both databases, and say what comes next.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Run it here, or follow the runner that has it, until it ends.
+    Watch {
+        /// Which.
+        id: Option<String>,
+    },
+    /// Wait for a phase.
+    Wait {
+        /// Which.
+        id: Option<String>,
+        /// prepare, copy, catch-up, verify, ready, switch, soak, finished, rolled-back or aborted.
+        #[arg(long = "for", value_name = "PHASE", default_value = "soak")]
+        phase: String,
+        /// Give up after this long.
+        #[arg(long, default_value = "1h")]
+        timeout: String,
+    },
+    /// Its history.
+    Events {
+        /// Which.
+        id: Option<String>,
+        /// Go on with what comes.
+        #[arg(short = 'f', long)]
+        follow: bool,
+    },
+    /// Stop before the next thing that was not begun; streams go on.
+    Pause(Because),
+    /// Go on; a failed comparison is tried again.
+    Resume(Because),
+    /// Change limits while it runs: lag_max=4MiB soak=2d …
+    Set {
+        /// Which.
+        id: String,
+        /// key=value.
+        #[arg(required = true)]
+        changes: Vec<String>,
+    },
+    /// Make green the home.
+    Switch(Because),
+    /// Make blue the home again, with everything written since. Possible until finish.
+    Rollback(Because),
+    /// End the way back; blue's copy is kept read-only for `retain`.
+    Finish(Because),
+    /// Give it up before the switch, or after a rollback; nothing is left behind.
+    Abort(Because),
+}
+
+/// A deployment, and why.
+#[derive(Clone, Debug, Args)]
+pub struct Because {
+    /// Which; may be left out while there is one.
+    pub id: Option<String>,
+    /// Why, for the record.
+    #[arg(long, default_value = "asked by an operator")]
+    pub reason: String,
+}
+
+/// Options of `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Which partition.
+    #[command(flatten)]
+    pub target: Target,
+}

@@ -1,0 +1,93 @@
+//! The error codes: each has a page under `docs/errors/`, which `replat explain` prints.
+
+use serde::Serialize;
+
+/// A code and its title.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Code {
+    /// Such as `RP4003`.
+    pub code: &'static str,
+    /// What it means, in a few words.
+    pub title: &'static str,
+    /// The exit code of a command that ends with it.
+    pub exit: u8,
+    /// Its page.
+    #[serde(skip)]
+    pub page: &'static str,
+}
+
+macro_rules! codes {
+    ($($code:ident $exit:literal $title:literal;)*) => {
+        /// All codes, in order.
+        pub const CODES: &[Code] = &[$(Code {
+            code: stringify!($code),
+            title: $title,
+            exit: $exit,
+            page: include_str!(concat!("../../../docs/errors/", stringify!($code), ".md")),
+        }),*];
+    };
+}
+
+codes! {
+    RP1001 20 "A database does not answer";
+    RP1002 20 "A lock could not be had in time";
+    RP1003 4 "Something that must be so is not so";
+    RP1004 4 "A database refused a statement";
+    RP1005 3 "A connection is not described well";
+    RP2001 3 "The spec is invalid";
+    RP2002 4 "Something stands in the way of the deployment";
+    RP2003 3 "The plan is stale";
+    RP2004 3 "A plan file cannot be used";
+    RP2005 3 "A hazard was not allowed";
+    RP2006 3 "A name or value was not understood";
+    RP2007 3 "The partition is there already";
+    RP2008 13 "Nobody agreed";
+    RP4001 30 "A replication slot is lost";
+    RP4002 11 "A row cannot be stored in its new shape";
+    RP4003 11 "The sides differ";
+    RP5001 12 "Every attempt to switch was given up";
+    RP5002 3 "Not possible where the deployment is";
+    RP5003 20 "A phase was not reached in time";
+    RP5004 20 "The deployment waits for a person";
+    RP5005 12 "The deployment was aborted";
+    RP6001 21 "Another runner is at work";
+    RP6002 21 "The partition is being deployed already";
+    RP6003 30 "The control store failed";
+    RP6004 30 "The work log makes no sense";
+    RP9001 1 "An internal error";
+    RP9002 130 "Stopped from the keyboard";
+}
+
+/// A code's page.
+pub fn page(code: &str) -> Option<&'static str> {
+    CODES.iter().find(|c| c.code == code).map(|c| c.page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_that_says_state_and_remedy() {
+        for code in CODES {
+            assert!(code.page.starts_with(&format!("# {}", code.code)), "{}", code.code);
+            for part in ["## What it means", "## State of the traffic", "## What to do"] {
+                assert!(code.page.contains(part), "{} lacks {part}", code.code);
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_that_the_program_uses_is_known() {
+        let sources =
+            concat!(include_str!("deploy.rs"), include_str!("failure.rs"), include_str!("planning.rs"))
+                .to_owned()
+                + include_str!("project.rs")
+                + include_str!("watch.rs")
+                + include_str!("../../replat-engine/src/lib.rs");
+        for piece in sources.split("\"RP").skip(1) {
+            let code = format!("RP{}", &piece[..4]);
+            assert!(page(&code).is_some(), "{code} is used and has no page");
+        }
+    }
+}

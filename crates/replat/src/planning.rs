@@ -1,0 +1,335 @@
+//! From a wish to a plan: look at both databases, rehearse the DDL, draft, check; and whether a plan still fits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use replat_engine::WorkLog;
+use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
+use replat_model::facts::DatabaseFacts;
+use replat_model::ids::{Home, Side};
+use replat_model::map::{Map, Selection};
+use replat_model::plan::{DdlFile, Plan};
+use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
+use replat_postgres::connect::Connected;
+use replat_postgres::slice::{predicate, region_predicate};
+use replat_postgres::survey::{Target, check_expressions, rehearse, slice_is_occupied, slice_size, survey};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+use crate::project::Project;
+
+/// A plan as it is kept in a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// `DeployPlan`.
+    pub kind: String,
+    /// The partition as it was asked for.
+    pub selection: String,
+    /// The plan's digest: what was approved is what is run.
+    pub digest: String,
+    /// The plan.
+    pub plan: Plan,
+    /// What blue's catalogue said.
+    pub blue: DatabaseFacts,
+    /// What green's catalogue will say.
+    pub green: DatabaseFacts,
+    /// The schema difference, for people.
+    pub difference: Vec<String>,
+}
+
+/// A plan, with the map that it needs: the partition is a leaf of its own in it.
+pub struct Planned {
+    /// The plan.
+    pub file: PlanFile,
+    /// The map.
+    pub map: Map,
+}
+
+/// Plans the deployment of one partition. Nothing is changed: the DDL is run in a transaction that is rolled back.
+pub async fn plan(
+    project: &Project,
+    store: &dyn WorkLog,
+    context: Option<&str>,
+    partition: &str,
+) -> Result<Planned, Failure> {
+    let (name, context) = project.context(context)?;
+    let rollout = context.rollout.as_ref().ok_or_else(|| {
+        Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
+            .remedy(format!("Say where it goes: [contexts.{name}.rollout] in {}.", project.file.display()))
+    })?;
+    let spec = &project.spec;
+    let map = project.map(store, name, context)?;
+    let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
+    let selection = Selection::parse(partition, map.dimensions()).map_err(|e| bad(&e))?;
+    let (map, id) = map.carve(&selection).map_err(|e| bad(&e))?;
+    let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
+    let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
+    if leaf.home == rollout.to {
+        return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
+            .remedy("Nothing needs to be done."));
+    }
+    let ddl = read_ddl(project.folder(), rollout)?;
+    let ends = Ends::connect(project, &leaf.home, &rollout.to).await?;
+    let blue_tables: Vec<String> = context.tables.keys().cloned().collect();
+    let blue = survey(&ends.blue.client, &leaf.home.database, &leaf.home.schema, Some(&blue_tables)).await?;
+    let target = Target {
+        database: &rollout.to.database,
+        schema: &rollout.to.schema,
+        version: &rollout.version,
+        ddl: &ddl,
+    };
+    let rehearsal = rehearse(&ends.green.client, target, &green_tables(context, rollout)).await?;
+    let mut ask = Ask {
+        context: name.to_owned(),
+        partition: id,
+        region,
+        epoch: leaf.epoch,
+        home: leaf.home.clone(),
+        ddl: rehearsal.ddl,
+        sizes: BTreeMap::new(),
+        occupied: Vec::new(),
+    };
+    let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
+    measure(&ends, &first, &blue, &rehearsal.facts, &mut ask).await?;
+    let plan = drafted(spec, &ask, &blue, &rehearsal.facts)?;
+    let mut findings = check_expressions(&ends.blue.client, Side::Blue, &plan).await?;
+    findings.extend(check_expressions(&ends.green.client, Side::Green, &plan).await?);
+    if !findings.is_empty() {
+        return Err(found(&findings));
+    }
+    let difference = schema_difference(&blue, &rehearsal.facts, &plan);
+    let file = PlanFile {
+        kind: "DeployPlan".into(),
+        selection: partition.to_owned(),
+        digest: plan.digest(),
+        plan,
+        blue,
+        green: rehearsal.facts,
+        difference,
+    };
+    Ok(Planned { file, map })
+}
+
+/// What can be said of a deployment with sessions that cannot write: everything but the schema difference, which
+/// needs the DDL to be rehearsed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outlook {
+    /// The partition.
+    pub partition: String,
+    /// Its key space, for people.
+    pub region: String,
+    /// Where it lives.
+    pub from: Home,
+    /// Where it is to live.
+    pub to: Home,
+    /// The version that it gets.
+    pub version: String,
+    /// Its tables, with estimated rows and bytes.
+    pub tables: BTreeMap<String, SliceSize>,
+    /// Whether green's schema holds tables already.
+    pub green_has_tables: bool,
+}
+
+/// Looks at both databases through read-only sessions.
+pub async fn outlook(
+    project: &Project,
+    store: &dyn WorkLog,
+    context: Option<&str>,
+    partition: &str,
+) -> Result<Outlook, Failure> {
+    let (name, context) = project.context(context)?;
+    let rollout = context.rollout.as_ref().ok_or_else(|| {
+        Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
+    })?;
+    let map = project.map(store, name, context)?;
+    let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
+    let selection = Selection::parse(partition, map.dimensions()).map_err(|e| bad(&e))?;
+    let (map, id) = map.carve(&selection).map_err(|e| bad(&e))?;
+    let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
+    let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
+    let (blue, green) = (session(project, &leaf.home, true).await?, session(project, &rollout.to, true).await?);
+    let wanted: Vec<String> = context.tables.keys().cloned().collect();
+    let blue_facts = survey(&blue.client, &leaf.home.database, &leaf.home.schema, Some(&wanted)).await?;
+    let green_facts =
+        survey(&green.client, &rollout.to.database, &rollout.to.schema, Some(&green_tables(context, rollout))).await?;
+    let mut tables = BTreeMap::new();
+    for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
+        if let Some(facts) = blue_facts.table(table) {
+            let slice = region_predicate(&region, map.dimensions(), replat_postgres::sql::quote_ident);
+            let size = slice_size(&blue.client, &leaf.home.database, facts, &slice).await?;
+            tables.insert(table.clone(), size);
+        }
+    }
+    Ok(Outlook {
+        partition: id.to_string(),
+        region: region.describe(map.dimensions()),
+        from: leaf.home.clone(),
+        to: rollout.to.clone(),
+        version: rollout.version.clone(),
+        tables,
+        green_has_tables: !green_facts.tables.is_empty(),
+    })
+}
+
+fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
+    context
+        .tables
+        .keys()
+        .map(|blue| {
+            rollout.tables.iter().find(|(_, r)| &r.from == blue).map_or(blue, |(green, _)| green).clone()
+        })
+        .collect()
+}
+
+fn drafted(
+    spec: &Spec,
+    ask: &Ask,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+) -> Result<Plan, Failure> {
+    draft(spec, ask, blue, green).map_err(|findings| found(&findings))
+}
+
+fn found(findings: &[Finding]) -> Failure {
+    let mut failure = Failure::new(
+        "RP2002",
+        Exit::Precondition,
+        format!("{} things stand in the way of this deployment", findings.len()),
+    );
+    for finding in findings {
+        let place = match (&finding.table, &finding.column) {
+            (Some(table), Some(column)) => format!("{table}.{column}: "),
+            (Some(table), None) => format!("{table}: "),
+            _ => String::new(),
+        };
+        failure = failure
+            .because([format!("{} {place}{}", finding.code, finding.what)])
+            .remedy(finding.remedy.clone());
+    }
+    failure.remedy.dedup();
+    failure
+}
+
+/// A session to each side.
+struct Ends {
+    blue: Connected,
+    green: Connected,
+}
+
+impl Ends {
+    async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
+        Ok(Ends {
+            blue: session(project, blue, false).await?,
+            green: session(project, green, false).await?,
+        })
+    }
+}
+
+/// A session for planning.
+async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Connected, Failure> {
+    let info = project.connection(home, read_only)?;
+    replat_postgres::connect::connect(&info, "replat/plan").await.map_err(|e| {
+        let exit = if e.is_temporary() { Exit::Temporary } else { Exit::Precondition };
+        Failure::new("RP1001", exit, format!("database {}: {e}", home.database))
+            .because(crate::failure::causes(&e))
+            .remedy(e.remedy())
+    })
+}
+
+/// How much of each table moves, and whether green holds some of it already.
+async fn measure(
+    ends: &Ends,
+    plan: &Plan,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+    ask: &mut Ask,
+) -> Result<(), Failure> {
+    for table in plan.tables.iter().chain(&plan.references) {
+        if let Some(facts) = blue.table(&table.blue.name) {
+            let slice = predicate(plan, table, Side::Blue, "");
+            let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
+            ask.sizes.insert(table.blue.name.clone(), size);
+        }
+        if ask.ddl.is_empty()
+            && let Some(facts) = green.table(&table.green.name)
+        {
+            let slice = predicate(plan, table, Side::Green, "");
+            if slice_is_occupied(&ends.green.client, &plan.green.home.database, facts, &slice).await? {
+                ask.occupied.push(table.green.name.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
+    rollout
+        .ddl
+        .iter()
+        .map(|name| {
+            let path = folder.join(name);
+            let text = std::fs::read_to_string(&path).map_err(|e| {
+                Failure::new("RP2001", Exit::Invalid, format!("{} cannot be read: {e}", path.display()))
+            })?;
+            Ok(DdlFile { name: name.to_string(), text })
+        })
+        .collect()
+}
+
+/// Reads a plan file and checks that nobody changed it.
+pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
+    let bad = |why: String| {
+        Failure::new("RP2004", Exit::Invalid, format!("{} is not a plan: {why}", path.display()))
+            .remedy("Make one: replat plan deploy -p … --out FILE")
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let file: PlanFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    if file.kind != "DeployPlan" || file.plan.format != 1 {
+        return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
+    }
+    if file.plan.digest() != file.digest {
+        return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
+    }
+    Ok(file)
+}
+
+/// What is no longer so, compared with a plan that was made just now for the same partition.
+pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
+    let mut lines = Vec::new();
+    if then.plan.epoch != now.plan.epoch {
+        lines.push(format!(
+            "{} is at epoch {}, the plan is for {}",
+            now.plan.partition, now.plan.epoch, then.plan.epoch
+        ));
+    }
+    for (what, was, is) in [
+        ("blue's home", then.plan.blue.home.to_string(), now.plan.blue.home.to_string()),
+        ("green's home", then.plan.green.home.to_string(), now.plan.green.home.to_string()),
+        ("the version", then.plan.version.clone(), now.plan.version.clone()),
+    ] {
+        if was != is {
+            lines.push(format!("{what} was {was} and is {is}"));
+        }
+    }
+    if then.plan.ddl != now.plan.ddl {
+        lines.push("the DDL was changed, or was run meanwhile".into());
+    }
+    lines.extend(changed(&then.blue, &now.blue).into_iter().map(|l| format!("blue: {l}")));
+    lines.extend(changed(&then.green, &now.green).into_iter().map(|l| format!("green: {l}")));
+    if lines.is_empty() && unsized_plan(&then.plan) != unsized_plan(&now.plan) {
+        lines.push("the spec says something else about its tables or columns".into());
+    }
+    lines
+}
+
+/// A plan without its estimates, which change by themselves, and without its limits, which it brings along.
+fn unsized_plan(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for table in plan.tables.iter_mut().chain(&mut plan.references) {
+        (table.rows, table.bytes) = (0, 0);
+    }
+    plan.hazards.clear();
+    plan.policy = Policy::shipped();
+    plan
+}

@@ -1,0 +1,172 @@
+//! A project on this machine: its spec, its control store, and how its databases are reached.
+
+use std::path::{Path, PathBuf};
+
+use replat_engine::{Listed, WorkLog};
+use replat_model::ids::{DeploymentId, Home};
+use replat_model::map::Map;
+use replat_model::spec::{self, Context, Spec, UrlSource};
+use replat_postgres::conninfo::{ConnInfo, Environment};
+use replat_store::Store;
+
+use crate::cli::Global;
+use crate::failure::{Exit, Failure, causes};
+
+/// A project.
+pub struct Project {
+    /// The spec.
+    pub spec: Spec,
+    /// The spec's file.
+    pub file: PathBuf,
+    /// Where the control store lies.
+    store_file: PathBuf,
+}
+
+/// Finds the spec: the one that was named, or replat.toml here or above.
+pub fn find_spec(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(file) = &global.config {
+        return Ok(file.clone());
+    }
+    let here = std::env::current_dir()
+        .map_err(|e| Failure::new("RP9001", Exit::Internal, format!("this folder cannot be read: {e}")))?;
+    here.ancestors().map(|folder| folder.join("replat.toml")).find(|f| f.is_file()).ok_or_else(|| {
+        Failure::new("RP2001", Exit::Invalid, "there is no replat.toml here or above")
+            .remedy("Name it: replat -c FILE …; examples/saas/replat.toml is one to begin with.")
+    })
+}
+
+impl Project {
+    /// Reads the spec.
+    pub fn open(global: &Global) -> Result<Project, Failure> {
+        let file = find_spec(global)?;
+        let shown = file.display().to_string();
+        let text = std::fs::read_to_string(&file).map_err(|e| {
+            Failure::new("RP2001", Exit::Invalid, format!("{shown} cannot be read: {e}"))
+        })?;
+        let spec = spec::parse(&text).map_err(|errors| {
+            let rendered = spec::render_errors(&shown, &text, &errors);
+            Failure::new("RP2001", Exit::Invalid, format!("{shown} has {} errors", errors.len()))
+                .because(rendered.lines().map(str::to_owned))
+                .remedy("Correct the spec; every key is described in docs/spec.md.")
+        })?;
+        let store_file =
+            global.store.clone().unwrap_or_else(|| folder_of(&file).join(".replat").join("control.db"));
+        Ok(Project { spec, file, store_file })
+    }
+
+    /// The folder of the spec: relative paths in it begin here.
+    pub fn folder(&self) -> &Path {
+        folder_of(&self.file)
+    }
+
+    /// The control store, made if it is not there.
+    pub fn store(&self) -> Result<Store, Failure> {
+        if let Some(folder) = self.store_file.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| {
+                Failure::new("RP6003", Exit::Person, format!("{} cannot be made: {e}", folder.display()))
+            })?;
+        }
+        Ok(Store::open(&self.store_file)?)
+    }
+
+    /// The context that was named, or the only one there is.
+    pub fn context<'a>(&'a self, named: Option<&'a str>) -> Result<(&'a str, &'a Context), Failure> {
+        let known = || self.spec.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
+        match named {
+            Some(name) => match self.spec.contexts.get_key_value(name) {
+                Some((name, context)) => Ok((name, context)),
+                None => Err(Failure::new("RP2006", Exit::Invalid, format!("there is no context {name}"))
+                    .remedy(format!("The spec has: {}", known()))),
+            },
+            None => match self.spec.contexts.iter().next() {
+                Some((name, context)) if self.spec.contexts.len() == 1 => Ok((name, context)),
+                _ => Err(Failure::new("RP2006", Exit::Invalid, "the spec has several contexts")
+                    .remedy(format!("Name one with -C: {}", known()))),
+            },
+        }
+    }
+
+    /// The newest map of a context: the stored one, or the one that the spec describes.
+    pub fn map(&self, store: &dyn WorkLog, name: &str, context: &Context) -> Result<Map, Failure> {
+        if let Some(map) = store.map(name)? {
+            return Ok(map);
+        }
+        Map::build(name, context.dimensions.clone(), context.tree.as_ref(), context.home.clone())
+            .map_err(|e| Failure::new("RP2001", Exit::Invalid, e.to_string()))
+    }
+
+    /// How the database of `home` is reached.
+    pub fn connection(&self, home: &Home, read_only: bool) -> Result<ConnInfo, Failure> {
+        let name = &home.database;
+        let bad = |what: String| {
+            Failure::new("RP1005", Exit::Invalid, format!("database {name}: {what}"))
+                .remedy(format!("Correct [databases.{name}] in {}.", self.file.display()))
+        };
+        let database =
+            self.spec.databases.get(name).ok_or_else(|| bad("the spec does not have it".into()))?;
+        let text = match (&database.url, &database.service) {
+            (Some(url), _) => match url.source().map_err(|e| bad(e.to_string()))? {
+                UrlSource::Literal(text) => text.to_owned(),
+                UrlSource::Env(variable) => std::env::var(variable)
+                    .map_err(|_| bad(format!("the environment has no variable {variable}")))?,
+                UrlSource::File(path) => std::fs::read_to_string(self.folder().join(path))
+                    .map_err(|e| bad(format!("{path} cannot be read: {e}")))?
+                    .trim()
+                    .to_owned(),
+            },
+            (None, Some(service)) => {
+                format!("service='{}'", service.replace('\\', "\\\\").replace('\'', "\\'"))
+            }
+            (None, None) => String::new(),
+        };
+        let mut info = ConnInfo::resolve(Some(&text), &Environment::of_process()).map_err(|e| {
+            let mut failure = bad(e.to_string());
+            failure.because = causes(&e);
+            failure
+        })?;
+        for warning in &info.warnings {
+            tracing::warn!(database = name, "{warning}");
+        }
+        if read_only {
+            let options = info.options.take().unwrap_or_default();
+            info.options = Some(format!("{options} -c default_transaction_read_only=on").trim().to_owned());
+        }
+        Ok(info)
+    }
+
+    /// The deployment that was named, or the only one that has not ended.
+    pub fn deployment(&self, store: &dyn WorkLog, named: Option<&str>) -> Result<Listed, Failure> {
+        let all = store.list()?;
+        if let Some(named) = named {
+            let name = named.strip_prefix("deployment/").unwrap_or(named);
+            let id: Option<DeploymentId> = name.parse().ok();
+            return all.into_iter().find(|l| Some(&l.id) == id.as_ref()).ok_or_else(|| {
+                Failure::new("RP2006", Exit::Invalid, format!("there is no deployment {named}"))
+                    .remedy("See: replat deploy list")
+            });
+        }
+        let mut open = Vec::new();
+        for listed in all {
+            let history = store.read(&listed.id)?;
+            let state = replat_model::deploy::Deployment::fold(history.iter().map(|r| &r.event))
+                .map_err(replat_control::ControlError::from)?;
+            if !state.ended() && state.finished.is_none() {
+                open.push(listed);
+            }
+        }
+        match open.pop() {
+            Some(one) if open.is_empty() => Ok(one),
+            None => Err(Failure::new("RP2006", Exit::Invalid, "no deployment is under way")
+                .remedy("See: replat deploy list")),
+            Some(_) => Err(Failure::new("RP2006", Exit::Invalid, "several deployments are under way")
+                .remedy("Name one; see: replat deploy list")),
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,74 @@
+//! What replat says of itself: error codes, the spec's schema, completion, manual pages.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use serde_json::json;
+
+use crate::cli::{Cli, Global, SchemaWhat};
+use crate::codes::{CODES, page};
+use crate::failure::{Exit, Failure};
+use crate::project::Project;
+use crate::render::Style;
+
+/// `validate`.
+pub fn validate(global: &Global, style: Style) -> Result<(), Failure> {
+    let project = Project::open(global)?;
+    let spec = &project.spec;
+    let text = format!(
+        "{} is valid: {} databases, {} contexts",
+        project.file.display(),
+        spec.databases.len(),
+        spec.contexts.len()
+    );
+    let contexts: Vec<&String> = spec.contexts.keys().collect();
+    style.result(&text, &json!({ "valid": true, "file": project.file, "contexts": contexts }));
+    Ok(())
+}
+
+/// `explain`.
+pub fn explain(code: Option<&str>, style: Style) -> Result<(), Failure> {
+    let Some(code) = code else {
+        let text: String = CODES.iter().map(|c| format!("{}  {}\n", c.code, c.title)).collect();
+        style.result(&text, &json!(CODES));
+        return Ok(());
+    };
+    let wanted = code.to_ascii_uppercase();
+    match page(&wanted) {
+        Some(text) => {
+            style.result(text, &json!({ "code": wanted, "page": text }));
+            Ok(())
+        }
+        None => Err(Failure::new("RP2006", Exit::Usage, format!("there is no code {code}"))
+            .remedy("All codes: replat explain")),
+    }
+}
+
+/// `schema`.
+pub fn schema(what: SchemaWhat, style: Style) {
+    let value = match what {
+        SchemaWhat::JsonSchema => replat_model::spec::json_schema(),
+        SchemaWhat::Errors => json!(CODES),
+    };
+    let text = serde_json::to_string_pretty(&value).expect("JSON can be written");
+    style.result(&text, &value);
+}
+
+/// `completion`.
+pub fn completion(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "replat", &mut std::io::stdout());
+}
+
+/// `man`.
+pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::new("RP9001", Exit::Usage, format!("the manual could not be written: {e}"))
+    };
+    match dir {
+        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(failed),
+        Some(dir) => {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+            clap_mangen::generate_to(Cli::command(), dir).map_err(failed)
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Running a deployment here, or following the runner that has it, and telling how far it is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use replat_control::{Pulse, Runner};
+use replat_engine::{Listed, Recorded, Verdict, WorkLog};
+use replat_model::deploy::{Deployment, Phase};
+use replat_model::ids::Side;
+use replat_postgres::copy::CopyProgress;
+use replat_postgres::engine::{PostgresEngine, now};
+use replat_postgres::verify::VerifyProgress;
+use replat_store::Store;
+use serde_json::json;
+
+use crate::cli::Progress;
+use crate::failure::{Exit, Failure};
+use crate::project::Project;
+use crate::render::{self, Style};
+
+/// How often a follower looks at the log.
+const FOLLOW_EVERY: Duration = Duration::from_millis(30);
+
+/// How often progress is redrawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a plain line tells of progress at most.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What somebody waits for.
+pub type Goal = Box<dyn Fn(&Deployment) -> bool + Send + Sync>;
+
+/// A deployment to look after, and how to tell of it.
+pub struct Watch<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its store.
+    pub store: &'a Store,
+    /// How to print.
+    pub style: Style,
+    /// How progress is shown.
+    pub progress: Progress,
+}
+
+impl Watch<'_> {
+    /// Until `goal` holds: runs the deployment here unless somebody else does, and takes over when they are gone.
+    ///
+    /// # Errors
+    ///
+    /// A failure if it waits for a person before the goal is reached and `patient` is false.
+    pub async fn until(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
+        let mut shown = self.store.read(&listed.id)?.len();
+        loop {
+            let d = self.state(listed)?;
+            if goal(&d) || d.ended() {
+                return Ok(d);
+            }
+            match self.other_runner(listed)? {
+                Some(_) => {
+                    shown = self.show_new(listed, shown)?;
+                    tokio::time::sleep(FOLLOW_EVERY).await;
+                }
+                None => return self.run(listed, goal, patient).await,
+            }
+        }
+    }
+
+    /// The deployment as its log has it.
+    pub fn state(&self, listed: &Listed) -> Result<Deployment, Failure> {
+        let history = self.store.read(&listed.id)?;
+        let events = history.iter().map(|r| &r.event);
+        Ok(Deployment::fold(events).map_err(replat_control::ControlError::from)?)
+    }
+
+    /// Whoever runs the deployment in another process.
+    pub fn other_runner(&self, listed: &Listed) -> Result<Option<String>, Failure> {
+        let alive = self.store.runner(&listed.id)?.filter(|(name, until)| *until > now() && *name != me());
+        Ok(alive.map(|(name, _)| name))
+    }
+
+    /// Prints the entries from `shown` on, and returns how many there are.
+    pub fn show_new(&self, listed: &Listed, shown: usize) -> Result<usize, Failure> {
+        let history = self.store.read(&listed.id)?;
+        for entry in history.iter().skip(shown) {
+            self.show(listed, entry);
+        }
+        Ok(history.len())
+    }
+
+    fn show(&self, listed: &Listed, entry: &Recorded) {
+        match self.progress {
+            Progress::None => {}
+            Progress::Json => self.style.line(&json!({
+                "deployment": listed.id, "partition": listed.partition, "entry": render::event_value(entry)
+            })),
+            _ => self.style.remark(&format!(
+                "{} {} {}",
+                render::moment(entry.at),
+                listed.id,
+                render::event_text(&entry.event)
+            )),
+        }
+    }
+
+    /// The engine for a deployment.
+    pub fn engine(&self, listed: &Listed, d: &Deployment, read_only: bool) -> Result<PostgresEngine, Failure> {
+        let plan = Arc::new(d.plan.clone());
+        let blue = self.project.connection(&plan.blue.home, read_only)?;
+        let green = self.project.connection(&plan.green.home, read_only)?;
+        Ok(PostgresEngine::new(plan, listed.id.clone(), blue, green))
+    }
+
+    async fn run(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
+        let d = self.state(listed)?;
+        let engine = self.engine(listed, &d, false)?;
+        let runner = Runner {
+            listed: listed.clone(),
+            log: self.store,
+            engine: &engine,
+            clock: now,
+            name: me(),
+        };
+        let mut told = Told::new(self, listed, &engine);
+        let running = runner.run(|d, pulse| told.hear(d, pulse, &goal, patient));
+        tokio::select! {
+            ended = running => ended?,
+            () = interrupted() => {
+                let d = self.state(listed)?;
+                return Err(Failure::new("RP9002", Exit::Interrupted, "stopped from the keyboard")
+                    .state(format!("{} Nothing is lost: the work log knows how far it is.", safe(&d)))
+                    .remedy(format!("Go on: replat deploy watch {}", listed.id)));
+            }
+        }
+        let outcome = told.outcome.take();
+        drop(told);
+        match outcome {
+            Some(failure) => Err(failure),
+            None => self.state(listed),
+        }
+    }
+}
+
+/// Ctrl-C, or a polite request to end.
+async fn interrupted() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
+
+/// This runner's name.
+fn me() -> String {
+    format!("pid {}", std::process::id())
+}
+
+/// Whose rows are safe, and where.
+pub fn safe(d: &Deployment) -> String {
+    let home = &d.plan.end(d.home).home;
+    match &d.attempt {
+        Some(a) if a.fence.is_some() => format!(
+            "ATTENTION: {} is fenced on {home}; its writers are refused until a runner goes on.",
+            d.plan.partition
+        ),
+        _ => format!("SAFE: {home} ({}) owns the rows, at epoch {}.", d.home, d.epoch),
+    }
+}
+
+/// Tells of what a runner does.
+struct Told<'a> {
+    watch: &'a Watch<'a>,
+    listed: &'a Listed,
+    shown: usize,
+    said: String,
+    bars: Option<tokio::task::JoinHandle<()>>,
+    drawing: Option<&'static str>,
+    copying: Arc<CopyProgress>,
+    comparing: Arc<VerifyProgress>,
+    outcome: Option<Failure>,
+}
+
+impl<'a> Told<'a> {
+    fn new(watch: &'a Watch<'a>, listed: &'a Listed, engine: &PostgresEngine) -> Told<'a> {
+        let mut told = Told {
+            watch,
+            listed,
+            shown: watch.store.read(&listed.id).map_or(0, |h| h.len()),
+            said: String::new(),
+            bars: None,
+            drawing: None,
+            copying: engine.copy_progress(),
+            comparing: engine.verify_progress(),
+            outcome: None,
+        };
+        if let Ok(d) = watch.state(listed) {
+            told.draw(&d);
+        }
+        told
+    }
+
+    /// True when it is enough.
+    fn hear(&mut self, d: &Deployment, pulse: &Pulse, goal: &Goal, patient: bool) -> bool {
+        if matches!(pulse, Pulse::Moved(_) | Pulse::Overtaken | Pulse::Interrupted) {
+            self.stop_drawing();
+            self.shown = self.watch.show_new(self.listed, self.shown).unwrap_or(self.shown);
+        }
+        match pulse {
+            Pulse::Waiting(reason) => {
+                self.stop_drawing();
+                // Numbers in a reason change all the time; its kind is what is new.
+                let kind = format!("{:?}", std::mem::discriminant(reason));
+                self.say(&kind, &render::reason_text(reason));
+                if reason.needs_a_person() && !patient && !goal(d) {
+                    self.outcome = Some(waits(d, reason, self.listed));
+                    return true;
+                }
+            }
+            Pulse::Failed(error) => {
+                self.stop_drawing();
+                let mut text = format!("{} {error}", error.code());
+                for cause in crate::failure::causes(error) {
+                    text += &format!(": {cause}");
+                }
+                self.say(&text.clone(), &format!("{text}. {} {}", safe(d), error.remedy()));
+                if error.verdict() == Verdict::AskAPerson && !patient {
+                    let failure = Failure::from(engine_error(error));
+                    self.outcome = Some(Failure { what: error.to_string(), state: safe(d), ..failure });
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        match self.watch.state(self.listed) {
+            Ok(now) => {
+                self.draw(&now);
+                goal(&now)
+            }
+            Err(failure) => {
+                self.outcome = Some(failure);
+                true
+            }
+        }
+    }
+
+    fn say(&mut self, kind: &str, text: &str) {
+        if self.said == kind {
+            return;
+        }
+        self.said = kind.to_owned();
+        match self.watch.progress {
+            Progress::None => {}
+            Progress::Json => {
+                self.watch.style.line(&json!({ "deployment": self.listed.id, "says": text }));
+            }
+            _ => self.watch.style.remark(&format!("{} {} {text}", render::moment(now()), self.listed.id)),
+        }
+    }
+
+    /// Shows how far a long action is, from now until it is over.
+    fn draw(&mut self, d: &Deployment) {
+        let what = match (d.phase(), d.chunks.is_some()) {
+            (Phase::Copy, true) => "copy",
+            (Phase::Verify, _) => "verify",
+            _ => return self.stop_drawing(),
+        };
+        if self.drawing == Some(what) || self.watch.progress == Progress::None {
+            return;
+        }
+        self.stop_drawing();
+        self.drawing = Some(what);
+        let (copying, comparing) = (Arc::clone(&self.copying), Arc::clone(&self.comparing));
+        let (style, id) = (self.watch.style, self.listed.id.to_string());
+        let total = d.plan.rows();
+        let bars = self.watch.progress == Progress::Tty;
+        self.bars = Some(tokio::spawn(async move {
+            let draw = |rows: u64| format!("{what} {} of about {} rows", render::count(rows), render::count(total));
+            let rows = || match what {
+                "copy" => copying.rows.load(Ordering::Relaxed),
+                _ => comparing.rows.load(Ordering::Relaxed),
+            };
+            if bars {
+                let bar = ProgressBar::new(total.max(1)).with_style(bar_style()).with_prefix(what);
+                loop {
+                    bar.set_position(rows().min(total));
+                    tokio::time::sleep(DRAW_EVERY).await;
+                }
+            }
+            let mut last = None;
+            loop {
+                tokio::time::sleep(LINE_EVERY).await;
+                let now = rows();
+                if last.replace(now) != Some(now) {
+                    style.remark(&format!("{} {id} {}", render::moment(self::now()), draw(now)));
+                }
+            }
+        }));
+    }
+
+    fn stop_drawing(&mut self) {
+        self.drawing = None;
+        if let Some(bars) = self.bars.take() {
+            bars.abort();
+        }
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.stop_drawing();
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix:>8} {bar:30} {percent:>3} %  {human_pos} rows  {per_sec}  {eta} left")
+        .expect("the template is a constant")
+}
+
+/// The same error once more, for those who own theirs: its text is all that is kept.
+fn engine_error(error: &replat_engine::EngineError) -> replat_engine::EngineError {
+    replat_engine::EngineError::Precondition { what: error.to_string(), remedy: error.remedy() }
+}
+
+fn waits(d: &Deployment, reason: &replat_model::next::Reason, listed: &Listed) -> Failure {
+    use replat_model::next::Reason;
+    let (code, exit) = match reason {
+        Reason::Different => ("RP4003", Exit::Different),
+        Reason::AttemptsUsedUp { .. } => ("RP5001", Exit::Undone),
+        _ => ("RP5004", Exit::Temporary),
+    };
+    let mut failure =
+        Failure::new(code, exit, format!("{} {}", listed.id, render::reason_text(reason))).state(safe(d));
+    if let Some((_, certificate)) = &d.verify_failed {
+        failure = failure.because(certificate.samples.clone());
+    }
+    failure.remedy(format!("See: replat deploy get {}", listed.id))
+}
+
+/// Whether the deployment has come to rest with `side` as home.
+pub fn is_home(d: &Deployment, side: Side) -> bool {
+    d.home == side && d.settled && d.attempt.is_none()
+}
