@@ -164,10 +164,7 @@ impl Runner<'_> {
     /// Ticks until `told` says that it is enough.
     ///
     /// `told` hears of every tick: the state before it and what it came to.
-    pub async fn run(
-        &self,
-        mut told: impl FnMut(&Deployment, &Pulse) -> bool,
-    ) -> Result<(), ControlError> {
+    pub async fn run(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
         let mut failures = 0_u32;
         let mut beaten = tokio::time::Instant::now() - LOOK_EVERY;
         loop {

@@ -155,7 +155,8 @@ impl EngineError {
                 "Raise max_slot_wal_keep_size on {database}, then abort the deployment and start it again."
             ),
             EngineError::Row { .. } => {
-                "Mend the row on the side that owns it, or abort and correct the expression; then resume.".into()
+                "Mend the row on the side that owns it, or abort and correct the expression; then resume."
+                    .into()
             }
             EngineError::Precondition { remedy, .. } => remedy.clone(),
             EngineError::Refused { database, .. } => {
@@ -251,13 +252,8 @@ pub trait WorkLog: Send + Sync {
     fn read(&self, id: &DeploymentId) -> Result<Vec<Recorded>, LogError>;
 
     /// Appends `event` if the log still has `expected` entries and the event can stand there.
-    fn append(
-        &self,
-        id: &DeploymentId,
-        expected: u64,
-        event: &Event,
-        now: Timestamp,
-    ) -> Result<(), LogError>;
+    fn append(&self, id: &DeploymentId, expected: u64, event: &Event, now: Timestamp)
+    -> Result<(), LogError>;
 
     /// All deployments, oldest first.
     fn list(&self) -> Result<Vec<Listed>, LogError>;

@@ -431,7 +431,9 @@ impl Deployment {
             Event::PolicySet { policy, .. } => self.policy = (**policy).clone(),
             Event::FinishAsked { .. } => {
                 if self.home != Side::Green || self.attempt.is_some() {
-                    return Err("only a deployment whose home is green, with no switch under way, can finish");
+                    return Err(
+                        "only a deployment whose home is green, with no switch under way, can finish",
+                    );
                 }
                 self.finish_asked = true;
             }
@@ -476,13 +478,7 @@ impl Deployment {
         Ok(())
     }
 
-    fn switched(
-        &mut self,
-        attempt: u32,
-        to: Side,
-        epoch: Epoch,
-        at: Timestamp,
-    ) -> Result<(), &'static str> {
+    fn switched(&mut self, attempt: u32, to: Side, epoch: Epoch, at: Timestamp) -> Result<(), &'static str> {
         if to == self.home || epoch != self.epoch.next() {
             return Err("a switch goes to the other side, at the next epoch");
         }

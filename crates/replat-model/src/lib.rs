@@ -3,12 +3,12 @@
 //! Everything here is a pure function of its arguments. Absent on purpose: I/O, waiting, clocks, randomness and
 //! SQL. What is decided here is done by the engine crates and joined by `replat-control`.
 
-pub mod hash;
-pub mod ids;
-pub mod key;
 pub mod deploy;
 pub mod draft;
 pub mod facts;
+pub mod hash;
+pub mod ids;
+pub mod key;
 pub mod map;
 pub mod next;
 pub mod plan;

@@ -463,6 +463,10 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
     if home == Side::Blue && d.plan.has_way_back() && d.verified_backward.is_none() {
         return Step::Do(Action::Verify { from: Side::Green, scope: Scope::Full });
     }
+    // Touched rows are compared as they come, whether or not a switch is wanted: a rollback must find little left.
+    if unproved > PROVE_KEYS_MAX {
+        return Step::Do(Action::Verify { from: home, scope: Scope::Touched });
+    }
     if d.wanted_home() == home {
         return match home {
             Side::Green => soak(d, seen),
@@ -475,9 +479,6 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
     }
     if let Some(left) = back_off(d, seen.now) {
         return Step::Wait(Reason::BackOff { left });
-    }
-    if unproved > PROVE_KEYS_MAX {
-        return Step::Do(Action::Verify { from: home, scope: Scope::Touched });
     }
     Step::Record(Event::SwitchIntended { attempt: d.attempts + 1, since: seen.now })
 }
@@ -528,9 +529,8 @@ fn switch(d: &Deployment, a: &Attempt, seen: &Observation) -> Step {
             Some(_) => Step::Do(Action::Open { side: home, epoch: d.epoch }),
         };
     }
-    let give_up = |why: &str| {
-        Step::Record(Event::FenceGivenUp { attempt: a.number, why: why.into(), at: seen.now })
-    };
+    let give_up =
+        |why: &str| Step::Record(Event::FenceGivenUp { attempt: a.number, why: why.into(), at: seen.now });
     if d.abort_asked.is_some() {
         return give_up("the deployment was aborted");
     }

@@ -107,8 +107,7 @@ impl<'a> Applier<'a> {
         let on = on(database, "applying changes");
         let (plan, deployment) = (self.plan, self.deployment);
         let tx = self.client.transaction().await.map_err(&on)?;
-        let mut work =
-            Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
+        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
         if !batch.changes.is_empty() {
             work.enter().await?;
             work.merge(batch).await?;
@@ -148,8 +147,7 @@ impl<'a> Applier<'a> {
         let (plan, deployment) = (self.plan, self.deployment);
         let on = on(database, "copying parked rows");
         let tx = self.client.transaction().await.map_err(&on)?;
-        let mut work =
-            Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
+        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
         work.enter().await?;
         for change in &changes {
             for key in change.keys() {
@@ -286,12 +284,7 @@ impl<'a> Work<'_, 'a> {
         self.run(merge.delete(), &columns).await
     }
 
-    async fn put(
-        &mut self,
-        merge: &Merge<'a>,
-        unsaid: &[usize],
-        rows: &[&Vec<Cell>],
-    ) -> Result<(), Merging> {
+    async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
         let names: Vec<&str> = merge.carried().collect();
         let sql = if unsaid.is_empty() {
             merge.upsert()
@@ -333,8 +326,7 @@ impl<'a> Work<'_, 'a> {
             Change::Put { table, old_key, key, cells, arrived } => {
                 let unsaid = unsaid(cells);
                 if *arrived && !unsaid.is_empty() {
-                    self.park(*table, key, "it came from another partition and is not said in full")
-                        .await?;
+                    self.park(*table, key, "it came from another partition and is not said in full").await?;
                     return Ok(());
                 }
                 match old_key {
@@ -361,11 +353,7 @@ impl<'a> Work<'_, 'a> {
     async fn rekey(&self, merge: &Merge<'a>, old: &Key, new: &Key) -> Result<(), Merging> {
         let values: Vec<&str> = old.iter().chain(new).map(text).collect::<Result<_, _>>()?;
         let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as _).collect();
-        self.tx
-            .execute(&merge.rekey(), &parameters)
-            .await
-            .map(drop)
-            .map_err(|e| merging(self.database(), e))
+        self.tx.execute(&merge.rekey(), &parameters).await.map(drop).map_err(|e| merging(self.database(), e))
     }
 
     async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {

@@ -179,18 +179,16 @@ impl<'a> Changes<'a> {
         if relation.namespace != self.plan.end(self.from).home.schema {
             return Ok(None);
         }
-        let found = self
-            .plan
-            .tables
-            .iter()
-            .enumerate()
-            .find(|(_, t)| t.shape(self.from).name == relation.name);
+        let found =
+            self.plan.tables.iter().enumerate().find(|(_, t)| t.shape(self.from).name == relation.name);
         let Some((table, shape)) = found else { return Ok(None) };
         self.check_columns(shape, relation)?;
         let place = |name: &str| {
-            relation.columns.iter().position(|c| c.name == name).ok_or_else(|| {
-                reshaped(&relation.name, &format!("its column {name} is not in the log"))
-            })
+            relation
+                .columns
+                .iter()
+                .position(|c| c.name == name)
+                .ok_or_else(|| reshaped(&relation.name, &format!("its column {name} is not in the log")))
         };
         let shape_columns = &shape.shape(self.from).columns;
         Ok(Some(Layout {

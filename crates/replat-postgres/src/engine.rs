@@ -72,7 +72,10 @@ impl PostgresEngine {
 
     /// Compares both sides once, outside any deployment's course: nothing is counted and nothing recorded.
     pub async fn compare(&self, d: &Deployment) -> Result<Certificate, EngineError> {
-        Verifier::new(&self.ends, &self.shared, d.home, d.home, Arc::clone(&self.comparing)).await?.full().await
+        Verifier::new(&self.ends, &self.shared, d.home, d.home, Arc::clone(&self.comparing))
+            .await?
+            .full()
+            .await
     }
 
     /// A connection for short statements, kept open.
@@ -116,7 +119,8 @@ impl PostgresEngine {
         let database = self.ends.database(side);
         let fence = guard::read(client, database, &d.plan.partition).await?;
         let mut seen = SideSeen { fence: Some(fence), ..SideSeen::default() };
-        if let Some(slot) = d.forward_slot.filter(|_| settled_too && side == Side::Blue && d.copied.is_none()) {
+        if let Some(slot) = d.forward_slot.filter(|_| settled_too && side == Side::Blue && d.copied.is_none())
+        {
             seen.settled = Some(prepare::is_settled(client, database, slot.xid_horizon).await?);
         }
         Ok(seen)
@@ -163,12 +167,7 @@ impl PostgresEngine {
         Ok(rows)
     }
 
-    async fn act_now(
-        &self,
-        d: &Deployment,
-        action: &Action,
-        token: Token,
-    ) -> Result<Evidence, EngineError> {
+    async fn act_now(&self, d: &Deployment, action: &Action, token: Token) -> Result<Evidence, EngineError> {
         let ends = &self.ends;
         let lock_timeout = d.policy.lock_timeout.millis();
         match action {
@@ -192,9 +191,7 @@ impl PostgresEngine {
                 parked::copy_parked(ends, *from, &self.shared).await.map(|()| Evidence::Done)
             }
             Action::Verify { from, scope } => self.verify(d, *from, *scope).await,
-            Action::Fence { side, attempt, epoch } => {
-                self.fence(d, *side, *attempt, *epoch, token).await
-            }
+            Action::Fence { side, attempt, epoch } => self.fence(d, *side, *attempt, *epoch, token).await,
             Action::Prove { from, .. } => self.prove(d, *from).await,
             Action::Open { side, epoch } => {
                 let mut control = self.control(*side).await?;
@@ -223,7 +220,8 @@ impl PostgresEngine {
         let mut lanes = Vec::new();
         for _ in 0..d.policy.copy_parallel.max(1) {
             let (blue, green) =
-                try_join(ends.connect(Side::Blue, "copy"), ends.connect_to_write(Side::Green, "copy")).await?;
+                try_join(ends.connect(Side::Blue, "copy"), ends.connect_to_write(Side::Green, "copy"))
+                    .await?;
             lanes.push(Lane { blue, green });
         }
         let id = ends.deployment.as_str();

@@ -54,9 +54,7 @@ fn is_row(code: &SqlState) -> bool {
 
 /// Whether `error` says that a unique or exclusion constraint would be violated.
 pub fn is_duplicate(error: &tokio_postgres::Error) -> bool {
-    error
-        .code()
-        .is_some_and(|c| *c == SqlState::UNIQUE_VIOLATION || *c == SqlState::EXCLUSION_VIOLATION)
+    error.code().is_some_and(|c| *c == SqlState::UNIQUE_VIOLATION || *c == SqlState::EXCLUSION_VIOLATION)
 }
 
 /// Gives a driver's error its place: `.map_err(on("pg-a", "the copy"))`.

@@ -187,7 +187,8 @@ impl Shared {
             }
             s.left_at[index(side)] = Some(position.at);
             s.errors[index(side)] = None;
-            s.streams[index(side)] = Some(Standing { through: position.at, barrier: position.barrier, parked });
+            s.streams[index(side)] =
+                Some(Standing { through: position.at, barrier: position.barrier, parked });
         });
         self.announce();
     }
@@ -313,10 +314,10 @@ async fn backlog(
     settle(shared, from, applier, gather, Persist::Always).await?;
     if applier.position().at > start {
         reader
-            .execute("SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)", &[
-                &ends.slot(from),
-                &applier.position().at.to_string(),
-            ])
+            .execute(
+                "SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)",
+                &[&ends.slot(from), &applier.position().at.to_string()],
+            )
             .await
             .map_err(|e| slot_error(ends, from, e))?;
     }
@@ -398,7 +399,8 @@ async fn stream(
                 }
             }
             // What is of no concern to this partition is recorded now and then, so that the slot can move on.
-            let persist = if persisted.elapsed() >= STATUS_EVERY { Persist::Always } else { Persist::WithWork };
+            let persist =
+                if persisted.elapsed() >= STATUS_EVERY { Persist::Always } else { Persist::WithWork };
             settle(shared, from, &mut applier, &mut gather, persist).await?;
             let recorded = applier.position().at;
             if durable.send_if_modified(|at| std::mem::replace(at, recorded) < recorded) {
@@ -518,13 +520,7 @@ struct Gather {
 
 impl Gather {
     fn new(position: Position) -> Gather {
-        Gather {
-            batch: Batch::default(),
-            bytes: 0,
-            position,
-            in_transaction: false,
-            marked: false,
-        }
+        Gather { batch: Batch::default(), bytes: 0, position, in_transaction: false, marked: false }
     }
 
     fn take(&mut self, item: Item) {

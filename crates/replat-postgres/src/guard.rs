@@ -270,7 +270,9 @@ impl Closed {
     fn hint(self) -> &'static str {
         match self {
             Closed::Truncate => "Delete the rows instead: TRUNCATE knows no partitions.",
-            Closed::Reference => "A reference table is read-only until the deployment is finished or aborted.",
+            Closed::Reference => {
+                "A reference table is read-only until the deployment is finished or aborted."
+            }
             Closed::Loading => "The table is being filled and belongs to nobody yet.",
         }
     }

@@ -17,8 +17,8 @@
 
 pub mod apply;
 pub mod changes;
-pub mod conninfo;
 pub mod connect;
+pub mod conninfo;
 pub mod copy;
 pub mod ends;
 pub mod engine;

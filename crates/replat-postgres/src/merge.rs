@@ -24,12 +24,7 @@ pub struct Merge<'a> {
 impl<'a> Merge<'a> {
     /// The sending columns that a change carries: all but the generated ones.
     pub fn carried(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.table
-            .shape(self.from)
-            .columns
-            .iter()
-            .filter(|c| c.generated.is_none())
-            .map(|c| c.name.as_str())
+        self.table.shape(self.from).columns.iter().filter(|c| c.generated.is_none()).map(|c| c.name.as_str())
     }
 
     fn target(&self) -> String {
@@ -134,7 +129,7 @@ impl<'a> Merge<'a> {
     /// Rows that are gone, by key: one array for each key column.
     pub fn delete(&self) -> String {
         format!(
-            "DELETE FROM {} t USING {} e WHERE {}",
+            "DELETE FROM {} t USING {} WHERE {}",
             self.target(),
             keys(self.table, 1),
             self.key_match("t.", "e.replat_k")
@@ -183,12 +178,7 @@ pub fn keys(table: &TablePlan, first: usize) -> String {
     let names: Vec<String> = (0..n).map(|i| format!("c{i}")).collect();
     let typed: Vec<String> =
         table.key.iter().enumerate().map(|(i, k)| format!("c{i}::{} AS replat_k{i}", k.type_name)).collect();
-    format!(
-        "(SELECT {} FROM unnest({}) AS u({})) e",
-        typed.join(", "),
-        arrays.join(", "),
-        names.join(", ")
-    )
+    format!("(SELECT {} FROM unnest({}) AS u({})) e", typed.join(", "), arrays.join(", "), names.join(", "))
 }
 
 /// An expression with the type that the receiving column takes it in.

@@ -84,7 +84,8 @@ async fn current(
     let columns: Vec<Vec<&str>> =
         (0..table.key.len()).map(|i| wanted.iter().map(|key| key[i].as_str()).collect()).collect();
     let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-    let rows = source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
+    let rows =
+        source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
     let bytes = |key: &[String]| key.iter().map(|v| Bytes::from(v.clone())).collect::<Vec<_>>();
     let mut found = std::collections::HashSet::new();
     let mut changes = Vec::new();

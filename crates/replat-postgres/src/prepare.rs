@@ -63,7 +63,9 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
         .await
         .map_err(&on)?;
     match there {
-        Some(row) if row.get::<_, &str>(0) == plan.version && row.get::<_, &str>(1) == digest => return Ok(()),
+        Some(row) if row.get::<_, &str>(0) == plan.version && row.get::<_, &str>(1) == digest => {
+            return Ok(());
+        }
         Some(row) => {
             return Err(EngineError::Precondition {
                 what: format!("schema {schema} on {database} has version {} already", row.get::<_, &str>(0)),
@@ -116,10 +118,7 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
 }
 
 /// The objects of a schema: kind and identity, as the server names them.
-async fn objects(
-    tx: &Transaction<'_>,
-    schema: &str,
-) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+async fn objects(tx: &Transaction<'_>, schema: &str) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
     let rows = tx
         .query(
             "SELECT o.type, o.identity FROM pg_depend d \
@@ -349,10 +348,8 @@ async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), Eng
     let on = on(ends.database(side), "publishing the tables");
     let name = ends.publication();
     let tables: Vec<String> = plan.tables.iter().map(|t| table_name(plan, t, side)).collect();
-    let there = client
-        .query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name])
-        .await
-        .map_err(&on)?;
+    let there =
+        client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name]).await.map_err(&on)?;
     if there.is_some() {
         return Ok(());
     }

@@ -192,10 +192,7 @@ async fn delete_rows(ends: &Ends, client: &Client, side: Side) -> Result<(), Eng
 /// as long as the schema: they are rows that somebody wrote.
 async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -> Result<(), EngineError> {
     let on = on(ends.database(side), "removing the deployment's records");
-    let there = client
-        .query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[])
-        .await
-        .map_err(&on)?;
+    let there = client.query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[]).await.map_err(&on)?;
     if !there.get::<_, bool>(0) {
         return Ok(());
     }

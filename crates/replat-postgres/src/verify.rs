@@ -144,9 +144,10 @@ impl Verifier {
     /// Inside a pause: compares the touched keys once. Nothing is in flight any more, so there is nothing to wait
     /// for. The keys stay on the list.
     pub async fn prove(&self) -> Result<Certificate, EngineError> {
-        let touched = self.shared.touched(self.from).ok_or_else(|| EngineError::Superseded {
-            what: "the count of touched rows".into(),
-        })?;
+        let touched = self
+            .shared
+            .touched(self.from)
+            .ok_or_else(|| EngineError::Superseded { what: "the count of touched rows".into() })?;
         let mut proof = Certificate { rows: touched.len() as u64, ..Certificate::default() };
         let different = self.differing(touched.into_iter().collect()).await?;
         proof.different = different.len() as u64;
@@ -219,7 +220,8 @@ impl Verifier {
             predicate(&self.ends.plan, table, side, ""),
             key_range(table, side, after, upto),
         );
-        let row = client.query_one(&sql, &[]).await.map_err(on(self.ends.database(side), "comparing rows"))?;
+        let row =
+            client.query_one(&sql, &[]).await.map_err(on(self.ends.database(side), "comparing rows"))?;
         Ok(Sum {
             rows: u64::try_from(row.get::<_, i64>(0)).unwrap_or_default(),
             one: row.get(1),
@@ -251,9 +253,8 @@ impl Verifier {
         side: Side,
         wanted: &[Vec<String>],
     ) -> Result<HashMap<Vec<String>, RowHash>, EngineError> {
-        let columns: Vec<Vec<&str>> = (0..table.key.len())
-            .map(|n| wanted.iter().map(|key| key[n].as_str()).collect())
-            .collect();
+        let columns: Vec<Vec<&str>> =
+            (0..table.key.len()).map(|n| wanted.iter().map(|key| key[n].as_str()).collect()).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
         let matching: Vec<String> = table
             .key
@@ -297,10 +298,8 @@ impl Verifier {
     /// became, both in the same type.
     fn values(&self, table: &TablePlan, side: Side) -> String {
         let columns = table.columns_from(self.from);
-        let values: Vec<String> = columns
-            .iter()
-            .map(|c| if side == self.from { transformed(c) } else { stored(c) })
-            .collect();
+        let values: Vec<String> =
+            columns.iter().map(|c| if side == self.from { transformed(c) } else { stored(c) }).collect();
         values.join(", ")
     }
 

@@ -10,9 +10,8 @@ pub fn confirm(global: &Global, question: &str) -> Result<(), Failure> {
     if global.yes {
         return Ok(());
     }
-    let no = |what: &str| {
-        Failure::new("RP2008", Exit::NotApproved, what).remedy("To agree beforehand: --yes")
-    };
+    let no =
+        |what: &str| Failure::new("RP2008", Exit::NotApproved, what).remedy("To agree beforehand: --yes");
     if global.no_input || !std::io::stdin().is_terminal() {
         return Err(no("there is nobody to ask"));
     }

@@ -117,8 +117,7 @@ impl<'a> Desk<'a> {
             return Ok(None);
         }
         let selection = &file.selection;
-        let current =
-            planning::plan(&self.project, &self.store, Some(&file.plan.context), selection).await?;
+        let current = planning::plan(&self.project, &self.store, Some(&file.plan.context), selection).await?;
         let stale = planning::what_changed(file, &current.file);
         if !stale.is_empty() {
             return Err(Failure::new(
@@ -174,9 +173,13 @@ impl<'a> Desk<'a> {
         if !missing.is_empty() {
             let names: Vec<&str> =
                 plan.hazards.iter().filter(|h| h.must_allow).map(|h| h.name.as_str()).collect();
-            return Err(Failure::new("RP2005", Exit::Invalid, "the plan has hazards that nobody has allowed")
-                .because(missing)
-                .remedy(format!("If they are acceptable: --allow {}", names.join(","))));
+            return Err(Failure::new(
+                "RP2005",
+                Exit::Invalid,
+                "the plan has hazards that nobody has allowed",
+            )
+            .because(missing)
+            .remedy(format!("If they are acceptable: --allow {}", names.join(","))));
         }
         ask::confirm(self.global, &format!("Deploy {} to {}?", plan.partition, plan.green.home))?;
         let asked = Event::Asked { plan: Box::new(plan.clone()) };
@@ -234,10 +237,7 @@ impl<'a> Desk<'a> {
         let length = self.store.read(&listed.id)?.len() as u64;
         let mut text = render::deployment(listed, d, length, None);
         if d.home == Side::Green && d.finished.is_none() {
-            text += &format!(
-                "Next:  replat deploy rollback {0}     replat deploy finish {0}\n",
-                listed.id
-            );
+            text += &format!("Next:  replat deploy rollback {0}     replat deploy finish {0}\n", listed.id);
         }
         self.style.result(&text, &render::deployment_value(listed, d, length, None));
         Ok(())
@@ -250,9 +250,7 @@ impl<'a> Desk<'a> {
             DeployVerb::Watch { id } => self.follow(&self.find(id.as_deref())?, true).await,
             DeployVerb::Wait { id, phase, timeout } => self.wait(id.as_deref(), phase, timeout).await,
             DeployVerb::Events { id, follow } => self.events(id.as_deref(), *follow).await,
-            DeployVerb::Pause(b) => {
-                self.word(b, |why| Event::Paused { why }, |d| d.paused.is_some()).await
-            }
+            DeployVerb::Pause(b) => self.word(b, |why| Event::Paused { why }, |d| d.paused.is_some()).await,
             DeployVerb::Resume(b) => self.word(b, |_| Event::Resumed, |_| true).await,
             DeployVerb::Set { id, changes } => self.set(id, changes).await,
             DeployVerb::Switch(b) => {
@@ -277,9 +275,7 @@ impl<'a> Desk<'a> {
             DeployVerb::Finish(b) => {
                 self.word(b, |why| Event::FinishAsked { why }, |d| d.finished.is_some()).await
             }
-            DeployVerb::Abort(b) => {
-                self.word(b, |why| Event::AbortAsked { why }, |d| d.aborted).await
-            }
+            DeployVerb::Abort(b) => self.word(b, |why| Event::AbortAsked { why }, |d| d.aborted).await,
         }
     }
 
@@ -369,7 +365,9 @@ impl<'a> Desk<'a> {
         if !follow {
             let text: String = history
                 .iter()
-                .map(|r| format!("{:>4}  {}  {}\n", r.seq, render::moment(r.at), render::event_text(&r.event)))
+                .map(|r| {
+                    format!("{:>4}  {}  {}\n", r.seq, render::moment(r.at), render::event_text(&r.event))
+                })
                 .collect();
             self.style.result(&text, &render::events_value(&history));
             return Ok(());
@@ -406,10 +404,8 @@ impl<'a> Desk<'a> {
             return self.dry(&listed, &before, &event);
         }
         self.say(&listed, &event)?;
-        let waits = matches!(
-            event,
-            Event::SwitchAsked { .. } | Event::FinishAsked { .. } | Event::AbortAsked { .. }
-        );
+        let waits =
+            matches!(event, Event::SwitchAsked { .. } | Event::FinishAsked { .. } | Event::AbortAsked { .. });
         if !waits {
             let d = self.watch().state(&listed)?;
             return self.tell(&listed, &d);
@@ -468,8 +464,8 @@ impl<'a> Desk<'a> {
             // One at a time, so that the message names the one that is wrong.
             serde_json::from_value::<Policy>(policy.clone()).map_err(|e| bad(e.to_string()))?;
         }
-        let policy: Policy = serde_json::from_value(policy)
-            .map_err(|e| Failure::new("RP2006", Exit::Usage, e.to_string()))?;
+        let policy: Policy =
+            serde_json::from_value(policy).map_err(|e| Failure::new("RP2006", Exit::Usage, e.to_string()))?;
         let event = Event::PolicySet { policy: Box::new(policy), what: changes.join(" ") };
         if self.global.dry_run {
             return self.dry(&listed, &d, &event);
@@ -507,8 +503,12 @@ impl<'a> Desk<'a> {
             }
         }
         let (listed, d) = open.ok_or_else(|| {
-            Failure::new("RP2006", Exit::Invalid, format!("{id} is on one side only: there is nothing to compare"))
-                .remedy("A partition is on two sides from the copy of a deployment until its finish.")
+            Failure::new(
+                "RP2006",
+                Exit::Invalid,
+                format!("{id} is on one side only: there is nothing to compare"),
+            )
+            .remedy("A partition is on two sides from the copy of a deployment until its finish.")
         })?;
         let engine = self.watch().engine(&listed, &d, true)?;
         let certificate = engine.compare(&d).await?;
@@ -520,7 +520,10 @@ impl<'a> Desk<'a> {
             certificate.digest
         );
         let equal = certificate.different == 0;
-        self.style.result(&text, &json!({ "id": listed.id, "partition": id, "equal": equal, "certificate": certificate }));
+        self.style.result(
+            &text,
+            &json!({ "id": listed.id, "partition": id, "equal": equal, "certificate": certificate }),
+        );
         if equal {
             return Ok(());
         }

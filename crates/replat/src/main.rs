@@ -77,10 +77,9 @@ fn start_log(global: &Global) -> Result<(), Failure> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &global.log_file {
         Some(path) => {
-            let file =
-                std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(|e| {
-                    Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", path.display()))
-                })?;
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(|e| {
+                Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", path.display()))
+            })?;
             let builder = builder.with_ansi(false).with_writer(std::sync::Mutex::new(file));
             match global.log_format {
                 LogFormat::Json => builder.json().init(),

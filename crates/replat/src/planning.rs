@@ -139,20 +139,27 @@ pub async fn outlook(
     partition: &str,
 ) -> Result<Outlook, Failure> {
     let (name, context) = project.context(context)?;
-    let rollout = context.rollout.as_ref().ok_or_else(|| {
-        Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
-    })?;
+    let rollout = context
+        .rollout
+        .as_ref()
+        .ok_or_else(|| Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout")))?;
     let map = project.map(store, name, context)?;
     let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
     let selection = Selection::parse(partition, map.dimensions()).map_err(|e| bad(&e))?;
     let (map, id) = map.carve(&selection).map_err(|e| bad(&e))?;
     let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
     let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
-    let (blue, green) = (session(project, &leaf.home, true).await?, session(project, &rollout.to, true).await?);
+    let (blue, green) =
+        (session(project, &leaf.home, true).await?, session(project, &rollout.to, true).await?);
     let wanted: Vec<String> = context.tables.keys().cloned().collect();
     let blue_facts = survey(&blue.client, &leaf.home.database, &leaf.home.schema, Some(&wanted)).await?;
-    let green_facts =
-        survey(&green.client, &rollout.to.database, &rollout.to.schema, Some(&green_tables(context, rollout))).await?;
+    let green_facts = survey(
+        &green.client,
+        &rollout.to.database,
+        &rollout.to.schema,
+        Some(&green_tables(context, rollout)),
+    )
+    .await?;
     let mut tables = BTreeMap::new();
     for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
         if let Some(facts) = blue_facts.table(table) {
@@ -182,12 +189,7 @@ fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
         .collect()
 }
 
-fn drafted(
-    spec: &Spec,
-    ask: &Ask,
-    blue: &DatabaseFacts,
-    green: &DatabaseFacts,
-) -> Result<Plan, Failure> {
+fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
     draft(spec, ask, blue, green).map_err(|findings| found(&findings))
 }
 
@@ -219,10 +221,7 @@ struct Ends {
 
 impl Ends {
     async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
-        Ok(Ends {
-            blue: session(project, blue, false).await?,
-            green: session(project, green, false).await?,
-        })
+        Ok(Ends { blue: session(project, blue, false).await?, green: session(project, green, false).await? })
     }
 }
 

@@ -40,9 +40,8 @@ impl Project {
     pub fn open(global: &Global) -> Result<Project, Failure> {
         let file = find_spec(global)?;
         let shown = file.display().to_string();
-        let text = std::fs::read_to_string(&file).map_err(|e| {
-            Failure::new("RP2001", Exit::Invalid, format!("{shown} cannot be read: {e}"))
-        })?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|e| Failure::new("RP2001", Exit::Invalid, format!("{shown} cannot be read: {e}")))?;
         let spec = spec::parse(&text).map_err(|errors| {
             let rendered = spec::render_errors(&shown, &text, &errors);
             Failure::new("RP2001", Exit::Invalid, format!("{shown} has {} errors", errors.len()))

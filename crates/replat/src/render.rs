@@ -152,15 +152,7 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     );
     let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     row("partition", p.region.describe(&p.dimensions));
-    row(
-        "moves",
-        format!(
-            "{} tables, about {} rows, {}",
-            p.tables.len(),
-            count(p.rows()),
-            bytes(p.bytes())
-        ),
-    );
+    row("moves", format!("{} tables, about {} rows, {}", p.tables.len(), count(p.rows()), bytes(p.bytes())));
     if !p.references.is_empty() {
         row("references", names(&p.references));
     }
@@ -190,11 +182,7 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
     );
     for (n, hazard) in p.hazards.iter().enumerate() {
-        let must = if hazard.must_allow {
-            format!("  needs --allow {}", hazard.name)
-        } else {
-            String::new()
-        };
+        let must = if hazard.must_allow { format!("  needs --allow {}", hazard.name) } else { String::new() };
         row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", hazard.name, hazard.what));
     }
     if detail {
@@ -359,7 +347,9 @@ pub fn reason_text(reason: &Reason) -> String {
     match reason {
         Reason::RunningTransactions => "waits for transactions that ran when the slot was made".into(),
         Reason::Unknown { what } => format!("{what} could not be read"),
-        Reason::Lag { now, max } => format!("is {} behind; the switch waits for {}", bytes(*now), bytes(*max)),
+        Reason::Lag { now, max } => {
+            format!("is {} behind; the switch waits for {}", bytes(*now), bytes(*max))
+        }
         Reason::CatchingUp { to } => format!("catches up to {to}"),
         Reason::Draining { attempt } => format!("drains to the barrier of attempt {attempt}"),
         Reason::BackOff { left } => format!("tries again in {}", span(*left)),
@@ -370,7 +360,9 @@ pub fn reason_text(reason: &Reason) -> String {
         Reason::Different => "the sides differ; look, then `replat deploy resume`".into(),
         Reason::Paused => "paused: `replat deploy resume` goes on".into(),
         Reason::Soak { left } => format!("soaks for {} more; rollback is possible", span(*left)),
-        Reason::RolledBack => "rolled back: `replat deploy switch` goes forward again, `abort` cleans up".into(),
+        Reason::RolledBack => {
+            "rolled back: `replat deploy switch` goes forward again, `abort` cleans up".into()
+        }
         Reason::Retained { left } => format!("finished; blue's copy is kept for {} more", span(*left)),
     }
 }
@@ -378,7 +370,9 @@ pub fn reason_text(reason: &Reason) -> String {
 /// An event for people.
 pub fn event_text(event: &Event) -> String {
     match event {
-        Event::Asked { plan } => format!("asked: {} from {} to {}", plan.partition, plan.blue.home, plan.green.home),
+        Event::Asked { plan } => {
+            format!("asked: {} from {} to {}", plan.partition, plan.blue.home, plan.green.home)
+        }
         Event::Prepared => "both ends are prepared; green is closed".into(),
         Event::SlotOpened { side, at, .. } => format!("slot on {side} at {at}"),
         Event::CopyPlanned { chunks } => format!("copy planned in {} chunks", count(chunks.len() as u64)),

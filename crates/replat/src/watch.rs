@@ -105,7 +105,12 @@ impl Watch<'_> {
     }
 
     /// The engine for a deployment.
-    pub fn engine(&self, listed: &Listed, d: &Deployment, read_only: bool) -> Result<PostgresEngine, Failure> {
+    pub fn engine(
+        &self,
+        listed: &Listed,
+        d: &Deployment,
+        read_only: bool,
+    ) -> Result<PostgresEngine, Failure> {
         let plan = Arc::new(d.plan.clone());
         let blue = self.project.connection(&plan.blue.home, read_only)?;
         let green = self.project.connection(&plan.green.home, read_only)?;
@@ -115,13 +120,8 @@ impl Watch<'_> {
     async fn run(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
-        let runner = Runner {
-            listed: listed.clone(),
-            log: self.store,
-            engine: &engine,
-            clock: now,
-            name: me(),
-        };
+        let runner =
+            Runner { listed: listed.clone(), log: self.store, engine: &engine, clock: now, name: me() };
         let mut told = Told::new(self, listed, &engine);
         let running = runner.run(|d, pulse| told.hear(d, pulse, &goal, patient));
         tokio::select! {
@@ -282,7 +282,8 @@ impl<'a> Told<'a> {
         let total = d.plan.rows();
         let bars = self.watch.progress == Progress::Tty;
         self.bars = Some(tokio::spawn(async move {
-            let draw = |rows: u64| format!("{what} {} of about {} rows", render::count(rows), render::count(total));
+            let draw =
+                |rows: u64| format!("{what} {} of about {} rows", render::count(rows), render::count(total));
             let rows = || match what {
                 "copy" => copying.rows.load(Ordering::Relaxed),
                 _ => comparing.rows.load(Ordering::Relaxed),
@@ -320,8 +321,10 @@ impl Drop for Told<'_> {
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:>8} {bar:30} {percent:>3} %  {human_pos} rows  {per_sec}  {eta} left")
-        .expect("the template is a constant")
+    ProgressStyle::with_template(
+        "{prefix:>8} {bar:30} {percent:>3} %  {human_pos} rows  {per_sec}  {eta} left",
+    )
+    .expect("the template is a constant")
 }
 
 /// The same error once more, for those who own theirs: its text is all that is kept.

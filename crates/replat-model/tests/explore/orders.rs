@@ -185,7 +185,8 @@ impl World {
     }
 
     fn prove(&mut self, from: Side, runner: usize) -> Answer {
-        let Some(touched) = self.runners[runner].streams[index(from)].and_then(|stream| stream.touched) else {
+        let Some(touched) = self.runners[runner].streams[index(from)].and_then(|stream| stream.touched)
+        else {
             return not_now("the stream broke");
         };
         let (original, copy) = (*self.database(from), *self.database(from.other()));

@@ -1,7 +1,6 @@
-//! A small plan and the history of a deployment that is ready to switch, for tests of the rules.
+//! A small plan, for tests of the rules.
 
-use replat_model::deploy::{Certificate, Event};
-use replat_model::ids::{Epoch, Home, Lsn, Side};
+use replat_model::ids::{Epoch, Home};
 use replat_model::plan::{End, Plan, Reversibility};
 use replat_model::region::Region;
 use replat_model::spec::Policy;
@@ -36,21 +35,4 @@ fn end(database: &str) -> End {
         database_name: database.into(),
         major: 15,
     }
-}
-
-/// All that happens to `plan` from the first word until both sides are alike, compared in both directions.
-pub fn prepared(plan: Plan) -> Vec<Event> {
-    let slot = |side| Event::SlotOpened { side, at: Lsn(0), xid_horizon: 0 };
-    let verified = |from| Event::Verified { from, certificate: Certificate::default() };
-    vec![
-        Event::Asked { plan: Box::new(plan) },
-        Event::Prepared,
-        slot(Side::Blue),
-        Event::CopyPlanned { chunks: Vec::new() },
-        Event::Copied { at: Lsn(0), rows: 0, bytes: 0 },
-        Event::Indexed,
-        slot(Side::Green),
-        verified(Side::Blue),
-        verified(Side::Green),
-    ]
 }

@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use replat_model::deploy::{Deployment, Event, Timestamp, Token};
+use replat_model::deploy::{Certificate, Deployment, Event, Timestamp, Token};
 use replat_model::ids::{Epoch, Lsn, Side};
-use replat_model::next::{Action, Evidence, FenceSeen, Observation, Reason, SideSeen, Step, StreamSeen, next};
+use replat_model::next::{
+    Action, Evidence, FenceSeen, Observation, Reason, SideSeen, Step, StreamSeen, next,
+};
 
 use crate::fingerprint::{ByFingerprint, fingerprint};
 use crate::plan;
@@ -78,6 +80,10 @@ pub enum Flaw {
     WritersInFlightForgotten,
     /// A runner takes another runner's word for the barrier, and so proves what it has not compared.
     BarrierHeardFromOthers,
+    /// Writers are refused until the drain ends, however long that takes.
+    PauseWithoutEnd,
+    /// Nobody looks whether the home is still open while no switch is under way.
+    NobodyReasserts,
 }
 
 /// A log, told apart from others by what it folds to, its length, and which attempts ended how.
@@ -204,7 +210,7 @@ pub struct Rules {
 impl Rules {
     /// The rules for worlds within `bounds`, and the log to begin with.
     pub fn new(bounds: Bounds, flaw: Option<Flaw>) -> (Rules, HistoryId) {
-        let events = plan::prepared(plan::plan());
+        let events = prepared();
         let state = Deployment::fold(&events).expect("what is prepared can stand");
         let length = u8::try_from(events.len()).expect("few events");
         let mut histories = Table::new();
@@ -282,7 +288,13 @@ impl Rules {
     }
 
     /// What is to be written down when `evidence` came back.
-    pub fn became(&mut self, history: HistoryId, action: ActionId, evidence: Evidence, now: u8) -> Option<EventId> {
+    pub fn became(
+        &mut self,
+        history: HistoryId,
+        action: ActionId,
+        evidence: Evidence,
+        now: u8,
+    ) -> Option<EventId> {
         let event = self.action(action).became(&self.history(history).state, evidence, moment(now))?;
         Some(self.note(event))
     }
@@ -290,7 +302,9 @@ impl Rules {
     /// Reasons are for people; without them fewer worlds differ.
     fn note(&mut self, event: Event) -> EventId {
         let plain = match event {
-            Event::FenceGivenUp { attempt, at, .. } => Event::FenceGivenUp { attempt, why: String::new(), at },
+            Event::FenceGivenUp { attempt, at, .. } => {
+                Event::FenceGivenUp { attempt, why: String::new(), at }
+            }
             event => event,
         };
         EventId(self.events.number(plain))
@@ -309,8 +323,7 @@ impl Rules {
 
     fn decide_anew(&mut self, history: HistoryId, sight: &Sight) -> Decision {
         let d = &self.history(history).state;
-        let step = next(d, &sight.observation());
-        match flawed(self.flaw, d, step) {
+        match flawed_next(self.flaw, d, sight.observation()) {
             Step::Wait(reason) if holds_clients(d, &reason, sight) => Decision::HoldClients,
             Step::Wait(_) => Decision::Wait,
             Step::Done => Decision::Done,
@@ -331,17 +344,44 @@ fn holds_clients(d: &Deployment, reason: &Reason, sight: &Sight) -> bool {
     moment(sight.now).since(since) > d.policy.pause_max.millis()
 }
 
-/// The step that flawed rules take instead.
-fn flawed(flaw: Option<Flaw>, d: &Deployment, step: Step) -> Step {
-    match (flaw, step) {
+/// The real rules, but for the flaw.
+fn flawed_next(flaw: Option<Flaw>, d: &Deployment, mut seen: Observation) -> Step {
+    if flaw == Some(Flaw::NobodyReasserts) && d.attempt.is_none() && d.settled {
+        let home = match d.home {
+            Side::Blue => &mut seen.blue,
+            Side::Green => &mut seen.green,
+        };
+        home.fence = Some(Some(FenceSeen { open: true, epoch: d.epoch }));
+    }
+    match (flaw, next(d, &seen)) {
         (Some(Flaw::OpenBeforeGivingUp), Step::Record(Event::FenceGivenUp { .. })) => {
             Step::Do(Action::Open { side: d.home, epoch: d.epoch })
+        }
+        (Some(Flaw::PauseWithoutEnd), Step::Record(Event::FenceGivenUp { attempt, .. })) => {
+            Step::Wait(Reason::Draining { attempt })
         }
         (Some(Flaw::DrainNotAwaited), Step::Wait(Reason::Draining { attempt })) => {
             Step::Do(Action::Prove { from: d.home, attempt, epoch: d.epoch.next() })
         }
         (_, step) => step,
     }
+}
+
+/// All that happens from the first word until both sides are alike, compared in both directions.
+fn prepared() -> Vec<Event> {
+    let slot = |side| Event::SlotOpened { side, at: Lsn(0), xid_horizon: 0 };
+    let verified = |from| Event::Verified { from, certificate: Certificate::default() };
+    vec![
+        Event::Asked { plan: Box::new(plan::plan()) },
+        Event::Prepared,
+        slot(Side::Blue),
+        Event::CopyPlanned { chunks: Vec::new() },
+        Event::Copied { at: Lsn(0), rows: 0, bytes: 0 },
+        Event::Indexed,
+        slot(Side::Green),
+        verified(Side::Blue),
+        verified(Side::Green),
+    ]
 }
 
 /// Numbers for values, equal ones for equal texts.

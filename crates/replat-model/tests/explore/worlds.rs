@@ -143,7 +143,8 @@ impl Worlds {
             world = after;
         }
         lines.extend(broken.by.map(|deed| deed.told(rules)));
-        let lines: Vec<String> = lines.iter().enumerate().map(|(at, line)| format!("{:3}  {line}", at + 1)).collect();
+        let lines: Vec<String> =
+            lines.iter().enumerate().map(|(at, line)| format!("{:3}  {line}", at + 1)).collect();
         Violation { promise: broken.promise.clone(), story: lines.join("\n") }
     }
 

@@ -1,14 +1,15 @@
 //! Follows the moved tenant's home and tells the writers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use replat_engine::WorkLog;
+use replat_model::key::KeyValue;
+use replat_store::Store;
 use replat_testkit::routes::{Homes, Publisher, TenantHome};
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::program::Program;
-
-/// How often the home is asked for while nobody waits for news.
+/// How often the map is looked at while nobody waits for news.
 const IDLE_EVERY: Duration = Duration::from_millis(50);
 /// And while a writer stands before a closed door.
 const AWAITED_EVERY: Duration = Duration::from_millis(1);
@@ -22,11 +23,10 @@ impl Drop for Following {
     }
 }
 
-/// Keeps `publisher` up to date with the home of deployment `id`'s tenant. The homes in `ends` are blue and green;
-/// their epochs do not matter.
+/// Keeps `publisher` up to date with the tenant's home, as replat's published map has it. The homes in `ends` are
+/// blue and green; their epochs do not matter.
 pub fn follow(
-    program: Program,
-    id: String,
+    store: PathBuf,
     tenant: i64,
     publisher: Publisher,
     first: Homes,
@@ -34,10 +34,13 @@ pub fn follow(
 ) -> Following {
     Following(tokio::spawn(async move {
         let mut known = first;
+        let mut open = None;
         loop {
+            if open.is_none() {
+                open = Store::open(&store).ok();
+            }
             // What could not be read is no news.
-            if let Ok(seen) = program.json(&["deploy", "get", &id]).await
-                && let Some(home) = home_in(&seen, &ends)
+            if let Some(home) = open.as_ref().and_then(|s| home_in(s, tenant, &ends))
                 && home.epoch > known.of(tenant).epoch
             {
                 known.moved.insert(tenant, home);
@@ -48,9 +51,11 @@ pub fn follow(
     }))
 }
 
-fn home_in(seen: &Value, (blue, green): &(TenantHome, TenantHome)) -> Option<TenantHome> {
-    let epoch = seen["epoch"].as_u64()?;
-    match seen["home"].as_str()? {
+fn home_in(store: &Store, tenant: i64, (blue, green): &(TenantHome, TenantHome)) -> Option<TenantHome> {
+    let map = store.map("saas").ok()??;
+    let leaf = map.lookup(&[KeyValue::Int(tenant)]).ok()?;
+    let epoch = leaf.epoch.get();
+    match leaf.home.database.as_str() {
         "blue" => Some(TenantHome { epoch, ..blue.clone() }),
         "green" => Some(TenantHome { epoch, ..green.clone() }),
         _ => None,

@@ -46,8 +46,8 @@ pub async fn tell(arguments: &Arguments, stage: &mut Stage) -> Result<Report, Fa
     let deploying = stage.program.deploy(arguments.tenant).await?;
     let ends = (stage.blue_home(0), stage.green_home(0));
     let tenant = i64::from(arguments.tenant);
-    let (program, id) = (stage.program.clone(), deploying.id.clone());
-    let following = follow(program, id, tenant, publisher, stage.first_homes(), ends);
+    let store = stage.program.folder.join(".replat").join("control.db");
+    let following = follow(store, tenant, publisher, stage.first_homes(), ends);
     deploying.reach(&stage.program, "soak").await?;
     scene.phases.push(Phase { name: "deploy, up to the soak".into(), ms: elapsed_ms(begun) });
     scene.there_and_back(&deploying, &routes).await?;

@@ -1,0 +1,891 @@
+//! The ladder, rung by rung: what a deployment does next, what it writes down afterwards, and what may not stand in
+//! its log.
+
+#[path = "explore/plan.rs"]
+mod plan;
+
+use proptest::prelude::*;
+
+use replat_model::deploy::{Certificate, Chunk, Deployment, Event, Timestamp};
+use replat_model::ids::{Epoch, Lsn, Side};
+use replat_model::next::{
+    Action, Evidence, FenceSeen, Observation, PROVE_KEYS_MAX, Reason, Scope, Step, StreamSeen, next,
+};
+use replat_model::plan::{Plan, Reversibility};
+use replat_model::spec::{Policy, SwitchMode};
+
+use Side::{Blue, Green};
+
+const T0: Timestamp = Timestamp(1_000_000);
+const E1: Epoch = Epoch::FIRST;
+
+fn e2() -> Epoch {
+    E1.next()
+}
+
+fn e3() -> Epoch {
+    e2().next()
+}
+
+fn after(millis: u64) -> Timestamp {
+    Timestamp(T0.0 + millis)
+}
+
+/// How a history goes on.
+fn and<const N: usize>(history: &[Event], more: [Event; N]) -> Vec<Event> {
+    history.iter().cloned().chain(more).collect()
+}
+
+fn asked() -> Vec<Event> {
+    asked_with(|_| {})
+}
+
+fn asked_with(change: impl FnOnce(&mut Plan)) -> Vec<Event> {
+    let mut plan = plan::plan();
+    change(&mut plan);
+    vec![Event::Asked { plan: Box::new(plan) }]
+}
+
+fn one_way(plan: &mut Plan) {
+    plan.reversible = Reversibility::No(vec!["a column is dropped".into()]);
+}
+
+fn slot(side: Side) -> Event {
+    Event::SlotOpened { side, at: Lsn(10), xid_horizon: 7 }
+}
+
+fn chunks() -> Vec<Chunk> {
+    vec![Chunk { table: 0, after: None, upto: None }]
+}
+
+fn planned() -> Event {
+    Event::CopyPlanned { chunks: chunks() }
+}
+
+fn copied() -> Event {
+    Event::Copied { at: Lsn(50), rows: 3, bytes: 90 }
+}
+
+fn equal() -> Certificate {
+    Certificate { rows: 3, ..Certificate::default() }
+}
+
+fn unequal() -> Certificate {
+    Certificate { rows: 3, different: 2, samples: vec!["orders 7".into(), "orders 9".into()], ..equal() }
+}
+
+fn verified(from: Side) -> Event {
+    Event::Verified { from, certificate: equal() }
+}
+
+fn verify_failed(from: Side) -> Event {
+    Event::VerifyFailed { from, certificate: unequal() }
+}
+
+/// On a plan without a way back, ready but for the slot on green.
+fn ready_one_way() -> Vec<Event> {
+    and(
+        &asked_with(one_way),
+        [Event::Prepared, slot(Blue), planned(), copied(), Event::Indexed, verified(Blue)],
+    )
+}
+
+fn indexed() -> Vec<Event> {
+    and(&asked(), [Event::Prepared, slot(Blue), planned(), copied(), Event::Indexed])
+}
+
+fn ready() -> Vec<Event> {
+    and(&indexed(), [slot(Green), verified(Blue), verified(Green)])
+}
+
+fn intended(attempt: u32) -> Event {
+    Event::SwitchIntended { attempt, since: T0 }
+}
+
+fn fenced(attempt: u32) -> Event {
+    Event::Fenced { attempt, at: Lsn(70), since: T0 }
+}
+
+fn given_up(attempt: u32) -> Event {
+    Event::FenceGivenUp { attempt, why: "why not".into(), at: T0 }
+}
+
+fn unfenced(attempt: u32) -> Event {
+    Event::Unfenced { attempt }
+}
+
+fn switched(attempt: u32, to: Side, epoch: Epoch) -> Event {
+    Event::Switched { attempt, to, epoch, at: T0, proof: equal() }
+}
+
+fn settled(epoch: Epoch) -> Event {
+    Event::Settled { epoch }
+}
+
+fn switch_asked(to: Side) -> Event {
+    Event::SwitchAsked { to, why: "a word".into() }
+}
+
+fn paused() -> Event {
+    Event::Paused { why: "lunch".into() }
+}
+
+fn abort_asked() -> Event {
+    Event::AbortAsked { why: "enough".into() }
+}
+
+fn finish_asked() -> Event {
+    Event::FinishAsked { why: "the soak is over".into() }
+}
+
+fn policy_set(change: impl FnOnce(&mut Policy)) -> Event {
+    let mut policy = Policy::shipped();
+    change(&mut policy);
+    Event::PolicySet { policy: Box::new(policy), what: "a limit".into() }
+}
+
+/// Green is home, all is in place, and the way back is compared.
+fn on_green() -> Vec<Event> {
+    and(&ready(), [intended(1), fenced(1), switched(1, Green, e2()), settled(e2()), verified(Green)])
+}
+
+/// Blue is home again.
+fn rolled_back() -> Vec<Event> {
+    and(
+        &on_green(),
+        [switch_asked(Blue), intended(2), fenced(2), switched(2, Blue, e3()), settled(e3()), verified(Blue)],
+    )
+}
+
+fn finished() -> Vec<Event> {
+    and(&on_green(), [finish_asked(), Event::Finished { at: T0 }])
+}
+
+/// Everything can be read and is as it should be with this home at this epoch; both streams are level.
+fn level(home: Side, epoch: Epoch) -> Observation {
+    let stream = StreamSeen { through: Lsn(100), lag: Some(0), barrier: None, parked: 0, unproved: Some(0) };
+    let mut seen = Observation { now: T0, leaks: Some(0), ..Observation::default() };
+    for (end, open) in [(&mut seen.blue, home == Blue), (&mut seen.green, home == Green)] {
+        end.fence = Some(Some(FenceSeen { open, epoch }));
+        end.settled = Some(true);
+        end.stream = Some(stream);
+    }
+    seen
+}
+
+/// [`level`] with blue as the first home, but for something.
+fn blue(change: impl FnOnce(&mut Observation)) -> Observation {
+    let mut seen = level(Blue, E1);
+    change(&mut seen);
+    seen
+}
+
+/// [`level`] with green as home after one switch, but for something.
+fn green(change: impl FnOnce(&mut Observation)) -> Observation {
+    let mut seen = level(Green, e2());
+    change(&mut seen);
+    seen
+}
+
+/// Blue is fenced and the barrier of this attempt has come through, but for something.
+fn drained(attempt: u32, change: impl FnOnce(&mut Observation)) -> Observation {
+    let mut seen = blue(|seen| {
+        seen.blue.fence = fence(false, E1);
+        stream(seen).barrier = Some(attempt);
+    });
+    change(&mut seen);
+    seen
+}
+
+fn stream(seen: &mut Observation) -> &mut StreamSeen {
+    seen.blue.stream.as_mut().expect("a level world has streams")
+}
+
+fn reverse_stream(seen: &mut Observation) -> &mut StreamSeen {
+    seen.green.stream.as_mut().expect("a level world has streams")
+}
+
+fn fence(open: bool, epoch: Epoch) -> Option<Option<FenceSeen>> {
+    Some(Some(FenceSeen { open, epoch }))
+}
+
+fn open(side: Side, epoch: Epoch) -> Step {
+    Step::Do(Action::Open { side, epoch })
+}
+
+fn seal(side: Side, epoch: Epoch) -> Step {
+    Step::Do(Action::Seal { side, epoch })
+}
+
+fn follow(from: Side) -> Step {
+    Step::Do(Action::Follow { from })
+}
+
+fn verify(from: Side, scope: Scope) -> Step {
+    Step::Do(Action::Verify { from, scope })
+}
+
+fn unknown(what: &str) -> Step {
+    Step::Wait(Reason::Unknown { what: what.into() })
+}
+
+fn give_up(attempt: u32, why: &str, at: Timestamp) -> Step {
+    Step::Record(Event::FenceGivenUp { attempt, why: why.into(), at })
+}
+
+fn intend(attempt: u32, since: Timestamp) -> Step {
+    Step::Record(Event::SwitchIntended { attempt, since })
+}
+
+fn draining(attempt: u32) -> Step {
+    Step::Wait(Reason::Draining { attempt })
+}
+
+fn prove(from: Side, attempt: u32, epoch: Epoch) -> Step {
+    Step::Do(Action::Prove { from, attempt, epoch })
+}
+
+/// What is special, what happened, what is seen, and what is to be done.
+type Rung = (&'static str, Vec<Event>, Observation, Step);
+
+fn assert_rungs(rungs: Vec<Rung>) {
+    for (case, history, seen, want) in rungs {
+        let d = Deployment::fold(&history).unwrap_or_else(|refused| panic!("{case}: {refused}"));
+        assert_eq!(next(&d, &seen), want, "{case}");
+    }
+}
+
+#[test]
+fn an_ended_deployment_does_nothing_more() {
+    assert_rungs(vec![
+        ("aborted", and(&asked(), [abort_asked(), Event::Aborted]), Observation::default(), Step::Done),
+        ("dropped", and(&finished(), [Event::Dropped]), Observation::default(), Step::Done),
+    ]);
+}
+
+#[test]
+fn an_attempt_that_is_not_fenced_fences_or_is_given_up() {
+    let begun = and(&ready(), [intended(1)]);
+    let fence_blue = Step::Do(Action::Fence { side: Blue, attempt: 1, epoch: E1 });
+    let not_compared = "this runner has not compared the sides";
+    assert_rungs(vec![
+        ("level", begun.clone(), blue(|_| {}), fence_blue.clone()),
+        (
+            "paused meanwhile: what was begun goes on",
+            and(&begun, [paused()]),
+            blue(|_| {}),
+            fence_blue.clone(),
+        ),
+        (
+            "no lag read: the drain will tell",
+            begun.clone(),
+            blue(|s| stream(s).lag = None),
+            fence_blue.clone(),
+        ),
+        ("patience just not over", begun.clone(), blue(|s| s.now = after(2_000)), fence_blue),
+        (
+            "patience over",
+            begun.clone(),
+            blue(|s| s.now = after(2_001)),
+            give_up(1, "the fence did not close in time", after(2_001)),
+        ),
+        ("no stream", begun.clone(), blue(|s| s.blue.stream = None), give_up(1, not_compared, T0)),
+        (
+            "nothing compared",
+            begun.clone(),
+            blue(|s| stream(s).unproved = None),
+            give_up(1, not_compared, T0),
+        ),
+        (
+            "abort was asked",
+            and(&begun, [abort_asked()]),
+            blue(|_| {}),
+            give_up(1, "the deployment was aborted", T0),
+        ),
+        (
+            "back again",
+            and(&on_green(), [switch_asked(Blue), intended(2)]),
+            green(|_| {}),
+            Step::Do(Action::Fence { side: Green, attempt: 2, epoch: e2() }),
+        ),
+    ]);
+}
+
+#[test]
+fn a_fenced_attempt_is_drained_and_proved_or_given_up() {
+    let stands = and(&ready(), [intended(1), fenced(1)]);
+    let second = and(&ready(), [intended(1), fenced(1), given_up(1), unfenced(1), intended(2), fenced(2)]);
+    let back = and(&on_green(), [switch_asked(Blue), intended(2), fenced(2)]);
+    let too_long = "writers were refused for as long as the policy allows";
+    let blind = Observation { now: after(2_001), ..Observation::default() };
+    assert_rungs(vec![
+        ("no barrier", stands.clone(), drained(1, |s| stream(s).barrier = None), draining(1)),
+        ("the barrier", stands.clone(), drained(1, |_| {}), prove(Blue, 1, e2())),
+        ("an older barrier", second.clone(), drained(1, |_| {}), draining(2)),
+        ("its own barrier", second, drained(2, |_| {}), prove(Blue, 2, e2())),
+        ("green's barrier", back, green(|s| reverse_stream(s).barrier = Some(2)), prove(Green, 2, e3())),
+        ("pause just not over", stands.clone(), drained(1, |s| s.now = after(2_000)), prove(Blue, 1, e2())),
+        (
+            "pause over, drained",
+            stands.clone(),
+            drained(1, |s| s.now = after(2_001)),
+            give_up(1, too_long, after(2_001)),
+        ),
+        ("pause over, blind", stands.clone(), blind, give_up(1, too_long, after(2_001))),
+        (
+            "a longer pause was allowed meanwhile",
+            and(&stands, [policy_set(|p| p.pause_max = "5s".parse().expect("a duration"))]),
+            drained(1, |s| s.now = after(2_001)),
+            prove(Blue, 1, e2()),
+        ),
+        (
+            "no stream",
+            stands.clone(),
+            drained(1, |s| s.blue.stream = None),
+            give_up(1, "the stream broke", T0),
+        ),
+        (
+            "nothing compared",
+            stands.clone(),
+            drained(1, |s| stream(s).unproved = None),
+            give_up(1, "this runner has not compared the sides", T0),
+        ),
+        (
+            "abort was asked",
+            and(&stands, [abort_asked()]),
+            drained(1, |_| {}),
+            give_up(1, "the deployment was aborted", T0),
+        ),
+    ]);
+}
+
+#[test]
+fn a_given_up_attempt_opens_the_home_before_it_is_over() {
+    let over = and(&ready(), [intended(1), fenced(1), given_up(1)]);
+    assert_rungs(vec![
+        ("fence not read", over.clone(), Observation::default(), unknown("the home's fence")),
+        ("closed", over.clone(), blue(|s| s.blue.fence = fence(false, E1)), open(Blue, E1)),
+        ("no row", over.clone(), blue(|s| s.blue.fence = Some(None)), open(Blue, E1)),
+        ("open at another epoch", over.clone(), blue(|s| s.blue.fence = fence(true, e2())), open(Blue, E1)),
+        ("open", over.clone(), blue(|_| {}), Step::Record(unfenced(1))),
+        (
+            "abort was asked",
+            and(&over, [abort_asked()]),
+            blue(|s| s.blue.fence = fence(false, E1)),
+            open(Blue, E1),
+        ),
+    ]);
+}
+
+#[test]
+fn an_abort_cleans_whatever_can_be_seen() {
+    let clean = Step::Do(Action::Clean);
+    let gave_up = [intended(1), given_up(1), unfenced(1), abort_asked()];
+    assert_rungs(vec![
+        ("before anything", and(&asked(), [abort_asked()]), Observation::default(), clean.clone()),
+        ("paused", and(&ready(), [paused(), abort_asked()]), blue(|_| {}), clean.clone()),
+        ("after an attempt", and(&ready(), gave_up), blue(|_| {}), clean.clone()),
+        ("after a rollback", and(&rolled_back(), [abort_asked()]), level(Blue, e3()), clean),
+    ]);
+}
+
+#[test]
+fn the_retired_copy_is_kept_and_then_dropped() {
+    const DAYS_14: u64 = 14 * 24 * 60 * 60 * 1000;
+    let left = |left| Step::Wait(Reason::Retained { left });
+    assert_rungs(vec![
+        (
+            "just finished, blind",
+            finished(),
+            Observation { now: T0, ..Observation::default() },
+            left(DAYS_14),
+        ),
+        ("the last moment", finished(), green(|s| s.now = after(DAYS_14 - 1)), left(1)),
+        ("kept long enough", finished(), green(|s| s.now = after(DAYS_14)), Step::Do(Action::DropCopy)),
+        ("the clock went back", finished(), green(|s| s.now = Timestamp(0)), left(DAYS_14)),
+    ]);
+}
+
+#[test]
+fn the_home_is_held_open_and_the_other_side_closed() {
+    let decided = and(&ready(), [intended(1), fenced(1), switched(1, Green, e2())]);
+    let held = "the other side's fence";
+    assert_rungs(vec![
+        ("home not read", ready(), blue(|s| s.blue.fence = None), unknown("the home's fence")),
+        ("home closed", ready(), blue(|s| s.blue.fence = fence(false, E1)), open(Blue, E1)),
+        ("home without a row", ready(), blue(|s| s.blue.fence = Some(None)), open(Blue, E1)),
+        ("home at another epoch", ready(), blue(|s| s.blue.fence = fence(true, e2())), open(Blue, E1)),
+        ("other not read", ready(), blue(|s| s.green.fence = None), unknown(held)),
+        ("other open", ready(), blue(|s| s.green.fence = fence(true, E1)), seal(Green, E1)),
+        ("other without a row", ready(), blue(|s| s.green.fence = Some(None)), seal(Green, E1)),
+        ("other at another epoch", ready(), blue(|s| s.green.fence = fence(false, e2())), seal(Green, E1)),
+        (
+            "held although paused",
+            and(&ready(), [paused()]),
+            blue(|s| s.blue.fence = Some(None)),
+            open(Blue, E1),
+        ),
+        ("just switched", decided.clone(), blue(|s| s.blue.fence = fence(false, E1)), open(Green, e2())),
+        (
+            "blue not read: green opens",
+            decided.clone(),
+            Observation { blue: Default::default(), ..blue(|_| {}) },
+            open(Green, e2()),
+        ),
+        (
+            "green open, blue fenced",
+            decided.clone(),
+            green(|s| s.blue.fence = fence(false, E1)),
+            seal(Blue, e2()),
+        ),
+        ("sealed, not yet recorded", decided, green(|_| {}), seal(Blue, e2())),
+        (
+            "blue forgot after a failover",
+            on_green(),
+            green(|s| s.blue.fence = fence(true, E1)),
+            seal(Blue, e2()),
+        ),
+    ]);
+}
+
+#[test]
+fn the_way_back_ends_when_it_is_asked_for() {
+    let asked = and(&on_green(), [finish_asked()]);
+    assert_rungs(vec![
+        ("all in place", asked.clone(), green(|_| {}), Step::Do(Action::Retire)),
+        ("green forgot", asked.clone(), green(|s| s.green.fence = fence(false, e2())), open(Green, e2())),
+        (
+            "no streams",
+            asked,
+            green(|s| (s.blue.stream, s.green.stream) = (None, None)),
+            Step::Do(Action::Retire),
+        ),
+    ]);
+}
+
+#[test]
+fn a_write_past_the_guard_is_recorded_once() {
+    let seen = |side, rows| Event::LeakSeen { side, rows };
+    assert_rungs(vec![
+        ("two rows on green", ready(), blue(|s| s.leaks = Some(2)), Step::Record(seen(Green, 2))),
+        ("on blue after the switch", on_green(), green(|s| s.leaks = Some(1)), Step::Record(seen(Blue, 1))),
+        ("known", and(&ready(), [seen(Green, 2)]), blue(|s| s.leaks = Some(2)), intend(1, T0)),
+        (
+            "one more",
+            and(&ready(), [seen(Green, 2)]),
+            blue(|s| s.leaks = Some(3)),
+            Step::Record(seen(Green, 3)),
+        ),
+        (
+            "while copying",
+            and(&asked(), [Event::Prepared]),
+            blue(|s| s.leaks = Some(1)),
+            Step::Record(seen(Green, 1)),
+        ),
+    ]);
+}
+
+#[test]
+fn rows_are_copied_step_by_step() {
+    let prepared = and(&asked(), [Event::Prepared]);
+    let opened = and(&prepared, [slot(Blue)]);
+    let cut = and(&opened, [planned()]);
+    let wait = |reason| Step::Wait(reason);
+    assert_rungs(vec![
+        ("nothing yet, nothing seen", asked(), Observation::default(), Step::Do(Action::Prepare)),
+        ("paused before anything", and(&asked(), [paused()]), Observation::default(), wait(Reason::Paused)),
+        (
+            "resumed",
+            and(&asked(), [paused(), Event::Resumed]),
+            Observation::default(),
+            Step::Do(Action::Prepare),
+        ),
+        ("prepared", prepared, blue(|_| {}), Step::Do(Action::OpenSlot { side: Blue })),
+        (
+            "transactions not read",
+            opened.clone(),
+            blue(|s| s.blue.settled = None),
+            unknown("blue's running transactions"),
+        ),
+        (
+            "transactions run",
+            opened.clone(),
+            blue(|s| s.blue.settled = Some(false)),
+            wait(Reason::RunningTransactions),
+        ),
+        ("transactions ended", opened.clone(), blue(|_| {}), Step::Do(Action::PlanCopy)),
+        ("paused", and(&opened, [paused()]), blue(|_| {}), wait(Reason::Paused)),
+        ("chunks", cut.clone(), blue(|_| {}), Step::Do(Action::Copy { chunks: chunks() })),
+        (
+            "chunks, no stream",
+            cut,
+            blue(|s| s.blue.stream = None),
+            Step::Do(Action::Copy { chunks: chunks() }),
+        ),
+    ]);
+}
+
+#[test]
+fn copied_rows_are_made_consistent_before_anything_is_built_on_them() {
+    let rows = and(&asked(), [Event::Prepared, slot(Blue), planned(), copied()]);
+    let park = Step::Do(Action::CopyParked { from: Blue });
+    let green_slot = Step::Do(Action::OpenSlot { side: Green });
+    let indexed_one_way =
+        and(&asked_with(one_way), [Event::Prepared, slot(Blue), planned(), copied(), Event::Indexed]);
+    assert_rungs(vec![
+        ("no stream", rows.clone(), blue(|s| s.blue.stream = None), follow(Blue)),
+        ("no stream, paused", and(&rows, [paused()]), blue(|s| s.blue.stream = None), follow(Blue)),
+        (
+            "behind the copy",
+            rows.clone(),
+            blue(|s| stream(s).through = Lsn(49)),
+            Step::Wait(Reason::CatchingUp { to: Lsn(50) }),
+        ),
+        ("keys parked", rows.clone(), blue(|s| stream(s).parked = 1), park.clone()),
+        ("paused", and(&rows, [paused()]), blue(|_| {}), Step::Wait(Reason::Paused)),
+        ("as far as the copy", rows, blue(|s| stream(s).through = Lsn(50)), Step::Do(Action::BuildIndexes)),
+        ("indexed", indexed(), blue(|_| {}), green_slot),
+        ("indexed, paused", and(&indexed(), [paused()]), blue(|_| {}), Step::Wait(Reason::Paused)),
+        ("indexed, keys parked", indexed(), blue(|s| stream(s).parked = 1), park),
+        (
+            "indexed, no way back: no slot on green",
+            indexed_one_way,
+            blue(|s| stream(s).unproved = None),
+            verify(Blue, Scope::Full),
+        ),
+    ]);
+}
+
+#[test]
+fn a_copy_that_follows_is_watched_and_compared() {
+    let both = and(&indexed(), [slot(Green)]);
+    let far = Reason::Lag { now: (1 << 20) + 1, max: 1 << 20 };
+    let differs = and(&both, [verify_failed(Blue)]);
+    assert_rungs(vec![
+        ("green not watched", both.clone(), blue(|s| s.green.stream = None), follow(Green)),
+        ("keys parked", ready(), blue(|s| stream(s).parked = 1), Step::Do(Action::CopyParked { from: Blue })),
+        ("paused", and(&ready(), [paused()]), blue(|_| {}), Step::Wait(Reason::Paused)),
+        ("the sides differ", differs.clone(), blue(|_| {}), Step::Wait(Reason::Different)),
+        (
+            "looked at by a person",
+            and(&differs, [Event::Resumed]),
+            blue(|s| stream(s).unproved = None),
+            verify(Blue, Scope::Full),
+        ),
+        ("lag not read", both.clone(), blue(|s| stream(s).lag = None), unknown("the lag")),
+        ("too far behind", both.clone(), blue(|s| stream(s).lag = Some((1 << 20) + 1)), Step::Wait(far)),
+        (
+            "close enough",
+            both.clone(),
+            blue(|s| (stream(s).lag, stream(s).unproved) = (Some(1 << 20), None)),
+            verify(Blue, Scope::Full),
+        ),
+        ("way back not compared", and(&both, [verified(Blue)]), blue(|_| {}), verify(Green, Scope::Full)),
+        (
+            "compared by a runner that is gone",
+            ready(),
+            blue(|s| stream(s).unproved = None),
+            verify(Blue, Scope::Full),
+        ),
+    ]);
+}
+
+#[test]
+fn a_switch_begins_when_it_is_wanted_and_nothing_speaks_against_it() {
+    let by_hand = || {
+        and(
+            &asked_with(|p| p.policy.switch = SwitchMode::Manual),
+            [
+                Event::Prepared,
+                slot(Blue),
+                planned(),
+                copied(),
+                Event::Indexed,
+                slot(Green),
+                verified(Blue),
+                verified(Green),
+            ],
+        )
+    };
+    let tried_once = and(&ready(), [intended(1), given_up(1), unfenced(1)]);
+    let one_try = policy_set(|p| p.attempts = 1);
+    let used_up = and(&tried_once, [one_try]);
+    assert_rungs(vec![
+        ("ready", ready(), blue(|_| {}), intend(1, T0)),
+        ("ready, by hand", by_hand(), blue(|_| {}), Step::Wait(Reason::SwitchByHand)),
+        ("asked by hand", and(&by_hand(), [switch_asked(Green)]), blue(|_| {}), intend(1, T0)),
+        (
+            "asked to stay",
+            and(&ready(), [switch_asked(Blue)]),
+            blue(|_| {}),
+            Step::Wait(Reason::SwitchByHand),
+        ),
+        ("no way back", ready_one_way(), blue(|_| {}), intend(1, T0)),
+        ("tried just now", tried_once.clone(), blue(|_| {}), Step::Wait(Reason::BackOff { left: 200 })),
+        (
+            "the last moment",
+            tried_once.clone(),
+            blue(|s| s.now = after(199)),
+            Step::Wait(Reason::BackOff { left: 1 }),
+        ),
+        ("waited", tried_once, blue(|s| s.now = after(200)), intend(2, after(200))),
+        (
+            "attempts used up",
+            used_up.clone(),
+            blue(|s| s.now = after(200)),
+            Step::Wait(Reason::AttemptsUsedUp { attempts: 1 }),
+        ),
+        (
+            "asked once more",
+            and(&used_up, [switch_asked(Green)]),
+            blue(|s| s.now = after(200)),
+            intend(2, after(200)),
+        ),
+        ("as many keys as fit", ready(), blue(|s| stream(s).unproved = Some(PROVE_KEYS_MAX)), intend(1, T0)),
+        (
+            "too many keys",
+            ready(),
+            blue(|s| stream(s).unproved = Some(PROVE_KEYS_MAX + 1)),
+            verify(Blue, Scope::Touched),
+        ),
+    ]);
+}
+
+#[test]
+fn green_soaks_and_blue_waits_for_a_word() {
+    const DAYS_7: u64 = 7 * 24 * 60 * 60 * 1000;
+    let left = |left| Step::Wait(Reason::Soak { left });
+    let over = Step::Record(finish_asked());
+    let on_green_one_way =
+        and(&ready_one_way(), [intended(1), fenced(1), switched(1, Green, e2()), settled(e2())]);
+    assert_rungs(vec![
+        ("no stream back", on_green(), green(|s| s.green.stream = None), follow(Green)),
+        ("blue not watched", on_green(), green(|s| s.blue.stream = None), follow(Blue)),
+        (
+            "way back not compared by this runner",
+            on_green(),
+            green(|s| reverse_stream(s).unproved = None),
+            verify(Green, Scope::Full),
+        ),
+        ("soaking", on_green(), green(|_| {}), left(DAYS_7)),
+        ("soak over", on_green(), green(|s| s.now = after(DAYS_7)), over.clone()),
+        (
+            "soak over, paused",
+            and(&on_green(), [paused()]),
+            green(|s| s.now = after(DAYS_7)),
+            Step::Wait(Reason::Paused),
+        ),
+        ("asked back", and(&on_green(), [switch_asked(Blue)]), green(|_| {}), intend(2, T0)),
+        (
+            "no way back: blue is watched",
+            on_green_one_way.clone(),
+            green(|s| (s.blue.stream, s.green.stream) = (None, None)),
+            follow(Blue),
+        ),
+        ("no way back: soaking", on_green_one_way.clone(), green(|s| s.green.stream = None), left(DAYS_7)),
+        ("no way back: soak over", on_green_one_way, green(|s| s.now = after(DAYS_7)), over),
+        ("rolled back", rolled_back(), level(Blue, e3()), Step::Wait(Reason::RolledBack)),
+        ("forth once more", and(&rolled_back(), [switch_asked(Green)]), level(Blue, e3()), intend(3, T0)),
+    ]);
+}
+
+#[test]
+fn a_plan_that_ran_its_course_is_labelled_by_facts() {
+    let rows = [
+        (asked(), "prepare"),
+        (and(&asked(), [Event::Prepared, slot(Blue)]), "copy"),
+        (indexed(), "catch-up"),
+        (and(&indexed(), [slot(Green)]), "verify"),
+        (ready(), "ready"),
+        (and(&ready(), [intended(1)]), "switch"),
+        (and(&ready(), [intended(1), fenced(1), switched(1, Green, e2())]), "switch"),
+        (on_green(), "soak"),
+        (rolled_back(), "rolled-back"),
+        (finished(), "finished"),
+        (and(&ready(), [abort_asked(), Event::Aborted]), "aborted"),
+    ];
+    for (history, want) in rows {
+        assert_eq!(Deployment::fold(&history).expect(want).phase().as_str(), want);
+    }
+}
+
+#[test]
+fn what_came_of_an_action_is_written_down() {
+    let fence = Action::Fence { side: Blue, attempt: 1, epoch: E1 };
+    let prove = Action::Prove { from: Blue, attempt: 1, epoch: e2() };
+    let full = Action::Verify { from: Green, scope: Scope::Full };
+    let touched = Action::Verify { from: Green, scope: Scope::Touched };
+    let seal = Action::Seal { side: Blue, epoch: e2() };
+    let decided = and(&ready(), [intended(1), fenced(1), switched(1, Green, e2())]);
+    let not_now = || Evidence::NotNow { why: "why not".into() };
+    let differ = Event::FenceGivenUp { attempt: 1, why: "2 rows differ: orders 7; orders 9".into(), at: T0 };
+    let rows = [
+        ("fence", ready(), &fence, Evidence::Fenced { at: Lsn(70), since: T0 }, Some(fenced(1))),
+        ("fence, held by a writer", ready(), &fence, not_now(), Some(given_up(1))),
+        ("proof", ready(), &prove, Evidence::Compared(equal()), Some(switched(1, Green, e2()))),
+        ("proof fails", ready(), &prove, Evidence::Compared(unequal()), Some(differ)),
+        ("proof not in time", ready(), &prove, not_now(), Some(given_up(1))),
+        ("alike", ready(), &full, Evidence::Compared(equal()), Some(verified(Green))),
+        ("not alike", ready(), &full, Evidence::Compared(unequal()), Some(verify_failed(Green))),
+        ("touched alike", ready(), &touched, Evidence::Compared(equal()), None),
+        ("touched not alike", ready(), &touched, Evidence::Compared(unequal()), Some(verify_failed(Green))),
+        ("sealed first", decided, &seal, Evidence::Done, Some(settled(e2()))),
+        ("sealed again", on_green(), &seal, Evidence::Done, None),
+        ("opened", ready(), &Action::Open { side: Blue, epoch: E1 }, Evidence::Done, None),
+        ("followed", ready(), &Action::Follow { from: Blue }, Evidence::Done, None),
+        ("retired", on_green(), &Action::Retire, Evidence::Done, Some(Event::Finished { at: T0 })),
+        ("dropped", finished(), &Action::DropCopy, Evidence::Done, Some(Event::Dropped)),
+        ("cleaned", ready(), &Action::Clean, Evidence::Done, Some(Event::Aborted)),
+        ("not copied in time", asked(), &Action::Copy { chunks: chunks() }, not_now(), None),
+    ];
+    for (case, history, action, evidence, want) in rows {
+        let d = Deployment::fold(&history).expect(case);
+        assert_eq!(action.became(&d, evidence, T0), want, "{case}");
+    }
+}
+
+#[test]
+fn an_event_that_is_out_of_place_is_refused() {
+    let begun = and(&ready(), [intended(1)]);
+    let stands = and(&begun, [fenced(1)]);
+    let over = and(&stands, [given_up(1)]);
+    let decided = and(&stands, [switched(1, Green, e2())]);
+    let no_attempt = "it belongs to no attempt under way";
+    let other_side = "a switch goes to the other side, at the next epoch";
+    let ending = "abort or finish was asked";
+    let cannot_finish = "only a deployment whose home is green, with no switch under way, can finish";
+    let cannot_abort = "after the switch there is no abort; roll back first";
+    let rows = [
+        ("asked twice", ready(), asked().remove(0), "asked twice"),
+        (
+            "after the end",
+            and(&asked(), [abort_asked(), Event::Aborted]),
+            paused(),
+            "nothing follows Aborted",
+        ),
+        ("two attempts at once", begun.clone(), intended(2), "an attempt is under way"),
+        ("an attempt after abort", and(&ready(), [abort_asked()]), intended(1), ending),
+        ("an attempt after finish", and(&on_green(), [finish_asked()]), intended(2), ending),
+        ("fenced without an attempt", ready(), fenced(1), no_attempt),
+        ("fenced for another attempt", begun.clone(), fenced(2), no_attempt),
+        ("fenced after giving up", over.clone(), fenced(1), "fenced after it was given up"),
+        ("given up without an attempt", ready(), given_up(1), no_attempt),
+        ("given up after the switch", decided.clone(), given_up(1), no_attempt),
+        ("unfenced before giving up", stands.clone(), unfenced(1), "unfenced before it was given up"),
+        ("unfenced after the switch", decided.clone(), unfenced(1), no_attempt),
+        ("switched after giving up", over, switched(1, Green, e2()), "a switch needs a fence that stands"),
+        ("switched without a fence", begun, switched(1, Green, e2()), "a switch needs a fence that stands"),
+        ("switched for another attempt", stands.clone(), switched(2, Green, e2()), no_attempt),
+        ("switched to where it is", stands.clone(), switched(1, Blue, e2()), other_side),
+        ("switched at the same epoch", stands.clone(), switched(1, Green, E1), other_side),
+        ("switched past an epoch", stands.clone(), switched(1, Green, e3()), other_side),
+        ("switched twice", decided.clone(), switched(1, Blue, e3()), no_attempt),
+        ("settled at another epoch", decided.clone(), settled(E1), "settled at another epoch"),
+        ("no way back", ready_one_way(), switch_asked(Blue), "there is no way back"),
+        ("a switch after abort", and(&ready(), [abort_asked()]), switch_asked(Green), ending),
+        ("finish on blue", ready(), finish_asked(), cannot_finish),
+        ("finish in a switch", and(&on_green(), [intended(2)]), finish_asked(), cannot_finish),
+        ("abort after the switch", decided, abort_asked(), cannot_abort),
+        ("aborted without a word", ready(), Event::Aborted, "aborted without being asked"),
+    ];
+    for (case, history, event, why) in rows {
+        let refused = Deployment::fold(&and(&history, [event])).expect_err(case);
+        assert_eq!((refused.at, refused.why), (history.len(), why), "{case}");
+    }
+}
+
+#[test]
+fn a_log_begins_with_what_was_asked() {
+    for (case, history) in [("no event", vec![]), ("another event", vec![Event::Prepared])] {
+        assert_eq!(Deployment::fold(&history).expect_err(case).at, 0, "{case}");
+    }
+}
+
+fn any_side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Blue), Just(Green)]
+}
+
+fn any_epoch() -> impl Strategy<Value = Epoch> {
+    prop_oneof![Just(E1), Just(e2()), Just(e3())]
+}
+
+fn any_moment() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![Just(0), 0..5_000_u64, any::<u64>()].prop_map(Timestamp)
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let attempt = || 1..4_u32;
+    prop_oneof![
+        Just(Event::Prepared),
+        any_side().prop_map(slot),
+        Just(planned()),
+        Just(copied()),
+        Just(Event::Indexed),
+        any_side().prop_map(verified),
+        any_side().prop_map(verify_failed),
+        (attempt(), any_moment()).prop_map(|(attempt, since)| Event::SwitchIntended { attempt, since }),
+        attempt().prop_map(fenced),
+        attempt().prop_map(given_up),
+        attempt().prop_map(unfenced),
+        (attempt(), any_side(), any_epoch()).prop_map(|(attempt, to, epoch)| switched(attempt, to, epoch)),
+        any_epoch().prop_map(settled),
+        any_side().prop_map(|side| Event::LeakSeen { side, rows: 1 }),
+        Just(paused()),
+        Just(Event::Resumed),
+        any_side().prop_map(switch_asked),
+        Just(policy_set(|policy| policy.attempts = 1)),
+        Just(finish_asked()),
+        any_moment().prop_map(|at| Event::Finished { at }),
+        Just(abort_asked()),
+        Just(asked().remove(0)),
+    ]
+}
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let fence = || proptest::option::of(proptest::option::of((any::<bool>(), any_epoch())));
+    let stream = || {
+        let barrier = proptest::option::of(1..4_u32);
+        let count = || proptest::option::of(prop_oneof![Just(0), any::<u64>()]);
+        proptest::option::of((any::<u64>(), count(), barrier, 0..2_u64, count()))
+    };
+    let side = move || (fence(), any::<Option<bool>>(), stream());
+    (any_moment(), side(), side(), any::<Option<u64>>()).prop_map(|(now, blue, green, leaks)| {
+        let [blue, green] = [blue, green].map(|(fence, settled, stream)| replat_model::next::SideSeen {
+            fence: fence.map(|row| row.map(|(open, epoch)| FenceSeen { open, epoch })),
+            settled,
+            stream: stream.map(|(through, lag, barrier, parked, unproved)| StreamSeen {
+                through: Lsn(through),
+                lag,
+                barrier,
+                parked,
+                unproved,
+            }),
+        });
+        Observation { now, blue, green, leaks }
+    })
+}
+
+fn any_beginning() -> impl Strategy<Value = Vec<Event>> {
+    prop_oneof![Just(asked()), Just(ready()), Just(ready_one_way()), Just(on_green()), Just(rolled_back())]
+}
+
+proptest! {
+    /// Also what a damaged log says is taken in or refused, and a refused event leaves no trace.
+    #[test]
+    fn no_event_upsets_the_fold_and_no_sight_the_ladder(
+        beginning in any_beginning(),
+        events in proptest::collection::vec(any_event(), 0..40),
+        seen in any_observation(),
+    ) {
+        let mut d = Deployment::fold(&beginning).expect("a beginning can stand");
+        for event in &events {
+            let before = d.clone();
+            if d.after(event).is_err() {
+                prop_assert_eq!(&d, &before);
+            }
+            if let Step::Record(next) = next(&d, &seen) {
+                prop_assert_eq!(d.clone().after(&next), Ok(()), "the ladder records what can stand");
+            }
+        }
+    }
+}
