@@ -50,10 +50,21 @@ pub fn copied_table(plan: &Plan, n: usize) -> Option<&TablePlan> {
 }
 
 /// The key ranges in which the partition is copied, covering it exactly.
-pub async fn plan_chunks(client: &Client, plan: &Plan, rows: u32) -> Result<Vec<Chunk>, EngineError> {
+///
+/// A reference table that has rows on green was copied by an earlier deployment; it is not copied again, only
+/// compared.
+pub async fn plan_chunks(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    rows: u32,
+) -> Result<Vec<Chunk>, EngineError> {
     let mut chunks = Vec::new();
     for (n, table) in copied_tables(plan).enumerate() {
-        let cuts = boundaries(client, plan, table, Side::Blue, "true", rows).await?;
+        if n >= plan.tables.len() && has_rows(green, plan, table).await? {
+            continue;
+        }
+        let cuts = boundaries(blue, plan, table, Side::Blue, "true", rows).await?;
         let mut after = None;
         for upto in cuts {
             chunks.push(Chunk { table: n, after: after.replace(upto.clone()), upto: Some(upto) });
@@ -61,6 +72,15 @@ pub async fn plan_chunks(client: &Client, plan: &Plan, rows: u32) -> Result<Vec<
         chunks.push(Chunk { table: n, after, upto: None });
     }
     Ok(chunks)
+}
+
+async fn has_rows(green: &Client, plan: &Plan, table: &TablePlan) -> Result<bool, EngineError> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", table_name(plan, table, Side::Green));
+    let row = green
+        .query_one(&sql, &[])
+        .await
+        .map_err(on(&plan.green.home.database, "looking into a reference table"))?;
+    Ok(row.get(0))
 }
 
 /// Every `rows`-th key of the partition's rows that satisfy `and`, in key order.

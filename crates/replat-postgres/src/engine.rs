@@ -177,8 +177,9 @@ impl PostgresEngine {
                 Ok(Evidence::Slot { at, xid_horizon })
             }
             Action::PlanCopy => {
-                let blue = ends.connect(Side::Blue, "plan").await?;
-                copy::plan_chunks(&blue, &ends.plan, d.policy.chunk_rows).await.map(Evidence::Chunks)
+                let (blue, green) =
+                    try_join(ends.connect(Side::Blue, "plan"), ends.connect(Side::Green, "plan")).await?;
+                copy::plan_chunks(&blue, &green, &ends.plan, d.policy.chunk_rows).await.map(Evidence::Chunks)
             }
             Action::Copy { chunks } => self.copy(d, chunks).await,
             Action::BuildIndexes => {

@@ -4,16 +4,18 @@
 //! its changes are applied; between a barrier and an opening it is closed, and a change that is not replat's own
 //! is kept as an incident.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use replat_engine::{BoxError, EngineError};
 use replat_model::ids::{Lsn, Side};
 use replat_wire::pgoutput;
 use replat_wire::stream::Frame;
 use tokio::sync::{mpsc, watch};
+use tokio_postgres::types::ToSql;
 
 use crate::apply::{Applier, Batch, Position, texts};
 use crate::changes::{Change, Changes, Entry};
@@ -54,6 +56,9 @@ pub struct Standing {
 /// Table and key.
 pub type TouchedKey = (usize, Vec<String>);
 
+/// Touched keys, each with the number of its last touch: another number means that it was touched again.
+pub type Touched = HashMap<TouchedKey, u64>;
+
 /// What both streams and their watchers share.
 pub struct Shared {
     state: Mutex<State>,
@@ -66,8 +71,11 @@ struct State {
     errors: [Option<EngineError>; 2],
     /// The position that this process left each stream at; another value means that somebody else was at work.
     left_at: [Option<Lsn>; 2],
-    /// Keys touched since the last comparison, by the side that was the original; `None` while nothing is counted.
-    touched: [Option<HashSet<TouchedKey>>; 2],
+    /// Keys touched since the last comparison, by the side that was the original, each with the number of its last
+    /// touch; `None` while nothing is counted.
+    touched: [Option<Touched>; 2],
+    /// Touches so far.
+    touches: u64,
     /// Whether that comparison was completed.
     compared: [bool; 2],
 }
@@ -131,7 +139,7 @@ impl Shared {
     /// From now on, touched keys are counted for a comparison that begins.
     pub fn begin_comparison(&self, from: Side) {
         self.with(|s| {
-            s.touched[index(from)] = Some(HashSet::new());
+            s.touched[index(from)] = Some(Touched::new());
             s.compared[index(from)] = false;
         });
     }
@@ -152,23 +160,32 @@ impl Shared {
         });
     }
 
-    /// The touched keys, taken off the list; whoever takes them compares them, and puts back what is not settled.
-    pub fn take_touched(&self, from: Side) -> Option<HashSet<TouchedKey>> {
-        self.with(|s| s.touched[index(from)].replace(HashSet::new()))
+    /// The touched keys. They stay on the list until somebody says that they are equal.
+    pub fn touched(&self, from: Side) -> Option<Touched> {
+        self.with(|s| s.touched[index(from)].clone())
     }
 
-    /// The touched keys, left on the list.
-    pub fn touched(&self, from: Side) -> Option<HashSet<TouchedKey>> {
-        self.with(|s| s.touched[index(from)].clone())
+    /// Takes keys off the list that were found equal, unless they were touched again since `seen`.
+    pub fn found_equal(&self, from: Side, seen: Touched) {
+        self.with(|s| {
+            let Some(touched) = &mut s.touched[index(from)] else { return };
+            for (key, touch) in seen {
+                if touched.get(&key) == Some(&touch) {
+                    touched.remove(&key);
+                }
+            }
+        });
     }
 
     /// Puts keys on the list of those to be compared.
     pub fn touch(&self, keys: impl IntoIterator<Item = TouchedKey>) {
         let keys: Vec<_> = keys.into_iter().collect();
         self.with(|s| {
+            s.touches += 1;
+            let touch = s.touches;
             for side in 0..2 {
                 if let Some(touched) = &mut s.touched[side] {
-                    touched.extend(keys.iter().cloned());
+                    touched.extend(keys.iter().map(|key| (key.clone(), touch)));
                     if touched.len() > TOUCHED_MAX {
                         s.touched[side] = None;
                         s.compared[side] = false;
@@ -278,23 +295,30 @@ async fn backlog(
 ) -> Result<bool, EngineError> {
     let database = ends.database(from);
     let reader = ends.connect(from, "log").await?;
-    let rows = reader
-        .query(
-            "SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, \
-             'proto_version', '1', 'publication_names', $3, 'messages', 'true')",
-            &[&ends.slot(from), &BACKLOG_CHANGES, &crate::sql::quote_ident(&ends.publication())],
-        )
-        .await
-        .map_err(|e| slot_error(ends, from, e))?;
+    let start = applier.position().at;
+    check_slot(ends, from, &reader, start).await?;
+    let mut rows = Box::pin(
+        reader
+            .query_raw(
+                "SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, \
+                 'proto_version', '1', 'publication_names', $3, 'messages', 'true')",
+                [
+                    &ends.slot(from) as &(dyn ToSql + Sync),
+                    &BACKLOG_CHANGES,
+                    &crate::sql::quote_ident(&ends.publication()),
+                ],
+            )
+            .await
+            .map_err(|e| slot_error(ends, from, e))?,
+    );
     if announce {
         shared.begins(from, applier.position(), parked);
     }
-    let full = rows.len() >= usize::try_from(BACKLOG_CHANGES).unwrap_or(usize::MAX);
-    let start = applier.position().at;
-    check_slot(ends, from, &reader, start).await?;
+    let mut read = 0;
     let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from);
     let mut skipping = false;
-    for row in rows {
+    while let Some(row) = rows.try_next().await.map_err(|e| slot_error(ends, from, e))? {
+        read += 1;
         let at = crate::guard::parse_lsn(row.get(0), database)?;
         let message = decode(database, Bytes::from(row.get::<_, Vec<u8>>(1)))?;
         // The slot may lie before our position, when a crash came between the commit and the slot's advance.
@@ -321,7 +345,7 @@ async fn backlog(
             .await
             .map_err(|e| slot_error(ends, from, e))?;
     }
-    Ok(full)
+    Ok(read >= BACKLOG_CHANGES)
 }
 
 /// Only what is recorded at the other end is ever confirmed. A slot that is further than that record is another

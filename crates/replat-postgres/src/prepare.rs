@@ -214,10 +214,12 @@ async fn close_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         return arm_side(ends, green, Side::Green, lock_timeout_ms).await;
     }
     for table in &plan.tables {
-        let closed = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
-        arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
+        for why in [Closed::Loading, Closed::Truncate] {
+            let closed = guard::statement_trigger(plan, table, Side::Green, why);
+            arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
+        }
     }
-    Ok(())
+    arm_references(ends, green, Side::Green, lock_timeout_ms).await
 }
 
 async fn made_here(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
@@ -247,9 +249,19 @@ async fn arm_side(
         arm(ends, client, table, side, &truncate, lock_timeout_ms).await?;
         arm_leaves(ends, client, table, side, lock_timeout_ms).await?;
     }
-    for table in &plan.references {
+    arm_references(ends, client, side, lock_timeout_ms).await
+}
+
+/// A reference table is read-only on both sides while the deployment lasts.
+async fn arm_references(
+    ends: &Ends,
+    client: &mut Client,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    for table in &ends.plan.references {
         for why in [Closed::Reference, Closed::Truncate] {
-            let trigger = guard::statement_trigger(plan, table, side, why);
+            let trigger = guard::statement_trigger(&ends.plan, table, side, why);
             arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
         }
     }

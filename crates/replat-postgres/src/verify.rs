@@ -20,7 +20,7 @@ use tokio_postgres::types::ToSql;
 use crate::copy::{boundaries, copied_tables};
 use crate::ends::Ends;
 use crate::error::on;
-use crate::follow::{Shared, TouchedKey};
+use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
 use crate::merge::{is_foreign, keys};
 use crate::slice::{key_name, key_range, key_text, predicate, table_name};
@@ -108,7 +108,7 @@ impl Verifier {
             }
         }
         total.digest = hex(&digest.finalize());
-        self.settle(suspects, &mut total).await?;
+        self.settle(suspects, &Touched::new(), &mut total).await?;
         if !self.shared.end_comparison(self.from) {
             return Err(EngineError::Superseded { what: "the count of touched rows".into() });
         }
@@ -121,12 +121,14 @@ impl Verifier {
     /// Compares the keys that were touched since, takes the equal ones off the list, and says what is different
     /// although nobody touched it again.
     pub async fn touched(&self) -> Result<Certificate, EngineError> {
-        let touched = self.shared.take_touched(self.from).unwrap_or_default();
-        let mut total = Certificate { rows: touched.len() as u64, ..Certificate::default() };
-        let suspects = self.differing(touched.into_iter().collect()).await?;
-        self.settle(suspects, &mut total).await?;
+        let seen = self.shared.touched(self.from).unwrap_or_default();
+        let mut total = Certificate { rows: seen.len() as u64, ..Certificate::default() };
+        let suspects = self.differing(seen.keys().cloned().collect()).await?;
+        self.settle(suspects, &seen, &mut total).await?;
         if total.different > 0 {
             self.shared.distrust(self.from);
+        } else {
+            self.shared.found_equal(self.from, seen);
         }
         Ok(total)
     }
@@ -149,7 +151,7 @@ impl Verifier {
             .touched(self.from)
             .ok_or_else(|| EngineError::Superseded { what: "the count of touched rows".into() })?;
         let mut proof = Certificate { rows: touched.len() as u64, ..Certificate::default() };
-        let different = self.differing(touched.into_iter().collect()).await?;
+        let different = self.differing(touched.into_keys().collect()).await?;
         proof.different = different.len() as u64;
         for (n, key) in different.iter().take(SAMPLES) {
             if let Some(table) = copied_tables(&self.ends.plan).nth(*n) {
@@ -324,14 +326,15 @@ impl Verifier {
         Ok(different)
     }
 
-    /// Waits for the stream and looks again, until nothing differs but what was touched anew; that stays on the
-    /// list for the proof inside the pause.
+    /// Waits for the stream and looks again, until nothing differs but what was touched anew since `seen`; that
+    /// stays on the list for the proof inside the pause.
     async fn settle(
         &self,
         mut suspects: Vec<TouchedKey>,
+        seen: &Touched,
         total: &mut Certificate,
     ) -> Result<(), EngineError> {
-        let all: Vec<TouchedKey> = suspects.clone();
+        let looked_at = suspects.len();
         for _ in 0..RECHECKS {
             if suspects.is_empty() {
                 break;
@@ -340,14 +343,15 @@ impl Verifier {
             suspects = self.differing(suspects).await?;
         }
         let touched = self.shared.touched(self.from).unwrap_or_default();
-        let (late, different): (Vec<_>, Vec<_>) = suspects.into_iter().partition(|k| touched.contains(k));
+        let anew = |key: &TouchedKey| touched.get(key).is_some_and(|touch| seen.get(key) != Some(touch));
+        let (late, different): (Vec<_>, Vec<_>) = suspects.into_iter().partition(anew);
         self.shared.touch(late);
         total.different = different.len() as u64;
         for (n, key) in different.iter().take(SAMPLES) {
             let Some(table) = copied_tables(&self.ends.plan).nth(*n) else { continue };
             total.samples.push(self.describe(table, key).await?);
         }
-        tracing::debug!(looked_at_again = all.len(), different = total.different, "comparison settled");
+        tracing::debug!(looked_at, different = total.different, "comparison settled");
         Ok(())
     }
 

@@ -197,7 +197,7 @@ impl<'a> Desk<'a> {
     /// Runs until the end, or, if a person is to say when, until it is ready.
     async fn follow(&self, listed: &Listed, to_the_end: bool) -> Result<(), Failure> {
         let goal = move |d: &Deployment| {
-            d.finished.is_some() || !to_the_end && d.phase() == Phase::Ready && d.wanted == Some(Side::Blue)
+            is_kept(d) || !to_the_end && d.phase() == Phase::Ready && d.wanted == Some(Side::Blue)
         };
         let d = self.watch().until(listed, Box::new(goal), to_the_end).await?;
         self.tell(listed, &d)
@@ -532,6 +532,11 @@ impl<'a> Desk<'a> {
             .state(safe(&d))
             .remedy(format!("See whether the streams run: replat deploy get {} --live", listed.id)))
     }
+}
+
+/// Whether it is finished and blue's copy is still to be kept; once it need not be, a runner drops it.
+fn is_kept(d: &Deployment) -> bool {
+    d.finished.is_some_and(|at| now().since(at) < d.policy.retain.millis())
 }
 
 fn already(d: &Deployment, event: &Event) -> bool {
