@@ -4,12 +4,17 @@
 //! the work log's. Two runners of one deployment do no harm: the log refuses the slower one's entry, and the
 //! databases refuse its effects.
 
-use std::time::Duration;
+mod pause;
 
-use replat_engine::{Engine, EngineError, Listed, LogError, Verdict, WorkLog};
+use std::time::{Duration, Instant};
+
+use replat_engine::failpoint::crash_at_named;
+use replat_engine::{Engine, EngineError, Listed, LogError, Recorded, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Event, OutOfPlace, Timestamp, Token};
 use replat_model::next::{Action, Reason, Step, next};
 use tracing::Instrument;
+
+use crate::pause::Pause;
 
 /// How often the log is looked at for what people, or another runner, wrote. Only their words wait for it: what
 /// happens in the databases is told by the engine.
@@ -71,6 +76,35 @@ pub struct Runner<'a> {
     pub name: String,
 }
 
+/// What a runner has read of the log, so that while clients are held only the newest entries are read. Entries are
+/// never changed, so what was read stays true.
+#[derive(Default)]
+struct Memory {
+    history: Vec<Recorded>,
+    state: Option<Deployment>,
+}
+
+impl Memory {
+    fn learn(&mut self, log: &dyn WorkLog, listed: &Listed) -> Result<(), ControlError> {
+        let news = log.read_from(&listed.id, self.history.len() as u64)?;
+        for recorded in &news {
+            if let Some(state) = &mut self.state {
+                let at = usize::try_from(recorded.seq).unwrap_or(usize::MAX);
+                state.after(&recorded.event).map_err(|why| OutOfPlace { at, why })?;
+            }
+        }
+        self.history.extend(news);
+        if self.state.is_none() {
+            self.state = Some(Deployment::fold(self.history.iter().map(|r| &r.event))?);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<&Deployment, OutOfPlace> {
+        self.state.as_ref().ok_or(OutOfPlace { at: 0, why: "nothing was read" })
+    }
+}
+
 impl Runner<'_> {
     /// The deployment as its log has it, and the log's length.
     pub fn state(&self) -> Result<(Deployment, u64), ControlError> {
@@ -81,7 +115,14 @@ impl Runner<'_> {
 
     /// Takes the deployment one step further. Safe to crash at any line.
     pub async fn tick(&self) -> Result<(Deployment, Pulse), ControlError> {
-        let (d, length) = self.state()?;
+        let mut memory = Memory::default();
+        let pulse = self.tick_with(&mut memory).await?;
+        Ok((memory.state()?.clone(), pulse))
+    }
+
+    async fn tick_with(&self, memory: &mut Memory) -> Result<Pulse, ControlError> {
+        memory.learn(self.log, &self.listed)?;
+        let d = memory.state()?;
         let span = tracing::info_span!(
             "replat",
             phase = d.phase().as_str(),
@@ -89,11 +130,11 @@ impl Runner<'_> {
             partition = %self.listed.partition,
             epoch = %d.epoch
         );
-        let pulse = self.advance(&d, length).instrument(span).await?;
-        Ok((d, pulse))
+        let pause = Pause::of(&memory.history, self.clock);
+        self.advance(d, memory.history.len() as u64, &pause).instrument(span).await
     }
 
-    async fn advance(&self, d: &Deployment, length: u64) -> Result<Pulse, ControlError> {
+    async fn advance(&self, d: &Deployment, length: u64, pause: &Pause) -> Result<Pulse, ControlError> {
         let seen = match self.engine.look(d).await {
             Ok(seen) => seen,
             Err(error) => return Ok(Pulse::Failed(error)),
@@ -104,7 +145,9 @@ impl Runner<'_> {
             Step::Done => return Ok(Pulse::Ended),
             Step::Do(action) => {
                 let token = Token { term: self.listed.serial, seq: length };
-                tracing::debug!(?action, ?token, "acting");
+                tracing::debug!(action = action_kind(&action), ?token, "acting");
+                pause.begins(&action);
+                let begun = Instant::now();
                 let Some(done) = self.act(d, length, &action, token).await? else {
                     return Ok(Pulse::Interrupted);
                 };
@@ -112,20 +155,25 @@ impl Runner<'_> {
                     Ok(evidence) => evidence,
                     Err(error) => return Ok(Pulse::Failed(error)),
                 };
+                pause.acted(d, &action, &evidence, begun.elapsed());
                 match action.became(d, evidence, (self.clock)()) {
                     Some(event) => (event, Some(action)),
                     None => return Ok(Pulse::Acted(action)),
                 }
             }
         };
+        crash_at_named(|| format!("append.before.{}", kind(&event)));
         // Refused if another runner appended first. Nothing is lost by that: the action was idempotent, and the
         // next tick folds what the other runner wrote.
+        let begun = Instant::now();
         match self.log.append(&self.listed.id, length, &event, (self.clock)()) {
             Ok(()) => {}
             Err(LogError::Conflict { .. }) => return Ok(Pulse::Overtaken),
             Err(error) => return Err(error.into()),
         }
-        tracing::info!(entry = length, ?action, "{}", kind(&event));
+        crash_at_named(|| format!("append.after.{}", kind(&event)));
+        pause.recorded(&event, begun.elapsed());
+        tracing::info!(entry = length, action = action.as_ref().map(action_kind), "{}", kind(&event));
         Ok(Pulse::Moved(event))
     }
 
@@ -165,6 +213,7 @@ impl Runner<'_> {
     ///
     /// `told` hears of every tick: the state before it and what it came to.
     pub async fn run(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
+        let mut memory = Memory::default();
         let mut failures = 0_u32;
         let mut beaten = tokio::time::Instant::now() - LOOK_EVERY;
         loop {
@@ -172,12 +221,13 @@ impl Runner<'_> {
                 beaten = tokio::time::Instant::now();
                 self.beat()?;
             }
-            let (d, pulse) = self.tick().await?;
-            if told(&d, &pulse) || matches!(pulse, Pulse::Ended) {
+            let pulse = self.tick_with(&mut memory).await?;
+            let d = memory.state()?;
+            if told(d, &pulse) || matches!(pulse, Pulse::Ended) {
                 return Ok(());
             }
             failures = if matches!(pulse, Pulse::Failed(_)) { failures + 1 } else { 0 };
-            self.rest(&d, &pulse, failures).await?;
+            self.rest(d, &pulse, failures).await?;
         }
     }
 
@@ -241,8 +291,15 @@ fn least_wait(reason: &Reason) -> Duration {
 
 /// An event's name, as the log has it.
 pub fn kind(event: &Event) -> String {
-    serde_json::to_value(event)
-        .ok()
-        .and_then(|v| v.get("event").and_then(|e| e.as_str()).map(str::to_owned))
-        .unwrap_or_default()
+    tag(event, "event")
+}
+
+/// An action's name. What it carries can be long, such as every chunk of a copy.
+pub fn action_kind(action: &Action) -> String {
+    tag(action, "action")
+}
+
+fn tag(value: &impl serde::Serialize, name: &str) -> String {
+    let value = serde_json::to_value(value).ok();
+    value.and_then(|v| v.get(name).and_then(|e| e.as_str()).map(str::to_owned)).unwrap_or_default()
 }

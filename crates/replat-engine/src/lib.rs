@@ -4,6 +4,8 @@
 //! [`Action`]. It never decides: what to do next is `replat_model::next::next`, and when to do it is the
 //! runner's. A [`WorkLog`] keeps what happened. Absent on purpose: loops, retries and clocks.
 
+pub mod failpoint;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -248,8 +250,13 @@ pub trait WorkLog: Send + Sync {
     /// one above the stored one). Refused if the partition has a deployment that has not ended or finished.
     fn begin(&self, event: &Event, map: &Map, now: Timestamp) -> Result<Listed, LogError>;
 
+    /// The events of a deployment from entry `from` on, in order.
+    fn read_from(&self, id: &DeploymentId, from: u64) -> Result<Vec<Recorded>, LogError>;
+
     /// All events of a deployment, in order.
-    fn read(&self, id: &DeploymentId) -> Result<Vec<Recorded>, LogError>;
+    fn read(&self, id: &DeploymentId) -> Result<Vec<Recorded>, LogError> {
+        self.read_from(id, 0)
+    }
 
     /// Appends `event` if the log still has `expected` entries and the event can stand there.
     fn append(&self, id: &DeploymentId, expected: u64, event: &Event, now: Timestamp)

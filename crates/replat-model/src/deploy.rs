@@ -1,7 +1,7 @@
 //! What a deployment is, and what it does next.
 //!
 //! A deployment's history is a list of [`Event`]s, its state is their fold ([`Deployment::fold`]), and its
-//! future is [`next`]: a pure function of that state, of what was just seen, and of the policy. Nothing here
+//! future is `next`: a pure function of that state, of what was just seen, and of the policy. Nothing here
 //! waits, reads a clock or talks to a database, so a test, the explorer, `--dry-run` and the real runner all run
 //! these very lines.
 //!
@@ -11,7 +11,7 @@
 //! The two directions are one protocol: `home` is the side that owns the rows, and a switch goes from `home` to
 //! the other side, whichever that is. Rollback is therefore not a special path.
 //!
-//! Absent on purpose: a step counter. [`next`] is a ladder of facts, and the first that does not hold yet names
+//! Absent on purpose: a step counter. `next` is a ladder of facts, and the first that does not hold yet names
 //! the work. A deployment survives a crash because it looks, not because it remembers.
 
 use serde::{Deserialize, Serialize};
@@ -437,8 +437,18 @@ impl Deployment {
                 }
                 self.finish_asked = true;
             }
-            Event::Finished { at } => self.finished = Some(*at),
-            Event::Dropped => self.dropped = true,
+            Event::Finished { at } => {
+                if !self.finish_asked {
+                    return Err("finished without being asked");
+                }
+                self.finished = Some(*at);
+            }
+            Event::Dropped => {
+                if self.finished.is_none() {
+                    return Err("dropped before it was finished");
+                }
+                self.dropped = true;
+            }
             Event::AbortAsked { why } => {
                 if self.home != Side::Blue || self.finish_asked {
                     return Err("after the switch there is no abort; roll back first");
@@ -469,6 +479,10 @@ impl Deployment {
     fn intended(&mut self, attempt: u32, since: Timestamp) -> Result<(), &'static str> {
         if self.attempt.is_some() {
             return Err("an attempt is under way");
+        }
+        // A barrier names its attempt, and a later one must not be taken for it.
+        if attempt != self.attempts + 1 {
+            return Err("attempts are counted one by one");
         }
         if self.abort_asked.is_some() || self.finish_asked {
             return Err("abort or finish was asked");

@@ -65,8 +65,8 @@ pub struct StreamSeen {
     pub barrier: Option<u32>,
     /// Keys that could not be applied yet and must be copied once more.
     pub parked: u64,
-    /// Keys touched since the last comparison in this direction; `None` if there was none since the stream
-    /// began to keep count.
+    /// Keys that either stream carried over since this runner last compared the sides with this end as the
+    /// original; `None` if it never did, or if it may have missed some.
     pub unproved: Option<u64>,
 }
 
@@ -340,13 +340,14 @@ pub fn next(d: &Deployment, seen: &Observation) -> Step {
     if let Some(at) = d.finished {
         return retain(d, at, seen);
     }
+    // Retiring takes green's fence row away at its end, so it must not be waited for once that has begun.
+    if d.finish_asked && d.settled {
+        return Step::Do(Action::Retire);
+    }
     if d.prepared
         && let Some(step) = hold_fences(d, seen)
     {
         return step;
-    }
-    if d.finish_asked {
-        return Step::Do(Action::Retire);
     }
     if let Some(step) = report_leaks(d, seen) {
         return step;

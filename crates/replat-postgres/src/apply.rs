@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
 use crate::error::{failed, is_duplicate, on};
-use crate::guard::{Mark, emit, lock_key};
+use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
 use crate::slice::{predicate, table_name};
 
@@ -198,25 +198,10 @@ impl<'a> Work<'_, 'a> {
     /// and stays so until the commit.
     async fn enter(&self) -> Result<(), EngineError> {
         let on = on(self.database(), "entering the target");
-        emit(self.tx, &Mark::Own { deployment: self.deployment.to_owned() }).await.map_err(&on)?;
-        self.tx
-            .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_key(&self.plan.partition)])
+        emit(self.tx, &self.plan.partition, &Mark::Own { deployment: self.deployment.to_owned() })
             .await
             .map_err(&on)?;
-        let closed = self
-            .tx
-            .query_opt(
-                "SELECT 1 FROM replat.fence WHERE partition = $1 AND NOT open AND deployment = $2",
-                &[&self.plan.partition.as_str(), &self.deployment],
-            )
-            .await
-            .map_err(&on)?;
-        match closed {
-            Some(_) => Ok(()),
-            None => Err(EngineError::Superseded {
-                what: format!("{} on {}", self.plan.partition, self.from.other()),
-            }),
-        }
+        guard::hold_closed(self.tx, self.plan, self.deployment, self.from.other()).await
     }
 
     /// As sets first; if a unique key other than the row key is in the way, once more by source transaction, and

@@ -117,14 +117,15 @@ pub struct Changes<'a> {
     plan: &'a Plan,
     deployment: &'a str,
     from: Side,
+    secret: String,
     layouts: HashMap<u32, Option<Layout>>,
     own: bool,
 }
 
 impl<'a> Changes<'a> {
-    /// A reader that has seen nothing yet.
-    pub fn new(plan: &'a Plan, deployment: &'a str, from: Side) -> Changes<'a> {
-        Changes { plan, deployment, from, layouts: HashMap::new(), own: false }
+    /// A reader that has seen nothing yet; `secret` is what replat's marks in this log begin with.
+    pub fn new(plan: &'a Plan, deployment: &'a str, from: Side, secret: String) -> Changes<'a> {
+        Changes { plan, deployment, from, secret, layouts: HashMap::new(), own: false }
     }
 
     /// What `message`, found at `at`, comes to for this partition.
@@ -160,7 +161,7 @@ impl<'a> Changes<'a> {
     }
 
     fn mark(&mut self, prefix: &str, content: &[u8]) -> Vec<Entry> {
-        match Mark::decode(prefix, content) {
+        match Mark::decode(prefix, content, &self.secret) {
             Some(Mark::Own { deployment }) if deployment == self.deployment => {
                 self.own = true;
                 Vec::new()

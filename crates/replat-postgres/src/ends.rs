@@ -13,15 +13,20 @@ use crate::guard::is_missing;
 use crate::sql::quote_ident;
 
 /// Session settings under which a value always has the same text, on whatever server.
+///
+/// No transaction of replat's is idle but for an instant: one that is for ten seconds belongs to a process that
+/// stands still, and gives its locks back to those that do not.
 const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmloption = 'content'; \
      SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET statement_timeout = 0; \
-     SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed'; \
-     SET default_transaction_read_only = off; SET row_security = off";
+     SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \
+     SET row_security = off";
 
-/// The same for a replication session, which takes them as start-up options.
+/// The same for a replication session, which takes them as start-up options. A reader that stands still holds its
+/// slot until the server gives it up, by default after a minute; it reports every five seconds while it is alive.
 const PINNED_OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC \
-     -c extra_float_digits=3 -c bytea_output=hex -c client_encoding=UTF8 -c statement_timeout=0";
+     -c extra_float_digits=3 -c bytea_output=hex -c client_encoding=UTF8 -c statement_timeout=0 \
+     -c wal_sender_timeout=10s";
 
 /// Both ends of one deployment.
 #[derive(Clone)]
@@ -30,14 +35,26 @@ pub struct Ends {
     pub plan: Arc<Plan>,
     /// The deployment's name.
     pub deployment: DeploymentId,
+    /// What its slots and its publication are called by.
+    label: String,
     blue: ConnInfo,
     green: ConnInfo,
+    /// Whether its SQL sessions refuse to write.
+    reads_only: bool,
 }
 
 impl Ends {
     /// Both ends of `deployment`.
     pub fn new(plan: Arc<Plan>, deployment: DeploymentId, blue: ConnInfo, green: ConnInfo) -> Ends {
-        Ends { plan, deployment, blue, green }
+        // Slots are named once in a cluster, and each control store counts its deployments from d1.
+        let label = format!("{deployment}_{}", &plan.digest()[..8]);
+        Ends { plan, deployment, label, blue, green, reads_only: false }
+    }
+
+    /// The same ends, for those who only look: the servers themselves refuse every write of their SQL sessions.
+    #[must_use]
+    pub fn reading_only(self) -> Ends {
+        Ends { reads_only: true, ..self }
     }
 
     fn info(&self, side: Side) -> &ConnInfo {
@@ -58,12 +75,12 @@ impl Ends {
             Side::Blue => "forward",
             Side::Green => "reverse",
         };
-        format!("replat_{}_{direction}", self.deployment)
+        format!("replat_{}_{direction}", self.label)
     }
 
     /// The publication on either side.
     pub fn publication(&self) -> String {
-        format!("replat_{}", self.deployment)
+        format!("replat_{}", self.label)
     }
 
     /// A connection to `side` with pinned settings and with the home's schema first in its search path.
@@ -74,12 +91,16 @@ impl Ends {
     pub async fn connect(&self, side: Side, purpose: &str) -> Result<Client, EngineError> {
         let database = self.database(side);
         let name = format!("replat/{purpose}/{}", self.deployment);
-        let connected =
-            crate::connect::connect(self.info(side), &name).await.map_err(|e| unreachable(database, e))?;
+        let connected = crate::connect::connect(self.info(side), &name)
+            .await
+            .map_err(|e| unreachable(database, e.is_temporary(), e))?;
         let client = connected.client;
         let schema = quote_ident(&self.plan.end(side).home.schema);
+        let read_only = if self.reads_only { "on" } else { "off" };
         client
-            .batch_execute(&format!("{PINNED}; SET search_path = {schema}, pg_catalog"))
+            .batch_execute(&format!(
+                "{PINNED}; SET default_transaction_read_only = {read_only}; SET search_path = {schema}, pg_catalog"
+            ))
             .await
             .map_err(on(database, "preparing a session"))?;
         self.check_identity(&client, side).await?;
@@ -159,14 +180,19 @@ impl Ends {
         let name = format!("replat/log/{}", self.deployment);
         crate::replication::ReplicationConnection::connect(&info, &name)
             .await
-            .map_err(|e| unreachable(database, e))
+            .map_err(|e| unreachable(database, e.is_temporary(), e))
     }
 }
 
-fn unreachable(database: &str, error: impl std::error::Error + Send + Sync + 'static) -> EngineError {
-    EngineError::Unreachable {
-        database: database.to_owned(),
-        during: "connecting".into(),
-        source: Box::new(error),
+/// A refusal that will not pass by itself, such as a wrong password, is for a person; anything else is tried again.
+fn unreachable(
+    database: &str,
+    is_temporary: bool,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> EngineError {
+    let (database, during) = (database.to_owned(), "connecting".to_owned());
+    if is_temporary {
+        return EngineError::Unreachable { database, during, source: Box::new(error) };
     }
+    EngineError::Refused { database, during, why: error.to_string() }
 }

@@ -15,6 +15,7 @@ use replat_model::plan::Plan;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tracing::Instrument;
 
 use crate::conninfo::ConnInfo;
 use crate::copy::{self, CopyProgress, Lane};
@@ -36,6 +37,17 @@ pub struct PostgresEngine {
     streams: Mutex<[Option<JoinHandle<()>>; 2]>,
     copying: Arc<CopyProgress>,
     comparing: Arc<VerifyProgress>,
+}
+
+/// What a server says of one of the deployment's replication slots.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SlotSeen {
+    /// The side whose log it reads.
+    pub from: Side,
+    /// Whether a runner reads from it now.
+    pub active: bool,
+    /// How much of the log is not yet durable at the other end. Unit: bytes. `None` if the server does not say.
+    pub behind: Option<u64>,
 }
 
 /// The runner's clock.
@@ -60,6 +72,13 @@ impl PostgresEngine {
         }
     }
 
+    /// The same engine, for those who only look or compare: the servers themselves refuse its writes.
+    #[must_use]
+    pub fn reading_only(mut self) -> PostgresEngine {
+        self.ends = self.ends.clone().reading_only();
+        self
+    }
+
     /// How far the copy is.
     pub fn copy_progress(&self) -> Arc<CopyProgress> {
         Arc::clone(&self.copying)
@@ -76,6 +95,34 @@ impl PostgresEngine {
             .await?
             .full()
             .await
+    }
+
+    /// What both servers say of the deployment's slots, whoever reads from them. A slot that is not there is left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::look`].
+    pub async fn slots(&self) -> Result<Vec<SlotSeen>, EngineError> {
+        let mut seen = Vec::new();
+        for from in [Side::Blue, Side::Green] {
+            let control = self.control(from).await?;
+            let client = control.as_ref().expect("control connects");
+            let row = client
+                .query_opt(
+                    "SELECT active, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint \
+                     FROM pg_replication_slots WHERE slot_name = $1",
+                    &[&self.ends.slot(from)],
+                )
+                .await
+                .map_err(on(self.ends.database(from), "looking at a slot"))?;
+            seen.extend(row.map(|row| SlotSeen {
+                from,
+                active: row.get(0),
+                behind: row.get::<_, Option<i64>>(1).and_then(|n| u64::try_from(n).ok()),
+            }));
+        }
+        Ok(seen)
     }
 
     /// A connection for short statements, kept open.
@@ -102,7 +149,8 @@ impl PostgresEngine {
             let (blue, green) =
                 try_join(self.look_at(d, Side::Blue, true), self.look_at(d, Side::Green, true)).await?;
             (seen.blue, seen.green) = (blue, green);
-            if d.copied.is_some() {
+            // Right after a switch clients wait for the new home to open, and for nothing else.
+            if d.copied.is_some() && d.settled {
                 seen.leaks = Some(self.count_incidents().await?);
             }
         }
@@ -135,7 +183,7 @@ impl PostgresEngine {
         let Some(standing) = self.shared.standing(side) else { return Ok(None) };
         let mut lag = None;
         // The lag matters before an attempt; within one only the barrier does.
-        if d.attempt.is_none() && side == d.home && seen.side(side).fence.is_some() {
+        if d.attempt.is_none() && d.settled && side == d.home && seen.side(side).fence.is_some() {
             let control = self.control(side).await?;
             let client = control.as_ref().expect("control connects");
             let end = guard::current_lsn(client, self.ends.database(side)).await?;
@@ -264,7 +312,15 @@ impl PostgresEngine {
         {
             return Err(error);
         }
-        *slot = Some(tokio::spawn(follow(self.ends.clone(), from, Arc::clone(&self.shared))));
+        let span = tracing::info_span!(
+            parent: None,
+            "stream",
+            deployment = %self.ends.deployment,
+            partition = %self.ends.plan.partition,
+            %from
+        );
+        let stream = follow(self.ends.clone(), from, Arc::clone(&self.shared));
+        *slot = Some(tokio::spawn(stream.instrument(span)));
         self.wait_for_start(from).await;
         match self.shared.take_error(from) {
             Some(error) => Err(error),
@@ -325,7 +381,7 @@ impl PostgresEngine {
                 Verifier::new(&self.ends, &self.shared, side, side, Arc::clone(&self.comparing)).await?;
             *prover = Some(fresh);
         }
-        prover.as_ref().expect("just made").prove().await?;
+        prover.as_ref().expect("just made").shrink().await?;
         drop(self.control(side.other()).await?);
         let mut control = self.control(side).await?;
         let client = control.as_mut().expect("control connects");
@@ -355,7 +411,22 @@ impl PostgresEngine {
                     Side::Green => Ok(()),
                 }
             };
-            let (proof, ()) = try_join(prover.prove(), room).await?;
+            // A failover may have forgotten the fence since it was closed.
+            let stands = async {
+                let control = self.control(from).await?;
+                let client = control.as_ref().expect("control connects");
+                let fence = guard::read(client, self.ends.database(from), &d.plan.partition).await?;
+                Ok(fence.is_some_and(|f| !f.open && f.epoch == d.epoch))
+            };
+            let (proof, stands) = try_join(prover.prove(), stands).await?;
+            room.await?;
+            if !stands {
+                return Ok(Evidence::NotNow { why: "the fence does not stand any more".into() });
+            }
+            if proof.different > 0 {
+                // Not to be tried again before everything was compared anew.
+                self.shared.distrust(from);
+            }
             Ok(Evidence::Compared(proof))
         };
         match tokio::time::timeout(Duration::from_millis(left), proving).await {

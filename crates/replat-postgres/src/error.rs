@@ -42,9 +42,11 @@ pub fn is_lock(code: &SqlState) -> bool {
     .contains(code)
 }
 
-/// Connection trouble, resources and shutdowns: the same statement may do tomorrow.
+/// Connection trouble, resources and shutdowns: the same statement may do tomorrow. So it may when the server
+/// ended a session of ours that stood still in a transaction.
 fn is_temporary(code: &SqlState) -> bool {
     ["08", "53", "57", "58"].iter().any(|class| code.code().starts_with(class))
+        || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
 }
 
 /// Whether the trouble lies in the values of a row.

@@ -21,7 +21,8 @@ use crate::apply::{Applier, Batch, Position, texts};
 use crate::changes::{Change, Changes, Entry};
 use crate::ends::Ends;
 use crate::error::on;
-use crate::guard::Mark;
+use crate::failpoint::crash_at;
+use crate::guard::{self, Mark};
 
 /// A batch is applied when it has this many changes: at 10,000 the cost of a commit is spread thin, and more
 /// gains nothing.
@@ -80,6 +81,15 @@ struct State {
     compared: [bool; 2],
 }
 
+impl State {
+    /// The touched keys, if every stream that this process has ever had is running. While one is down, another
+    /// process may carry rows over that are not counted here; when it runs again, its position tells.
+    fn trusted(&self, from: Side) -> Option<&Touched> {
+        let down = (0..2).any(|n| self.left_at[n].is_some() && self.streams[n].is_none());
+        self.touched[index(from)].as_ref().filter(|_| !down)
+    }
+}
+
 fn index(side: Side) -> usize {
     match side {
         Side::Blue => 0,
@@ -128,10 +138,10 @@ impl Shared {
     }
 
     /// How many keys were touched since both sides were last compared with `from` as the original; `None` if they
-    /// were not, or if the count was lost.
+    /// were not, or if the count is not to be trusted.
     pub fn unproved(&self, from: Side) -> Option<u64> {
         self.with(|s| {
-            let keys = s.touched[index(from)].as_ref().filter(|_| s.compared[index(from)])?;
+            let keys = s.trusted(from).filter(|_| s.compared[index(from)])?;
             Some(keys.len() as u64)
         })
     }
@@ -147,7 +157,7 @@ impl Shared {
     /// The comparison is complete. False if the count was lost meanwhile: then it counts for nothing.
     pub fn end_comparison(&self, from: Side) -> bool {
         self.with(|s| {
-            s.compared[index(from)] = s.touched[index(from)].is_some();
+            s.compared[index(from)] = s.trusted(from).is_some();
             s.compared[index(from)]
         })
     }
@@ -162,7 +172,7 @@ impl Shared {
 
     /// The touched keys. They stay on the list until somebody says that they are equal.
     pub fn touched(&self, from: Side) -> Option<Touched> {
-        self.with(|s| s.touched[index(from)].clone())
+        self.with(|s| s.trusted(from).cloned())
     }
 
     /// Takes keys off the list that were found equal, unless they were touched again since `seen`.
@@ -315,11 +325,12 @@ async fn backlog(
         shared.begins(from, applier.position(), parked);
     }
     let mut read = 0;
-    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from);
+    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
+    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
     let mut skipping = false;
     while let Some(row) = rows.try_next().await.map_err(|e| slot_error(ends, from, e))? {
         read += 1;
-        let at = crate::guard::parse_lsn(row.get(0), database)?;
+        let at = guard::parse_lsn(row.get(0), database)?;
         let message = decode(database, Bytes::from(row.get::<_, Vec<u8>>(1)))?;
         // The slot may lie before our position, when a crash came between the commit and the slot's advance.
         if let pgoutput::Message::Begin(begin) = &message {
@@ -337,6 +348,7 @@ async fn backlog(
     }
     settle(shared, from, applier, gather, Persist::Always).await?;
     if applier.position().at > start {
+        crash_at("backlog.applied");
         reader
             .execute(
                 "SELECT pg_replication_slot_advance($1, $2::text::pg_lsn)",
@@ -366,7 +378,7 @@ async fn check_slot(
         .await
         .map_err(on(database, "reading the slot"))?
         .ok_or_else(lost)?;
-    let confirmed = crate::guard::parse_lsn(row.get(0), database)?;
+    let confirmed = guard::parse_lsn(row.get(0), database)?;
     if confirmed > recorded || row.get::<_, Option<&str>>(1) == Some("lost") {
         return Err(lost());
     }
@@ -458,7 +470,11 @@ async fn read(
         .start(&ends.slot(from), start, &ends.publication())
         .await
         .map_err(|e| broke(Box::new(e)))?;
-    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from);
+    let secret = {
+        let client = ends.connect(from, "log").await?;
+        guard::mark_secret(&client, database, &ends.plan.partition).await?
+    };
+    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
     let mut queue: VecDeque<Item> = VecDeque::new();
     let mut timer = tokio::time::interval(STATUS_EVERY);
     loop {

@@ -15,6 +15,7 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::{Client, Transaction};
 
 use crate::error::{failed, is_lock, on};
+use crate::failpoint::crash_at;
 use crate::slice::{predicate, table_name};
 use crate::sql::{quote_ident, quote_literal};
 
@@ -32,7 +33,8 @@ CREATE TABLE IF NOT EXISTS replat.fence (
   home       text,
   term       bigint NOT NULL,
   seq        bigint NOT NULL,
-  pass       text NOT NULL DEFAULT gen_random_uuid()::text || gen_random_uuid()::text
+  pass       text NOT NULL DEFAULT gen_random_uuid()::text || gen_random_uuid()::text,
+  mark       text NOT NULL DEFAULT gen_random_uuid()::text
 );
 CREATE TABLE IF NOT EXISTS replat.stream (
   deployment text NOT NULL,
@@ -437,10 +439,12 @@ pub async fn close(
     if closed != 1 {
         return Err(superseded(plan, side));
     }
-    crate::failpoint::crash_at("fence.before_commit");
-    emit(&tx, &Mark::Barrier { partition: plan.partition.clone(), attempt }).await.map_err(&on)?;
+    crash_at("fence.before_commit");
+    emit(&tx, &plan.partition, &Mark::Barrier { partition: plan.partition.clone(), attempt })
+        .await
+        .map_err(&on)?;
     tx.commit().await.map_err(&on)?;
-    crate::failpoint::crash_at("fence.after_commit");
+    crash_at("fence.after_commit");
     current_lsn(client, database).await.map(Closing::Stands)
 }
 
@@ -498,20 +502,24 @@ async fn set(
         return Err(superseded(plan, side));
     }
     if opens {
-        emit(&tx, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
+        emit(&tx, &plan.partition, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
     }
-    tx.commit().await.map_err(&on)
+    crash_at(if opens { "open.before_commit" } else { "seal.before_commit" });
+    tx.commit().await.map_err(&on)?;
+    crash_at(if opens { "open.after_commit" } else { "seal.after_commit" });
+    Ok(())
 }
 
 /// The exclusive lock of the partition, in a transaction that is flushed when it commits: a crash right after a
-/// COMMIT under `synchronous_commit = off` forgets the fence.
+/// COMMIT under `synchronous_commit = off` forgets the fence. The partition's writers wait behind the lock, so a
+/// process that stands still while it has it loses it soon.
 async fn lock_exclusively(
     tx: &Transaction<'_>,
     partition: &PartitionId,
     timeout_ms: u64,
 ) -> Result<(), tokio_postgres::Error> {
     tx.batch_execute(&format!(
-        "SET LOCAL lock_timeout = {timeout_ms}; \
+        "SET LOCAL lock_timeout = {timeout_ms}; SET LOCAL idle_in_transaction_session_timeout = '2s'; \
          SELECT set_config('synchronous_commit', 'on', true) \
          WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
          SELECT pg_advisory_xact_lock({})",
@@ -575,7 +583,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// Prefix and content of the logical message.
+    /// Prefix and content of the logical message, without the secret that comes first in it.
     pub fn encode(&self) -> (&'static str, String) {
         match self {
             Mark::Barrier { partition, attempt } => ("replat.barrier", format!("{partition} {attempt}")),
@@ -585,8 +593,11 @@ impl Mark {
     }
 
     /// The mark of a logical message; `None` if it is somebody else's message, or damaged.
-    pub fn decode(prefix: &str, content: &[u8]) -> Option<Mark> {
-        let text = std::str::from_utf8(content).ok()?;
+    ///
+    /// Any role may write logical messages, so each of ours begins with `secret`, which only replat's fence row
+    /// holds: a forged mark would make a stream pass over rows.
+    pub fn decode(prefix: &str, content: &[u8], secret: &str) -> Option<Mark> {
+        let text = std::str::from_utf8(content).ok()?.strip_prefix(secret)?.strip_prefix(' ')?;
         match prefix {
             "replat.barrier" => {
                 let (partition, attempt) = text.split_once(' ')?;
@@ -599,11 +610,64 @@ impl Mark {
     }
 }
 
-/// Writes a mark into the transaction.
-pub async fn emit(tx: &Transaction<'_>, mark: &Mark) -> Result<(), tokio_postgres::Error> {
+/// Writes a mark into the transaction. The secret is put in front of it by the server itself.
+pub async fn emit(
+    tx: &Transaction<'_>,
+    partition: &PartitionId,
+    mark: &Mark,
+) -> Result<(), tokio_postgres::Error> {
     let (prefix, content) = mark.encode();
-    tx.query_one("SELECT pg_logical_emit_message(true, $1, $2::text)::text", &[&prefix, &content]).await?;
+    tx.query_one(
+        "SELECT pg_logical_emit_message(true, $1, mark || ' ' || $2::text)::text \
+         FROM replat.fence WHERE partition = $3",
+        &[&prefix, &content, &partition.as_str()],
+    )
+    .await?;
     Ok(())
+}
+
+/// What this partition's marks in the log of `client`'s server begin with.
+pub async fn mark_secret(
+    client: &Client,
+    database: &str,
+    partition: &PartitionId,
+) -> Result<String, EngineError> {
+    let row = client
+        .query_opt("SELECT mark FROM replat.fence WHERE partition = $1", &[&partition.as_str()])
+        .await
+        .map_err(on(database, "reading the fence row"))?;
+    row.map(|r| r.get(0)).ok_or_else(|| EngineError::Precondition {
+        what: format!("{database} has no fence row of {partition}"),
+        remedy: "Abort the deployment and start it again.".into(),
+    })
+}
+
+/// Makes sure that `side` is closed for the partition, and this deployment's, until `tx` ends.
+///
+/// # Errors
+///
+/// [`EngineError::Superseded`] if it is open, or another deployment's.
+pub async fn hold_closed(
+    tx: &Transaction<'_>,
+    plan: &Plan,
+    deployment: &str,
+    side: Side,
+) -> Result<(), EngineError> {
+    let on = on(&plan.end(side).home.database, "making sure that the side is closed");
+    tx.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_key(&plan.partition)])
+        .await
+        .map_err(&on)?;
+    let closed = tx
+        .query_opt(
+            "SELECT 1 FROM replat.fence WHERE partition = $1 AND NOT open AND deployment = $2",
+            &[&plan.partition.as_str(), &deployment],
+        )
+        .await
+        .map_err(&on)?;
+    match closed {
+        Some(_) => Ok(()),
+        None => Err(EngineError::Superseded { what: format!("{} on {side}", plan.partition) }),
+    }
 }
 
 /// Where a server's log ends now.
@@ -650,9 +714,12 @@ mod tests {
             Mark::Own { deployment: "d_1".into() },
         ] {
             let (prefix, content) = mark.encode();
-            assert_eq!(Mark::decode(prefix, content.as_bytes()), Some(mark));
+            let sent = format!("secret {content}");
+            assert_eq!(Mark::decode(prefix, sent.as_bytes(), "secret"), Some(mark));
+            assert_eq!(Mark::decode(prefix, sent.as_bytes(), "another"), None, "forged");
+            assert_eq!(Mark::decode(prefix, content.as_bytes(), "secret"), None, "without the secret");
         }
-        assert_eq!(Mark::decode("replat.barrier", b"acme x"), None);
-        assert_eq!(Mark::decode("other", b"acme"), None);
+        assert_eq!(Mark::decode("replat.barrier", b"secret acme x", "secret"), None);
+        assert_eq!(Mark::decode("other", b"secret acme", "secret"), None);
     }
 }

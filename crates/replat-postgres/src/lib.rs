@@ -23,7 +23,6 @@ pub mod copy;
 pub mod ends;
 pub mod engine;
 pub mod error;
-pub mod failpoint;
 pub mod follow;
 pub mod guard;
 pub mod merge;
@@ -37,3 +36,5 @@ pub mod sql;
 pub mod survey;
 pub mod tls;
 pub mod verify;
+
+pub use replat_engine::failpoint;

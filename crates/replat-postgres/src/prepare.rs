@@ -39,6 +39,7 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
     close_green(ends, &mut green, lock_timeout_ms).await?;
     crash_at("prepare.green_closed");
     publish(ends, &mut blue, Side::Blue).await?;
+    crash_at("prepare.blue_published");
     arm_side(ends, &mut blue, Side::Blue, lock_timeout_ms).await?;
     crash_at("prepare.blue_armed");
     if plan.has_way_back() {
@@ -383,6 +384,7 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     let on_source = on(database, "creating the slot");
     let source = ends.connect(side, "slot").await?;
     let other = ends.connect(side.other(), "slot").await?;
+    one_at_a_time(ends, &other, side).await?;
     // A slot from before a crash has no record on the other side yet, so nothing was ever read from it; it is
     // made anew rather than trusted.
     let known = other
@@ -402,6 +404,7 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     if there.is_some() {
         drop_slot(ends, &source, side).await?;
     }
+    crash_at("slot.absent");
     let row = source
         .query_one("SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot])
         .await
@@ -424,6 +427,18 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
         .map_err(on(ends.database(side.other()), "recording where the stream begins"))?;
     crash_at("slot.recorded");
     Ok((at, horizon(&source, database).await?))
+}
+
+/// Of two runners that open one slot, the second waits here until the first has recorded it, and then finds it: it
+/// must not take it for one from before a crash. The lock goes with the session.
+async fn one_at_a_time(ends: &Ends, other: &Client, side: Side) -> Result<(), EngineError> {
+    other
+        .batch_execute(&format!(
+            "SET lock_timeout = '5s'; SELECT pg_advisory_lock(hashtextextended({}, 0))",
+            quote_literal(&ends.slot(side))
+        ))
+        .await
+        .map_err(on(ends.database(side.other()), "waiting for another runner that opens the slot"))
 }
 
 async fn horizon(client: &Client, database: &str) -> Result<u64, EngineError> {
@@ -493,6 +508,7 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
             .await
             .map_err(&on)?;
     }
+    crash_at("indexes.loading_over");
     // Foreign keys last: they need the unique keys that they point to.
     let deferred = green
         .query(

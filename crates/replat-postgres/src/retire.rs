@@ -34,13 +34,14 @@ pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError
     crash_at("retire.green_free");
     // Without a guard the row has no say any more; without the row the schema may be nobody's.
     forget(ends, &green, Side::Green, true).await?;
+    crash_at("retire.green_forgotten");
     forget(ends, &blue, Side::Blue, false).await
 }
 
 /// Deletes the copy that blue was left with. Its guard stays, so that a stale writer is still refused.
 pub async fn drop_copy(ends: &Ends) -> Result<(), EngineError> {
-    let blue = ends.connect_to_write(Side::Blue, "drop").await?;
-    delete_rows(ends, &blue, Side::Blue).await
+    let mut blue = ends.connect_to_write(Side::Blue, "drop").await?;
+    delete_rows(ends, &mut blue, Side::Blue).await
 }
 
 /// Leaves nothing behind: streams, guards, fence rows, green's rows and whatever was created there.
@@ -56,6 +57,7 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     clean_green(ends, &mut green, lock_timeout_ms).await?;
     crash_at("clean.green_free");
     forget(ends, &green, Side::Green, true).await?;
+    crash_at("clean.green_forgotten");
     forget(ends, &blue, Side::Blue, true).await
 }
 
@@ -170,7 +172,10 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
 }
 
 /// Deletes the partition's rows in short transactions, tables that point to others first.
-async fn delete_rows(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
+///
+/// Each transaction makes sure that this side is closed and still this deployment's: a partition that has come back
+/// meanwhile, by another deployment, is not to be deleted by an old one.
+async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let on = on(ends.database(side), "deleting the partition's rows");
     for table in ends.plan.tables.iter().rev() {
         let name = table_name(&ends.plan, table, side);
@@ -181,8 +186,15 @@ async fn delete_rows(ends: &Ends, client: &Client, side: Side) -> Result<(), Eng
              (SELECT {keys} FROM {name} WHERE {slice} LIMIT {DELETE_ROWS})",
             keys = keys.join(", "),
         );
-        while client.execute(&sql, &[]).await.map_err(&on)? > 0 {
+        loop {
+            let tx = client.transaction().await.map_err(&on)?;
+            guard::hold_closed(&tx, &ends.plan, ends.deployment.as_str(), side).await?;
+            let deleted = tx.execute(&sql, &[]).await.map_err(&on)?;
+            tx.commit().await.map_err(&on)?;
             crash_at("drop.rows_deleted");
+            if deleted == 0 {
+                break;
+            }
         }
     }
     Ok(())

@@ -151,8 +151,8 @@ impl WorkLog for Store {
         })
     }
 
-    fn read(&self, id: &DeploymentId) -> Result<Vec<Recorded>, LogError> {
-        self.read_with(|tx| log::read(tx, log::serial(tx, id)?))
+    fn read_from(&self, id: &DeploymentId, from: u64) -> Result<Vec<Recorded>, LogError> {
+        self.read_with(|tx| log::read(tx, log::serial(tx, id)?, from))
     }
 
     fn append(

@@ -55,18 +55,22 @@ pub(crate) fn length(tx: &Transaction, serial: i64) -> Result<u64, Fault> {
     unsigned(tx.query_row(next, [serial], |row| row.get(0))?)
 }
 
-/// All events of a log, if every sum holds.
-pub(crate) fn read(tx: &Transaction, serial: i64) -> Result<Vec<Recorded>, Fault> {
-    let mut statement =
-        tx.prepare_cached("SELECT seq, at, body, sum FROM event WHERE deployment = ?1 ORDER BY seq")?;
-    let mut rows = statement.query([serial])?;
+/// The events of a log from entry `from` on, if every sum holds.
+pub(crate) fn read(tx: &Transaction, serial: i64, from: u64) -> Result<Vec<Recorded>, Fault> {
+    let last = "SELECT sum FROM event WHERE deployment = ?1 AND seq = ?2 - 1";
+    let before: Option<String> =
+        tx.prepare_cached(last)?.query_row(params![serial, signed(from)?], |row| row.get(0)).optional()?;
+    let mut before = before.unwrap_or_default();
+    let mut statement = tx.prepare_cached(
+        "SELECT seq, at, body, sum FROM event WHERE deployment = ?1 AND seq >= ?2 ORDER BY seq",
+    )?;
+    let mut rows = statement.query(params![serial, signed(from)?])?;
     let mut events: Vec<Recorded> = Vec::new();
-    let mut before = String::new();
     while let Some(row) = rows.next()? {
         let (seq, at, body, sum): (i64, i64, String, String) =
             (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         let damaged = |what: &str| Fault::damaged(format!("event {seq} of deployment d{serial} {what}"));
-        if unsigned(seq)? != events.len() as u64 {
+        if unsigned(seq)? != from + events.len() as u64 {
             return Err(damaged("follows a gap"));
         }
         if sum != sums::event_sum(&before, serial, seq, at, &body) {
@@ -81,7 +85,7 @@ pub(crate) fn read(tx: &Transaction, serial: i64) -> Result<Vec<Recorded>, Fault
 
 /// What a log adds up to.
 pub(crate) fn fold(tx: &Transaction, serial: i64) -> Result<Deployment, Fault> {
-    let events = read(tx, serial)?;
+    let events = read(tx, serial, 0)?;
     Deployment::fold(events.iter().map(|recorded| &recorded.event))
         .map_err(|why| Fault::damaged(format!("deployment d{serial}: {why}")))
 }

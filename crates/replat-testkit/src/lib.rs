@@ -3,7 +3,7 @@
 pub mod check;
 pub mod gaps;
 pub mod load;
-mod random;
+pub mod random;
 pub mod report;
 pub mod routes;
 pub mod rows;

@@ -82,7 +82,11 @@ mod tests {
         let sources =
             concat!(include_str!("deploy.rs"), include_str!("failure.rs"), include_str!("planning.rs"))
                 .to_owned()
+                + include_str!("main.rs")
                 + include_str!("project.rs")
+                + include_str!("self_description.rs")
+                + include_str!("verbs.rs")
+                + include_str!("verify.rs")
                 + include_str!("watch.rs")
                 + include_str!("../../replat-engine/src/lib.rs");
         for piece in sources.split("\"RP").skip(1) {

@@ -105,8 +105,8 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     causes
 }
 
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Failure {
+impl From<&EngineError> for Failure {
+    fn from(error: &EngineError) -> Failure {
         let exit = match (error.code(), error.verdict()) {
             ("RP4001", _) => Exit::Person,
             ("RP4002", _) => Exit::Different,
@@ -114,7 +114,13 @@ impl From<EngineError> for Failure {
             (_, Verdict::StandDown) => Exit::Busy,
             (_, Verdict::AskAPerson) => Exit::Precondition,
         };
-        Failure::new(error.code(), exit, error.to_string()).because(causes(&error)).remedy(error.remedy())
+        Failure::new(error.code(), exit, error.to_string()).because(causes(error)).remedy(error.remedy())
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Failure {
+        Failure::from(&error)
     }
 }
 

@@ -9,6 +9,8 @@ mod planning;
 mod project;
 mod render;
 mod self_description;
+mod verbs;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -57,10 +59,10 @@ async fn run(cli: &Cli, style: Style) -> Result<(), Failure> {
             Ok(())
         }
         Command::Completion { shell } => {
-            self_description::completion(*shell);
+            self_description::completion(*shell, style);
             Ok(())
         }
-        Command::Man { dir } => self_description::man(dir.as_deref()),
+        Command::Man { dir } => self_description::man(dir.as_deref(), style),
     }
 }
 

@@ -1,22 +1,26 @@
 //! From a wish to a plan: look at both databases, rehearse the DDL, draft, check; and whether a plan still fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use replat_engine::WorkLog;
+use replat_engine::{LogError, WorkLog};
+use replat_model::deploy::Event;
 use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
-use replat_model::ids::{Home, Side};
-use replat_model::map::{Map, Selection};
+use replat_model::ids::{Home, PartitionId, Side};
+use replat_model::map::{Leaf, Map, Selection};
 use replat_model::plan::{DdlFile, Plan};
+use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate};
 use replat_postgres::survey::{Target, check_expressions, rehearse, slice_is_occupied, slice_size, survey};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Target as CliTarget;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
+use crate::render::counted;
 
 /// A plan as it is kept in a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +50,93 @@ pub struct Planned {
     pub map: Map,
 }
 
+/// A partition that somebody named: what the spec and the map say of it.
+pub struct Wanted<'a> {
+    /// The context's name.
+    pub name: &'a str,
+    /// The context.
+    pub context: &'a Context,
+    /// The partition.
+    pub id: PartitionId,
+    /// Its key space.
+    pub region: Region,
+    /// Its home and epoch.
+    pub leaf: Leaf,
+    /// The map in which it is a leaf of its own.
+    pub map: Map,
+}
+
+/// Finds the partition that `target` names, without a look at any database.
+pub fn wanted<'a>(
+    project: &'a Project,
+    store: &dyn WorkLog,
+    target: &'a CliTarget,
+) -> Result<Wanted<'a>, Failure> {
+    find(project, store, target.context.as_deref(), target.partition.as_deref().unwrap_or_default())
+}
+
+fn find<'a>(
+    project: &'a Project,
+    store: &dyn WorkLog,
+    context: Option<&'a str>,
+    partition: &str,
+) -> Result<Wanted<'a>, Failure> {
+    let (name, context) = project.context(context)?;
+    let map = project.map(store, name, context)?;
+    let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
+    let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
+    let selection = Selection::parse(partition, map.dimensions())
+        .map_err(|e| bad(&e).remedy(ways_to_name(&dimensions)))?;
+    let (map, id) = map.carve(&selection).map_err(|e| {
+        bad(&e).remedy(
+            "Name one partition, or a part of one; `replat deploy list` shows what was cut out already.",
+        )
+    })?;
+    let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
+    let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
+    Ok(Wanted { name, context, id, region, leaf, map })
+}
+
+/// How a partition is named, with the dimensions of this very map.
+fn ways_to_name(dimensions: &[String]) -> String {
+    let column = dimensions.first().map_or("tenant_id", String::as_str);
+    format!("Name a partition, or a part of the key space: -p {column}=VALUE or -p '{column}=[FROM,BEFORE)'")
+}
+
+fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
+    let name = wanted.name;
+    wanted.context.rollout.as_ref().ok_or_else(|| {
+        Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
+            .remedy(format!("Say where it goes: [contexts.{name}.rollout] in {}.", project.file.display()))
+    })
+}
+
+/// Refuses if another deployment holds the partition. The store refuses too, but only after the plan was made.
+pub fn refuse_if_busy(store: &dyn WorkLog, context: &str, id: &PartitionId) -> Result<(), Failure> {
+    for listed in store.list()?.into_iter().filter(|l| l.context == context && l.partition == *id) {
+        let history = store.read(&listed.id)?;
+        let over = history.iter().any(|entry| matches!(entry.event, Event::Finished { .. } | Event::Aborted));
+        if !over {
+            return Err(LogError::Busy { partition: id.clone(), by: listed.id }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The hazards that somebody must allow, by name, each once.
+pub fn to_be_allowed(plan: &Plan) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        plan.hazards.iter().filter(|h| h.must_allow).map(|h| h.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// A digest as people quote it.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
 /// Plans the deployment of one partition. Nothing is changed: the DDL is run in a transaction that is rolled back.
 pub async fn plan(
     project: &Project,
@@ -53,18 +144,10 @@ pub async fn plan(
     context: Option<&str>,
     partition: &str,
 ) -> Result<Planned, Failure> {
-    let (name, context) = project.context(context)?;
-    let rollout = context.rollout.as_ref().ok_or_else(|| {
-        Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
-            .remedy(format!("Say where it goes: [contexts.{name}.rollout] in {}.", project.file.display()))
-    })?;
+    let wanted = find(project, store, context, partition)?;
+    let rollout = rollout(project, &wanted)?;
+    let Wanted { name, context, id, region, leaf, map } = wanted;
     let spec = &project.spec;
-    let map = project.map(store, name, context)?;
-    let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
-    let selection = Selection::parse(partition, map.dimensions()).map_err(|e| bad(&e))?;
-    let (map, id) = map.carve(&selection).map_err(|e| bad(&e))?;
-    let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
-    let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
     if leaf.home == rollout.to {
         return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
             .remedy("Nothing needs to be done."));
@@ -138,17 +221,9 @@ pub async fn outlook(
     context: Option<&str>,
     partition: &str,
 ) -> Result<Outlook, Failure> {
-    let (name, context) = project.context(context)?;
-    let rollout = context
-        .rollout
-        .as_ref()
-        .ok_or_else(|| Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout")))?;
-    let map = project.map(store, name, context)?;
-    let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
-    let selection = Selection::parse(partition, map.dimensions()).map_err(|e| bad(&e))?;
-    let (map, id) = map.carve(&selection).map_err(|e| bad(&e))?;
-    let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
-    let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
+    let wanted = find(project, store, context, partition)?;
+    let rollout = rollout(project, &wanted)?;
+    let Wanted { context, id, region, leaf, map, .. } = wanted;
     let (blue, green) =
         (session(project, &leaf.home, true).await?, session(project, &rollout.to, true).await?);
     let wanted: Vec<String> = context.tables.keys().cloned().collect();
@@ -194,11 +269,9 @@ fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) 
 }
 
 fn found(findings: &[Finding]) -> Failure {
-    let mut failure = Failure::new(
-        "RP2002",
-        Exit::Precondition,
-        format!("{} things stand in the way of this deployment", findings.len()),
-    );
+    let things = counted(findings.len(), "thing stands", "things stand");
+    let mut failure =
+        Failure::new("RP2002", Exit::Precondition, format!("{things} in the way of this deployment"));
     for finding in findings {
         let place = match (&finding.table, &finding.column) {
             (Some(table), Some(column)) => format!("{table}.{column}: "),
@@ -209,7 +282,8 @@ fn found(findings: &[Finding]) -> Failure {
             .because([format!("{} {place}{}", finding.code, finding.what)])
             .remedy(finding.remedy.clone());
     }
-    failure.remedy.dedup();
+    let mut said = BTreeSet::new();
+    failure.remedy.retain(|remedy| said.insert(remedy.clone()));
     failure
 }
 
@@ -287,10 +361,51 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     if file.kind != "DeployPlan" || file.plan.format != 1 {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
-    if file.plan.digest() != file.digest {
+    if file.plan.digest() != file.digest
+        || file.difference != schema_difference(&file.blue, &file.green, &file.plan)
+    {
         return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
     }
     Ok(file)
+}
+
+/// What is no longer so, as far as sessions can tell that cannot write: the map, the DDL files and both catalogues.
+/// What the DDL makes of green's is known only after it was rehearsed, so green is looked at where it has its tables
+/// already.
+pub async fn outdated(
+    project: &Project,
+    store: &dyn WorkLog,
+    file: &PlanFile,
+) -> Result<Vec<String>, Failure> {
+    let wanted = find(project, store, Some(&file.plan.context), &file.selection)?;
+    let rollout = rollout(project, &wanted)?;
+    let mut lines = Vec::new();
+    if wanted.leaf.epoch != file.plan.epoch || wanted.leaf.home != file.plan.blue.home {
+        lines.push(format!(
+            "{} is on {} at epoch {}, the plan is for {} at {}",
+            wanted.id, wanted.leaf.home, wanted.leaf.epoch, file.plan.blue.home, file.plan.epoch
+        ));
+    }
+    if rollout.to != file.plan.green.home || rollout.version != file.plan.version {
+        let (to, version) = (&rollout.to, &rollout.version);
+        lines.push(format!("the rollout goes to {to} with version {version}"));
+    }
+    if !file.plan.ddl.is_empty() && read_ddl(project.folder(), rollout)? != file.plan.ddl {
+        lines.push("the DDL was changed".into());
+    }
+    let blue = session(project, &file.plan.blue.home, true).await?;
+    let tables: Vec<String> = wanted.context.tables.keys().cloned().collect();
+    let home = &file.plan.blue.home;
+    let now = survey(&blue.client, &home.database, &home.schema, Some(&tables)).await?;
+    lines.extend(changed(&file.blue, &now).into_iter().map(|l| format!("blue: {l}")));
+    if file.plan.ddl.is_empty() {
+        let green = session(project, &file.plan.green.home, true).await?;
+        let tables = green_tables(wanted.context, rollout);
+        let home = &file.plan.green.home;
+        let now = survey(&green.client, &home.database, &home.schema, Some(&tables)).await?;
+        lines.extend(changed(&file.green, &now).into_iter().map(|l| format!("green: {l}")));
+    }
+    Ok(lines)
 }
 
 /// What is no longer so, compared with a plan that was made just now for the same partition.

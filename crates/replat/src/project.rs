@@ -11,6 +11,7 @@ use replat_store::Store;
 
 use crate::cli::Global;
 use crate::failure::{Exit, Failure, causes};
+use crate::render::counted;
 
 /// A project.
 pub struct Project {
@@ -40,13 +41,20 @@ impl Project {
     pub fn open(global: &Global) -> Result<Project, Failure> {
         let file = find_spec(global)?;
         let shown = file.display().to_string();
-        let text = std::fs::read_to_string(&file)
-            .map_err(|e| Failure::new("RP2001", Exit::Invalid, format!("{shown} cannot be read: {e}")))?;
+        let text = std::fs::read_to_string(&file).map_err(|e| {
+            Failure::new("RP2001", Exit::Invalid, format!("{shown} cannot be read: {e}")).remedy(
+                "Name another one with -c FILE; without -c, replat.toml is looked for upwards from here.",
+            )
+        })?;
         let spec = spec::parse(&text).map_err(|errors| {
             let rendered = spec::render_errors(&shown, &text, &errors);
-            Failure::new("RP2001", Exit::Invalid, format!("{shown} has {} errors", errors.len()))
-                .because(rendered.lines().map(str::to_owned))
-                .remedy("Correct the spec; every key is described in docs/spec.md.")
+            Failure::new(
+                "RP2001",
+                Exit::Invalid,
+                format!("{shown} has {}", counted(errors.len(), "error", "errors")),
+            )
+            .because(rendered.lines().map(|line| line.trim_end().to_owned()))
+            .remedy("Correct the spec; every key is described in docs/spec.md.")
         })?;
         let store_file =
             global.store.clone().unwrap_or_else(|| folder_of(&file).join(".replat").join("control.db"));
@@ -56,6 +64,11 @@ impl Project {
     /// The folder of the spec: relative paths in it begin here.
     pub fn folder(&self) -> &Path {
         folder_of(&self.file)
+    }
+
+    /// A file of ours in the store's folder.
+    pub fn beside_store(&self, name: &str) -> PathBuf {
+        folder_of(&self.store_file).join(name)
     }
 
     /// The control store, made if it is not there.
@@ -106,8 +119,13 @@ impl Project {
         let text = match (&database.url, &database.service) {
             (Some(url), _) => match url.source().map_err(|e| bad(e.to_string()))? {
                 UrlSource::Literal(text) => text.to_owned(),
-                UrlSource::Env(variable) => std::env::var(variable)
-                    .map_err(|_| bad(format!("the environment has no variable {variable}")))?,
+                UrlSource::Env(variable) => std::env::var(variable).map_err(|_| {
+                    let what = format!("the environment has no variable {variable}");
+                    Failure {
+                        remedy: vec![format!("Set it: export {variable}=postgres://USER@HOST/DATABASE")],
+                        ..bad(what)
+                    }
+                })?,
                 UrlSource::File(path) => std::fs::read_to_string(self.folder().join(path))
                     .map_err(|e| bad(format!("{path} cannot be read: {e}")))?
                     .trim()
@@ -145,20 +163,25 @@ impl Project {
             });
         }
         let mut open = Vec::new();
-        for listed in all {
+        for listed in &all {
             let history = store.read(&listed.id)?;
             let state = replat_model::deploy::Deployment::fold(history.iter().map(|r| &r.event))
                 .map_err(replat_control::ControlError::from)?;
             if !state.ended() && state.finished.is_none() {
-                open.push(listed);
+                open.push(listed.clone());
             }
         }
-        match open.pop() {
-            Some(one) if open.is_empty() => Ok(one),
-            None => Err(Failure::new("RP2006", Exit::Invalid, "no deployment is under way")
-                .remedy("See: replat deploy list")),
-            Some(_) => Err(Failure::new("RP2006", Exit::Invalid, "several deployments are under way")
-                .remedy("Name one; see: replat deploy list")),
+        // Where only one was ever made, it is meant even after its end.
+        let mut candidates = if open.is_empty() { all } else { open };
+        match candidates.pop() {
+            Some(one) if candidates.is_empty() => Ok(one),
+            None => Err(Failure::new("RP2006", Exit::Invalid, "there is no deployment yet")
+                .remedy("Begin with: replat plan deploy -p …")),
+            Some(last) => {
+                let names = candidates.iter().chain([&last]).map(|l| l.id.as_str()).collect::<Vec<_>>();
+                let what = format!("several deployments can be meant: {}", names.join(", "));
+                Err(Failure::new("RP2006", Exit::Invalid, what).remedy("Name one; see: replat deploy list"))
+            }
         }
     }
 }

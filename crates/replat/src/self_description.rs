@@ -9,17 +9,17 @@ use crate::cli::{Cli, Global, SchemaWhat};
 use crate::codes::{CODES, page};
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
-use crate::render::Style;
+use crate::render::{Style, counted};
 
 /// `validate`.
 pub fn validate(global: &Global, style: Style) -> Result<(), Failure> {
     let project = Project::open(global)?;
     let spec = &project.spec;
     let text = format!(
-        "{} is valid: {} databases, {} contexts",
+        "{} is valid: {}, {}\nNext:  replat plan deploy -p …",
         project.file.display(),
-        spec.databases.len(),
-        spec.contexts.len()
+        counted(spec.databases.len(), "database", "databases"),
+        counted(spec.contexts.len(), "context", "contexts")
     );
     let contexts: Vec<&String> = spec.contexts.keys().collect();
     style.result(&text, &json!({ "valid": true, "file": project.file, "contexts": contexts }));
@@ -39,8 +39,12 @@ pub fn explain(code: Option<&str>, style: Style) -> Result<(), Failure> {
             style.result(text, &json!({ "code": wanted, "page": text }));
             Ok(())
         }
-        None => Err(Failure::new("RP2006", Exit::Usage, format!("there is no code {code}"))
-            .remedy("All codes: replat explain")),
+        None => {
+            let meant = replat_model::spec::nearest(&wanted, CODES.iter().map(|c| c.code))
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            Err(Failure::new("RP2006", Exit::Usage, format!("there is no code {code}{meant}"))
+                .remedy("All codes: replat explain"))
+        }
     }
 }
 
@@ -55,17 +59,25 @@ pub fn schema(what: SchemaWhat, style: Style) {
 }
 
 /// `completion`.
-pub fn completion(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Cli::command(), "replat", &mut std::io::stdout());
+pub fn completion(shell: clap_complete::Shell, style: Style) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "replat", &mut script);
+    style.document(&script);
 }
 
 /// `man`.
-pub fn man(dir: Option<&Path>) -> Result<(), Failure> {
+pub fn man(dir: Option<&Path>, style: Style) -> Result<(), Failure> {
     let failed = |e: std::io::Error| {
         Failure::new("RP9001", Exit::Usage, format!("the manual could not be written: {e}"))
+            .remedy("Name a folder that can be written: replat man --dir DIR")
     };
     match dir {
-        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(failed),
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+            style.document(&page);
+            Ok(())
+        }
         Some(dir) => {
             std::fs::create_dir_all(dir).map_err(failed)?;
             clap_mangen::generate_to(Cli::command(), dir).map_err(failed)

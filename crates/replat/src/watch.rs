@@ -1,5 +1,7 @@
 //! Running a deployment here, or following the runner that has it, and telling how far it is.
 
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,8 +9,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use replat_control::{Pulse, Runner};
 use replat_engine::{Listed, Recorded, Verdict, WorkLog};
-use replat_model::deploy::{Deployment, Phase};
+use replat_model::deploy::{Deployment, Phase, Timestamp};
 use replat_model::ids::Side;
+use replat_model::next::Reason;
 use replat_postgres::copy::CopyProgress;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::verify::VerifyProgress;
@@ -92,7 +95,7 @@ impl Watch<'_> {
     fn show(&self, listed: &Listed, entry: &Recorded) {
         match self.progress {
             Progress::None => {}
-            Progress::Json => self.style.line(&json!({
+            Progress::Json => self.style.progress(&json!({
                 "deployment": listed.id, "partition": listed.partition, "entry": render::event_value(entry)
             })),
             _ => self.style.remark(&format!(
@@ -114,7 +117,8 @@ impl Watch<'_> {
         let plan = Arc::new(d.plan.clone());
         let blue = self.project.connection(&plan.blue.home, read_only)?;
         let green = self.project.connection(&plan.green.home, read_only)?;
-        Ok(PostgresEngine::new(plan, listed.id.clone(), blue, green))
+        let engine = PostgresEngine::new(plan, listed.id.clone(), blue, green);
+        Ok(if read_only { engine.reading_only() } else { engine })
     }
 
     async fn run(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
@@ -122,24 +126,63 @@ impl Watch<'_> {
         let engine = self.engine(listed, &d, false)?;
         let runner =
             Runner { listed: listed.clone(), log: self.store, engine: &engine, clock: now, name: me() };
-        let mut told = Told::new(self, listed, &engine);
-        let running = runner.run(|d, pulse| told.hear(d, pulse, &goal, patient));
-        tokio::select! {
-            ended = running => ended?,
-            () = interrupted() => {
-                let d = self.state(listed)?;
-                return Err(Failure::new("RP9002", Exit::Interrupted, "stopped from the keyboard")
-                    .state(format!("{} Nothing is lost: the work log knows how far it is.", safe(&d)))
-                    .remedy(format!("Go on: replat deploy watch {}", listed.id)));
-            }
+        let told = RefCell::new(Told::new(self, listed, &engine));
+        let stopping = Cell::new(false);
+        let enough = |d: &Deployment| goal(d) || stopping.get() && at_rest(d);
+        let mut running = pin!(runner.run(|d, pulse| told.borrow_mut().hear(d, pulse, &enough, patient)));
+        let mut ended = tokio::select! {
+            ended = &mut running => Some(ended),
+            () = interrupted() => None,
+        };
+        if ended.is_none() && !at_rest(&self.state(listed)?) {
+            // Writers are held. Bringing the switch to its end, or undoing it, takes no longer than the policy lets
+            // them wait; leaving now would let them wait for the next runner.
+            self.style
+                .remark("A switch is under way; it is brought to its end first. Ctrl-C again stops at once.");
+            stopping.set(true);
+            ended = tokio::select! {
+                ended = &mut running => Some(ended),
+                () = interrupted() => None,
+            };
         }
-        let outcome = told.outcome.take();
-        drop(told);
+        let was_interrupted = ended.is_none() || stopping.get();
+        let outcome = told.borrow_mut().outcome.take();
+        told.borrow_mut().stop_drawing();
+        self.leave(listed);
+        ended.transpose()?;
+        let d = self.state(listed)?;
         match outcome {
             Some(failure) => Err(failure),
-            None => self.state(listed),
+            None if was_interrupted && !goal(&d) => Err(stopped(listed, &d)),
+            None => Ok(d),
         }
     }
+
+    /// Says that this runner is gone, so that the next one need not wait until it falls silent.
+    fn leave(&self, listed: &Listed) {
+        let gone = match self.store.runner(&listed.id) {
+            Ok(Some((name, _))) if name == me() => {
+                self.store.heartbeat(&listed.id, &me(), Timestamp::default())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = gone {
+            // Others find out by themselves, some seconds later.
+            tracing::debug!(%error, "could not say that this runner is gone");
+        }
+    }
+}
+
+/// Whether no writer is held and no decision is half done: a runner can stop here.
+fn at_rest(d: &Deployment) -> bool {
+    d.attempt.is_none() && d.settled
+}
+
+fn stopped(listed: &Listed, d: &Deployment) -> Failure {
+    Failure::new("RP9002", Exit::Interrupted, "stopped from the keyboard")
+        .state(format!("{} Nothing is lost: the work log knows how far it is.", safe(d)))
+        .remedy(format!("Go on: replat deploy watch {}", listed.id))
+        .remedy(format!("Or give it up: replat deploy abort {}", listed.id))
 }
 
 /// Ctrl-C, or a polite request to end.
@@ -208,7 +251,13 @@ impl<'a> Told<'a> {
     }
 
     /// True when it is enough.
-    fn hear(&mut self, d: &Deployment, pulse: &Pulse, goal: &Goal, patient: bool) -> bool {
+    fn hear(
+        &mut self,
+        d: &Deployment,
+        pulse: &Pulse,
+        goal: &dyn Fn(&Deployment) -> bool,
+        patient: bool,
+    ) -> bool {
         if matches!(pulse, Pulse::Moved(_) | Pulse::Overtaken | Pulse::Interrupted) {
             self.stop_drawing();
             self.shown = self.watch.show_new(self.listed, self.shown).unwrap_or(self.shown);
@@ -232,8 +281,7 @@ impl<'a> Told<'a> {
                 }
                 self.say(&text.clone(), &format!("{text}. {} {}", safe(d), error.remedy()));
                 if error.verdict() == Verdict::AskAPerson && !patient {
-                    let failure = Failure::from(engine_error(error));
-                    self.outcome = Some(Failure { what: error.to_string(), state: safe(d), ..failure });
+                    self.outcome = Some(Failure::from(error).state(safe(d)));
                     return true;
                 }
             }
@@ -259,7 +307,7 @@ impl<'a> Told<'a> {
         match self.watch.progress {
             Progress::None => {}
             Progress::Json => {
-                self.watch.style.line(&json!({ "deployment": self.listed.id, "says": text }));
+                self.watch.style.progress(&json!({ "deployment": self.listed.id, "says": text }));
             }
             _ => self.watch.style.remark(&format!("{} {} {text}", render::moment(now()), self.listed.id)),
         }
@@ -280,7 +328,7 @@ impl<'a> Told<'a> {
         let (copying, comparing) = (Arc::clone(&self.copying), Arc::clone(&self.comparing));
         let (style, id) = (self.watch.style, self.listed.id.to_string());
         let total = d.plan.rows();
-        let bars = self.watch.progress == Progress::Tty;
+        let progress = self.watch.progress;
         self.bars = Some(tokio::spawn(async move {
             let draw =
                 |rows: u64| format!("{what} {} of about {} rows", render::count(rows), render::count(total));
@@ -288,7 +336,7 @@ impl<'a> Told<'a> {
                 "copy" => copying.rows.load(Ordering::Relaxed),
                 _ => comparing.rows.load(Ordering::Relaxed),
             };
-            if bars {
+            if progress == Progress::Tty {
                 let bar = ProgressBar::new(total.max(1)).with_style(bar_style()).with_prefix(what);
                 loop {
                     bar.set_position(rows().min(total));
@@ -299,8 +347,14 @@ impl<'a> Told<'a> {
             loop {
                 tokio::time::sleep(LINE_EVERY).await;
                 let now = rows();
-                if last.replace(now) != Some(now) {
-                    style.remark(&format!("{} {id} {}", render::moment(self::now()), draw(now)));
+                if last.replace(now) == Some(now) {
+                    continue;
+                }
+                match progress {
+                    Progress::Json => style.progress(&json!({
+                        "deployment": id, "progress": { "what": what, "rows": now, "about": total }
+                    })),
+                    _ => style.remark(&format!("{} {id} {}", render::moment(self::now()), draw(now))),
                 }
             }
         }));
@@ -327,13 +381,8 @@ fn bar_style() -> ProgressStyle {
     .expect("the template is a constant")
 }
 
-/// The same error once more, for those who own theirs: its text is all that is kept.
-fn engine_error(error: &replat_engine::EngineError) -> replat_engine::EngineError {
-    replat_engine::EngineError::Precondition { what: error.to_string(), remedy: error.remedy() }
-}
-
-fn waits(d: &Deployment, reason: &replat_model::next::Reason, listed: &Listed) -> Failure {
-    use replat_model::next::Reason;
+/// The failure of somebody who does not want to wait for what only a person can do.
+fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
     let (code, exit) = match reason {
         Reason::Different => ("RP4003", Exit::Different),
         Reason::AttemptsUsedUp { .. } => ("RP5001", Exit::Undone),
@@ -347,7 +396,24 @@ fn waits(d: &Deployment, reason: &replat_model::next::Reason, listed: &Listed) -
     failure.remedy(format!("See: replat deploy get {}", listed.id))
 }
 
+/// Why waiting for more is in vain until a person does something, if that is so and can be told from the log.
+pub fn stands_still(d: &Deployment, listed: &Listed) -> Option<Failure> {
+    let reason = match &d.verify_failed {
+        Some(_) => Reason::Different,
+        None if d.failed_attempts >= d.policy.attempts => {
+            Reason::AttemptsUsedUp { attempts: d.failed_attempts }
+        }
+        None => return None,
+    };
+    Some(waits(d, &reason, listed))
+}
+
 /// Whether the deployment has come to rest with `side` as home.
 pub fn is_home(d: &Deployment, side: Side) -> bool {
     d.home == side && d.settled && d.attempt.is_none()
+}
+
+/// Whether it is finished and blue's copy is still to be kept; once it need not be, a runner drops it.
+pub fn is_kept(d: &Deployment) -> bool {
+    d.finished.is_some_and(|at| now().since(at) < d.policy.retain.millis())
 }

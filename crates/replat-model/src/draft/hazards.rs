@@ -1,7 +1,7 @@
 //! What is no obstacle, but what a person should know or decide.
 
-use super::expression::plain_column;
-use super::{Ground, Notes, types};
+use super::expression::{plain_column, quoted};
+use super::{Finding, Ground, Notes, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};
@@ -9,11 +9,22 @@ use crate::spec::TableMode;
 
 pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
     for table in &ground.ask.occupied {
-        let what = format!(
-            "green.{table} holds rows of the partition already; rows with the same key are replaced, and others \
-             are found by the comparison"
+        let home = ground.home(Side::Green);
+        notes.find(
+            Finding::new(
+                "GREEN_NOT_EMPTY",
+                format!("green.{table} holds rows of the partition already, and whose they are is not known"),
+                format!(
+                    "Look at them on {}; if they are a retired copy that nobody needs, delete them: \
+                     DELETE FROM {}.{} WHERE {};",
+                    home.database,
+                    quoted(&home.schema),
+                    quoted(table),
+                    ground.ask.region.describe(&ground.context.dimensions)
+                ),
+            )
+            .at(table),
         );
-        notes.warn("GREEN_NOT_EMPTY", true, what);
     }
     for name in ground.tables(TableMode::Slice) {
         let blue = ground.blue.table(name);

@@ -147,6 +147,13 @@ fn what_stands_in_the_way_is_found_with_its_remedy() {
 fn a_row_must_be_named_alike_on_both_sides() {
     let rows: &[Case] = &[
         (
+            "rows on green",
+            |w| w.ask.occupied.push("orders".into()),
+            &[
+                "GREEN_NOT_EMPTY orders: green.orders holds rows of the partition already, and whose they are is not known | Look at them on pg_b; if they are a retired copy that nobody needs, delete them: DELETE FROM \"shop\".\"orders\" WHERE tenant_id = 42;",
+            ],
+        ),
+        (
             "no key at all",
             |w| {
                 w.both(|table| {

@@ -37,13 +37,6 @@ fn what_a_person_should_know_is_a_hazard() {
             &["FK_INTO!: blue.orders: foreign key fk of public.invoices points at rows that move"],
         ),
         (
-            "rows on green",
-            Box::new(|w| w.ask.occupied.push("orders".into())),
-            &[
-                "GREEN_NOT_EMPTY!: green.orders holds rows of the partition already; rows with the same key are replaced, and others are found by the comparison",
-            ],
-        ),
-        (
             "prepared transactions",
             Box::new(|w| w.blue.prepared_transactions = 2),
             &[

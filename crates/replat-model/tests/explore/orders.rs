@@ -164,7 +164,14 @@ impl World {
     /// Begins where the other side has recorded that the last stream ended.
     fn follow(&mut self, from: Side, runner: usize) -> Answer {
         let cursor = self.database(from.other()).received;
-        self.runners[runner].streams[index(from)].get_or_insert(Stream { cursor, touched: None });
+        let streams = &mut self.runners[runner].streams;
+        if streams[index(from)].is_none() {
+            // While it did not run, somebody else may have carried rows that this runner never counted.
+            for known in streams.iter_mut().flatten() {
+                known.touched = None;
+            }
+            streams[index(from)] = Some(Stream { cursor, touched: None });
+        }
         came(Evidence::Done)
     }
 
@@ -185,7 +192,10 @@ impl World {
     }
 
     fn prove(&mut self, from: Side, runner: usize) -> Answer {
-        let Some(touched) = self.runners[runner].streams[index(from)].and_then(|stream| stream.touched)
+        let streams = self.runners[runner].streams;
+        let Some(touched) = streams[index(from)]
+            .filter(|_| streams.iter().all(Option::is_some))
+            .and_then(|stream| stream.touched)
         else {
             return not_now("the stream broke");
         };

@@ -314,7 +314,8 @@ impl World {
         Some(StreamSight {
             barrier: log.newest_barrier(heard),
             lag: Some(log.length - stream.cursor),
-            compared: stream.touched.is_some(),
+            // While one of its streams is down, a runner does not know what others carry meanwhile.
+            compared: stream.touched.is_some() && self.runners[runner].streams.iter().all(Option::is_some),
         })
     }
 
@@ -345,7 +346,7 @@ impl World {
     /// Carries one entry of `from`'s log to the other side, in one transaction there with the position. `None` if
     /// there is nothing to carry, or the target is open.
     pub fn deliver(&mut self, runner: usize, from: Side) -> Option<Delivery> {
-        let mut stream = self.runners[runner].streams[index(from)]?;
+        let stream = self.runners[runner].streams[index(from)]?;
         let log = self.database(from).log;
         if stream.cursor == log.length {
             return None;
@@ -363,11 +364,15 @@ impl World {
             && log.lets_in(stream.cursor, from == Side::Blue)
         {
             target.rows |= 1 << write;
-            stream.touched = stream.touched.map(|touched| touched | 1 << write);
+            // A row that either stream carries has to be compared again in both directions.
+            for known in self.runners[runner].streams.iter_mut().flatten() {
+                known.touched = known.touched.map(|touched| touched | 1 << write);
+            }
         }
-        target.received += 1;
-        stream.cursor += 1;
-        self.runners[runner].streams[index(from)] = Some(stream);
+        self.database_mut(from.other()).received += 1;
+        if let Some(stream) = &mut self.runners[runner].streams[index(from)] {
+            stream.cursor += 1;
+        }
         Some(Delivery::Carried(entry))
     }
 }

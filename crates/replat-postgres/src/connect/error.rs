@@ -324,14 +324,20 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot connect to {}", self.target)?;
+        let mut last = String::new();
         for attempt in &self.attempts {
-            write!(f, "; {}: {}", attempt.host, attempt.failure)?;
+            let mut said = format!("{}: {}", attempt.host, attempt.failure);
             let mut cause = attempt.failure.source();
             // A search has many causes and `source` only one, so they are said here.
             while let Some(error) = cause {
-                write!(f, ": {error}")?;
+                said += &format!(": {error}");
                 cause = error.source();
             }
+            // With and without encryption, a server mostly says the same.
+            if said != last {
+                write!(f, "; {said}")?;
+            }
+            last = said;
         }
         Ok(())
     }

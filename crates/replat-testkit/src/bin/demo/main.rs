@@ -42,6 +42,9 @@ struct Arguments {
     /// How long to write altogether between the switches.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// How often to go back and forth after the first switch.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    turns: u32,
     /// What the rows and the writes follow from.
     #[arg(long, default_value_t = 1)]
     seed: u64,

@@ -90,6 +90,12 @@ impl Scene<'_> {
         self.settle_on(routes, "blue", "on blue, after the rollback").await?;
         self.turn(deploying, "switch", "soak").await?;
         self.settle_on(routes, "green", "on green, after the second switch").await?;
+        for turn in 2..=self.arguments.turns {
+            self.turn(deploying, "rollback", "rolled-back").await?;
+            self.write_on(&format!("on blue, turn {turn}")).await;
+            self.turn(deploying, "switch", "soak").await?;
+            self.write_on(&format!("on green, turn {turn}")).await;
+        }
         self.turn(deploying, "finish", "finished").await
     }
 

@@ -6,6 +6,12 @@
 /// Dies here if the environment says so.
 #[cfg(debug_assertions)]
 pub fn crash_at(name: &str) {
+    crash_at_named(|| name.to_owned());
+}
+
+/// The same for a place whose name has to be put together first.
+#[cfg(debug_assertions)]
+pub fn crash_at_named(name: impl FnOnce() -> String) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static PASSED: AtomicU32 = AtomicU32::new(0);
     let Ok(wanted) = std::env::var("REPLAT_CRASH_AT") else { return };
@@ -13,7 +19,7 @@ pub fn crash_at(name: &str) {
         Some((at, times)) => (at, times.parse().unwrap_or(1)),
         None => (wanted.as_str(), 1),
     };
-    if at == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == times {
+    if at == name() && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == times {
         std::process::abort();
     }
 }
@@ -21,3 +27,7 @@ pub fn crash_at(name: &str) {
 /// Nothing, in a release build.
 #[cfg(not(debug_assertions))]
 pub fn crash_at(_name: &str) {}
+
+/// Nothing, in a release build; the name is not even put together.
+#[cfg(not(debug_assertions))]
+pub fn crash_at_named(_name: impl FnOnce() -> String) {}

@@ -1,0 +1,503 @@
+//! Two servers for all stories, and for each story a database on either, a spec, a store and an engine.
+//!
+//! Nothing here sleeps to let something happen: the runner ticks until a fact holds, or the story fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use replat_control::{Pulse, Runner};
+use replat_engine::{Engine, EngineError, Listed, WorkLog};
+use replat_model::deploy::{Deployment, Event, Phase, Token};
+use replat_model::draft::{Ask, draft};
+use replat_model::ids::{Lsn, Side};
+use replat_model::map::{Map, Selection};
+use replat_model::next::Reason;
+use replat_model::plan::{DdlFile, Plan};
+use replat_model::spec::{self, Spec};
+use replat_postgres::conninfo::{ConnInfo, Environment};
+use replat_postgres::ends::Ends;
+use replat_postgres::engine::{PostgresEngine, now};
+use replat_postgres::survey::{Target, rehearse, survey};
+use replat_store::Store;
+use replat_testkit::Server;
+use tokio::sync::OnceCell;
+use tokio_postgres::Client;
+
+/// A story that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The tenant that moves, unless a scene says otherwise.
+pub const TENANT: i64 = 2;
+
+/// What most stories move: a unique secondary key, a long text, children, and a table without a tenant.
+pub const SHOP: &str = "
+    create table accounts (
+      tenant_id bigint not null, id bigint not null, email text, slot int, note text, body text,
+      primary key (tenant_id, id), unique (tenant_id, email)
+    );
+    alter table accounts alter body set storage external;
+    create table moves (
+      tenant_id bigint not null, id bigint not null, account_id bigint not null, amount numeric(12,2) not null,
+      primary key (tenant_id, id),
+      foreign key (tenant_id, account_id) references accounts (tenant_id, id)
+    );
+    create table currencies (code text primary key, name text not null);
+";
+
+/// Some rows of three tenants.
+pub const SHOP_ROWS: &str = "
+    insert into accounts
+      select t, n, format('u%s@t%s', n, t), n, 'note ' || n, repeat(md5(t::text || n::text), 200)
+      from generate_series(1, 3) t, generate_series(1, 250) n;
+    insert into moves
+      select t, n, 1 + n % 250, n / 7.0 from generate_series(1, 3) t, generate_series(1, 250) n;
+    insert into currencies values ('CHF', 'Franken'), ('JPY', 'Yen');
+";
+
+struct Servers {
+    blue: Server,
+    green: Server,
+}
+
+/// One pair of servers for the whole binary. Whoever made them, their watchdogs stop them when the binary ends.
+static SERVERS: OnceCell<Servers> = OnceCell::const_new();
+
+async fn servers() -> &'static Servers {
+    SERVERS
+        .get_or_init(|| async {
+            let server = || {
+                Server::builder()
+                    .setting("max_replication_slots", "150")
+                    .setting("max_wal_senders", "60")
+                    .setting("max_prepared_transactions", "20")
+                    .start()
+            };
+            let (blue, green) = tokio::try_join!(server(), server()).expect("two servers");
+            Servers { blue, green }
+        })
+        .await
+}
+
+/// What a story begins with.
+pub struct Scene {
+    /// Blue's tables.
+    pub blue: String,
+    /// Blue's rows.
+    pub rows: String,
+    /// The rollout's DDL; empty if green's tables are there.
+    pub ddl: String,
+    /// What is on green before anything begins.
+    pub green_before: String,
+    /// Green's schema.
+    pub schema: &'static str,
+    /// Tables with a tenant, the ones that others point to first.
+    pub slices: Vec<&'static str>,
+    /// Tables without one.
+    pub references: Vec<&'static str>,
+    /// Lines of `[policy]`.
+    pub policy: &'static str,
+    /// The tenant that moves.
+    pub tenant: i64,
+}
+
+impl Default for Scene {
+    fn default() -> Scene {
+        Scene {
+            blue: SHOP.into(),
+            rows: SHOP_ROWS.into(),
+            ddl: SHOP.into(),
+            green_before: String::new(),
+            schema: "shop",
+            slices: vec!["accounts", "moves"],
+            references: vec!["currencies"],
+            policy: "",
+            tenant: TENANT,
+        }
+    }
+}
+
+/// One table of one's own, on both sides alike.
+pub fn one_table(name: &'static str, tables: &str, rows: &str) -> Scene {
+    Scene {
+        blue: tables.into(),
+        rows: rows.into(),
+        ddl: tables.into(),
+        slices: vec![name],
+        references: Vec::new(),
+        ..Scene::default()
+    }
+}
+
+/// A deployment under way, with a session to either side.
+pub struct Story {
+    /// A superuser's session on blue, `search_path` as the application has it.
+    pub blue: Client,
+    /// The same on green.
+    pub green: Client,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The deployment.
+    pub listed: Listed,
+    /// Its memory.
+    pub store: Store,
+    /// Its hands.
+    pub engine: PostgresEngine,
+    /// Both ends, for stories that act past the runner.
+    pub ends: Ends,
+    database: String,
+    schema: &'static str,
+    tenant: i64,
+    folder: PathBuf,
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // A folder in the way of nobody; if it cannot be removed there is nobody to tell.
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn conninfo(url: &str) -> ConnInfo {
+    ConnInfo::resolve(Some(url), &Environment::of_process()).expect("a legal connection string")
+}
+
+impl Scene {
+    fn spec(&self, tenant_tables: &[&str]) -> Spec {
+        let mut text = format!(
+            "version = 1\nproject = 'stories'\n\
+             [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
+             [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
+             home = {{ database = 'blue', schema = 'public' }}\n\
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = '{}' }}\n\
+             reversible = 'accept-lossy'\n",
+            self.schema
+        );
+        if !self.ddl.is_empty() {
+            text += "ddl = ['v2.sql']\n";
+        }
+        for table in tenant_tables {
+            text += &format!("[contexts.shop.tables.{table}]\n");
+        }
+        for table in &self.references {
+            text += &format!("[contexts.shop.tables.{table}]\nmode = 'reference'\n");
+        }
+        text += &format!("[policy]\nswitch = 'manual'\nchunk_rows = 100\n{}\n", self.policy);
+        spec::parse(&text).unwrap_or_else(|errors| panic!("{}", spec::render_errors("spec", &text, &errors)))
+    }
+
+    /// Makes both databases, plans and begins; nothing has been changed yet on either side but what the scene says.
+    pub async fn begin(self) -> Story {
+        static STORIES: AtomicU32 = AtomicU32::new(0);
+        let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
+        let servers = servers().await;
+        for (server, statements) in [
+            (&servers.blue, format!("{};{}", self.blue, self.rows)),
+            (&servers.green, self.green_before.clone()),
+        ] {
+            server.create_database(&database).await.expect("a database");
+            server.execute(&database, &statements).await.expect("the scene");
+        }
+        self.begin_in(database, None).await
+    }
+
+    /// The same in databases that are there, for one more tenant.
+    pub async fn begin_in(self, database: String, map: Option<Map>) -> Story {
+        let servers = servers().await;
+        let blue = servers.blue.client(&database).await.expect("a session on blue");
+        let green = servers.green.client(&database).await.expect("a session on green");
+        let spec = self.spec(&self.slices);
+        let (plan, map) = self.planned(&spec, &blue, &green, map).await;
+        green
+            .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+            .await
+            .expect("a search path");
+        let folder =
+            std::env::temp_dir().join(format!("replat-{database}-{}-{}", self.tenant, std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let store = Store::open(&folder.join("control.db")).expect("a store");
+        let asked = Event::Asked { plan: Box::new(plan.clone()) };
+        let listed = store.begin(&asked, &map, now()).expect("a deployment begins");
+        let plan = Arc::new(plan);
+        let infos = [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&database))];
+        let [b, g] = infos.clone();
+        let engine = PostgresEngine::new(Arc::clone(&plan), listed.id.clone(), b, g);
+        let [b, g] = infos;
+        let ends = Ends::new(Arc::clone(&plan), listed.id.clone(), b, g);
+        Story {
+            blue,
+            green,
+            plan,
+            listed,
+            store,
+            engine,
+            ends,
+            database,
+            schema: self.schema,
+            tenant: self.tenant,
+            folder,
+        }
+    }
+
+    async fn planned(&self, spec: &Spec, blue: &Client, green: &Client, map: Option<Map>) -> (Plan, Map) {
+        let context = &spec.contexts["shop"];
+        let rollout = context.rollout.as_ref().expect("the spec has a rollout");
+        let map = map.unwrap_or_else(|| {
+            Map::build("shop", context.dimensions.clone(), None, context.home.clone()).expect("a map")
+        });
+        let wanted = format!("tenant_id={}", self.tenant);
+        let selection = Selection::parse(&wanted, map.dimensions()).expect("a selection");
+        let (map, partition) = map.carve(&selection).expect("the tenant is carved out");
+        let leaf = map.leaf(&partition).expect("the leaf that was carved");
+        let tables: Vec<String> = context.tables.keys().cloned().collect();
+        let files: Vec<DdlFile> = rollout
+            .ddl
+            .iter()
+            .map(|name| DdlFile { name: name.to_string(), text: self.ddl.clone() })
+            .collect();
+        let target = Target {
+            database: &rollout.to.database,
+            schema: &rollout.to.schema,
+            version: &rollout.version,
+            ddl: &files,
+        };
+        let blue_facts = survey(blue, "blue", "public", Some(&tables)).await.expect("blue's catalogue");
+        let rehearsal = rehearse(green, target, &tables).await.expect("a rehearsal");
+        let ask = Ask {
+            context: "shop".into(),
+            region: map.region(&partition).expect("its region"),
+            partition,
+            epoch: leaf.epoch,
+            home: leaf.home.clone(),
+            ddl: rehearsal.ddl,
+            sizes: BTreeMap::new(),
+            occupied: Vec::new(),
+        };
+        let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)
+            .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
+        (plan, map)
+    }
+}
+
+impl Story {
+    /// One more session on a side.
+    pub async fn session(&self, side: Side) -> Client {
+        let servers = servers().await;
+        let server = if side == Side::Blue { &servers.blue } else { &servers.green };
+        let client = server.client(&self.database).await.expect("a session");
+        if side == Side::Green {
+            client
+                .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+                .await
+                .expect("a search path");
+        }
+        client
+    }
+
+    /// The name of both databases.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The runner of the deployment.
+    pub fn runner(&self) -> Runner<'_> {
+        Runner {
+            listed: self.listed.clone(),
+            log: &self.store,
+            engine: &self.engine,
+            clock: now,
+            name: "story".into(),
+        }
+    }
+
+    /// The state as the log has it.
+    pub fn state(&self) -> Deployment {
+        self.runner().state().expect("a log that folds").0
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> Vec<Event> {
+        let history = self.store.read(&self.listed.id).expect("the log");
+        history.into_iter().map(|r| r.event).collect()
+    }
+
+    /// The token that an effect decided now would carry.
+    pub fn token(&self) -> Token {
+        Token { term: self.listed.serial, seq: self.events().len() as u64 }
+    }
+
+    /// Appends what a person says.
+    pub fn say(&self, event: &Event) {
+        let length = self.events().len() as u64;
+        self.store.append(&self.listed.id, length, event, now()).expect("the word is heard");
+    }
+
+    /// Runs until `told` is content. A failure that asks for a person ends the story, unless `told` is content
+    /// with it.
+    pub async fn run_until(&self, what: &str, mut told: impl FnMut(&Deployment, &Pulse) -> bool) {
+        let mut last = String::new();
+        let runner = self.runner();
+        let running = runner.run(|d, pulse| {
+            last = format!("{} {pulse:?}", d.phase().as_str());
+            if told(d, pulse) {
+                return true;
+            }
+            if let Pulse::Failed(error) = pulse {
+                let verdict = error.verdict();
+                assert_ne!(
+                    verdict,
+                    replat_engine::Verdict::AskAPerson,
+                    "while waiting for {what}: {error:?}"
+                );
+            }
+            false
+        });
+        match tokio::time::timeout(PATIENCE, running).await {
+            Ok(outcome) => outcome.expect("a usable history"),
+            Err(_) => panic!("waited for {what} in vain; at last: {last}"),
+        }
+    }
+
+    /// Runs until the state is in this phase, before anything is done in it.
+    pub async fn until_phase(&self, phase: Phase) {
+        self.run_until(phase.as_str(), |d, _| d.phase() == phase).await;
+    }
+
+    /// Runs until the first error that asks for a person.
+    pub async fn until_failed(&self) -> EngineError {
+        let mut found = None;
+        self.run_until("a failure", |_, pulse| match pulse {
+            Pulse::Failed(error) => error.verdict() == replat_engine::Verdict::AskAPerson,
+            _ => false,
+        })
+        .await;
+        // The pulse is only lent; the engine says the same again at the next tick.
+        for _ in 0..200 {
+            let (_, pulse) = self.runner().tick().await.expect("a usable history");
+            if let Pulse::Failed(error) = pulse
+                && error.verdict() == replat_engine::Verdict::AskAPerson
+            {
+                found = Some(error);
+                break;
+            }
+        }
+        found.expect("the failure lasts")
+    }
+
+    /// Runs until nothing is left to do without a person (or until the soak is over), with everything that was
+    /// committed before this call on the other side, and nothing parked.
+    pub async fn settle(&self) {
+        let home = self.state().home;
+        let end = self.log_end(home).await;
+        let calm = |pulse: &Pulse| {
+            matches!(pulse, Pulse::Waiting(Reason::SwitchByHand | Reason::Soak { .. } | Reason::RolledBack))
+        };
+        loop {
+            self.run_until("calm", |_, pulse| calm(pulse)).await;
+            let seen = self.engine.look(&self.state()).await.expect("a look");
+            let stream = seen.side(self.state().home).stream;
+            if stream.is_some_and(|s| s.through >= end && s.parked == 0) {
+                return;
+            }
+            tokio::time::timeout(Duration::from_secs(1), self.engine.changed()).await.unwrap_or(());
+        }
+    }
+
+    /// Runs until the stream of the side that is not home has read all that is in its log now.
+    pub async fn watched(&self) {
+        let other = self.state().home.other();
+        let end = self.log_end(other).await;
+        loop {
+            self.run_until("a tick", |_, _| true).await;
+            let seen = self.engine.look(&self.state()).await.expect("a look");
+            if seen.side(other).stream.is_some_and(|s| s.through >= end) {
+                break;
+            }
+            tokio::time::timeout(Duration::from_secs(1), self.engine.changed()).await.unwrap_or(());
+        }
+        self.settle().await;
+    }
+
+    async fn log_end(&self, side: Side) -> Lsn {
+        // The insert position: what a session committed without waiting for the disk is behind the written one.
+        let client = self.session(side).await;
+        let row =
+            client.query_one("select pg_current_wal_insert_lsn()::text", &[]).await.expect("a position");
+        row.get::<_, &str>(0).parse().expect("a position")
+    }
+
+    /// Asks for a home, and runs until it is so and settled.
+    pub async fn switch_to(&self, side: Side) {
+        self.say(&Event::SwitchAsked { to: side, why: "the story goes so".into() });
+        self.run_until("the switch", |d, _| d.home == side && d.settled).await;
+        self.settle().await;
+    }
+
+    /// Gives the deployment up and runs to its end.
+    pub async fn abort(&self) {
+        self.say(&Event::AbortAsked { why: "the story goes so".into() });
+        self.run_until("the abort", |d, _| d.aborted).await;
+    }
+
+    /// A session of the side, for statements.
+    pub fn side(&self, side: Side) -> &Client {
+        match side {
+            Side::Blue => &self.blue,
+            Side::Green => &self.green,
+        }
+    }
+
+    /// All rows of the tenant as text, by table.
+    pub async fn rows(&self, side: Side) -> BTreeMap<String, BTreeSet<String>> {
+        let mut all = BTreeMap::new();
+        for table in &self.plan.tables {
+            let sql = format!(
+                "select t::text from {} t where tenant_id = {}",
+                replat_postgres::slice::table_name(&self.plan, table, side),
+                self.tenant
+            );
+            let rows = self.side(side).query(&sql, &[]).await.expect("rows");
+            let texts: BTreeSet<String> = rows.iter().map(|r| r.get(0)).collect();
+            assert_eq!(texts.len(), rows.len(), "rows have keys, so no two are alike");
+            all.insert(table.blue.name.clone(), texts);
+        }
+        all
+    }
+
+    /// Both sides hold the same rows of the tenant.
+    pub async fn assert_equal(&self) {
+        let (blue, green) = (self.rows(Side::Blue).await, self.rows(Side::Green).await);
+        for (table, mine) in &blue {
+            let theirs = &green[table];
+            let missing: Vec<_> = mine.difference(theirs).take(5).collect();
+            let extra: Vec<_> = theirs.difference(mine).take(5).collect();
+            assert!(
+                missing.is_empty() && extra.is_empty(),
+                "{table}: only blue {missing:?}, only green {extra:?}"
+            );
+        }
+    }
+}
+
+/// Runs statements that must succeed.
+pub async fn run(client: &Client, statements: &str) {
+    client.batch_execute(statements).await.unwrap_or_else(|e| panic!("{statements}: {e:?}"));
+}
+
+/// Runs statements that must be refused. The SQLSTATE and the detail.
+pub async fn refused(client: &Client, statements: &str) -> (String, String) {
+    let error = client.batch_execute(statements).await.expect_err(statements);
+    let server = error.as_db_error().unwrap_or_else(|| panic!("{statements}: {error:?}"));
+    (server.code().code().to_owned(), server.detail().unwrap_or_default().to_owned())
+}
+
+/// The first value of the first row, as text; empty for null.
+pub async fn value(client: &Client, sql: &str) -> String {
+    let row = client
+        .query_one(&format!("select ({sql})::text"), &[])
+        .await
+        .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    row.get::<_, Option<String>>(0).unwrap_or_default()
+}

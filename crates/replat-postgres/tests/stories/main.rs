@@ -1,0 +1,19 @@
+//! Stories: one hazard each, on two real servers, with the real engine under the real runner.
+//!
+//! Each story ends with the same question: are the partition's rows the same on both sides, and was every write that
+//! was acknowledged kept?
+
+mod closed_sides;
+mod fence;
+mod harness;
+mod leaks;
+mod leaves;
+mod moments;
+mod moving_rows;
+mod parked_rows;
+mod random_rows;
+mod stream_breaks;
+mod tokens;
+mod traces;
+mod unique_values;
+mod unsaid_values;

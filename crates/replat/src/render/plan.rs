@@ -1,0 +1,144 @@
+//! Plans, and what can be said before there is one.
+
+use replat_model::ids::Side;
+use replat_model::plan::{Plan, Reversibility, TablePlan};
+
+use super::{bytes, count};
+use crate::planning::{self, Outlook, PlanFile};
+
+/// A plan for people.
+pub fn plan(file: &PlanFile, detail: bool) -> String {
+    let p = &file.plan;
+    let mut t = format!(
+        "Plan {}  {}/{}  {} -> {}  epoch {}\n",
+        &file.digest[..12],
+        p.context,
+        p.partition,
+        p.blue.home,
+        p.green.home,
+        p.epoch
+    );
+    let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
+    row("partition", p.region.describe(&p.dimensions));
+    row("moves", format!("{} tables, about {} rows, {}", p.tables.len(), count(p.rows()), bytes(p.bytes())));
+    if !p.references.is_empty() {
+        row("references", names(&p.references));
+    }
+    if !p.rebuild.is_empty() {
+        row("not copied", p.rebuild.join(", "));
+    }
+    row("version", format!("{}{}", p.version, if p.ddl.is_empty() { " (green has it already)" } else { "" }));
+    for (n, line) in file.difference.iter().enumerate() {
+        row(if n == 0 { "schema" } else { "" }, line.clone());
+    }
+    match &p.reversible {
+        Reversibility::Lossless => row("reversible", "yes, lossless".into()),
+        Reversibility::Lossy(why) => listed(&mut row, "reversible", "yes, but not all of it:", why),
+        Reversibility::No(why) => listed(&mut row, "reversible", "no:", why),
+    }
+    let policy = &p.policy;
+    row(
+        "switch",
+        format!(
+            "{}; the partition's writers are refused for {} at most, nobody else's at all",
+            if replat_model::next::switches_by_itself(policy.switch) { "by itself" } else { "by hand" },
+            policy.pause_max,
+        ),
+    );
+    row(
+        "afterwards",
+        format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
+    );
+    for (n, hazard) in p.hazards.iter().enumerate() {
+        let must = if hazard.must_allow { format!("  needs --allow {}", hazard.name) } else { String::new() };
+        row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", hazard.name, hazard.what));
+    }
+    if detail {
+        t += &plan_detail(p);
+    }
+    t
+}
+
+fn names(tables: &[TablePlan]) -> String {
+    tables.iter().map(|t| t.blue.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn listed(row: &mut impl FnMut(&str, String), name: &str, first: &str, rest: &[String]) {
+    row(name, first.to_owned());
+    for line in rest {
+        row("", line.clone());
+    }
+}
+
+fn plan_detail(p: &Plan) -> String {
+    let mut t = String::new();
+    for table in p.tables.iter().chain(&p.references) {
+        t += &format!(
+            "\n  {} -> {}   about {} rows, {}, key ({})\n",
+            table.blue.name,
+            table.green.name,
+            count(table.rows),
+            bytes(table.bytes),
+            table.key_on(Side::Blue).collect::<Vec<_>>().join(", ")
+        );
+        for (arrow, columns) in [("->", &table.forward), ("<-", &table.backward)] {
+            for c in columns {
+                t += &format!("    {arrow} {} {}  =  {}\n", c.target, c.target_type, c.expression);
+            }
+        }
+    }
+    t
+}
+
+/// What a dry run can say.
+pub fn outlook(o: &Outlook) -> String {
+    let mut t = format!("{}  {} -> {}   nothing will be changed\n", o.partition, o.from, o.to);
+    t += &format!("  partition    {}\n  version      {}\n", o.region, o.version);
+    for (n, (table, size)) in o.tables.iter().enumerate() {
+        let name = if n == 0 { "moves" } else { "" };
+        t += &format!("  {name:<12} {table}: about {} rows, {}\n", count(size.rows), bytes(size.bytes));
+    }
+    t += &format!(
+        "  schema       {}\n",
+        if o.green_has_tables {
+            "green has tables there already"
+        } else {
+            "green has no tables yet; `replat plan deploy` rehearses the DDL and shows the difference"
+        }
+    );
+    t
+}
+
+/// What to say after a plan.
+pub fn plan_next(file: &PlanFile, out: Option<&str>) -> String {
+    let allow = match planning::to_be_allowed(&file.plan).join(",") {
+        names if names.is_empty() => String::new(),
+        names => format!(" --allow {names}"),
+    };
+    match out {
+        Some(out) => format!("Next:  replat show {out}     replat apply {out}{allow}\n"),
+        None => {
+            format!("Next:  replat deploy -C {} -p '{}'{allow}\n", file.plan.context, file.selection)
+        }
+    }
+}
+
+/// The steps that a deployment will take.
+pub fn steps(p: &Plan) -> String {
+    let (blue, green) = (&p.blue.home, &p.green.home);
+    let mut lines = vec![
+        format!("prepare    guards on {blue} and {green}; {green} gets its tables, closed to everybody"),
+        format!("slot       on {}; it keeps WAL there until finish", blue.database),
+        format!("copy       {} rows, {}", count(p.rows()), bytes(p.bytes())),
+        "catch up   replay what changed, then build indexes and constraints".to_owned(),
+        "verify     every row as transformed, on both sides".to_owned(),
+        format!("fence      writers of the partition are refused from here, {} at most", p.policy.pause_max),
+        format!("switch     {} -> {}: the point of no return", p.epoch, p.epoch.next()),
+        format!("soak       changes flow back for {}", p.policy.soak),
+        "finish     the way back ends; blue's copy is kept read-only".to_owned(),
+    ];
+    if !p.has_way_back() {
+        lines[7] = "soak       no changes flow back: this cannot be rolled back".to_owned();
+    }
+    lines.iter().enumerate().map(|(n, line)| format!("  {}  {line}\n", n + 1)).collect()
+}
