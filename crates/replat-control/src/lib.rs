@@ -211,7 +211,7 @@ impl Runner<'_> {
 
     /// Ticks until `told` says that it is enough.
     ///
-    /// `told` hears of every tick: the state before it and what it came to.
+    /// `told` hears of every tick: the state after it and what it came to.
     pub async fn run(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
         let mut memory = Memory::default();
         let mut failures = 0_u32;
@@ -222,6 +222,7 @@ impl Runner<'_> {
                 self.beat()?;
             }
             let pulse = self.tick_with(&mut memory).await?;
+            memory.learn(self.log, &self.listed)?;
             let d = memory.state()?;
             if told(d, &pulse) || matches!(pulse, Pulse::Ended) {
                 return Ok(());

@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
+use crate::copy::{copied_table, copied_tables};
 use crate::error::{failed, is_duplicate, on};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
@@ -107,13 +108,7 @@ impl<'a> Applier<'a> {
         let on = on(database, "applying changes");
         let (plan, deployment) = (self.plan, self.deployment);
         let tx = self.client.transaction().await.map_err(&on)?;
-        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
-        if !batch.changes.is_empty() {
-            work.enter().await?;
-            work.merge(batch).await?;
-        }
-        work.keep_incidents(&batch.incidents).await?;
-        let parked = work.parked;
+        // First of all, so that whoever applies rows from outside the stream can hold it still: `apply_copied`.
         let next = batch.reached.unwrap_or(self.position);
         let moved = tx
             .execute(
@@ -133,6 +128,13 @@ impl<'a> Applier<'a> {
         if moved != 1 {
             return Err(EngineError::Superseded { what: format!("the stream from {from}") });
         }
+        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
+        if !batch.changes.is_empty() {
+            work.enter().await?;
+            work.merge(batch).await?;
+        }
+        work.keep_incidents(&batch.incidents).await?;
+        let parked = work.parked;
         crate::failpoint::crash_at("apply.before_commit");
         tx.commit().await.map_err(&on)?;
         crate::failpoint::crash_at("apply.after_commit");
@@ -140,13 +142,26 @@ impl<'a> Applier<'a> {
         Ok(parked)
     }
 
-    /// Applies rows that were read from the source just now, outside the stream, and takes their keys off the
-    /// list of parked ones.
-    pub async fn apply_copied(&mut self, changes: Vec<Change>) -> Result<u64, EngineError> {
+    /// Applies the rows that `read` reads from the source, outside the stream, and takes their keys off the list of
+    /// parked ones.
+    ///
+    /// The stream stands still from before they are read until they are there: a change that it applied in between
+    /// would be overwritten by an older row.
+    pub async fn apply_copied(
+        &mut self,
+        read: impl Future<Output = Result<Vec<Change>, EngineError>>,
+    ) -> Result<u64, EngineError> {
         let (database, from) = (self.database(), self.from);
         let (plan, deployment) = (self.plan, self.deployment);
         let on = on(database, "copying parked rows");
         let tx = self.client.transaction().await.map_err(&on)?;
+        tx.execute(
+            "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
+            &[&deployment, &side_text(from)],
+        )
+        .await
+        .map_err(&on)?;
+        let changes = read.await?;
         let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
         work.enter().await?;
         for change in &changes {
@@ -160,8 +175,7 @@ impl<'a> Applier<'a> {
                 .map_err(&on)?;
             }
         }
-        let ends = vec![changes.len()];
-        work.merge(&Batch { changes, ends, ..Batch::default() }).await?;
+        work.replace(&changes).await?;
         let parked = work.parked;
         tx.commit().await.map_err(&on)?;
         Ok(parked)
@@ -191,7 +205,8 @@ impl<'a> Work<'_, 'a> {
     }
 
     fn table_of(&self, n: usize) -> Merge<'a> {
-        Merge { plan: self.plan, table: &self.plan.tables[n], from: self.from }
+        let table = copied_table(self.plan, n).expect("a change names a table of the plan");
+        Merge { plan: self.plan, table, from: self.from }
     }
 
     /// Marks the transaction as replat's own, before its first change, and makes sure that the target is closed
@@ -222,6 +237,42 @@ impl<'a> Work<'_, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Puts rows that are known in full in the place of whatever has their keys. Rows that hold each other's unique
+    /// values cannot be put there one after the other, so if one is in the way, all of them are taken off first.
+    async fn replace(&mut self, changes: &[Change]) -> Result<(), EngineError> {
+        if self.sets(changes, "replat_batch").await? {
+            return Ok(());
+        }
+        self.command("SAVEPOINT replat_anew").await?;
+        if self.take_off(changes).await? && self.sets(changes, "replat_batch").await? {
+            return self.command("RELEASE SAVEPOINT replat_anew").await;
+        }
+        self.command("ROLLBACK TO SAVEPOINT replat_anew").await?;
+        for change in changes {
+            self.one(change).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows with the keys of `changes`. False, and nothing is deleted, where that could fire a trigger:
+    /// a foreign key might take other rows along.
+    async fn take_off(&mut self, changes: &[Change]) -> Result<bool, EngineError> {
+        let on = on(self.database(), "applying changes");
+        let quiet = "SELECT current_setting('session_replication_role') = 'replica'";
+        if !self.tx.query_one(quiet, &[]).await.map_err(&on)?.get::<_, bool>(0) {
+            return Ok(false);
+        }
+        for n in 0..copied_tables(self.plan).count() {
+            let keys: Vec<&Key> = changes.iter().filter(|c| c.table() == n).flat_map(Change::keys).collect();
+            match self.delete(&self.table_of(n), &keys).await {
+                Ok(()) => {}
+                Err(Merging::Duplicate(_)) => return Ok(false),
+                Err(Merging::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Merges `changes` as sets under a savepoint. False if they have to be taken one by one.
@@ -310,14 +361,14 @@ impl<'a> Work<'_, 'a> {
             Change::Empty { .. } => self.empty(&merge).await,
             Change::Put { table, old_key, key, cells, arrived } => {
                 let unsaid = unsaid(cells);
-                if *arrived && !unsaid.is_empty() {
-                    self.park(*table, key, "it came from another partition and is not said in full").await?;
-                    return Ok(());
+                if let Some(old) = old_key {
+                    self.delete(&merge, &[old]).await?;
                 }
-                match old_key {
-                    Some(old) if unsaid.is_empty() => self.delete(&merge, &[old]).await?,
-                    Some(old) => self.rekey(&merge, old, key).await?,
-                    None => {}
+                // What lies under the old key here may be another row by now: a chunk, or a parked key, that was
+                // copied later than this change. So nothing is carried over from it.
+                if !unsaid.is_empty() && (*arrived || old_key.is_some()) {
+                    self.park(*table, key, "it has a new key and is not said in full").await?;
+                    return Ok(());
                 }
                 self.put(&merge, &unsaid, &[cells]).await
             }
@@ -333,12 +384,6 @@ impl<'a> Work<'_, 'a> {
         ))
         .await
         .map_err(Merging::Failed)
-    }
-
-    async fn rekey(&self, merge: &Merge<'a>, old: &Key, new: &Key) -> Result<(), Merging> {
-        let values: Vec<&str> = old.iter().chain(new).map(text).collect::<Result<_, _>>()?;
-        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as _).collect();
-        self.tx.execute(&merge.rekey(), &parameters).await.map(drop).map_err(|e| merging(self.database(), e))
     }
 
     async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {
@@ -427,10 +472,11 @@ fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
 /// equality is not that of its bytes, a table that was emptied, or a row that changed its key and is not said in
 /// full.
 fn coalesce(plan: &Plan, changes: &[Change]) -> Option<Vec<HashMap<Key, Last>>> {
-    let mut tables: Vec<HashMap<Key, Last>> = vec![HashMap::new(); plan.tables.len()];
+    let mut tables: Vec<HashMap<Key, Last>> = vec![HashMap::new(); copied_tables(plan).count()];
     for change in changes {
         let rows = &mut tables[change.table()];
-        if plan.tables[change.table()].key.iter().any(|k| !k.bytes_comparable) && changes.len() > 1 {
+        let table = copied_table(plan, change.table())?;
+        if table.key.iter().any(|k| !k.bytes_comparable) && changes.len() > 1 {
             return None;
         }
         match change {

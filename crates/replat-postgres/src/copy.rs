@@ -16,8 +16,9 @@ use replat_model::deploy::Chunk;
 use replat_model::ids::Side;
 use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
-use crate::error::{failed, on};
+use crate::error::{failed, is_duplicate, on};
 use crate::merge::is_foreign;
 use crate::slice::{key_order, key_range, key_text, predicate, table_name};
 use crate::sql::quote_ident;
@@ -137,6 +138,9 @@ impl Format {
 }
 
 /// Copies one chunk, unless it is there already. Returns rows and bytes.
+///
+/// In a table that has its indexes, rows of different ages can be in each other's way. Then the chunk's keys are
+/// parked: their rows are copied once more when the stream has caught up.
 pub async fn copy_chunk(
     blue: &Client,
     green: &mut Client,
@@ -178,7 +182,15 @@ pub async fn copy_chunk(
         .copy_out(&copy_query(plan, table, chunk, format))
         .await
         .map_err(|e| failed(source, &format!("reading {}", table.blue.name), e))?;
-    let (rows, bytes) = pump(rows, sink, source, target, table).await?;
+    let (rows, bytes) = match pump(rows, sink, source, target, table).await {
+        Ok(done) => done,
+        Err(Pumping::Failed(error)) => return Err(error),
+        Err(Pumping::Duplicate(why)) => {
+            tx.rollback().await.map_err(&on)?;
+            park_chunk(blue, green, plan, deployment, number, chunk, table, &why).await?;
+            return Ok((0, 0));
+        }
+    };
     tx.execute(
         "UPDATE replat.chunk SET rows = $3, bytes = $4 WHERE deployment = $1 AND n = $2",
         &[&deployment, &number, &crate::guard::number(rows), &crate::guard::number(bytes)],
@@ -191,32 +203,104 @@ pub async fn copy_chunk(
     Ok((rows, bytes))
 }
 
+/// Why rows did not get through.
+enum Pumping {
+    /// A unique key is in the way.
+    Duplicate(String),
+    /// Something else.
+    Failed(EngineError),
+}
+
+/// What a server's refusal means for rows under way.
+fn pumping<'a>(database: &'a str, during: &'a str) -> impl Fn(tokio_postgres::Error) -> Pumping + 'a {
+    move |error| {
+        if is_duplicate(&error) {
+            return Pumping::Duplicate(error.to_string());
+        }
+        Pumping::Failed(failed(database, during, error))
+    }
+}
+
 async fn pump(
     rows: tokio_postgres::CopyOutStream,
     sink: tokio_postgres::CopyInSink<Bytes>,
     source: &str,
     target: &str,
     table: &TablePlan,
-) -> Result<(u64, u64), EngineError> {
+) -> Result<(u64, u64), Pumping> {
     let reading = format!("reading {}", table.blue.name);
     let writing = format!("filling {}", table.green.name);
     tokio::pin!(rows, sink);
     let mut gathered = BytesMut::with_capacity(2 * GATHER_BYTES);
     let mut bytes = 0_u64;
     while let Some(row) = rows.next().await {
-        let row = row.map_err(|e| failed(source, &reading, e))?;
+        let row = row.map_err(pumping(source, &reading))?;
         gathered.extend_from_slice(&row);
         if gathered.len() >= GATHER_BYTES {
             bytes += gathered.len() as u64;
-            sink.send(gathered.split().freeze()).await.map_err(|e| failed(target, &writing, e))?;
+            sink.send(gathered.split().freeze()).await.map_err(pumping(target, &writing))?;
         }
     }
     bytes += gathered.len() as u64;
     if !gathered.is_empty() {
-        sink.send(gathered.freeze()).await.map_err(|e| failed(target, &writing, e))?;
+        sink.send(gathered.freeze()).await.map_err(pumping(target, &writing))?;
     }
-    let rows = sink.as_mut().finish().await.map_err(|e| failed(target, &writing, e))?;
+    let rows = sink.as_mut().finish().await.map_err(pumping(target, &writing))?;
     Ok((rows, bytes))
+}
+
+/// Parks the keys of a chunk, and writes the chunk down as done, in one transaction.
+#[expect(clippy::too_many_arguments, reason = "they are what copy_chunk was given and found")]
+async fn park_chunk(
+    blue: &Client,
+    green: &mut Client,
+    plan: &Plan,
+    deployment: &str,
+    number: i32,
+    chunk: &Chunk,
+    table: &TablePlan,
+    why: &str,
+) -> Result<(), EngineError> {
+    let keys = blue
+        .query(
+            &format!(
+                "SELECT {} FROM {} WHERE {} AND {}",
+                key_text(table, Side::Blue, ""),
+                table_name(plan, table, Side::Blue),
+                predicate(plan, table, Side::Blue, ""),
+                key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref())
+            ),
+            &[],
+        )
+        .await
+        .map_err(on(&plan.blue.home.database, "reading the keys of a chunk"))?;
+    let on = on(&plan.green.home.database, "parking a chunk");
+    let tx = green.transaction().await.map_err(&on)?;
+    tx.execute(
+        "INSERT INTO replat.chunk (deployment, n, rows, bytes) VALUES ($1, $2, 0, 0) ON CONFLICT DO NOTHING",
+        &[&deployment, &number],
+    )
+    .await
+    .map_err(&on)?;
+    let columns: Vec<Vec<&str>> =
+        (0..table.key.len()).map(|i| keys.iter().map(|row| row.get(i)).collect()).collect();
+    let names: Vec<String> = (0..table.key.len()).map(|i| format!("c{i}")).collect();
+    let arrays: Vec<String> = (0..table.key.len()).map(|i| format!("${}::text[]", i + 4)).collect();
+    let n = i32::try_from(chunk.table).expect("fewer than 2^31 tables");
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&deployment, &n, &why];
+    parameters.extend(columns.iter().map(|c| c as &(dyn ToSql + Sync)));
+    tx.execute(
+        &format!(
+            "INSERT INTO replat.parked (deployment, source, tbl, key, why) \
+             SELECT $1, 'blue', $2, ARRAY[{names}], $3 FROM unnest({}) AS u({names}) ON CONFLICT DO NOTHING",
+            arrays.join(", "),
+            names = names.join(", ")
+        ),
+        &parameters,
+    )
+    .await
+    .map_err(&on)?;
+    tx.commit().await.map_err(&on)
 }
 
 fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> String {

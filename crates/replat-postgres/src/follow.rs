@@ -307,6 +307,9 @@ async fn backlog(
     let reader = ends.connect(from, "log").await?;
     let start = applier.position().at;
     check_slot(ends, from, &reader, start).await?;
+    // Before the rows begin to flow: a connection answers one question after the other.
+    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
+    // Asked before the backlog: its rows hold the session until they are all taken.
     let mut rows = Box::pin(
         reader
             .query_raw(
@@ -325,7 +328,6 @@ async fn backlog(
         shared.begins(from, applier.position(), parked);
     }
     let mut read = 0;
-    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
     let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
     let mut skipping = false;
     while let Some(row) = rows.try_next().await.map_err(|e| slot_error(ends, from, e))? {
@@ -531,7 +533,9 @@ async fn settle(
     if gather.has_work() || persist == Persist::Always && behind {
         let batch = gather.cut();
         let mut touched = Vec::new();
-        for change in &batch.changes {
+        // A write past the guard makes the sides differ as well, and no switch may find them equal unseen.
+        let leaked = batch.incidents.iter().map(|(_, change)| change);
+        for change in batch.changes.iter().chain(leaked) {
             for key in change.keys() {
                 touched.push((change.table(), texts(key)?));
             }

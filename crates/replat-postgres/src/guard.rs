@@ -130,11 +130,9 @@ END $guard$;
 
 CREATE OR REPLACE FUNCTION replat.guard_statement() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
-DECLARE
-  secret text;
 BEGIN
-  SELECT pass INTO secret FROM replat.fence WHERE partition = TG_ARGV[0];
-  IF current_setting('replat.pass', true) = secret THEN RETURN NULL; END IF;
+  -- Any partition's pass will do: a table can be closed for one deployment while another one fills it.
+  IF EXISTS (SELECT 1 FROM replat.fence WHERE pass = current_setting('replat.pass', true)) THEN RETURN NULL; END IF;
   RAISE EXCEPTION USING
     ERRCODE = '25006',
     MESSAGE = format('%s of %s is refused while partition %s is being deployed', TG_OP, TG_RELID::regclass, TG_ARGV[0]),
@@ -347,17 +345,19 @@ pub async fn disarm(
     let database = &plan.end(side).home.database;
     let on = on(database, "removing the guard");
     let target = table_name(plan, table, side);
+    // Leaves have statement triggers of their own.
     let names = client
         .query(
-            "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) \
+            "SELECT tgname::text, tgrelid::regclass::text FROM pg_trigger \
+             WHERE (tgrelid = to_regclass($1) OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)))) \
              AND starts_with(tgname::text, $2) AND length(tgname::text) = length($2) + 1 \
              AND tgparentid = 0",
             &[&target, &format!("zz_replat_{}_", plan.partition)],
         )
         .await
         .map_err(&on)?;
-    for name in names {
-        let name: String = name.get(0);
+    for row in names {
+        let (name, target): (String, String) = (row.get(0), row.get(1));
         let tx = client.transaction().await.map_err(&on)?;
         tx.batch_execute(&format!(
             "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {} ON {target}",

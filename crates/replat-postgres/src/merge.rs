@@ -136,29 +136,6 @@ impl<'a> Merge<'a> {
         )
     }
 
-    /// One row gets another key and keeps its other columns: old key, then new key, one value each.
-    pub fn rekey(&self) -> String {
-        let n = self.table.key.len();
-        let other = self.from.other();
-        let sets: Vec<String> = self
-            .table
-            .key
-            .iter()
-            .enumerate()
-            .map(|(i, k)| {
-                format!("{} = ${}::text::{}", quote_ident(key_name(k, other)), n + i + 1, k.type_name)
-            })
-            .collect();
-        let old: Vec<String> = self
-            .table
-            .key
-            .iter()
-            .enumerate()
-            .map(|(i, k)| format!("{} = ${}::text::{}", quote_ident(key_name(k, other)), i + 1, k.type_name))
-            .collect();
-        format!("UPDATE {} SET {} WHERE {}", self.target(), sets.join(", "), old.join(" AND "))
-    }
-
     fn key_match(&self, row: &str, values: &str) -> String {
         let other = self.from.other();
         self.table

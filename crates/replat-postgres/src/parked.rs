@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::apply::{Applier, side_text};
 use crate::changes::{Cell, Change};
+use crate::copy::copied_tables;
 use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, TouchedKey};
@@ -25,14 +26,13 @@ pub async fn copy_parked(ends: &Ends, from: Side, shared: &Shared) -> Result<(),
     let target = ends.connect_to_write(from.other(), "parked").await?;
     let parked = read(ends, &target, from).await?;
     let mut applier = Applier::new(&ends.plan, ends.deployment.as_str(), from, target).await?;
-    for (n, table) in ends.plan.tables.iter().enumerate() {
+    for (n, table) in copied_tables(&ends.plan).enumerate() {
         let wanted: Vec<&Vec<String>> = parked.iter().filter(|(t, _)| *t == n).map(|(_, k)| k).collect();
         if wanted.is_empty() {
             continue;
         }
-        let changes = current(ends, &source, n, table, from, &wanted).await?;
         shared.touch(wanted.iter().map(|k| (n, (*k).clone())));
-        applier.apply_copied(changes).await?;
+        applier.apply_copied(current(ends, &source, n, table, from, &wanted)).await?;
     }
     let left = crate::follow::count_parked(applier.client(), ends, from).await?;
     shared.set_parked(from, left);

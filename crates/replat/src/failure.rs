@@ -40,6 +40,9 @@ pub struct Failure {
     pub what: String,
     /// The chain of causes, or a list of findings.
     pub because: Vec<String>,
+    /// The findings as values, where they have more to say to a program than a line, such as a position.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<serde_json::Value>,
     /// Where the traffic is and whose rows are safe.
     pub state: String,
     /// What to do, in order.
@@ -63,6 +66,7 @@ impl Failure {
             code,
             what: what.into(),
             because: Vec::new(),
+            details: Vec::new(),
             state: UNTOUCHED.into(),
             remedy: Vec::new(),
             exit,
@@ -73,6 +77,13 @@ impl Failure {
     #[must_use]
     pub fn because(mut self, causes: impl IntoIterator<Item = impl Into<String>>) -> Failure {
         self.because.extend(causes.into_iter().map(Into::into));
+        self
+    }
+
+    /// With findings as values.
+    #[must_use]
+    pub fn details(mut self, details: impl IntoIterator<Item = serde_json::Value>) -> Failure {
+        self.details.extend(details);
         self
     }
 

@@ -324,9 +324,13 @@ async fn measure(
             let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
             ask.sizes.insert(table.blue.name.clone(), size);
         }
-        if ask.ddl.is_empty()
-            && let Some(facts) = green.table(&table.green.name)
-        {
+    }
+    if !ask.ddl.is_empty() {
+        return Ok(());
+    }
+    // Reference tables are not asked: the first deployment to this schema filled them for all.
+    for table in &plan.tables {
+        if let Some(facts) = green.table(&table.green.name) {
             let slice = predicate(plan, table, Side::Green, "");
             if slice_is_occupied(&ends.green.client, &plan.green.home.database, facts, &slice).await? {
                 ask.occupied.push(table.green.name.clone());

@@ -36,9 +36,11 @@ impl Style {
             When::Always => true,
             When::Never => false,
             When::Auto => {
-                !set("NO_COLOR")
-                    && std::env::var("TERM").as_deref() != Ok("dumb")
-                    && (set("FORCE_COLOR") || std::io::stderr().is_terminal())
+                let off = set("NO_COLOR")
+                    || std::env::var("CLICOLOR").as_deref() == Ok("0")
+                    || std::env::var("TERM").as_deref() == Ok("dumb");
+                let on = set("FORCE_COLOR") || set("CLICOLOR_FORCE") || std::io::stderr().is_terminal();
+                on && !off
             }
         };
         Style { json: global.json, quiet: global.quiet, colour }

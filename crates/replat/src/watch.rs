@@ -85,11 +85,11 @@ impl Watch<'_> {
 
     /// Prints the entries from `shown` on, and returns how many there are.
     pub fn show_new(&self, listed: &Listed, shown: usize) -> Result<usize, Failure> {
-        let history = self.store.read(&listed.id)?;
-        for entry in history.iter().skip(shown) {
+        let news = self.store.read_from(&listed.id, shown as u64)?;
+        for entry in &news {
             self.show(listed, entry);
         }
-        Ok(history.len())
+        Ok(shown + news.len())
     }
 
     fn show(&self, listed: &Listed, entry: &Recorded) {
@@ -287,16 +287,8 @@ impl<'a> Told<'a> {
             }
             _ => {}
         }
-        match self.watch.state(self.listed) {
-            Ok(now) => {
-                self.draw(&now);
-                goal(&now)
-            }
-            Err(failure) => {
-                self.outcome = Some(failure);
-                true
-            }
-        }
+        self.draw(d);
+        goal(d)
     }
 
     fn say(&mut self, kind: &str, text: &str) {
@@ -389,7 +381,7 @@ fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
         _ => ("RP5004", Exit::Temporary),
     };
     let mut failure =
-        Failure::new(code, exit, format!("{} {}", listed.id, render::reason_text(reason))).state(safe(d));
+        Failure::new(code, exit, format!("{}: {}", listed.id, render::reason_text(reason))).state(safe(d));
     if let Some((_, certificate)) = &d.verify_failed {
         failure = failure.because(certificate.samples.clone());
     }

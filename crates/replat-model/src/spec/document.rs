@@ -74,6 +74,9 @@ struct Node {
     value: Range<usize>,
 }
 
+/// How many mistakes in TOML itself are told at once: the first few, since the rest mostly follows from them.
+const SYNTAX_ERRORS_MAX: usize = 3;
+
 /// A parsed text.
 pub(super) struct Document<'a> {
     text: &'a str,
@@ -105,7 +108,8 @@ impl<'a> Document<'a> {
             message: format!("this is not TOML: {}", error.message()),
             suggestion: None,
         };
-        self.errors.iter().map(error).collect()
+        // A bracket that is not closed makes every line after it look wrong.
+        self.errors.iter().map(error).take(SYNTAX_ERRORS_MAX).collect()
     }
 
     pub(super) fn root(&self) -> &DeTable<'a> {

@@ -344,6 +344,9 @@ impl Story {
             if told(d, pulse) {
                 return true;
             }
+            if let Pulse::Moved(Event::VerifyFailed { from, certificate }) = pulse {
+                panic!("while waiting for {what}, compared with {from}: {:?}", certificate.samples);
+            }
             if let Pulse::Failed(error) = pulse {
                 let verdict = error.verdict();
                 assert_ne!(

@@ -63,9 +63,22 @@ impl Program {
         if let Some(point) = crash_at {
             command.env("REPLAT_CRASH_AT", point);
         }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let log = std::fs::File::options().create(true).append(true).open(self.log())?;
+        let child = command.args(["-v", "-v"]).stdout(Stdio::null()).stderr(log).spawn()?;
         let pid = child.id().ok_or("a process that has just begun has an id")?;
         Ok(Running { child, pid, said: arguments.join(" ") })
+    }
+
+    /// What processes that were started say on their standard error.
+    fn log(&self) -> PathBuf {
+        self.folder.join("replat.log")
+    }
+
+    /// The end of what they said.
+    pub fn said(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Waits until the deployment is in `phase`.

@@ -157,7 +157,10 @@ async fn a_runner_that_slept_through_the_switch_does_no_harm() {
     let stories = rows.map(|(name, asleep)| {
         let servers = &servers;
         async move {
-            let told = zombie(servers, name, asleep, seed).await;
+            let world = servers.world(name, POLICY).await.expect("a world can be made");
+            let told = zombie(&world, asleep, seed).await;
+            let told =
+                told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", world.program.said()));
             told.unwrap_or_else(|failure| panic!("asleep {name}, with REPLAT_SEED={seed}: {failure}"));
             println!("asleep {name}: passed");
         }
@@ -166,13 +169,12 @@ async fn a_runner_that_slept_through_the_switch_does_no_harm() {
     tokio::join!(a, b, c, d);
 }
 
-async fn zombie(servers: &Servers, name: &str, asleep: Asleep, seed: u64) -> Result<(), Failure> {
-    let world = servers.world(name, POLICY).await?;
+async fn zombie(world: &World, asleep: Asleep, seed: u64) -> Result<(), Failure> {
     let program = &world.program;
-    let live = Live::start(&world).await?;
+    let live = Live::start(world).await?;
     let mut random = Random::new(seed);
     let id = begin_and_die_before_the_copy(program).await?;
-    let auditor = Auditor::start(&world);
+    let auditor = Auditor::start(world);
     let runners = two_runners(program, &id)?;
     // To green on their own account, to blue and to green again when a person says so.
     let mut slept = fall_asleep(program, &runners, asleep, 1, &mut random).await?;
@@ -199,7 +201,7 @@ async fn zombie(servers: &Servers, name: &str, asleep: Asleep, seed: u64) -> Res
     for runner in runners {
         runner.end().await?;
     }
-    leftovers::after_finish(&world).await?;
+    leftovers::after_finish(world).await?;
     live.end().await
 }
 

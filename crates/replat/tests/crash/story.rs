@@ -44,16 +44,17 @@ pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Resul
     let world = servers.world(name, policy).await?;
     let live = Live::start(&world).await?;
     let scene = Scene { world: &world, program: &world.program, live: &live, point };
-    match way {
-        Way::Forward => scene.forward().await?,
-        Way::GivenUp => scene.given_up().await?,
-        Way::Different => scene.different().await?,
-        Way::Leak => scene.leak().await?,
-        Way::SoakOver => scene.soak_over().await?,
-        Way::Finish => scene.finish_dies().await?,
-        Way::Drop => scene.drop_dies().await?,
-        Way::Abort => scene.abort_dies().await?,
-    }
+    let told = match way {
+        Way::Forward => scene.forward().await,
+        Way::GivenUp => scene.given_up().await,
+        Way::Different => scene.different().await,
+        Way::Leak => scene.leak().await,
+        Way::SoakOver => scene.soak_over().await,
+        Way::Finish => scene.finish_dies().await,
+        Way::Drop => scene.drop_dies().await,
+        Way::Abort => scene.abort_dies().await,
+    };
+    told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", world.program.said()))?;
     live.end().await
 }
 
