@@ -58,6 +58,8 @@ pub enum Pulse {
     Overtaken,
     /// It could not be done.
     Failed(EngineError),
+    /// Another runner is alive; this one leaves the deployment to it.
+    GaveWay,
     /// Nothing is left to do.
     Ended,
 }
@@ -193,6 +195,7 @@ impl Runner<'_> {
             tokio::select! {
                 done = &mut acting => return Ok(Some(done)),
                 () = tokio::time::sleep(LOG_EVERY) => {
+                    // Whoever else is alive meanwhile is given way to once this is done.
                     self.beat()?;
                     let now = self.log.data_version()?;
                     if gives_way && now != seen && self.log.read(&self.listed.id)?.len() as u64 != length {
@@ -204,12 +207,20 @@ impl Runner<'_> {
         }
     }
 
-    fn beat(&self) -> Result<(), LogError> {
-        let until = Timestamp((self.clock)().0 + HEARTBEAT_MS);
-        self.log.heartbeat(&self.listed.id, &self.name, until)
+    /// Says that this runner is alive. False if another one says so of itself: two that are awake do no harm, but
+    /// each would undo the switches that the other begins.
+    fn beat(&self) -> Result<bool, LogError> {
+        let now = (self.clock)();
+        let other = self.log.runner(&self.listed.id)?;
+        if other.is_some_and(|(name, until)| name != self.name && until > now) {
+            return Ok(false);
+        }
+        self.log.heartbeat(&self.listed.id, &self.name, Timestamp(now.0 + HEARTBEAT_MS))?;
+        Ok(true)
     }
 
-    /// Ticks until `told` says that it is enough.
+    /// Ticks until `told` says that it is enough, or another runner turns out to be alive: this one may have stood
+    /// still for so long that it was taken for gone.
     ///
     /// `told` hears of every tick: the state after it and what it came to.
     pub async fn run(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
@@ -219,7 +230,10 @@ impl Runner<'_> {
         loop {
             if beaten.elapsed() >= LOOK_EVERY {
                 beaten = tokio::time::Instant::now();
-                self.beat()?;
+                if !self.beat()? {
+                    told(&self.state()?.0, &Pulse::GaveWay);
+                    return Ok(());
+                }
             }
             let pulse = self.tick_with(&mut memory).await?;
             memory.learn(self.log, &self.listed)?;
@@ -236,7 +250,7 @@ impl Runner<'_> {
     async fn rest(&self, d: &Deployment, pulse: &Pulse, failures: u32) -> Result<(), ControlError> {
         let held = d.attempt.is_some();
         match pulse {
-            Pulse::Moved(_) | Pulse::Acted(_) | Pulse::Interrupted | Pulse::Ended => Ok(()),
+            Pulse::Moved(_) | Pulse::Acted(_) | Pulse::Interrupted | Pulse::GaveWay | Pulse::Ended => Ok(()),
             Pulse::Overtaken => {
                 tokio::time::sleep(HELD_EVERY).await;
                 Ok(())

@@ -65,28 +65,18 @@ impl<'a> Applier<'a> {
         client: Client,
     ) -> Result<Applier<'a>, EngineError> {
         let database = &plan.end(from.other()).home.database;
-        let row = client
-            .query_opt(
-                "SELECT position::text, barrier, open FROM replat.stream WHERE deployment = $1 AND source = $2",
-                &[&deployment, &side_text(from)],
-            )
-            .await
-            .map_err(on(database, "reading the stream's position"))?
-            .ok_or_else(|| EngineError::Precondition {
-                what: format!("{database} does not know where the stream from {from} stands"),
-                remedy: "Abort the deployment and start it again.".into(),
-            })?;
-        let position = Position {
-            at: crate::guard::parse_lsn(row.get(0), database)?,
-            barrier: u32::try_from(row.get::<_, i32>(1)).unwrap_or_default(),
-            open: row.get(2),
-        };
+        let position = recorded(&client, database, deployment, from).await?;
         Ok(Applier { plan, deployment, from, client, statements: HashMap::new(), position })
     }
 
-    /// Where the stream stands.
+    /// Where the stream stands, as far as this runner knows.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Where the stream stands at the target now: another runner may have moved it on.
+    pub async fn recorded(&self) -> Result<Position, EngineError> {
+        recorded(&self.client, self.database(), self.deployment, self.from).await
     }
 
     /// The connection to the target.
@@ -180,6 +170,30 @@ impl<'a> Applier<'a> {
         tx.commit().await.map_err(&on)?;
         Ok(parked)
     }
+}
+
+async fn recorded(
+    client: &Client,
+    database: &str,
+    deployment: &str,
+    from: Side,
+) -> Result<Position, EngineError> {
+    let row = client
+        .query_opt(
+            "SELECT position::text, barrier, open FROM replat.stream WHERE deployment = $1 AND source = $2",
+            &[&deployment, &side_text(from)],
+        )
+        .await
+        .map_err(on(database, "reading the stream's position"))?
+        .ok_or_else(|| EngineError::Precondition {
+            what: format!("{database} does not know where the stream from {from} stands"),
+            remedy: "Abort the deployment and start it again.".into(),
+        })?;
+    Ok(Position {
+        at: crate::guard::parse_lsn(row.get(0), database)?,
+        barrier: u32::try_from(row.get::<_, i32>(1)).unwrap_or_default(),
+        open: row.get(2),
+    })
 }
 
 /// One transaction of an applier.

@@ -355,6 +355,7 @@ fn cells(l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Vec<Cell> {
 fn reshaped(table: &str, why: &str) -> EngineError {
     EngineError::Precondition {
         what: format!("{table} no longer has the shape that was planned: {why}"),
-        remedy: "Undo the change of the table and resume, or abort the deployment and plan it again.".into(),
+        // Undoing it does not help: the log keeps what was written meanwhile.
+        remedy: "Abort the deployment and plan it again; after a switch, finish it.".into(),
     }
 }

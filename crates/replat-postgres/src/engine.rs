@@ -150,7 +150,9 @@ impl PostgresEngine {
                 try_join(self.look_at(d, Side::Blue, true), self.look_at(d, Side::Green, true)).await?;
             (seen.blue, seen.green) = (blue, green);
             // Right after a switch clients wait for the new home to open, and for nothing else.
-            if d.copied.is_some() && d.settled {
+            // Once its end was asked for, the tables that they are kept in may be gone already.
+            let ends = d.finish_asked || d.abort_asked.is_some();
+            if d.copied.is_some() && d.settled && !ends {
                 seen.leaks = Some(self.count_incidents().await?);
             }
         }

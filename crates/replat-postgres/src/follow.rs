@@ -306,7 +306,7 @@ async fn backlog(
     let database = ends.database(from);
     let reader = ends.connect(from, "log").await?;
     let start = applier.position().at;
-    check_slot(ends, from, &reader, start).await?;
+    check_slot(ends, from, &reader, applier).await?;
     // Before the rows begin to flow: a connection answers one question after the other.
     let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
     // Asked before the backlog: its rows hold the session until they are all taken.
@@ -363,12 +363,13 @@ async fn backlog(
 }
 
 /// Only what is recorded at the other end is ever confirmed. A slot that is further than that record is another
-/// slot under the same name, and what lies between is lost to it.
+/// slot under the same name, and what lies between is lost to it; unless another runner has moved both on since
+/// this one read the record.
 async fn check_slot(
     ends: &Ends,
     from: Side,
     reader: &tokio_postgres::Client,
-    recorded: Lsn,
+    applier: &Applier<'_>,
 ) -> Result<(), EngineError> {
     let database = ends.database(from);
     let lost = || EngineError::SlotLost { database: database.to_owned(), slot: ends.slot(from) };
@@ -381,10 +382,16 @@ async fn check_slot(
         .map_err(on(database, "reading the slot"))?
         .ok_or_else(lost)?;
     let confirmed = guard::parse_lsn(row.get(0), database)?;
-    if confirmed > recorded || row.get::<_, Option<&str>>(1) == Some("lost") {
+    if row.get::<_, Option<&str>>(1) == Some("lost") {
         return Err(lost());
     }
-    Ok(())
+    if confirmed <= applier.position().at {
+        return Ok(());
+    }
+    if confirmed <= applier.recorded().await?.at {
+        return Err(EngineError::Superseded { what: format!("the stream from {from}") });
+    }
+    Err(lost())
 }
 
 fn slot_error(ends: &Ends, side: Side, error: tokio_postgres::Error) -> EngineError {

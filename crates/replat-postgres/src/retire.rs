@@ -78,7 +78,8 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
     if made_alone(ends, green).await? {
         return drop_created(ends, green).await;
     }
-    if !has_tables(ends, green).await? {
+    // Without its fence row it has written nothing yet, or all of it is gone already.
+    if !is_installed(ends, green).await? || !has_tables(ends, green).await? {
         return Ok(());
     }
     delete_rows(ends, green, Side::Green).await?;
@@ -86,6 +87,20 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         guard::disarm(green, &ends.plan, table, Side::Green, lock_timeout_ms).await?;
     }
     Ok(())
+}
+
+async fn is_installed(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
+    let row = green
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2)",
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+        )
+        .await;
+    match row {
+        Ok(row) => Ok(row.get(0)),
+        Err(e) if is_missing(&e) => Ok(false),
+        Err(e) => Err(on(ends.database(Side::Green), "looking for the fence row")(e)),
+    }
 }
 
 async fn has_tables(ends: &Ends, green: &Client) -> Result<bool, EngineError> {

@@ -118,13 +118,14 @@ impl<'a> Desk<'a> {
         self.begin(Planned { file, map: current.map }, &args.run).await
     }
 
-    /// The deployment that was begun with exactly this plan.
+    /// The deployment that was begun with exactly this plan. What was aborted may be begun anew.
     fn carried_out(&self, file: &PlanFile) -> Result<Option<Listed>, Failure> {
         for listed in self.store.list()? {
             let history = self.store.read(&listed.id)?;
             if let Some(Event::Asked { plan }) = history.first().map(|r| &r.event)
                 && **plan == file.plan
                 && plan.digest() == file.digest
+                && !history.iter().any(|r| r.event == Event::Aborted)
             {
                 return Ok(Some(listed));
             }

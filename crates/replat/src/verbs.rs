@@ -136,8 +136,10 @@ impl Desk<'_> {
                 return Ok(d);
             }
             if d.aborted {
-                return Err(Failure::new("RP5005", Exit::Undone, format!("{} was aborted", listed.id))
-                    .state(safe(&d)));
+                let what = format!("{} was aborted", listed.id);
+                return Err(Failure::new("RP5005", Exit::Undone, what)
+                    .state(safe(&d))
+                    .remedy(format!("See why: replat deploy events {}", listed.id)));
             }
             if let Some(failure) = stands_still(&d, listed) {
                 return Err(failure);

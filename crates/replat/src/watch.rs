@@ -65,7 +65,12 @@ impl Watch<'_> {
                     shown = self.show_new(listed, shown)?;
                     tokio::time::sleep(FOLLOW_EVERY).await;
                 }
-                None => return self.run(listed, goal, patient).await,
+                None => {
+                    if let Some(d) = self.run(listed, &goal, patient).await? {
+                        return Ok(d);
+                    }
+                    shown = self.store.read(&listed.id)?.len();
+                }
             }
         }
     }
@@ -121,7 +126,13 @@ impl Watch<'_> {
         Ok(if read_only { engine.reading_only() } else { engine })
     }
 
-    async fn run(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
+    /// Runs the deployment here; `None` if somebody else turned out to run it.
+    async fn run(
+        &self,
+        listed: &Listed,
+        goal: &Goal,
+        patient: bool,
+    ) -> Result<Option<Deployment>, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
         let runner =
@@ -147,6 +158,7 @@ impl Watch<'_> {
         }
         let was_interrupted = ended.is_none() || stopping.get();
         let outcome = told.borrow_mut().outcome.take();
+        let gave_way = told.borrow().gave_way;
         told.borrow_mut().stop_drawing();
         self.leave(listed);
         ended.transpose()?;
@@ -154,7 +166,8 @@ impl Watch<'_> {
         match outcome {
             Some(failure) => Err(failure),
             None if was_interrupted && !goal(&d) => Err(stopped(listed, &d)),
-            None => Ok(d),
+            None if gave_way && !goal(&d) => Ok(None),
+            None => Ok(Some(d)),
         }
     }
 
@@ -229,6 +242,7 @@ struct Told<'a> {
     copying: Arc<CopyProgress>,
     comparing: Arc<VerifyProgress>,
     outcome: Option<Failure>,
+    gave_way: bool,
 }
 
 impl<'a> Told<'a> {
@@ -243,6 +257,7 @@ impl<'a> Told<'a> {
             copying: engine.copy_progress(),
             comparing: engine.verify_progress(),
             outcome: None,
+            gave_way: false,
         };
         if let Ok(d) = watch.state(listed) {
             told.draw(&d);
@@ -263,6 +278,7 @@ impl<'a> Told<'a> {
             self.shown = self.watch.show_new(self.listed, self.shown).unwrap_or(self.shown);
         }
         match pulse {
+            Pulse::GaveWay => self.gave_way = true,
             Pulse::Waiting(reason) => {
                 self.stop_drawing();
                 // Numbers in a reason change all the time; its kind is what is new.

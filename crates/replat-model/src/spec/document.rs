@@ -9,6 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::Spec;
 use super::error::{Position, SpecError, line_at};
+use super::nearest::nearest;
 use super::secret::{SecretText, masked_if_connection};
 
 /// A way from the top of a spec to one of its values.
@@ -180,7 +181,7 @@ impl<'a> Document<'a> {
         let (start, line) = line_at(self.text, self.position(error.span()?).span.start);
         let lower = line.to_ascii_lowercase();
         let after = |sign: &str| lower.find(sign).map(|at| start + at + sign.len()..start + line.len());
-        let signs = ["://", "password"].into_iter().filter_map(after);
+        let signs = ["://", "password", "url"].into_iter().filter_map(after);
         let rest_of_one = || line.rfind('@').map(|at| start..start + at);
         signs.min_by_key(|secret| secret.start).or_else(rest_of_one)
     }
@@ -193,6 +194,8 @@ fn table_secrets(table: &DeTable<'_>, secrets: &mut Vec<Range<usize>>) {
         }
         match value.get_ref() {
             DeValue::String(text) if is_secret(key.get_ref(), text) => secrets.push(inside(value.span())),
+            // A list is no way to write it; whatever is in it was meant as a connection or a password.
+            DeValue::Array(_) if is_secret(key.get_ref(), "") => secrets.push(inside(value.span())),
             _ => value_secrets(value, secrets),
         }
     }
@@ -207,9 +210,15 @@ fn value_secrets(value: &Spanned<DeValue<'_>>, secrets: &mut Vec<Range<usize>>) 
     }
 }
 
+/// Whether `text`, the value of `key`, must not be shown. Where a connection belongs, or would but for a slip in the
+/// key, a text that looks like none is not shown at all.
 fn is_secret(key: &str, text: &str) -> bool {
     let url = SecretText::new(text);
-    (key == "url" && url.masked() != text) || key.to_ascii_lowercase().contains("password")
+    match nearest(key, ["url", "password"]) {
+        Some("url") => url.masked() != text,
+        Some(_) => true,
+        None => key.to_ascii_lowercase().contains("password"),
+    }
 }
 
 /// What lies between the quotes.

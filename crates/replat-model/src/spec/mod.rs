@@ -161,7 +161,7 @@ pub struct Rollout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reversible {
-    /// A rollback must lose nothing; what cannot go back is not deployed.
+    /// A rollback must lose nothing; what cannot go back is not deployed unless its hazard is allowed by name.
     Required,
     /// A way back is kept where there is one; where there is none, the plan says so.
     Preferred,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::nearest::nearest;
 use super::units::TEXT_KIND;
 
 /// What stands where a password was.
@@ -126,9 +127,15 @@ impl JsonSchema for SecretText {
 /// The text with `***` in place of every password; the text as it is if it looks like no connection at all.
 pub(super) fn masked_if_connection(text: &str) -> String {
     match Form::of(text) {
-        Form::Unknown if !text.contains("://") => text.to_owned(),
+        Form::Unknown if !text.contains("://") && !mentions_password(text) => text.to_owned(),
         _ => masked_literal(text),
     }
+}
+
+/// Whether the text may be pairs that are not well-formed, for instance since a quote is not closed.
+fn mentions_password(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.find("pass").is_some_and(|at| lower[at..].contains('='))
 }
 
 fn masked_literal(text: &str) -> String {
@@ -205,9 +212,11 @@ fn pair_secrets(text: &str, pairs: Vec<Pair>) -> Vec<Range<usize>> {
     pairs.into_iter().filter(|p| is_secret_key(&text[p.key.clone()])).map(|p| p.value).collect()
 }
 
-/// A key with a percent sign may spell anything.
+/// A key with a percent sign may spell anything, and one that is misspelt is a password's all the same.
 fn is_secret_key(key: &str) -> bool {
-    key.to_ascii_lowercase().contains("password") || key.contains('%')
+    let key = key.to_ascii_lowercase();
+    let is_like_one = key.contains("pass") || nearest(&key, ["password", "sslpassword"]).is_some();
+    key.contains('%') || (is_like_one && key != "passfile")
 }
 
 fn without(text: &str, mut secrets: Vec<Range<usize>>) -> String {
@@ -291,6 +300,8 @@ mod tests {
                 "postgres://h/d?sslmode=require&sslpassword=pw",
                 "postgres://h/d?sslmode=require&sslpassword=***",
             ),
+            ("misspelt", "postgres://h/d?pasword=pw&sslmode=require", "postgres://h/d?pasword=***&sslmode=require"),
+            ("misspelt among pairs", "host=h PASWORD=pw passfile=p", "host=h PASWORD=*** passfile=p"),
             ("spelled with percent", "postgres://h/d?pass%77ord=pw", "postgres://h/d?pass%77ord=***"),
             ("no host", "postgres://app:pw", "postgres://app:***"),
             ("no host, a path", "postgres://app:pw/db", "postgres://app:***/db"),

@@ -150,14 +150,30 @@ pub struct Story {
     database: String,
     schema: &'static str,
     tenant: i64,
-    folder: PathBuf,
+    folder: Arc<Folder>,
 }
 
-impl Drop for Story {
-    fn drop(&mut self) {
-        // A folder in the way of nobody; if it cannot be removed there is nobody to tell.
-        drop(std::fs::remove_dir_all(&self.folder));
+/// Where a control store lies.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(name: &str) -> Arc<Folder> {
+        let folder = std::env::temp_dir().join(format!("replat-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Arc::new(Folder(folder))
     }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // If it cannot be removed there is nobody to tell.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Green's database. Another name than blue's, since the servers are copies of one cluster and so look like one place.
+fn green_name(blue: &str) -> String {
+    format!("{blue}_green")
 }
 
 fn conninfo(url: &str) -> ConnInfo {
@@ -193,35 +209,37 @@ impl Scene {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
-        for (server, statements) in [
-            (&servers.blue, format!("{};{}", self.blue, self.rows)),
-            (&servers.green, self.green_before.clone()),
+        for (server, name, statements) in [
+            (&servers.blue, database.clone(), format!("{};{}", self.blue, self.rows)),
+            (&servers.green, green_name(&database), self.green_before.clone()),
         ] {
-            server.create_database(&database).await.expect("a database");
-            server.execute(&database, &statements).await.expect("the scene");
+            server.create_database(&name).await.expect("a database");
+            server.execute(&name, &statements).await.expect("the scene");
         }
         self.begin_in(database, None).await
     }
 
     /// The same in databases that are there, for one more tenant.
-    pub async fn begin_in(self, database: String, map: Option<Map>) -> Story {
+    pub async fn begin_in(self, database: String, after: Option<&Story>) -> Story {
         let servers = servers().await;
         let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let green = servers.green.client(&database).await.expect("a session on green");
+        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
         let spec = self.spec(&self.slices);
+        let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
         let (plan, map) = self.planned(&spec, &blue, &green, map).await;
         green
             .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
             .await
             .expect("a search path");
-        let folder =
-            std::env::temp_dir().join(format!("replat-{database}-{}-{}", self.tenant, std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let store = Store::open(&folder.join("control.db")).expect("a store");
+        let folder = match after {
+            Some(story) => Arc::clone(&story.folder),
+            None => Folder::make(&database),
+        };
+        let store = Store::open(&folder.0.join("control.db")).expect("a store");
         let asked = Event::Asked { plan: Box::new(plan.clone()) };
         let listed = store.begin(&asked, &map, now()).expect("a deployment begins");
         let plan = Arc::new(plan);
-        let infos = [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&database))];
+        let infos = [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&green_name(&database)))];
         let [b, g] = infos.clone();
         let engine = PostgresEngine::new(Arc::clone(&plan), listed.id.clone(), b, g);
         let [b, g] = infos;
@@ -285,8 +303,11 @@ impl Story {
     /// One more session on a side.
     pub async fn session(&self, side: Side) -> Client {
         let servers = servers().await;
-        let server = if side == Side::Blue { &servers.blue } else { &servers.green };
-        let client = server.client(&self.database).await.expect("a session");
+        let client = match side {
+            Side::Blue => servers.blue.client(&self.database).await,
+            Side::Green => servers.green.client(&green_name(&self.database)).await,
+        };
+        let client = client.expect("a session");
         if side == Side::Green {
             client
                 .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
@@ -296,7 +317,7 @@ impl Story {
         client
     }
 
-    /// The name of both databases.
+    /// The name of blue's database.
     pub fn database(&self) -> &str {
         &self.database
     }
@@ -366,6 +387,19 @@ impl Story {
     /// Runs until the state is in this phase, before anything is done in it.
     pub async fn until_phase(&self, phase: Phase) {
         self.run_until(phase.as_str(), |d, _| d.phase() == phase).await;
+    }
+
+    /// Runs until a comparison has found a difference, or every attempt was given up because of one.
+    pub async fn run_until_difference(&self, what: &str) {
+        self.run_until(what, |_, pulse| {
+            matches!(
+                pulse,
+                Pulse::Moved(Event::VerifyFailed { .. })
+                    | Pulse::Waiting(Reason::Different | Reason::AttemptsUsedUp { .. })
+            )
+        })
+        .await;
+        assert_eq!(self.state().phase() == Phase::Switch, false, "no attempt is left half-way");
     }
 
     /// Runs until the first error that asks for a person.

@@ -1,10 +1,14 @@
 //! The program as people and scripts meet it: the real binary against real servers.
 
+mod connections;
+mod damage;
 mod deployments;
 mod interrupted;
+mod logs;
 mod offline;
 mod partitions;
 mod plans;
 mod program;
+mod secrets;
 mod words;
 mod world;

@@ -107,17 +107,16 @@ async fn names_with_capitals_blanks_and_quotes_and_keys_of_uuid_and_text_move() 
     let blue = world.on_blue().await;
     blue.batch_execute(ODD_OLD).await.expect("the old schema");
     world.replat("validate").await.succeeds();
-    let first = "\"Tenant Id\"=00000000-0000-0000-0000-000000000001,Region=";
-    let plain = first.replace('"', "");
-    for (number, region) in ["eu", "\"O'Neill\"", "\"ü/ \"\"x\"\"\"", "\"\""].into_iter().enumerate() {
-        let partition = format!("{plain}{region}");
+    let plain = "Tenant Id=00000000-0000-0000-0000-000000000001,Region=";
+    let write = "update \"My Shop\".\"Order Book\" set \"Total €\" = \"Total €\" + 1 where \"Region\" = $1 and \
+                 \"Tenant Id\" = '00000000-0000-0000-0000-000000000001'";
+    for (number, region) in ["eu", "O'Neill", "ü/ \"x\"", ""].into_iter().enumerate() {
+        let partition = format!("{plain}\"{}\"", region.replace('"', "\"\""));
         let ran = world.program.run(&["deploy", "-p", &partition, "-y", "--hold"]).await.succeeds();
         let id = format!("d{}", number + 1);
         assert!(ran.out.starts_with(&format!("{id}  shop/")), "{}", ran.told());
         // Blue goes on writing while green is not home yet.
-        blue.batch_execute("update \"My Shop\".\"Order Book\" set \"Total €\" = \"Total €\" + 1")
-            .await
-            .expect("writes");
+        assert_eq!(blue.execute(write, &[&region]).await.expect("blue is open until the switch"), 20);
         world.replat(&format!("deploy switch {id}")).await.succeeds().prints("New.Shop.Two (green)");
         world.program.run(&["verify", "-p", &partition]).await.succeeds().prints("all equal");
         world.replat(&format!("deploy rollback {id}")).await.succeeds().prints("Old.My Shop (blue)");

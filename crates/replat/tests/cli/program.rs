@@ -40,11 +40,6 @@ impl Program {
         self
     }
 
-    /// Where it runs.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_replat"));
         command

@@ -28,9 +28,31 @@ pub async fn server() -> Arc<Server> {
         .start()
         .await
         .expect("a server");
+    admit(&server).await;
     let server = Arc::new(server);
     *shared = Arc::downgrade(&server);
     server
+}
+
+/// The password of the role `locked`, which is asked for one. It is looked for in everything that is written, so it
+/// looks like nothing else, and it has what a URL must write as something else.
+pub const PASSWORD: &str = "c4n@ry/Gr3y:p4ss";
+
+/// Everybody may come in as before, but for one role.
+async fn admit(server: &Server) {
+    let rules = "local all all trust\nhost all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
+    std::fs::write(server.folder().join("data/pg_hba.conf"), rules).expect("pg_hba.conf can be written");
+    let role = format!("create role locked superuser login password '{PASSWORD}'");
+    server.execute("postgres", &role).await.expect("a role");
+    server.execute("postgres", "select pg_reload_conf()").await.expect("the rules hold");
+    // The postmaster reads them in its own time.
+    let url = format!("postgres://locked@127.0.0.1:{}/postgres", server.port());
+    let refused = async {
+        while replat_testkit::server::connect(&url).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.expect("the rules come to hold");
 }
 
 /// A folder that vanishes with its owner.

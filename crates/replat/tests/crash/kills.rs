@@ -35,18 +35,21 @@ async fn tell(kills: u64, seed: u64) -> Result<(), Failure> {
     let share = |part: u64| kills / 4 + u64::from(part < kills % 4);
     let first = program.start(&DEPLOY, None)?;
     let id = begun(program).await;
-    killer.until(first, &["deploy", "watch", &id], share(0), Some("soak")).await?;
-    live.both_sides_are_alike().await?;
-    for (part, verb) in [(1, "rollback"), (2, "switch"), (3, "finish")] {
+    let watch = ["deploy", "watch", &id];
+    let mut watching = killer.kill(first, &watch, share(0)).await?;
+    program.reach(&id, "soak").await?;
+    for (part, verb) in [(1, "rollback"), (2, "switch")] {
+        live.both_sides_are_alike().await?;
+        watching.kill().await?;
         let again = ["deploy", verb, &id];
-        killer.until(program.start(&again, None)?, &again, share(part), None).await?;
-        if verb != "finish" {
-            // The verb has ended, and with it the stream; somebody has to run the deployment.
-            let watching = program.start(&["deploy", "watch", &id], None)?;
-            live.both_sides_are_alike().await?;
-            watching.kill().await?;
-        }
+        killer.kill(program.start(&again, None)?, &again, share(part)).await?.end().await?;
+        // The verb has ended, and with it the streams: somebody has to run the deployment.
+        watching = program.start(&watch, None)?;
     }
+    live.both_sides_are_alike().await?;
+    watching.kill().await?;
+    let again = ["deploy", "finish", &id];
+    killer.kill(program.start(&again, None)?, &again, share(3)).await?.end().await?;
     leftovers::after_finish(&world).await?;
     live.end().await
 }
@@ -57,34 +60,18 @@ struct Killer<'p> {
 }
 
 impl Killer<'_> {
-    /// Kills `running` and whoever follows it, `kills` times, a random time after each has begun to work; then lets
-    /// the last one come to its end, or to `phase`.
-    async fn until(
-        &mut self,
-        mut running: Running,
-        again: &[&str],
-        kills: u64,
-        phase: Option<&str>,
-    ) -> Result<(), Failure> {
+    /// Kills `running` and whoever follows it, `kills` times, a random time after each has begun to work. The last
+    /// one lives.
+    async fn kill(&mut self, mut running: Running, again: &[&str], kills: u64) -> Result<Running, Failure> {
         for n in 1..=kills {
             self.until_at_work(&mut running).await?;
             let after = self.random.below(WORK_MS);
             tokio::time::sleep(Duration::from_millis(after)).await;
-            let was_alive = running.kill().await?;
-            println!(
-                "`{}`: kill {n} after {after} ms{}",
-                again.join(" "),
-                if was_alive { "" } else { ", too late" }
-            );
+            let late = if running.kill().await? { "" } else { ", which was too late" };
+            println!("`{}`: kill {n} after {after} ms{late}", again.join(" "));
             running = self.program.start(again, None)?;
         }
-        match phase {
-            None => running.end().await,
-            Some(phase) => {
-                self.program.reach(again[2], phase).await?;
-                running.kill().await.map(drop)
-            }
-        }
+        Ok(running)
     }
 
     /// Until the process runs the deployment, or has ended.

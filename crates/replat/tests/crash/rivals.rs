@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replat_control::{Pulse, Runner};
-use replat_engine::{Listed, LogError, WorkLog};
+use replat_engine::{Engine, Listed, LogError, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase};
 use replat_model::ids::Side;
 use replat_postgres::conninfo::{ConnInfo, Environment};
@@ -21,8 +21,9 @@ use crate::program::{Program, Running};
 use crate::story::{begin_and_die_before_the_copy, two_runners};
 use crate::world::{Servers, World};
 
-/// A runner in this process that has nothing to do looks again after so long.
-const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// The longest rest of a runner in this process whose last look led to nothing. Long enough that the one without
+/// the streams does not undo every switch that the other begins, and short enough that it undoes some.
+const REST_MAX_MS: u64 = 400;
 /// Two rivals may spoil each other's attempts; a person need not be asked for that.
 const POLICY: &str = "soak = \"1h\"\nattempts = 1000";
 
@@ -78,14 +79,20 @@ impl Rival {
 
 async fn run(store: Store, listed: Listed, engine: PostgresEngine, name: String) -> Result<(), Failure> {
     let runner = Runner { listed, log: &store, engine: &engine, clock: now, name };
+    let mut random = Random::new(7);
     loop {
         let (d, pulse) = runner.tick().await?;
         if d.phase() == Phase::Finished {
             return Ok(());
         }
-        // Impatient on purpose: a rival looks again whatever became of the last look.
-        if !matches!(pulse, Pulse::Moved(_) | Pulse::Acted(_)) {
-            tokio::time::sleep(LOOK_EVERY).await;
+        let rest = tokio::time::sleep(Duration::from_millis(random.below(REST_MAX_MS)));
+        match pulse {
+            Pulse::Moved(_) | Pulse::Acted(_) => {}
+            Pulse::Waiting(_) => tokio::select! {
+                () = engine.changed() => {}
+                () = rest => {}
+            },
+            _ => rest.await,
         }
     }
 }
@@ -222,6 +229,22 @@ async fn fall_asleep(
     let slept: Vec<usize> = (0..runners.len()).filter(|n| Some(runners[*n].pid) == runner).collect();
     for sleeper in &slept {
         runners[*sleeper].stop().await?;
+        while !is_store_free(program)? {
+            runners[*sleeper].wake().await?;
+            runners[*sleeper].stop().await?;
+        }
     }
     Ok(slept)
+}
+
+/// Whether nobody stands still in the middle of a write to the control store. SQLite lets nobody else write then, so
+/// everybody waits for the sleeper, and there is nothing to be seen. Tried by an entry that is always refused.
+fn is_store_free(program: &Program) -> Result<bool, Failure> {
+    let store = program.store()?;
+    let listed = the_only(&store)?;
+    match store.append(&listed.id, u64::MAX, &Event::Resumed, now()) {
+        Err(LogError::Conflict { .. }) => Ok(true),
+        Err(LogError::Store { .. }) => Ok(false),
+        other => Err(format!("an entry out of place came to {other:?}").into()),
+    }
 }

@@ -16,6 +16,8 @@ pub enum Way {
     Forward,
     /// A switch that is given up, since a writer does not end.
     GivenUp,
+    /// A switch that is given up after the fence was closed, since its runner died.
+    GivenUpFenced,
     /// A comparison that finds a difference.
     Different,
     /// A write that reaches blue past its guard.
@@ -47,6 +49,7 @@ pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Resul
     let told = match way {
         Way::Forward => scene.forward().await,
         Way::GivenUp => scene.given_up().await,
+        Way::GivenUpFenced => scene.given_up_fenced().await,
         Way::Different => scene.different().await,
         Way::Leak => scene.leak().await,
         Way::SoakOver => scene.soak_over().await,
@@ -103,6 +106,13 @@ impl Scene<'_> {
         blocker.batch_execute(&format!("begin; {}", event("never ends"))).await?;
         self.program.start(&["deploy", "switch", &id], Some(self.point))?.die().await?;
         blocker.batch_execute("commit").await?;
+        self.go_on_to_the_end().await
+    }
+
+    async fn given_up_fenced(&self) -> Result<(), Failure> {
+        self.program.start(&DEPLOY, Some("append.after.fenced"))?.die().await?;
+        let id = self.program.deployment()?;
+        self.program.start(&["deploy", "watch", &id], Some(self.point))?.die().await?;
         self.go_on_to_the_end().await
     }
 
