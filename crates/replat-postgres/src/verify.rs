@@ -413,8 +413,14 @@ fn transformed(column: &ColumnPlan) -> String {
     match (is_foreign(column), column.compare) {
         (true, _) => format!("({e})::text"),
         (false, Compare::Native) => format!("({e})::{}", column.target_type),
-        (false, Compare::Text) => format!("({e})::{}::text", column.target_type),
+        (false, Compare::Text) => format!("({e})::{}::text", shared_type(column)),
     }
+}
+
+/// The receiving type, or what stands for it on a server that does not have it: for a domain, which the catalogue
+/// names with its schema, the built-in type that it is made of.
+fn shared_type(column: &ColumnPlan) -> &str {
+    if column.target_type.contains('.') { &column.wire_type } else { &column.target_type }
 }
 
 /// The value that it does hold.

@@ -1,14 +1,17 @@
 //! The file: how it is opened, what is in it, and how an older one is brought up to date.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::{Damage, Fault};
 
 /// How long a write waits for other processes' writes.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// How often we ask again where SQLite does not wait by itself.
+const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// `rplt`: what `file` and SQLite's own tools show as the kind of the file.
 const APPLICATION_ID: i64 = 0x7270_6c74;
@@ -24,8 +27,8 @@ const FORMAT: u32 = 1;
 pub(crate) fn open(path: &Path) -> Result<Connection, Fault> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_MAX)?;
-    check_kind(&connection)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    check_kind(&mut connection)?;
+    let mode = write_ahead(&connection)?;
     if mode != "wal" {
         return Err(Fault::damaged(format!("its journal is {mode:?} and cannot be made a write-ahead log")));
     }
@@ -38,10 +41,26 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Fault> {
 }
 
 /// Refuses a database that is somebody else's before anything in it is touched.
-fn check_kind(connection: &Connection) -> Result<(), Fault> {
-    let id: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+fn check_kind(connection: &mut Connection) -> Result<(), Fault> {
+    // Both from one state of the file: another process may be making it just now.
+    let tx = connection.transaction()?;
+    let id: i64 = tx.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if id == APPLICATION_ID || tables == 0 { Ok(()) } else { Err(refused("it is not a replat store")) }
+}
+
+/// Makes the journal a write-ahead log, and says what it is. Of two processes that turn a new file into one, SQLite
+/// refuses one at once, however long it was told to wait.
+fn write_ahead(connection: &Connection) -> Result<String, Fault> {
+    let begun = Instant::now();
+    loop {
+        let asked = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+        let busy = asked.as_ref().is_err_and(|e| e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+        if !busy || begun.elapsed() >= BUSY_MAX {
+            return Ok(asked?);
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
 }
 
 fn bring_up_to_date(connection: &mut Connection) -> Result<(), Fault> {

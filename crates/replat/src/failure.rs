@@ -37,12 +37,12 @@ pub struct Failure {
     /// A stable code that `replat explain` takes.
     pub code: &'static str,
     /// What went wrong, in one line.
-    pub what: String,
+    pub what: Box<str>,
     /// The chain of causes, or a list of findings.
     pub because: Vec<String>,
-    /// The findings as values, where they have more to say to a program than a line, such as a position.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub details: Vec<serde_json::Value>,
+    /// The findings as a list of values, where they have more to say to a program than a line, such as a position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<serde_json::Value>>,
     /// Where the traffic is and whose rows are safe.
     pub state: String,
     /// What to do, in order.
@@ -61,12 +61,12 @@ pub const UNTOUCHED: &str = "SAFE: nothing was changed.";
 
 impl Failure {
     /// A failure before anything was changed.
-    pub fn new(code: &'static str, exit: Exit, what: impl Into<String>) -> Failure {
+    pub fn new(code: &'static str, exit: Exit, what: impl Into<Box<str>>) -> Failure {
         Failure {
             code,
             what: what.into(),
             because: Vec::new(),
-            details: Vec::new(),
+            details: None,
             state: UNTOUCHED.into(),
             remedy: Vec::new(),
             exit,
@@ -82,8 +82,8 @@ impl Failure {
 
     /// With findings as values.
     #[must_use]
-    pub fn details(mut self, details: impl IntoIterator<Item = serde_json::Value>) -> Failure {
-        self.details.extend(details);
+    pub fn details(mut self, details: &impl Serialize) -> Failure {
+        self.details = serde_json::to_value(details).ok().map(Box::new);
         self
     }
 

@@ -54,7 +54,7 @@ impl Project {
                 format!("{shown} has {}", counted(errors.len(), "error", "errors")),
             )
             .because(rendered.lines().map(|line| line.trim_end().to_owned()))
-            .details(errors.iter().map(|e| serde_json::json!(e)))
+            .details(&errors)
             .remedy("Correct the spec; every key is described in docs/spec.md.")
         })?;
         let store_file =

@@ -250,7 +250,7 @@ impl Desk<'_> {
     async fn set(&self, id: &str, changes: &[String]) -> Result<(), Failure> {
         let listed = self.find(Some(id))?;
         let d = self.watch().state(&listed)?;
-        let policy = changes.iter().try_fold(d.policy.clone(), |policy, change| changed(&policy, change))?;
+        let policy = changed(&d.policy, changes)?;
         let event = Event::PolicySet { policy: Box::new(policy), what: changes.join(" ") };
         if self.global.dry_run {
             return self.dry(&listed, &d, &event);
@@ -309,32 +309,41 @@ fn has_passed(now: Phase, wanted: Phase) -> bool {
     matches!((place(now), place(wanted)), (Some(now), Some(wanted)) if now > wanted)
 }
 
-/// `policy` with one change, checked as the same line of a spec would be.
-fn changed(policy: &Policy, change: &str) -> Result<Policy, Failure> {
-    let bad = |why: String| {
-        Failure::new("RP2006", Exit::Usage, format!("{change}: {why}"))
-            .remedy("The keys are those of [policy]; see docs/spec.md. For example: lag_max=4MiB soak=2d")
-    };
-    let (key, text) = change.split_once('=').ok_or_else(|| bad("write key=value".into()))?;
-    let (key, text) = (key.trim().replace('-', "_"), text.trim());
+/// `policy` with changes, checked together as the same lines of a spec would be.
+fn changed(policy: &Policy, changes: &[String]) -> Result<Policy, Failure> {
     let mut values = serde_json::to_value(policy).expect("a policy is plain data");
-    let names: Vec<String> = values.as_object().map(|o| o.keys().cloned().collect()).unwrap_or_default();
-    let slot = values.get_mut(&key).ok_or_else(|| {
-        let meant = replat_model::spec::nearest(&key, names.iter().map(String::as_str));
-        bad(format!("there is no such limit{}", did_you_mean(meant)))
-    })?;
-    *slot = match text.parse::<u64>() {
-        Ok(number) if slot.is_number() => number.into(),
-        _ => text.into(),
-    };
+    for change in changes {
+        put(&mut values, change).map_err(|why| not_a_limit(change, &why))?;
+    }
     // JSON's numbers and texts are TOML's, so the rules of a spec are asked rather than told again.
     let lines: String =
         values.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n")).collect();
     let spec = replat_model::spec::parse(&format!("version = 1\nproject = \"set\"\n[policy]\n{lines}"));
     spec.map(|spec| spec.policy).map_err(|errors| {
         let why: Vec<String> = errors.into_iter().map(|e| e.message).collect();
-        bad(why.join("; "))
+        not_a_limit(&changes.join(" "), &why.join("; "))
     })
+}
+
+/// Puts `key=value` in its place.
+fn put(values: &mut Value, change: &str) -> Result<(), String> {
+    let (key, text) = change.split_once('=').ok_or("write key=value")?;
+    let (key, text) = (key.trim().replace('-', "_"), text.trim());
+    let names: Vec<String> = values.as_object().map(|o| o.keys().cloned().collect()).unwrap_or_default();
+    let slot = values.get_mut(&key).ok_or_else(|| {
+        let meant = replat_model::spec::nearest(&key, names.iter().map(String::as_str));
+        format!("there is no such limit{}", did_you_mean(meant))
+    })?;
+    *slot = match text.parse::<u64>() {
+        Ok(number) if slot.is_number() => number.into(),
+        _ => text.into(),
+    };
+    Ok(())
+}
+
+fn not_a_limit(change: &str, why: &str) -> Failure {
+    Failure::new("RP2006", Exit::Usage, format!("{change}: {why}"))
+        .remedy("The keys are those of [policy]; see docs/spec.md. For example: lag_max=4MiB soak=2d")
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

@@ -127,12 +127,7 @@ impl Watch<'_> {
     }
 
     /// Runs the deployment here; `None` if somebody else turned out to run it.
-    async fn run(
-        &self,
-        listed: &Listed,
-        goal: &Goal,
-        patient: bool,
-    ) -> Result<Option<Deployment>, Failure> {
+    async fn run(&self, listed: &Listed, goal: &Goal, patient: bool) -> Result<Option<Deployment>, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
         let runner =

@@ -181,7 +181,10 @@ impl<'a> Document<'a> {
         let (start, line) = line_at(self.text, self.position(error.span()?).span.start);
         let lower = line.to_ascii_lowercase();
         let after = |sign: &str| lower.find(sign).map(|at| start + at + sign.len()..start + line.len());
-        let signs = ["://", "password", "url"].into_iter().filter_map(after);
+        let quoted =
+            |at: usize| line[at..].find(['"', '\'']).map_or(start + at, |quote| start + at + quote + 1);
+        let url = lower.find("url").map(|at| quoted(at)..start + line.len());
+        let signs = ["://", "password"].into_iter().filter_map(after).chain(url);
         let rest_of_one = || line.rfind('@').map(|at| start..start + at);
         signs.min_by_key(|secret| secret.start).or_else(rest_of_one)
     }

@@ -300,7 +300,11 @@ mod tests {
                 "postgres://h/d?sslmode=require&sslpassword=pw",
                 "postgres://h/d?sslmode=require&sslpassword=***",
             ),
-            ("misspelt", "postgres://h/d?pasword=pw&sslmode=require", "postgres://h/d?pasword=***&sslmode=require"),
+            (
+                "misspelt",
+                "postgres://h/d?pasword=pw&sslmode=require",
+                "postgres://h/d?pasword=***&sslmode=require",
+            ),
             ("misspelt among pairs", "host=h PASWORD=pw passfile=p", "host=h PASWORD=*** passfile=p"),
             ("spelled with percent", "postgres://h/d?pass%77ord=pw", "postgres://h/d?pass%77ord=***"),
             ("no host", "postgres://app:pw", "postgres://app:***"),

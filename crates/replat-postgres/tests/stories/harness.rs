@@ -15,11 +15,13 @@ use replat_model::draft::{Ask, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
-use replat_model::plan::{DdlFile, Plan};
+use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
 use replat_model::spec::{self, Spec};
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
+use replat_postgres::slice::{key_text, table_name};
+use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{Target, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
@@ -187,8 +189,7 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = '{}' }}\n\
-             reversible = 'accept-lossy'\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = '{}' }}\n",
             self.schema
         );
         if !self.ddl.is_empty() {
@@ -239,7 +240,8 @@ impl Scene {
         let asked = Event::Asked { plan: Box::new(plan.clone()) };
         let listed = store.begin(&asked, &map, now()).expect("a deployment begins");
         let plan = Arc::new(plan);
-        let infos = [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&green_name(&database)))];
+        let infos =
+            [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&green_name(&database)))];
         let [b, g] = infos.clone();
         let engine = PostgresEngine::new(Arc::clone(&plan), listed.id.clone(), b, g);
         let [b, g] = infos;
@@ -295,6 +297,7 @@ impl Scene {
         };
         let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)
             .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
+        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
         (plan, map)
     }
 }
@@ -399,7 +402,7 @@ impl Story {
             )
         })
         .await;
-        assert_eq!(self.state().phase() == Phase::Switch, false, "no attempt is left half-way");
+        assert_ne!(self.state().phase(), Phase::Switch, "no attempt is left half-way");
     }
 
     /// Runs until the first error that asks for a person.
@@ -486,36 +489,50 @@ impl Story {
         }
     }
 
-    /// All rows of the tenant as text, by table.
-    pub async fn rows(&self, side: Side) -> BTreeMap<String, BTreeSet<String>> {
-        let mut all = BTreeMap::new();
-        for table in &self.plan.tables {
-            let sql = format!(
-                "select t::text from {} t where tenant_id = {}",
-                replat_postgres::slice::table_name(&self.plan, table, side),
-                self.tenant
-            );
-            let rows = self.side(side).query(&sql, &[]).await.expect("rows");
-            let texts: BTreeSet<String> = rows.iter().map(|r| r.get(0)).collect();
-            assert_eq!(texts.len(), rows.len(), "rows have keys, so no two are alike");
-            all.insert(table.blue.name.clone(), texts);
-        }
-        all
+    /// The tenant's rows of a table, by key: every value as text.
+    async fn rows(&self, table: &TablePlan, side: Side) -> BTreeMap<Vec<String>, Vec<Option<String>>> {
+        let columns: Vec<String> =
+            table.blue.columns.iter().map(|c| format!("r.{}::text", quote_ident(&c.name))).collect();
+        let sql = format!(
+            "select array[{}], array[{}] from {} r where r.tenant_id = {}",
+            key_text(table, Side::Blue, "r."),
+            columns.join(", "),
+            table_name(&self.plan, table, side),
+            self.tenant
+        );
+        let rows = self.side(side).query(&sql, &[]).await.expect("rows");
+        rows.iter().map(|r| (r.get(0), r.get(1))).collect()
     }
 
-    /// Both sides hold the same rows of the tenant.
+    /// Both sides hold the same rows of the tenant, to the letter.
     pub async fn assert_equal(&self) {
-        let (blue, green) = (self.rows(Side::Blue).await, self.rows(Side::Green).await);
-        for (table, mine) in &blue {
-            let theirs = &green[table];
-            let missing: Vec<_> = mine.difference(theirs).take(5).collect();
-            let extra: Vec<_> = theirs.difference(mine).take(5).collect();
-            assert!(
-                missing.is_empty() && extra.is_empty(),
-                "{table}: only blue {missing:?}, only green {extra:?}"
-            );
+        for table in &self.plan.tables {
+            let (blue, green) = (self.rows(table, Side::Blue).await, self.rows(table, Side::Green).await);
+            let keys: BTreeSet<_> = blue.keys().chain(green.keys()).collect();
+            let different: Vec<String> = keys
+                .into_iter()
+                .filter(|key| blue.get(*key) != green.get(*key))
+                .take(5)
+                .map(|key| format!("{key:?}: {}", difference(table, blue.get(key), green.get(key))))
+                .collect();
+            assert!(different.is_empty(), "{} differs: {different:#?}", table.blue.name);
         }
     }
+}
+
+/// What is not alike in two rows of a table.
+fn difference(
+    table: &TablePlan,
+    blue: Option<&Vec<Option<String>>>,
+    green: Option<&Vec<Option<String>>>,
+) -> String {
+    let (Some(blue), Some(green)) = (blue, green) else {
+        return format!("on blue {}, on green {}", blue.is_some(), green.is_some());
+    };
+    let short = |v: &Option<String>| v.as_ref().map(|v| v.chars().take(60).collect::<String>());
+    let unlike = table.blue.columns.iter().zip(blue.iter().zip(green)).filter(|(_, (b, g))| b != g);
+    let texts = unlike.map(|(c, (b, g))| format!("{} is {:?} and {:?}", c.name, short(b), short(g)));
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 /// Runs statements that must succeed.

@@ -71,7 +71,12 @@ async fn a_superuser_who_takes_the_guard_away_is_noticed_and_the_rows_are_kept()
     let heads: Vec<(&str, &str)> = seen.iter().map(|(what, key, _)| (what.as_str(), key.as_str())).collect();
     assert_eq!(
         heads,
-        [("accounts put", "2,8001"), ("accounts put", "2,5"), ("moves remove", "2,9"), ("moves truncate", "")]
+        [
+            ("accounts put", "2,8001"),
+            ("accounts put", "2,5"),
+            ("moves remove", "2,9"),
+            ("moves truncate", "")
+        ]
     );
     for part in ["lost@t2", "kept", "8001"] {
         assert!(seen[0].2.contains(part), "{} says {part}", seen[0].2);

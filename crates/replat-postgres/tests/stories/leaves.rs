@@ -64,7 +64,6 @@ async fn writers_that_name_a_leaf_are_fenced() {
         assert_eq!(refused(&story.blue, "truncate notes_low").await.0, "25006");
         story.until_phase(Phase::Ready).await;
         story.switch_to(Side::Green).await;
-        let id = "(select min(id) from notes_low where tenant_id = 2)";
         // A key that lies in this very leaf, so that nothing but the guard can refuse it.
         let id = value(&story.blue, "select min(id) from notes_low where tenant_id = 2").await;
         let copy = format!("copy notes_low from program 'printf \"2\\t{id}\\tlate\\n\"'");

@@ -25,13 +25,21 @@ async fn a_row_that_changes_while_its_parked_key_is_copied_keeps_the_change() {
     let copying = story.engine.act(&d, &action, story.token());
     let meddling = async {
         let watcher = story.session(Side::Green).await;
-        until(&watcher, "select count(*) > 0 from pg_stat_activity where datname = current_database() \
-            and application_name like 'replat/parked/%' and wait_event_type = 'Lock'").await;
+        until(
+            &watcher,
+            "select count(*) > 0 from pg_stat_activity where datname = current_database() \
+            and application_name like 'replat/parked/%' and wait_event_type = 'Lock'",
+        )
+        .await;
         run(&story.blue, "update accounts set note = 'newer' where tenant_id = 2 and id = 7").await;
         // The stream has brought it, or waits for the copy.
-        until(&watcher, "select (select note from accounts where tenant_id = 2 and id = 7) = 'newer' or exists ( \
+        until(
+            &watcher,
+            "select (select note from accounts where tenant_id = 2 and id = 7) = 'newer' or exists ( \
             select 1 from pg_stat_activity where datname = current_database() \
-            and application_name like 'replat/apply/%' and wait_event_type = 'Lock')").await;
+            and application_name like 'replat/apply/%' and wait_event_type = 'Lock')",
+        )
+        .await;
         run(&story.green, "commit").await;
     };
     let (copied, ()) = tokio::join!(copying, meddling);

@@ -50,7 +50,8 @@ async fn drop_slot(story: &Story, side: Side) {
     // The reader may come back in between; then it is ended once more.
     loop {
         run(story.side(side), &sql).await;
-        let dropped = story.side(side).batch_execute(&format!("select pg_drop_replication_slot('{slot}')")).await;
+        let dropped =
+            story.side(side).batch_execute(&format!("select pg_drop_replication_slot('{slot}')")).await;
         if dropped.is_ok() {
             return;
         }

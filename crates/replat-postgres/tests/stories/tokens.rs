@@ -79,7 +79,8 @@ async fn an_applier_writes_nothing_to_a_side_that_is_open() {
     let story = Scene::default().begin().await;
     story.until_phase(Phase::Ready).await;
     let client = story.ends.connect_to_write(Side::Green, "apply").await.expect("a session");
-    let mut stale = Applier::new(&story.plan, story.listed.id.as_str(), Side::Blue, client).await.expect("an applier");
+    let mut stale =
+        Applier::new(&story.plan, story.listed.id.as_str(), Side::Blue, client).await.expect("an applier");
     story.switch_to(Side::Green).await;
     let key: Vec<bytes::Bytes> = vec!["2".into(), "7".into()];
     let batch = Batch {
@@ -92,7 +93,8 @@ async fn an_applier_writes_nothing_to_a_side_that_is_open() {
     assert!(is_superseded(&outcome), "{outcome:?}");
     // Even one that knows the newest position.
     let client = story.ends.connect_to_write(Side::Green, "apply").await.expect("a session");
-    let mut fresh = Applier::new(&story.plan, story.listed.id.as_str(), Side::Blue, client).await.expect("an applier");
+    let mut fresh =
+        Applier::new(&story.plan, story.listed.id.as_str(), Side::Blue, client).await.expect("an applier");
     let outcome = fresh.apply(&batch).await;
     assert!(is_superseded(&outcome), "{outcome:?}");
     story.assert_equal().await;

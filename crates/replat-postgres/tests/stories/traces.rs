@@ -109,7 +109,7 @@ async fn nothing_is_left_in_a_schema_that_held_other_things() {
              create view rich as select * from accounts where slot > 10; \
              create materialized view richer as select * from rich; \
              create index accounts_slot on accounts (slot); \
-             alter table accounts add column kind kind, add column cents cents, add column pair pair; \
+             create table extras (id int generated always as identity primary key, kind kind, cents cents, pair pair); \
              create procedure three() language sql as 'select 3'; \
              create function trigger_four() returns trigger language plpgsql as 'begin return new; end'; \
              create trigger four before insert on moves for each row execute function trigger_four()"
@@ -138,7 +138,7 @@ async fn only_the_tenants_rows_go_from_tables_that_others_live_in() {
         let green_before = format!(
             "create schema shop; set search_path = shop; {SHOP} \
              insert into accounts select 9, n, null, n, 'note', 'body' from generate_series(1, 20) n; \
-             insert into currencies values ('CHF', 'old name')"
+             insert into currencies values ('CHF', 'Franken'), ('JPY', 'Yen')"
         );
         Scene { green_before, ddl: String::new(), ..Scene::default() }
     }

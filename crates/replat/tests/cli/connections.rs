@@ -26,7 +26,10 @@ async fn every_way_to_say_where_and_as_whom_leads_there() {
     let base = world.program.clone().without("BLUE_URL");
     let program = |url: String| base.clone().with("BLUE_URL", url);
     let at = format!("host=127.0.0.1 port={port} dbname={blue} user=locked");
-    world.write("services", &format!("[old]\nhost=127.0.0.1\nport={port}\nuser=locked\ndbname={blue}\npassword={PASSWORD}\n"));
+    world.write(
+        "services",
+        &format!("[old]\nhost=127.0.0.1\nport={port}\nuser=locked\ndbname={blue}\npassword={PASSWORD}\n"),
+    );
     world.write("pgpass", &format!("127.0.0.1:*:*:locked:{}\n", PASSWORD.replace(':', "\\:")));
     let pass_file = world.path("pgpass");
     std::fs::set_permissions(&pass_file, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
@@ -34,7 +37,10 @@ async fn every_way_to_say_where_and_as_whom_leads_there() {
     let services = world.path("services").display().to_string();
     for (how, program) in [
         ("a URL", program(format!("postgres://locked:{secret}@127.0.0.1:{port}/{blue}"))),
-        ("a URL with a query", program(format!("postgresql:///{blue}?host=127.0.0.1&port={port}&user=locked&password={secret}"))),
+        (
+            "a URL with a query",
+            program(format!("postgresql:///{blue}?host=127.0.0.1&port={port}&user=locked&password={secret}")),
+        ),
         ("pairs", program(format!("{at} password='{PASSWORD}'"))),
         ("PGPASSWORD", program(at.clone()).with("PGPASSWORD", PASSWORD)),
         ("a pass file", program(at.clone()).with("PGPASSFILE", &pass_file)),
@@ -68,20 +74,68 @@ async fn a_database_that_cannot_be_reached_is_named_with_the_reason_and_what_to_
     let base = world.program.clone().without("BLUE_URL");
     let cases = [
         ("", "RP1005", 3, "no variable BLUE_URL", "export BLUE_URL=postgres://"),
-        (&format!("postgres://postgres@127.0.0.1:{silent}/{blue}"), "RP1001", 20, "Connection refused", "Check that the server runs"),
-        (&format!("postgres://locked:{secret}x@127.0.0.1:{port}/{blue}"), "RP1001", 4, "28P01", "user's name and password"),
+        (
+            &format!("postgres://postgres@127.0.0.1:{silent}/{blue}"),
+            "RP1001",
+            20,
+            "Connection refused",
+            "Check that the server runs",
+        ),
+        (
+            &format!("postgres://locked:{secret}x@127.0.0.1:{port}/{blue}"),
+            "RP1001",
+            4,
+            "28P01",
+            "user's name and password",
+        ),
         (&format!("postgres://locked@127.0.0.1:{port}/{blue}"), "RP1001", 4, "password", "~/.pgpass"),
-        (&format!("postgres://postgres@127.0.0.1:{port}/nothere"), "RP1001", 4, "\"nothere\" does not exist", "database's name"),
-        (&format!("postgres://stranger@127.0.0.1:{port}/{blue}"), "RP1001", 4, "role \"stranger\"", "check the user"),
+        (
+            &format!("postgres://postgres@127.0.0.1:{port}/nothere"),
+            "RP1001",
+            4,
+            "\"nothere\" does not exist",
+            "database's name",
+        ),
+        (
+            &format!("postgres://stranger@127.0.0.1:{port}/{blue}"),
+            "RP1001",
+            4,
+            "role \"stranger\"",
+            "check the user",
+        ),
         ("postgres://postgres@nowhere.invalid/x", "RP1001", 20, "cannot be resolved", "spelling"),
-        (&format!("postgres://locked:{secret}%zz@127.0.0.1:{port}/{blue}"), "RP1005", 3, "%25", "[databases.blue]"),
-        (&format!("host=127.0.0.1 prot={port} password={secret}"), "RP1005", 3, "did you mean port?", "[databases.blue]"),
+        (
+            &format!("postgres://locked:{secret}%zz@127.0.0.1:{port}/{blue}"),
+            "RP1005",
+            3,
+            "%25",
+            "[databases.blue]",
+        ),
+        (
+            &format!("host=127.0.0.1 prot={port} password={secret}"),
+            "RP1005",
+            3,
+            "did you mean port?",
+            "[databases.blue]",
+        ),
         ("service=nothere", "RP1005", 3, "\"nothere\" is not in", "[databases.blue]"),
-        (&format!("postgres://postgres@127.0.0.1:{port}/{blue}?sslmode=require"), "RP1001", 4, "TLS", "ssl = on"),
+        (
+            &format!("postgres://postgres@127.0.0.1:{port}/{blue}?sslmode=require"),
+            "RP1001",
+            4,
+            "TLS",
+            "ssl = on",
+        ),
     ];
     for (url, code, exit, reason, remedy) in cases {
         let program = if url.is_empty() { base.clone() } else { base.clone().with("BLUE_URL", url) };
-        let ran = program.run(&PLAN).await.fails(code, exit).remarks("database blue").remarks(reason).remarks(remedy);
+        let ran = program
+            .run(&PLAN)
+            .await
+            .fails(code, exit)
+            .remarks("database blue")
+            .remarks(reason)
+            .remarks(remedy);
         assert_eq!(ran.err.matches(reason).count(), 1, "it is said once\n{}", ran.told());
         let json = program.run(&["plan", "deploy", "-p", "tenant_id=3", "--json"]).await.exits(exit).json();
         assert_eq!(json["error"]["code"], code);
@@ -94,12 +148,21 @@ async fn a_deployment_that_has_lost_its_database_says_so_and_goes_on_afterwards(
     let world = World::example_with(|spec| spec).await;
     world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
     let port = world.server.port();
-    let away = world.program.clone().with("GREEN_URL", format!("postgres://postgres@127.0.0.1:{}/x", silent_port()));
+    let away =
+        world.program.clone().with("GREEN_URL", format!("postgres://postgres@127.0.0.1:{}/x", silent_port()));
     away.line("deploy get --live").await.fails("RP1001", 20).remarks("green");
     away.line("verify -p tenant_id=3").await.fails("RP1001", 20).remarks("green");
-    let wrong = world.program.clone().with("GREEN_URL", format!("postgres://locked:x@127.0.0.1:{port}/{}", world.green));
+    let wrong = world
+        .program
+        .clone()
+        .with("GREEN_URL", format!("postgres://locked:x@127.0.0.1:{port}/{}", world.green));
     wrong.line("deploy get --live").await.exits(4).remarks("28P01");
-    wrong.line("deploy switch").await.exits(4).remarks("28P01").remarks("SAFE: blue.public (blue) owns the rows");
+    wrong
+        .line("deploy switch")
+        .await
+        .exits(4)
+        .remarks("28P01")
+        .remarks("SAFE: blue.public (blue) owns the rows");
     let elsewhere = world.program.clone().with("GREEN_URL", world.server.url(&world.blue));
     elsewhere.line("verify -p tenant_id=3").await.fails("RP1003", 4).remarks("the plan is for");
     world.replat("deploy get").await.succeeds().prints("ready");

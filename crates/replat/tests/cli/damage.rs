@@ -20,7 +20,10 @@ async fn a_row_that_was_changed_on_green_is_named_and_stops_the_switch() {
     green.batch_execute(DAMAGE).await.expect("a superuser can");
     // The guard fires for everybody, so that it must be told to fire always again.
     let ran = world.replat("verify -p tenant_id=3").await.fails("RP4003", 11);
-    ran.prints("1 different").remarks("1 row differs").remarks("users (3, 2)").remarks("SAFE: blue.public (blue)");
+    ran.prints("1 different")
+        .remarks("1 row differs")
+        .remarks("users (3, 2)")
+        .remarks("SAFE: blue.public (blue)");
     let differs = world.replat("verify -p tenant_id=3 --json").await.exits(11);
     assert!(differs.out.contains("users (3, 2)"), "{}", differs.told());
 
@@ -30,7 +33,9 @@ async fn a_row_that_was_changed_on_green_is_named_and_stops_the_switch() {
     world.replat("deploy wait --for soak").await.fails("RP4003", 11).remarks("users (3, 2)");
 
     let blue = world.on_blue().await;
-    blue.batch_execute("update users set full_name = full_name where tenant_id = 3 and id = 2").await.expect("a touch");
+    blue.batch_execute("update users set full_name = full_name where tenant_id = 3 and id = 2")
+        .await
+        .expect("a touch");
     world.replat("deploy resume").await.succeeds();
     world.replat("deploy wait --for soak --timeout 100ms").await.fails("RP5003", 20);
     world.replat("deploy switch").await.succeeds().prints("at epoch e2");

@@ -155,18 +155,15 @@ async fn a_history_is_followed_to_its_end_one_object_a_line() {
 async fn a_second_deployment_of_a_partition_is_refused_and_names_the_first() {
     let world = soaking().await;
     world.replat("plan deploy -p tenant_id=3 --out plan.json").await.succeeds();
-    world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
-    // Allowed for all that it names, so that nothing but the first deployment can be the reason.
-    for line in ["deploy -p tenant_id=3 -y", "apply other.json -y"] {
-        let plan = std::fs::read_to_string(world.path("plan.json")).expect("the plan");
-        world.write("other.json", &plan.replace("\n  \"plan\"", "\n  \"plan\""));
-        let ran = world.replat(line).await;
-        if line.starts_with("apply") {
-            ran.succeeds().prints("carried out already, as d1");
-        } else {
-            ran.fails("RP6002", 21).remarks("is being deployed by d1").remarks("replat deploy get d1");
-        }
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
+    world.write("replat.toml", &spec.replace("[policy]", "[policy]\nlag_max = \"2MiB\""));
+    world.replat("plan deploy -p tenant_id=3 --out other.json").await.succeeds();
+    world.replat("apply plan.json -y --hold").await.succeeds();
+    for line in ["deploy -p tenant_id=3 -y", "apply other.json -y", "apply other.json -n"] {
+        let ran = world.replat(line).await.fails("RP6002", 21);
+        ran.remarks("is being deployed by d1").remarks("replat deploy get d1");
     }
+    world.replat("apply plan.json -y").await.succeeds().prints("carried out already, as d1");
     world.replat("deploy -p tenant_id=4 -y --hold").await.succeeds().prints("d2  saas/tenant_id_4");
     world.replat("deploy get").await.fails("RP2006", 3).remarks("several deployments can be meant: d1, d2");
 }

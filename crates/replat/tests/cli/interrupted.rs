@@ -1,6 +1,7 @@
 //! Ctrl-C.
 
 use crate::words::{close, gated, somebody_waits};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_in_the_middle_says_how_to_go_on_and_watch_does() {
@@ -39,4 +40,34 @@ async fn ctrl_c_in_the_soak_keeps_the_way_back() {
         .fails("RP9002", 130)
         .remarks("SAFE: green.saas (green) owns the rows, at epoch e2.");
     world.replat("deploy rollback").await.succeeds().prints("rolled-back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_a_switch_lets_it_come_to_its_end_and_a_second_one_does_not_wait() {
+    for again in [false, true] {
+        let world = World::example_with(|spec| spec).await;
+        world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
+        world.replat("deploy set d1 fence_timeout=60s pause_max=60s").await.succeeds();
+        let mut writer = world.on_blue().await;
+        let writing = writer.transaction().await.expect("a transaction");
+        writing
+            .execute("update orders set note = 'x' where tenant_id = 3", &[])
+            .await
+            .expect("blue takes writes");
+        let mut switching = world.program.start(&["deploy", "switch"]);
+        world.replat("deploy wait --for switch --timeout 60s").await.succeeds();
+        switching.signal("INT").await;
+        // Two signals at once are one: a second follows only when the first was heard.
+        switching.remarks("A switch is under way").await;
+        if again {
+            switching.signal("INT").await;
+            let ran = switching.end().await.fails("RP9002", 130).remarks("blue.public");
+            assert!(ran.out.is_empty(), "{}", ran.told());
+            writing.commit().await.expect("the writer ends");
+            world.replat("deploy switch").await.succeeds().prints("at epoch e2");
+        } else {
+            writing.commit().await.expect("the writer was waited for");
+            switching.end().await.succeeds().prints("at epoch e2");
+        }
+    }
 }

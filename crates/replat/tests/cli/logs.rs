@@ -7,7 +7,8 @@ use crate::world::World;
 
 #[track_caller]
 fn objects(text: &str, ran: &Ran) -> Vec<Value> {
-    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}\n{}", ran.told()));
+    let parse =
+        |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}\n{}", ran.told()));
     text.lines().map(parse).collect()
 }
 
@@ -22,7 +23,10 @@ async fn the_log_is_json_a_line_with_the_phase_and_every_step_of_the_switch() {
     for entry in &entries {
         assert!(entry["timestamp"].is_string() && entry["level"].is_string(), "{entry:#}");
         if entry["span"]["name"] == "replat" {
-            assert_eq!((&entry["span"]["deployment"], &entry["span"]["partition"]), (&"d1".into(), &"tenant_id_3".into()));
+            assert_eq!(
+                (&entry["span"]["deployment"], &entry["span"]["partition"]),
+                (&"d1".into(), &"tenant_id_3".into())
+            );
             let phase = entry["span"]["phase"].as_str().expect("a phase");
             if phases.last() != Some(&phase) {
                 phases.push(phase);
@@ -50,16 +54,26 @@ async fn the_log_goes_to_standard_error_and_says_more_when_asked() {
     let quiet = world.replat("plan deploy -p tenant_id=3").await.succeeds();
     assert!(quiet.err.is_empty(), "{}", quiet.told());
     let ran = world.replat("deploy -p tenant_id=3 -y --hold -v --progress none").await.succeeds();
-    assert!(ran.err.contains(" INFO ") && !ran.err.contains(" DEBUG ") && !ran.err.contains('\x1b'), "{}", ran.told());
+    assert!(
+        ran.err.contains(" INFO ") && !ran.err.contains(" DEBUG ") && !ran.err.contains('\x1b'),
+        "{}",
+        ran.told()
+    );
     let ran = world.replat("deploy switch -vv --log-format json --progress none").await.succeeds();
     assert!(objects(&ran.err, &ran).iter().any(|e| e["level"] == "DEBUG"), "{}", ran.told());
-    world.replat("deploy list --log-file /nowhere/log").await.exits(2).remarks("/nowhere/log cannot be written");
+    world
+        .replat("deploy list --log-file /nowhere/log")
+        .await
+        .exits(2)
+        .remarks("/nowhere/log cannot be written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_comes_as_it_was_asked_for_and_never_among_results() {
     let world = World::example_with(|spec| spec).await;
-    for (number, mode) in ["--progress json", "--progress plain", "--progress none", "--quiet", ""].iter().enumerate() {
+    for (number, mode) in
+        ["--progress json", "--progress plain", "--progress none", "--quiet", ""].iter().enumerate()
+    {
         let line = format!("deploy -p tenant_id={} -y --hold --json {mode}", number + 1);
         let ran = world.replat(&line).await.succeeds();
         assert_eq!(ran.json()["phase"], "ready", "{}", ran.told());
@@ -68,8 +82,12 @@ async fn progress_comes_as_it_was_asked_for_and_never_among_results() {
             "--progress none" | "--quiet" => assert!(lines.is_empty(), "{}", ran.told()),
             "--progress json" => {
                 let told: Vec<Value> = lines.iter().map(|l| serde_json::from_str(l).expect("JSON")).collect();
-                let events: Vec<&str> = told.iter().filter_map(|v| v["entry"]["event"]["event"].as_str()).collect();
-                assert!(events.starts_with(&["prepared", "slot_opened", "copy_planned", "copied"]), "{events:?}");
+                let events: Vec<&str> =
+                    told.iter().filter_map(|v| v["entry"]["event"]["event"].as_str()).collect();
+                assert!(
+                    events.starts_with(&["prepared", "slot_opened", "copy_planned", "copied"]),
+                    "{events:?}"
+                );
             }
             _ => {
                 assert!(lines.len() >= 6, "{}", ran.told());

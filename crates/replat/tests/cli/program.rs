@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 /// A run that takes longer hangs. Far beyond what any takes, since a busy machine is no failure.
@@ -93,6 +94,21 @@ impl Started {
         let id = self.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status().await.expect("kill runs");
         assert!(sent.success(), "{}: no SIG{name} could be sent", self.said);
+    }
+
+    /// Waits until a line of its standard error has `text` in it; what was read is no part of the end's.
+    pub async fn remarks(&mut self, text: &str) {
+        let lines = self.child.stderr.as_mut().expect("standard error is read");
+        let read = async {
+            let mut said = Vec::new();
+            while !String::from_utf8_lossy(&said).contains(text) {
+                let byte = lines.read_u8().await.unwrap_or_else(|e| {
+                    panic!("{}: {text:?} never came ({e}): {}", self.said, String::from_utf8_lossy(&said))
+                });
+                said.push(byte);
+            }
+        };
+        tokio::time::timeout(ENDS_WITHIN, read).await.expect("the remark comes in time");
     }
 
     /// Waits for its end.

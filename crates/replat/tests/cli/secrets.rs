@@ -72,11 +72,26 @@ async fn no_password_is_ever_written_wherever_it_came_from() {
     let places: Vec<(&str, Program, String)> = vec![
         ("url", base.clone(), format!("url = \"{url}\"")),
         ("variable", base.clone().with("BLUE_URL", &url), "url = \"env:BLUE_URL\"".into()),
-        ("query", base.clone().with("BLUE_URL", format!("postgres://127.0.0.1:{port}/{blue}?user=locked&password={secret}")), "url = \"env:BLUE_URL\"".into()),
+        (
+            "query",
+            base.clone().with(
+                "BLUE_URL",
+                format!("postgres://127.0.0.1:{port}/{blue}?user=locked&password={secret}"),
+            ),
+            "url = \"env:BLUE_URL\"".into(),
+        ),
         ("pairs", base.clone(), format!("url = \"{at} password='{PASSWORD}'\"")),
         ("PGPASSWORD", base.clone().with("PGPASSWORD", PASSWORD), format!("url = \"{at}\"")),
-        ("pass file", base.clone().with("PGPASSFILE", pass_file.display().to_string()), format!("url = \"{at}\"")),
-        ("service", base.clone().with("PGSERVICEFILE", world.path("services").display().to_string()), format!("url = \"{at} service=old\"")),
+        (
+            "pass file",
+            base.clone().with("PGPASSFILE", pass_file.display().to_string()),
+            format!("url = \"{at}\""),
+        ),
+        (
+            "service",
+            base.clone().with("PGSERVICEFILE", world.path("services").display().to_string()),
+            format!("url = \"{at} service=old\""),
+        ),
     ];
     for (number, (place, program, described)) in places.iter().enumerate() {
         world.write("replat.toml", &spec.replacen("url = \"env:BLUE_URL\"", described, 1));
@@ -126,7 +141,9 @@ async fn no_refusal_repeats_a_password() {
     let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
     for text in &texts {
         let program = world.program.clone().with("BLUE_URL", text);
-        for line in ["plan deploy -p tenant_id=3 -vv", "deploy -p tenant_id=3 -n --json -vv --log-format json"] {
+        for line in
+            ["plan deploy -p tenant_id=3 -vv", "deploy -p tenant_id=3 -n --json -vv --log-format json"]
+        {
             let ran = program.line(line).await;
             assert!(matches!(ran.code, Some(3 | 4 | 20)), "{}", ran.told());
             is_clean_run(&ran);
@@ -142,7 +159,11 @@ async fn no_refusal_repeats_a_password() {
             format!("password = \"{secret}\""),
         ] {
             world.write("bad.toml", &spec.replacen("url = \"env:BLUE_URL\"", &described, 1));
-            for line in ["-c bad.toml validate -vv", "-c bad.toml validate --json", "-c bad.toml plan deploy -p tenant_id=3"] {
+            for line in [
+                "-c bad.toml validate -vv",
+                "-c bad.toml validate --json",
+                "-c bad.toml plan deploy -p tenant_id=3",
+            ] {
                 is_clean_run(&world.replat(line).await);
             }
         }
@@ -153,7 +174,8 @@ async fn no_refusal_repeats_a_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_background_runner_is_told_its_password_by_nobody() {
     let world = World::example_with(|spec| spec).await;
-    let url = format!("postgres://locked:{}@127.0.0.1:{}/{}", encoded(PASSWORD), world.server.port(), world.blue);
+    let url =
+        format!("postgres://locked:{}@127.0.0.1:{}/{}", encoded(PASSWORD), world.server.port(), world.blue);
     let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
     world.write("replat.toml", &spec.replacen("env:BLUE_URL", &url, 1).replace("1h", "0s"));
     is_clean_run(&world.replat("deploy -p tenant_id=3 -y --detach -vv").await.succeeds());

@@ -40,7 +40,8 @@ pub const PASSWORD: &str = "c4n@ry/Gr3y:p4ss";
 
 /// Everybody may come in as before, but for one role.
 async fn admit(server: &Server) {
-    let rules = "local all all trust\nhost all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
+    let rules =
+        "local all all trust\nhost all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
     std::fs::write(server.folder().join("data/pg_hba.conf"), rules).expect("pg_hba.conf can be written");
     let role = format!("create role locked superuser login password '{PASSWORD}'");
     server.execute("postgres", &role).await.expect("a role");

@@ -21,9 +21,11 @@ use crate::program::{Program, Running};
 use crate::story::{begin_and_die_before_the_copy, two_runners};
 use crate::world::{Servers, World};
 
-/// The longest rest of a runner in this process whose last look led to nothing. Long enough that the one without
-/// the streams does not undo every switch that the other begins, and short enough that it undoes some.
+/// The longest rest of a runner in this process whose last look led to nothing; it doubles with every switch that it
+/// undid. So the one without the streams undoes some switches that the other begins, but not all of them.
 const REST_MAX_MS: u64 = 400;
+/// How often it doubles.
+const DOUBLINGS_MAX: u32 = 5;
 /// Two rivals may spoil each other's attempts; a person need not be asked for that.
 const POLICY: &str = "soak = \"1h\"\nattempts = 1000";
 
@@ -80,12 +82,16 @@ impl Rival {
 async fn run(store: Store, listed: Listed, engine: PostgresEngine, name: String) -> Result<(), Failure> {
     let runner = Runner { listed, log: &store, engine: &engine, clock: now, name };
     let mut random = Random::new(7);
+    let mut undone = 0;
     loop {
         let (d, pulse) = runner.tick().await?;
         if d.phase() == Phase::Finished {
             return Ok(());
         }
-        let rest = tokio::time::sleep(Duration::from_millis(random.below(REST_MAX_MS)));
+        if matches!(pulse, Pulse::Moved(Event::FenceGivenUp { .. })) {
+            undone = DOUBLINGS_MAX.min(undone + 1);
+        }
+        let rest = tokio::time::sleep(Duration::from_millis(random.below(REST_MAX_MS << undone)));
         match pulse {
             Pulse::Moved(_) | Pulse::Acted(_) => {}
             Pulse::Waiting(_) => tokio::select! {
@@ -225,11 +231,12 @@ async fn fall_asleep(
         Asleep::When(logged) => program.until_logged(n, logged).await?,
         Asleep::Within(limit) => tokio::time::sleep(Duration::from_millis(random.below(limit))).await,
     }
+    let store = program.store()?;
     let runner = program.runner()?;
     let slept: Vec<usize> = (0..runners.len()).filter(|n| Some(runners[*n].pid) == runner).collect();
     for sleeper in &slept {
         runners[*sleeper].stop().await?;
-        while !is_store_free(program)? {
+        while !is_free(&store)? {
             runners[*sleeper].wake().await?;
             runners[*sleeper].stop().await?;
         }
@@ -239,9 +246,8 @@ async fn fall_asleep(
 
 /// Whether nobody stands still in the middle of a write to the control store. SQLite lets nobody else write then, so
 /// everybody waits for the sleeper, and there is nothing to be seen. Tried by an entry that is always refused.
-fn is_store_free(program: &Program) -> Result<bool, Failure> {
-    let store = program.store()?;
-    let listed = the_only(&store)?;
+fn is_free(store: &Store) -> Result<bool, Failure> {
+    let listed = the_only(store)?;
     match store.append(&listed.id, u64::MAX, &Event::Resumed, now()) {
         Err(LogError::Conflict { .. }) => Ok(true),
         Err(LogError::Store { .. }) => Ok(false),
