@@ -144,7 +144,12 @@ impl<'a> Desk<'a> {
         let asked = planning::wanted(&self.project, &self.store, &args.target)?;
         planning::refuse_if_busy(&self.store, asked.name, &asked.id)?;
         let planned = self.planned(&args.target).await?;
-        self.style.remark(&render::plan(&planned.file, false));
+        match self.watch().progress {
+            Progress::Json => {
+                self.style.progress(&json!({ "plan": planned.file.digest, "partition": asked.id }))
+            }
+            _ => self.style.remark(&render::plan(&planned.file, false)),
+        }
         self.begin(planned, &args.run).await
     }
 

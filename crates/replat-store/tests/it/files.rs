@@ -4,7 +4,7 @@ use replat_model::ids::Side;
 use replat_store::Store;
 use rusqlite::Connection;
 
-use crate::{Directory, append_all, begin, id, open, shop, switch};
+use crate::{Directory, append_all, begin, shop, switch};
 
 fn raw(directory: &Directory) -> Connection {
     Connection::open(directory.file()).expect("the file is a database")

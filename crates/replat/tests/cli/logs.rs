@@ -77,11 +77,12 @@ async fn progress_comes_as_it_was_asked_for_and_never_among_results() {
         let line = format!("deploy -p tenant_id={} -y --hold --json {mode}", number + 1);
         let ran = world.replat(&line).await.succeeds();
         assert_eq!(ran.json()["phase"], "ready", "{}", ran.told());
-        let lines: Vec<&str> = ran.err.lines().filter(|l| l.contains(&format!("d{}", number + 1))).collect();
+        let id = format!(" d{} ", number + 1);
+        let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains(&id)).collect();
         match *mode {
             "--progress none" | "--quiet" => assert!(lines.is_empty(), "{}", ran.told()),
             "--progress json" => {
-                let told: Vec<Value> = lines.iter().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+                let told = objects(&ran.err, &ran);
                 let events: Vec<&str> =
                     told.iter().filter_map(|v| v["entry"]["event"]["event"].as_str()).collect();
                 assert!(

@@ -95,19 +95,24 @@ async fn no_password_is_ever_written_wherever_it_came_from() {
     ];
     for (number, (place, program, described)) in places.iter().enumerate() {
         world.write("replat.toml", &spec.replacen("url = \"env:BLUE_URL\"", described, 1));
-        let id = format!("d{}", number + 1);
-        let lines = [
+        let mut lines = vec![
             "validate -vv --json".to_owned(),
-            "plan deploy -p tenant_id=3 -vv --log-format json".into(),
-            "plan deploy -p tenant_id=3 -n -vv".into(),
+            "plan deploy -p tenant_id=3 -n -vv --log-format json".into(),
             format!("plan deploy -p tenant_id=3 --out plan-{number}.json --json -vv --log-file log-{number}"),
             format!("show plan-{number}.json"),
-            format!("apply plan-{number}.json -y --hold -vv --log-format json --progress json"),
-            format!("deploy get {id} --live -vv"),
-            format!("deploy events {id} --json -vv"),
-            format!("verify -p tenant_id=3 -vv --log-format json --log-file log-{number}"),
-            format!("deploy abort {id} -vv"),
         ];
+        // From where a connection is resolved it is the same for whatever uses it, so that one of the texts that holds
+        // the password itself, and one that does not, stand for all.
+        if let Some(id) = ["url", "pass file"].iter().position(|full| full == place) {
+            let id = format!("d{}", id + 1);
+            lines.extend([
+                format!("apply plan-{number}.json -y --hold -vv --log-format json --progress json"),
+                format!("deploy get {id} --live -vv"),
+                format!("deploy events {id} --json -vv"),
+                format!("verify -p tenant_id=3 -vv --log-format json --log-file log-{number}"),
+                format!("deploy abort {id} -vv"),
+            ]);
+        }
         for line in &lines {
             let ran = program.line(line).await;
             assert_eq!(ran.code, Some(0), "{place}: {}", ran.told());

@@ -103,7 +103,8 @@ fn the_auditor_counts_certain_turns_only() {
     use Side::{Blue, Green};
     let origin = Instant::now();
     let at = |ms| origin + Duration::from_millis(ms);
-    let rows: [(&str, &[(Side, u64, u64)], usize); 5] = [
+    type Turns<'a> = &'a [(Side, u64, u64)];
+    let rows: [(&str, Turns<'_>, usize); 5] = [
         ("nobody", &[], 0),
         ("one side", &[(Blue, 0, 1), (Blue, 2, 3)], 0),
         ("in turn", &[(Blue, 0, 1), (Green, 2, 3)], 1),

@@ -138,7 +138,7 @@ async fn each_switch_was_made_once(program: &Program, id: &str, switches: usize)
         .collect();
     let right = switched.iter().enumerate().all(|(n, (epoch, to))| {
         let side = if n % 2 == 0 { "green" } else { "blue" };
-        **epoch == Value::from(n + 2) && **to == Value::from(side)
+        epoch.as_u64() == Some(n as u64 + 2) && to.as_str() == Some(side)
     });
     if right && switched.len() == switches { Ok(()) } else { Err(format!("switches: {switched:?}").into()) }
 }
