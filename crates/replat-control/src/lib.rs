@@ -250,6 +250,11 @@ impl Runner<'_> {
     async fn rest(&self, d: &Deployment, pulse: &Pulse, failures: u32) -> Result<(), ControlError> {
         let held = d.attempt.is_some();
         match pulse {
+            // What stays parked waits for the stream, or for a person; asking at once again helps neither.
+            Pulse::Acted(Action::CopyParked { .. }) => {
+                tokio::time::sleep(LOOK_AT_MOST).await;
+                Ok(())
+            }
             Pulse::Moved(_) | Pulse::Acted(_) | Pulse::Interrupted | Pulse::GaveWay | Pulse::Ended => Ok(()),
             Pulse::Overtaken => {
                 tokio::time::sleep(HELD_EVERY).await;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | reach a server as libpq would | [`conninfo`], [`connect`], [`replication`] |
 //! | read a catalogue, rehearse DDL | [`survey`] |
-//! | a partition as SQL | [`slice`] |
+//! | a partition as SQL | [`mod@slice`] |
 //! | the write fence | [`guard`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |

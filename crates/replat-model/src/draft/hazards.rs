@@ -15,8 +15,8 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
                 "GREEN_NOT_EMPTY",
                 format!("green.{table} holds rows of the partition already, and whose they are is not known"),
                 format!(
-                    "Look at them on {}; if they are a retired copy that nobody needs, delete them: \
-                     DELETE FROM {}.{} WHERE {};",
+                    "Look at them on {}; if they are a retired copy that nobody needs, delete the rows of {}.{} for \
+                     which {}.",
                     home.database,
                     quoted(&home.schema),
                     quoted(table),

@@ -150,7 +150,7 @@ fn a_row_must_be_named_alike_on_both_sides() {
             "rows on green",
             |w| w.ask.occupied.push("orders".into()),
             &[
-                "GREEN_NOT_EMPTY orders: green.orders holds rows of the partition already, and whose they are is not known | Look at them on pg_b; if they are a retired copy that nobody needs, delete them: DELETE FROM \"shop\".\"orders\" WHERE tenant_id = 42;",
+                "GREEN_NOT_EMPTY orders: green.orders holds rows of the partition already, and whose they are is not known | Look at them on pg_b; if they are a retired copy that nobody needs, delete the rows of \"shop\".\"orders\" for which tenant_id = 42.",
             ],
         ),
         (
