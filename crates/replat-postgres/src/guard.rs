@@ -282,9 +282,15 @@ impl Closed {
 ///
 /// One short transaction; waits for its lock no longer than the policy says, so that writers never queue behind
 /// it for longer.
+///
+/// # Errors
+///
+/// [`EngineError::Superseded`] if the partition's fence row is not this deployment's: a runner that slept while the
+/// deployment ended must not close what nobody would open again.
 pub async fn arm(
     client: &mut Client,
     plan: &Plan,
+    deployment: &str,
     table: &TablePlan,
     side: Side,
     trigger: &(String, String),
@@ -303,6 +309,16 @@ pub async fn arm(
         .await
         .map_err(&on)?;
     tx.batch_execute(create).await.map_err(&on)?;
+    let mine = tx
+        .query_opt(
+            "SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2 FOR KEY SHARE",
+            &[&plan.partition.as_str(), &deployment],
+        )
+        .await
+        .map_err(&on)?;
+    if mine.is_none() {
+        return Err(superseded(plan, side));
+    }
     // Leaves have clones of row triggers, which are enabled one by one.
     let leaves = tx
         .query(
@@ -335,9 +351,14 @@ async fn is_armed(client: &Client, target: &str, name: &str) -> Result<bool, tok
 }
 
 /// Removes every trigger of the partition's guard from a table that may be gone already.
+///
+/// # Errors
+///
+/// [`EngineError::Superseded`] if the guard is another deployment's by now.
 pub async fn disarm(
     client: &mut Client,
     plan: &Plan,
+    deployment: &str,
     table: &TablePlan,
     side: Side,
     lock_timeout_ms: u64,
@@ -365,6 +386,16 @@ pub async fn disarm(
         ))
         .await
         .map_err(&on)?;
+        let others = tx
+            .query_opt(
+                "SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment <> $2",
+                &[&plan.partition.as_str(), &deployment],
+            )
+            .await
+            .map_err(&on)?;
+        if others.is_some() {
+            return Err(superseded(plan, side));
+        }
         tx.commit().await.map_err(&on)?;
     }
     Ok(())

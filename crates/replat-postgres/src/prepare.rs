@@ -317,7 +317,9 @@ async fn arm(
 ) -> Result<(), EngineError> {
     let mut patience = Patience::default();
     loop {
-        let done = guard::arm(client, &ends.plan, table, side, trigger, lock_timeout_ms).await;
+        let done =
+            guard::arm(client, &ends.plan, ends.deployment.as_str(), table, side, trigger, lock_timeout_ms)
+                .await;
         if !patience.is_worth_another_try(&done).await {
             return done;
         }

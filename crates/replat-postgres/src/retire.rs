@@ -26,10 +26,12 @@ pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError
     stop_streams(ends, &blue, &green).await?;
     crash_at("retire.streams_stopped");
     for table in copied_tables(&ends.plan) {
-        guard::disarm(&mut green, &ends.plan, table, Side::Green, lock_timeout_ms).await?;
+        guard::disarm(&mut green, &ends.plan, ends.deployment.as_str(), table, Side::Green, lock_timeout_ms)
+            .await?;
     }
     for table in &ends.plan.references {
-        guard::disarm(&mut blue, &ends.plan, table, Side::Blue, lock_timeout_ms).await?;
+        guard::disarm(&mut blue, &ends.plan, ends.deployment.as_str(), table, Side::Blue, lock_timeout_ms)
+            .await?;
     }
     crash_at("retire.green_free");
     // Without a guard the row has no say any more; without the row the schema may be nobody's.
@@ -51,7 +53,8 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     stop_streams(ends, &blue, &green).await?;
     crash_at("clean.streams_stopped");
     for table in copied_tables(&ends.plan) {
-        guard::disarm(&mut blue, &ends.plan, table, Side::Blue, lock_timeout_ms).await?;
+        guard::disarm(&mut blue, &ends.plan, ends.deployment.as_str(), table, Side::Blue, lock_timeout_ms)
+            .await?;
     }
     crash_at("clean.blue_free");
     clean_green(ends, &mut green, lock_timeout_ms).await?;
@@ -84,7 +87,8 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
     }
     delete_rows(ends, green, Side::Green).await?;
     for table in copied_tables(&ends.plan) {
-        guard::disarm(green, &ends.plan, table, Side::Green, lock_timeout_ms).await?;
+        guard::disarm(green, &ends.plan, ends.deployment.as_str(), table, Side::Green, lock_timeout_ms)
+            .await?;
     }
     Ok(())
 }
