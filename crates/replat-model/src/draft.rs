@@ -24,7 +24,7 @@ use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
 use crate::region::Region;
-use crate::spec::{ColumnMap, Context, Reversible, Rollout, Spec, TableMode};
+use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
 
 pub use difference::{changed, schema_difference};
 
@@ -248,7 +248,7 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         sequences: drafted.sequences,
         reversible: drafted.reversible,
         hazards: drafted.hazards,
-        policy: spec.policy.clone(),
+        policy: policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green)),
     }
 }
 
@@ -283,6 +283,21 @@ fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &s
         Some(near) => format!("Did you mean {near}?"),
         None => otherwise.to_owned(),
     }
+}
+
+/// The connections of a copy that are not its lanes: the runner's own, and the one that asks which chunks are there.
+const BESIDE_THE_LANES: u32 = 2;
+
+/// The spec's policy, with no more lanes of the copy than both databases have connections for.
+fn policy_within(spec: &Spec, blue: &Home, green: &Home) -> Policy {
+    let room = [blue, green]
+        .into_iter()
+        .filter_map(|home| spec.databases.get(&home.database))
+        .map(|database| database.max_connections.saturating_sub(BESIDE_THE_LANES).max(1))
+        .min();
+    let mut policy = spec.policy.clone();
+    policy.copy_parallel = policy.copy_parallel.min(room.unwrap_or(policy.copy_parallel));
+    policy
 }
 
 /// The SHA-256 of the DDL's texts in their order, in hexadecimal: what `replat.schema_version` keeps. The files'

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Attempt, Certificate, Chunk, Deployment, Event, Timestamp};
 use crate::ids::{Epoch, Lsn, Side};
-use crate::spec::SwitchMode;
 
 /// What is true of both ends and of the streams between them, just now. A fact that could not be read is absent;
 /// absence is never filled in with a favourable value.
@@ -581,9 +580,4 @@ fn retain(d: &Deployment, at: Timestamp, seen: &Observation) -> Step {
         return Step::Wait(Reason::Retained { left: retain - passed });
     }
     Step::Do(Action::DropCopy)
-}
-
-/// Whether the policy lets a deployment switch by itself, for those who print it.
-pub fn switches_by_itself(mode: SwitchMode) -> bool {
-    mode == SwitchMode::Auto
 }

@@ -1,9 +1,8 @@
-//! Bytes to messages and back: pgoutput, the streaming replication protocol and COPY's text format.
+//! Bytes to messages and back: pgoutput and the streaming replication protocol.
 //!
 //! Everything here is a pure function over bytes. Values stay slices of the buffer that they arrived in.
 //! Absent on purpose: sockets, waiting, clocks, and any opinion on what a message means for a deployment.
 
-pub mod copytext;
 pub mod error;
 pub mod pgoutput;
 pub mod stream;

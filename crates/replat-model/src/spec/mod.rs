@@ -68,7 +68,8 @@ pub struct Database {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub service: Option<String>,
-    /// How many connections replat opens there at most. At least 1. Default: 8.
+    /// How many connections a copy opens there at most, its runner's two included; one lane is always kept. Streams
+    /// and comparisons, which come after the copy, take about six. At least 1. Default: 8.
     #[serde(default = "Database::shipped_connections")]
     #[schemars(range(min = 1))]
     pub max_connections: u32,

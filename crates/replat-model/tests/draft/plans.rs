@@ -28,6 +28,20 @@ fn equal_schemas_are_planned_column_by_column_and_lose_nothing() {
 }
 
 #[test]
+fn a_copy_has_no_more_lanes_than_either_database_has_connections_for() {
+    for (blue, green, lanes) in [(8, 8, 6), (20, 5, 3), (4, 20, 2), (1, 1, 1), (40, 40, 10)] {
+        let mut world = World::new();
+        world.spec.policy.copy_parallel = 10;
+        let (from, to) = (world.ask.home.database.clone(), world.context().rollout.clone());
+        let to = to.expect("a rollout").to.database;
+        world.spec.databases.get_mut(&from).expect("blue").max_connections = blue;
+        world.spec.databases.get_mut(&to).expect("green").max_connections = green;
+        let plan = world.draft().expect("nothing in the way");
+        assert_eq!(plan.policy.copy_parallel, lanes, "{blue} and {green}");
+    }
+}
+
+#[test]
 fn a_renamed_column_is_recognised_in_both_directions() {
     let mut world = World::new();
     column(orders(&mut world.green), "id").name = "order_id".into();

@@ -1,6 +1,5 @@
 //! Round trips through encoders and decoders that exist only here, and bytes that nobody meant to send.
 
-mod copytext;
 mod encoder;
 mod pgoutput;
 mod stream;

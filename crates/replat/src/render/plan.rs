@@ -41,7 +41,7 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         "switch",
         format!(
             "{}; the partition's writers are refused for {} at most, nobody else's at all",
-            if replat_model::next::switches_by_itself(policy.switch) { "by itself" } else { "by hand" },
+            if policy.switch == replat_model::spec::SwitchMode::Auto { "by itself" } else { "by hand" },
             policy.pause_max,
         ),
     );
