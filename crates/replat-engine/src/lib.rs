@@ -5,6 +5,7 @@
 //! runner's. A [`WorkLog`] keeps what happened. Absent on purpose: loops, retries and clocks.
 
 pub mod failpoint;
+pub mod lifecycle;
 
 use std::future::Future;
 use std::pin::Pin;

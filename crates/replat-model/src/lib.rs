@@ -9,6 +9,7 @@ pub mod facts;
 pub mod hash;
 pub mod ids;
 pub mod key;
+pub mod lifecycle;
 pub mod map;
 pub mod next;
 pub mod plan;

@@ -11,6 +11,7 @@
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
 //! | are both sides alike? | [`verify`] |
 //! | all of it behind two verbs | [`engine`] |
+//! | partitions that come and go | [`lifecycle`] |
 //!
 //! Absent on purpose: decisions. Which action comes next is `replat_model::next`; how often it is tried is the
 //! runner's.
@@ -25,6 +26,7 @@ pub mod engine;
 pub mod error;
 pub mod follow;
 pub mod guard;
+pub mod lifecycle;
 pub mod merge;
 pub mod parked;
 pub mod prepare;

@@ -1,0 +1,1 @@
+//! What a key's values mean, as positions on a line.

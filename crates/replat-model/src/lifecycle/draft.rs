@@ -1,0 +1,1 @@
+//! Facts and policy to a plan.

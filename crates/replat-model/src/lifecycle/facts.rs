@@ -1,0 +1,362 @@
+//! What was found in a database: its partitioned tables, their bounds, and its vital signs.
+//!
+//! Bounds come from the catalogue, never from names. A fact that could not be read is `None`, and nothing treats
+//! `None` as a favourable value.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since 1970-01-01 00:00 UTC, by the database's clock.
+pub type Micros = i64;
+
+/// A table's name, as the catalogue has it: unquoted, exact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TableName {
+    /// The schema.
+    pub schema: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl TableName {
+    /// The table `name` in `schema`.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> TableName {
+        TableName { schema: schema.into(), name: name.into() }
+    }
+
+    /// Another table of the same schema.
+    #[must_use]
+    pub fn beside(&self, name: impl Into<String>) -> TableName {
+        TableName::new(self.schema.clone(), name)
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.schema, self.name))
+    }
+}
+
+/// What one look found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The server, and the database as a whole.
+    pub vitals: Vitals,
+    /// Every partitioned table that is not itself a partition, in order of name.
+    pub sets: Vec<SetFacts>,
+    /// Tables that replat made or took over and that are not attached to anything now: staged, detached, kept.
+    pub loose: Vec<LooseTable>,
+    /// Tables that were asked for by name but cannot be planned for, with the reason.
+    pub refused: Vec<Refused>,
+    /// A digest of all parents and children, cheap to read again: equal fingerprints mean that no partition came,
+    /// went or changed its bounds.
+    pub fingerprint: String,
+}
+
+/// A table that cannot be planned for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The table, as it was asked for or found.
+    pub table: String,
+    /// Why, for people.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// How a database is doing. Read before every unit, so it is cheap to read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vitals {
+    /// Which database this is, over restarts and renamings of hosts: the cluster's identifier and the database's.
+    pub identity: String,
+    /// The database's name.
+    pub database: String,
+    /// The engine and its version, for people: `PostgreSQL 15.18`.
+    pub version: String,
+    /// The database's clock.
+    pub now: Micros,
+    /// How far the clock of this process is ahead of the database's, in milliseconds.
+    pub clock_ahead_ms: i64,
+    /// Whether it is a standby, or otherwise read-only: nothing can be done here.
+    pub read_only: bool,
+    /// Its replicas. Empty means that there are none, `None` that they could not be seen.
+    pub replicas: Option<Vec<Replica>>,
+    /// The oldest open transaction of anybody else in this database.
+    pub oldest_transaction: Option<OpenTransaction>,
+    /// Sessions now, and how many there may be.
+    pub connections: Option<(u32, u32)>,
+    /// Tables, indexes, TOAST tables and so on in this database.
+    pub relations: Option<u64>,
+    /// Size of this database, in bytes.
+    pub database_bytes: Option<u64>,
+    /// Free space where the data lie, in bytes; only few servers can say.
+    pub disk_free_bytes: Option<u64>,
+    /// How many relations one transaction can lock with certainty.
+    pub lock_room: Option<u64>,
+    /// Where the log ends, in bytes since it began: two readings and their times give a rate.
+    pub log_bytes: Option<u64>,
+}
+
+/// A replica, seen from its primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// What it calls itself.
+    pub name: String,
+    /// How far behind it is, in milliseconds; `None` if that could not be read.
+    pub lag_ms: Option<u64>,
+    /// How far behind it is, in bytes of log.
+    pub lag_bytes: Option<u64>,
+}
+
+/// A transaction that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenTransaction {
+    /// The process that serves it.
+    pub pid: i32,
+    /// How long it has been open, in milliseconds.
+    pub age_ms: u64,
+    /// Who opened it, as far as may be known.
+    pub who: String,
+}
+
+/// A partitioned table that is not a partition itself, with all its partitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetFacts {
+    /// The table.
+    pub table: TableName,
+    /// Its identity in the catalogue, over renamings.
+    pub id: u64,
+    /// Its owner.
+    pub owner: String,
+    /// What this session lacks to work on it, each with the statement that gives it. Empty if nothing.
+    pub lacking: Vec<String>,
+    /// How it is cut.
+    pub level: Level,
+    /// Foreign keys of this table, by the tables they refer to.
+    pub references: Vec<Reference>,
+    /// Foreign keys of other tables that refer to this one.
+    pub referenced_by: Vec<Reference>,
+    /// Its indexes, and what each partition has of them.
+    pub indexes: Vec<IndexFacts>,
+    /// Publications that contain it or its partitions, and whether they publish by way of the root.
+    pub publications: Vec<Publication>,
+    /// Earlier looks at this set, oldest first.
+    pub samples: Vec<Sample>,
+    /// Relations that one new partition brings: itself, its indexes, TOAST and that table's index.
+    pub relations_each: u32,
+    /// Who manages this set besides replat, if anybody: `pg_partman 4.7.2`.
+    pub managed_by: Option<String>,
+}
+
+/// How one partitioned table is cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// By what.
+    pub method: Method,
+    /// The components of its key, in order.
+    pub keys: Vec<Key>,
+    /// Its partitions, in order of their bounds: ranges ascending, lists and hashes by value, the default last.
+    pub parts: Vec<Part>,
+}
+
+/// By what a table is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Half-open ranges.
+    Range,
+    /// Lists of values.
+    List,
+    /// The remainder of a hash.
+    Hash,
+}
+
+/// A component of a partition key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The column; `None` if it is an expression.
+    pub column: Option<String>,
+    /// As the engine writes it: a quoted column, or an expression in parentheses.
+    pub text: String,
+    /// The type, as the engine formats it: `timestamp with time zone`, `numeric(20,0)`.
+    pub type_name: String,
+    /// Whether a row may have no value there.
+    pub nullable: bool,
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its table.
+    pub table: TableName,
+    /// Its identity in the catalogue.
+    pub id: u64,
+    /// What belongs to it.
+    pub bound: Bound,
+    /// How it is cut further, if it is.
+    pub below: Option<Level>,
+    /// Rows, by the statistics; `None` if it was never analysed.
+    pub rows: Option<u64>,
+    /// Size with indexes and TOAST, in bytes. `None` where it was not asked for.
+    pub bytes: Option<u64>,
+    /// Whether it is known to be empty: `Some(false)` if a row was seen. Only looked at where it matters.
+    pub empty: Option<bool>,
+    /// Who made it.
+    pub origin: Origin,
+    /// A detach began and was broken off: no row is visible through the parent, and `finalize` is to be done.
+    pub detach_pending: bool,
+    /// Whether it is a foreign table.
+    pub foreign: bool,
+    /// Whether somebody asked to keep it for ever.
+    pub legal_hold: bool,
+    /// When replat made it, or first saw it.
+    pub since: Option<Micros>,
+}
+
+/// Who made a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// replat.
+    Made,
+    /// Somebody else, and an operator handed it over to replat.
+    Adopted,
+    /// Somebody else. Never retired.
+    Foreign,
+}
+
+/// What belongs to a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// From `from`, included, to `to`, excluded; a component for each key.
+    Range {
+        /// The first key that belongs to it.
+        from: Vec<Edge>,
+        /// The first key after it.
+        to: Vec<Edge>,
+    },
+    /// These values of the only key; `None` is the absent value.
+    List(Vec<Option<String>>),
+    /// The keys whose hash leaves this remainder.
+    Hash {
+        /// Divisor.
+        modulus: u32,
+        /// What is left.
+        remainder: u32,
+    },
+    /// What belongs to no other.
+    Default,
+}
+
+/// One component of a range's bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edge {
+    /// Before every value.
+    Min,
+    /// A value, as the engine prints it with dates in ISO order and times in UTC.
+    At(String),
+    /// After every value.
+    Max,
+}
+
+/// A foreign key between the set and another table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The constraint.
+    pub name: String,
+    /// The other table.
+    pub table: TableName,
+    /// The constraint, as the engine defines it.
+    pub definition: String,
+}
+
+/// An index of the set, and what its partitions have of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFacts {
+    /// Its name; it lies in the schema of its table.
+    pub name: String,
+    /// Whether it is valid: all partitions have it, attached.
+    pub valid: bool,
+    /// Whether it carries a constraint.
+    pub constraint: bool,
+    /// Leaves that lack it altogether.
+    pub missing_on: Vec<TableName>,
+    /// Leaves that have an equal index which is not attached to it.
+    pub unattached_on: Vec<(TableName, String)>,
+    /// Leaves whose part of it is invalid.
+    pub invalid_on: Vec<(TableName, String)>,
+    /// How often it was used over all partitions since statistics began; `None` if unknown.
+    pub scans: Option<u64>,
+}
+
+/// A publication that contains the set, or some of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Its name.
+    pub name: String,
+    /// Whether changes are published under the root's name.
+    pub via_root: bool,
+    /// Whether the set itself is a member; then its partitions are, by themselves.
+    pub whole: bool,
+    /// Partitions that are members by name.
+    pub parts: Vec<TableName>,
+}
+
+/// One earlier look at a set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When, by the database's clock.
+    pub at: Micros,
+    /// Rows inserted into all leaves since statistics began. It falls when statistics are reset.
+    pub inserted: u64,
+    /// Rows, by the statistics.
+    pub rows: u64,
+    /// Bytes with indexes.
+    pub bytes: u64,
+    /// The highest key in use, as the engine prints it; `None` if it was not cheap to find.
+    pub high: Option<String>,
+}
+
+/// A table that belongs to a set by replat's records, and is not attached to it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LooseTable {
+    /// The table.
+    pub table: TableName,
+    /// Its identity in the catalogue.
+    pub id: u64,
+    /// The set it belongs to, or belonged to.
+    pub set: TableName,
+    /// The table it is, or was, a partition of.
+    pub parent: TableName,
+    /// Its bounds there.
+    pub bound: Bound,
+    /// What it is.
+    pub state: LooseState,
+    /// Who made it.
+    pub origin: Origin,
+    /// When it came into this state.
+    pub since: Micros,
+    /// Not to be dropped before; only of detached tables.
+    pub drop_after: Option<Micros>,
+    /// Where it was archived to, and the digest of that file.
+    pub archive: Option<(String, String)>,
+    /// Whether somebody asked to keep it for ever.
+    pub legal_hold: bool,
+    /// The unit that put it there.
+    pub unit: String,
+}
+
+/// What a loose table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LooseState {
+    /// Made, and not yet attached: its unit was broken off.
+    Staged,
+    /// Retired, and kept.
+    Detached,
+    /// What a drain, split or conversion left over, to be dropped after its grace.
+    Replaced,
+}

@@ -1,0 +1,1 @@
+//! The raster of bounds on an axis.

@@ -1,0 +1,1 @@
+//! For how long to try.

@@ -1,0 +1,245 @@
+//! What is wanted of a set's partitions.
+//!
+//! A [`Lifecycle`] is a table `[lifecycles.NAME]` of the spec, or what the command line said, or both: what is absent
+//! is learned from the bounds that are there ([`super::infer`]). It names no statement and no engine.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{ByteSize, DurationText};
+
+/// What is wanted of the partitions of some tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifecycle {
+    /// The database that holds the tables, by its name in the spec. Default: the only one, or `--db-url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The partitioned tables, as `schema.table`; `*` stands for any characters.
+    #[schemars(inner(length(min = 1)))]
+    pub tables: Vec<String>,
+    /// The composite definition, from the outermost cut to the innermost. Default: as the newest partition is cut.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelPolicy>,
+    /// How many partitions are kept ready after the one in use. Default: what the other three say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead_count: Option<u32>,
+    /// For how long partitions are kept ready. Default: 30d unless another says how far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<DurationText>,
+    /// Until which day partitions are kept ready, as `2027-01-01`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Whether the forecast of ingestion may extend the horizon, and set it for keys that are numbers. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<bool>,
+    /// How far the forecast may extend the horizon at most, as a multiple of what was asked for. Default: 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast_limit: Option<u32>,
+    /// The size a partition should have; the interval of new ones is chosen by it, among divisors and multiples that
+    /// fit the bounds that are there. Default: the interval stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_size: Option<ByteSize>,
+    /// Where rows go that belong to no partition. Default: as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
+    /// Whether rows are moved out of a default partition into partitions of their own. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<bool>,
+    /// What becomes of old partitions. Default: they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retire: Option<Retire>,
+    /// Bounds to what is spent. Default: none beyond the room there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// Queries of which EXPLAIN must show that partitions are pruned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prune: Vec<PruneQuery>,
+    /// Whether partitions that others made are taken over. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<bool>,
+}
+
+/// One level of a composite definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LevelPolicy {
+    /// The column, or the columns, separated by commas.
+    #[schemars(length(min = 1))]
+    pub column: String,
+    /// By what it is cut.
+    pub by: Cut,
+    /// Of a range: the length of a partition: `1 day`, `6 hours`, `9 weeks`, `1 month`, or a number such as `1000000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// Of a range: where the grid begins, as a value of the column. Default: the bounds that are there, or the
+    /// natural beginning: midnight, Monday, the first of the month, zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Of a range over times: the zone whose midnights count, as `Europe/Berlin`. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Of a range: what the values mean, where the type does not say: `epoch-s`, `epoch-ms`, `epoch-us`, `epoch-ns`,
+    /// `uuidv7`, `ulid`, `snowflake`, `number`. Default: by the type and the bounds that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// Of the encoding `snowflake`: its first millisecond since 1970, and how many bits lie below the time. Default:
+    /// 1288834974657 and 22.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snowflake: Option<Snowflake>,
+    /// Of a hash: how many partitions there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modulus: Option<u32>,
+    /// Of a list: the partitions that must be there, by their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Vec<String>>,
+    /// Of a list: how it grows. Default: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grow: Option<Grow>,
+}
+
+/// By what a level is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// Ranges.
+    Range,
+    /// Lists of values.
+    List,
+    /// A hash.
+    Hash,
+}
+
+/// The layout of a snowflake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Snowflake {
+    /// Milliseconds since 1970 at which its time is zero.
+    pub epoch_ms: i64,
+    /// Bits below the time.
+    pub shift: u32,
+}
+
+/// How a list grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grow {
+    /// On what occasion.
+    pub on: GrowOn,
+    /// Of a sliding list: the next value comes when the newest partition has so many rows. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Of a sliding list: the next value comes when the newest partition is so old. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<DurationText>,
+}
+
+/// On what occasion a list gets another partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GrowOn {
+    /// A value that has none was seen in the default partition.
+    Appearance,
+    /// The newest one is full or old: the next whole number.
+    Sliding,
+}
+
+/// Where rows go that belong to no partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overflow {
+    /// Nowhere: the database refuses them.
+    Reject,
+    /// Into two ordinary ranges, before the first partition and after the last.
+    Edge,
+    /// Into a default partition.
+    Default,
+}
+
+/// What becomes of old partitions. One of `keep`, `keep_bytes`, `keep_rows` and `when` says which are old; where several
+/// do, a partition is old when one of them says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retire {
+    /// Older than this: its upper bound lies so long ago. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<DurationText>,
+    /// Of keys that are numbers: its upper bound lies so far below the highest key in use. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_keys: Option<u64>,
+    /// The newest partitions that fit into this size stay. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_bytes: Option<ByteSize>,
+    /// The newest partitions that have together at most so many rows stay. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_rows: Option<u64>,
+    /// A condition on the partition's rows, in SQL, that must be true of every row. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// What is done with them. Default: detach.
+    pub how: RetireHow,
+    /// The folder that archives are written to; of `archive` and of `drop`, where it is not required. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// How long a detached partition is kept before it is dropped. Default: it is not dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_after: Option<DurationText>,
+    /// How many are retired in one run at most. Default: 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_run: Option<u32>,
+    /// Conditions in SQL: a partition with a row of which one is true is not retired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub legal_hold: Vec<String>,
+}
+
+/// What is done with an old partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RetireHow {
+    /// It is detached, and stays as a table.
+    #[default]
+    Detach,
+    /// It is detached, and written to a file that is read back.
+    Archive,
+    /// It is detached, kept for `drop_after`, and dropped.
+    Drop,
+}
+
+/// Bounds to what is spent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// The whole database. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<ByteSize>,
+    /// What must stay free on disk. Default: none; where the server cannot say how much is free, that is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_free: Option<ByteSize>,
+    /// Relations in the database. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relations: Option<u64>,
+    /// Partitions of one table. Default: 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// One table with all its partitions. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<ByteSize>,
+    /// One partition of the outermost level: with tenants there, one tenant. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<ByteSize>,
+}
+
+/// A query of which EXPLAIN must show that partitions are pruned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PruneQuery {
+    /// The statement, with literals in place of parameters.
+    #[schemars(length(min = 1))]
+    pub sql: String,
+    /// How many partitions it may touch. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u32>,
+    /// Whether a query that touches more forbids new partitions. Default: false.
+    #[serde(default)]
+    pub veto: bool,
+}

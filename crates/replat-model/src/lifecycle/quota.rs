@@ -1,0 +1,1 @@
+//! What room there is.

@@ -1,0 +1,1 @@
+//! Conversions, splits, merges and other moduli, as units.

@@ -1,0 +1,1 @@
+//! What other tools wrote down about the sets they manage.

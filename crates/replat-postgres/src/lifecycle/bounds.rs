@@ -1,0 +1,1 @@
+//! Partition bounds, as the catalogue prints them.

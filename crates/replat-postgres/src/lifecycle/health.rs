@@ -1,0 +1,1 @@
+//! Alignment of indexes, privileges and pruning.

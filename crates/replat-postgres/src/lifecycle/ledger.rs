@@ -1,0 +1,1 @@
+//! What replat keeps about partitions, in the managed database.

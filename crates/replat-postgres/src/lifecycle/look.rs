@@ -1,0 +1,1 @@
+//! All that planning needs to know, from the catalogue.

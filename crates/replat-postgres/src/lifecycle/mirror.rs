@@ -1,0 +1,1 @@
+//! Rows that are copied to new tables while they are written.

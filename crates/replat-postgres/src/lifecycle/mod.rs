@@ -1,0 +1,23 @@
+//! The life of partitions on PostgreSQL.
+//!
+//! | what | where |
+//! |---|---|
+//! | what is there | [`look`], [`bounds`], [`adopted`], [`health`] |
+//! | what replat keeps about it | [`ledger`] |
+//! | a unit as statements with their locks | [`script`] |
+//! | bringing it about without anybody noticing | [`act`], [`quiet`], [`archive`] |
+//! | while rows move | [`mirror`], [`reshape`] |
+//! | all of it behind the boundary | [`engine`] |
+
+pub mod act;
+pub mod adopted;
+pub mod archive;
+pub mod bounds;
+pub mod engine;
+pub mod health;
+pub mod ledger;
+pub mod look;
+pub mod mirror;
+pub mod quiet;
+pub mod reshape;
+pub mod script;

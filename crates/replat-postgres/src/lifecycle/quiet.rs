@@ -1,0 +1,1 @@
+//! Getting a lock without anybody noticing.

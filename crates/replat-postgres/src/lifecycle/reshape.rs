@@ -1,0 +1,1 @@
+//! Splits, merges, other moduli and conversions.

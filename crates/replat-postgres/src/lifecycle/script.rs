@@ -1,0 +1,1 @@
+//! A unit as statements with their locks.
