@@ -3,6 +3,7 @@
 mod ask;
 mod cli;
 mod codes;
+mod daemon;
 mod deploy;
 mod failure;
 mod planning;
