@@ -47,21 +47,20 @@ impl<'a> SetDraft<'a> {
         // A group that is too new to show its grid has that of the one with the longest row.
         let longest = lines.iter().max_by_key(|line| line.spans.len()).expect("there is a line").clone();
         let single = lines.len() == 1;
-        let mut news = Vec::new();
-        let mut catch_all = CatchAll::Stay;
         for line in &lines {
-            let drawn = self.draw(at, line, &longest)?;
-            let grown = match at.contained_in(&at.level.keys[line.key]) {
+            let mut drawn = self.draw(at, line, &longest)?;
+            let news = match at.contained_in(&at.level.keys[line.key]) {
                 Some(within) => self.filling(at, &drawn, line, within)?,
-                None => self.growing(at, &drawn, line, single)?,
+                None => self.growing(at, &mut drawn, line, single)?,
             };
-            if single && at.outer.is_empty() {
-                catch_all = self.catch_all(at, line, &drawn, &grown);
-            }
-            news.extend(grown);
             if at.outer.is_empty() {
                 self.old_ranges(at, line, &drawn);
             }
+            let catch_all = match single && at.outer.is_empty() {
+                true => self.catch_all(at, line, &drawn, &news)?,
+                false => CatchAll::Stay,
+            };
+            self.make(at, Some(line), news, catch_all)?;
             for span in &drawn.spans {
                 let past = drawn.grid.moment(span.to).is_some_and(|end| end <= self.now);
                 if past { self.mend(at, span.part) } else { self.descend(at, span.part) }
@@ -73,7 +72,6 @@ impl<'a> SetDraft<'a> {
         if let Some(default) = at.level.default() {
             self.mend(at, default);
         }
-        self.make(at, news, catch_all);
         Ok(())
     }
 
@@ -123,7 +121,7 @@ impl<'a> SetDraft<'a> {
     }
 
     /// What a row of ranges lacks that grows by itself.
-    fn growing(&mut self, at: &Place<'_>, drawn: &Drawn<'_>, line: &Line<'_>, single: bool) -> Result<Vec<New>, Finding> {
+    fn growing(&mut self, at: &Place<'_>, drawn: &mut Drawn<'_>, line: &Line<'_>, single: bool) -> Result<Vec<New>, Finding> {
         let samples: &[Sample] = match at.depth {
             0 if line.prefix.is_empty() => &self.set.samples,
             0 => &[],
@@ -133,35 +131,34 @@ impl<'a> SetDraft<'a> {
         let high = high.and_then(|high| drawn.grid.axis.parse(high).ok());
         let forecast = self.forecast(drawn, samples, high);
         self.evidence(drawn, &forecast, at.depth);
+        if let Some(resized) = self.resized(&drawn.grid, &forecast) {
+            drawn.grid = resized;
+        }
         let Some(horizon) = self.horizon(drawn, &forecast, samples, high)? else { return Ok(Vec::new()) };
-        let grid = match self.resized(&drawn.grid, &forecast) {
-            Some(resized) => {
-                self.understand(at.depth + 1, String::new());
-                resized
-            }
-            None => drawn.grid.clone(),
-        };
+        let grid = drawn.grid.clone();
         let covered = drawn.covered();
         // What an edge holds has to have a partition from the edge on: a hole would take no rows at all.
         let edge = line.upper.and_then(|raw| match raw.from {
             Edge::At(text) => drawn.grid.axis.bound(text).ok(),
             _ => None,
         });
-        let from = edge.map_or(horizon.here, |edge| edge.min(horizon.here));
-        let mut wanted = self.cells(at, cells::free(&grid, &covered, from, horizon.end))?;
-        if let Some(edge) = edge {
-            // The first cell begins where the edge does, whatever the grid says.
-            wanted.retain(|(_, to)| *to > edge);
-            if let Some((first, _)) = wanted.first_mut() {
-                *first = (*first).max(edge);
+        let wanted = match edge {
+            None => self.cells(at, cells::free(&grid, &covered, horizon.here, horizon.end))?,
+            Some(edge) => {
+                let before: Vec<Stretch> =
+                    covered.iter().copied().chain([(edge, Position(i128::MAX))]).collect();
+                let mut wanted = self.cells(at, cells::free(&grid, &before, horizon.here, edge))?;
+                let after = [(Position(i128::MIN), edge)];
+                wanted.extend(self.cells(at, cells::free(&grid, &after, edge, horizon.end))?);
+                wanted
             }
-        }
+        };
         self.holes(at, drawn, horizon.here);
-        let mut strays = Strays::of(at.level.default(), &drawn.grid, single);
-        let past = self.past_strays(at, drawn, &grid, &mut strays, &horizon)?;
+        let strays = Strays::of(at.level.default(), &drawn.grid, single);
+        let past = self.past_strays(at, drawn, &strays, &horizon)?;
         self.reach(horizon.until);
         let to_new = |stretch: Stretch, stray: bool| -> Result<New, Finding> {
-            Ok(New { bound: self.bound(&grid, line, stretch)?, stray, grid: Some(grid.clone()) })
+            Ok(New { bound: self.bound(&grid, line, stretch)?, stray, grid: Some(grid.clone()), stretch: Some(stretch) })
         };
         let mut news = Vec::new();
         for stretch in past {
@@ -194,7 +191,8 @@ impl<'a> SetDraft<'a> {
             .map(|(begin, end)| (begin.max(from), end.min(to)))
             .map(|stretch| {
                 let stray = strays.may_lie_in(stretch);
-                Ok(New { bound: self.bound(&drawn.grid, line, stretch)?, stray, grid: Some(drawn.grid.clone()) })
+                let bound = self.bound(&drawn.grid, line, stretch)?;
+                Ok(New { bound, stray, grid: Some(drawn.grid.clone()), stretch: Some(stretch) })
             })
             .collect()
     }
@@ -230,14 +228,12 @@ impl<'a> SetDraft<'a> {
         }
     }
 
-    /// Cells of the past and of the far future that stray rows lie in: those that are to be made, which the others
-    /// are said about.
+    /// Cells of the past that stray rows lie in, to be made. What lies elsewhere, and stays, is said.
     fn past_strays(
         &mut self,
         at: &Place<'_>,
         drawn: &Drawn<'_>,
-        grid: &Grid,
-        strays: &mut Strays,
+        strays: &Strays,
         horizon: &super::horizon::Horizon,
     ) -> Result<Vec<Stretch>, Finding> {
         if strays.rows == 0 {
@@ -256,34 +252,35 @@ impl<'a> SetDraft<'a> {
             return Ok(Vec::new());
         }
         if strays.reaches(horizon.end) {
-            let text = &horizon.until.text;
-            self.stuck(at, format!("{} rows from {text} on, where no partitions are wanted", strays.count_from(horizon.end)));
-        }
-        let kept_from = self.kept_from(drawn, horizon.here);
-        if strays.reaches_below(kept_from) {
-            self.stuck(at, "rows that are older than what is kept".into());
+            let (rows, text) = (strays.count_from(horizon.end), &horizon.until.text);
+            self.stuck(at, format!("{rows} rows from {text} on, where no partitions are wanted"));
         }
         let covered = drawn.covered();
-        let mut found: Vec<Stretch> = Vec::new();
-        let mut points: Vec<Position> = match &strays.exactly {
-            Some(values) => values.iter().map(|(at, _)| *at).collect(),
-            None => vec![strays.low.max(kept_from).unwrap_or(horizon.here)],
-        };
-        points.sort_unstable();
-        let now_cell = self.cells(at, cells::around(grid, &covered, horizon.here).map(|cell| vec![cell]))?[0].0;
-        for point in points {
-            let inside = kept_from.is_none_or(|kept| point >= kept) && point < now_cell;
-            if !inside || found.last().is_some_and(|(_, end)| point < *end) {
-                continue;
+        let now_cell = self.cells(at, cells::around(&drawn.grid, &covered, horizon.here))?.0;
+        let kept = self.kept_from(drawn, horizon.here);
+        if strays.reaches_below(kept) {
+            self.stuck(at, "rows that are older than what is kept".into());
+        }
+        let found = match &strays.exactly {
+            Some(values) => {
+                let wanted = values.iter().map(|(at, _)| *at).filter(|at| kept.is_none_or(|kept| *at >= kept));
+                let mut past: Vec<Position> = wanted.filter(|at| *at < now_cell).collect();
+                past.sort_unstable();
+                self.cells(at, each_cell(&drawn.grid, &covered, &past))?
             }
-            let to = if strays.exactly.is_some() { Position(point.0 + 1) } else { now_cell };
-            found.extend(self.cells(at, cells::free(grid, &covered, point, to))?);
-        }
-        if found.len() > STRAY_CELLS_MAX {
-            self.stuck(at, format!("rows of the past in up to {} partitions; {STRAY_CELLS_MAX} are made in this run, the newest", found.len()));
-            found.drain(..found.len() - STRAY_CELLS_MAX);
-        }
-        Ok(found)
+            None => {
+                let Some(low) = strays.low else { return Ok(Vec::new()) };
+                // Every cell between may hold some, so only so many are tried.
+                let begin = self.cells(at, back(&drawn.grid, now_cell, STRAY_CELLS_MAX))?;
+                if low < begin && kept.is_none_or(|kept| kept < begin) {
+                    self.stuck(at, "rows that are too old to look for their partitions".into());
+                }
+                let from = kept.map_or(low, |kept| kept.max(low)).max(begin);
+                self.cells(at, cells::free(&drawn.grid, &covered, from, now_cell))?
+            }
+        };
+        // The newest first; the others come in the next run.
+        Ok(found[found.len().saturating_sub(STRAY_CELLS_MAX)..].to_vec())
     }
 
     /// The first position that is not too old to have a partition; `None` if nothing is too old.
@@ -337,6 +334,29 @@ impl<'a> SetDraft<'a> {
             self.forecast = Some(forecast.clone());
         }
     }
+}
+
+/// The free cells that hold `points`, which ascend and which nothing covers.
+fn each_cell(grid: &Grid, covered: &[Stretch], points: &[Position]) -> Result<Vec<Stretch>, NoCells> {
+    let mut found: Vec<Stretch> = Vec::new();
+    for point in points {
+        if found.last().is_none_or(|(_, end)| point >= end) {
+            found.extend(cells::free(grid, covered, *point, Position(point.0 + 1))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The beginning of the cell that comes `count` cells before `at`, or as far back as the grid goes.
+fn back(grid: &Grid, at: Position, count: usize) -> Result<Position, NoCells> {
+    let mut begin = at;
+    for _ in 0..count {
+        match grid.previous(begin) {
+            Ok(before) => begin = before,
+            Err(_) => break,
+        }
+    }
+    Ok(begin)
 }
 
 /// A key, as a person calls it.
