@@ -19,8 +19,6 @@ const STRAY_CELLS_MAX: usize = 100;
 /// A row of ranges on its grid.
 pub(super) struct Drawn<'a> {
     pub(super) grid: Grid,
-    /// How the grid was found.
-    pub(super) because: String,
     /// The ordinary partitions, ascending, without overlaps.
     pub(super) spans: Vec<Span<'a>>,
 }
@@ -117,7 +115,7 @@ impl<'a> SetDraft<'a> {
             ));
         }
         self.understand(at.depth, format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because));
-        Ok(Drawn { grid: learned.grid, because: learned.because, spans })
+        Ok(Drawn { grid: learned.grid, spans })
     }
 
     /// What a row of ranges lacks that grows by itself.
