@@ -17,8 +17,8 @@ fn the_least_of_all_budgets_is_what_is_left() {
     let budgets = Budgets::default();
     let (a, b, tenants) = (table("a"), table("b"), table("tenants"));
     // (set, whether it refers to `tenants`, ms), and what is left for `b`, which refers to `tenants`.
-    type Stalls<'a> = Vec<(&'a TableName, bool, u64)>;
-    let cases: [(&str, Stalls<'_>, Option<(u64, u64)>); 7] = [
+    type Case<'a> = (&'a str, Vec<(&'a TableName, bool, u64)>, Option<(u64, u64)>);
+    let cases: [Case<'_>; 7] = [
         ("nothing spent", vec![], Some((50, 100))),
         ("another set spent of the run", vec![(&a, false, 120)], Some((50, 80))),
         ("its own", vec![(&b, false, 170)], Some((30, 30))),

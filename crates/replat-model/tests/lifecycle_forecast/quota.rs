@@ -147,6 +147,14 @@ fn quotas_are_judged_with_what_comes_and_unknown_is_no_consent() {
             "has 2 partitions, and the plan adds 30",
         ),
         (
+            "partitions of other sets",
+            Quota { partitions: Some(31), ..quota.clone() },
+            (vitals(), facts(), vec![create(&events, 1), create(&table("other"), 5_000)], gigabyte_a_day()),
+            None,
+            None,
+            "",
+        ),
+        (
             "partitions without a quota",
             quota.clone(),
             (
