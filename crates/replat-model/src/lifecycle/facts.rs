@@ -202,33 +202,6 @@ impl Level {
     }
 }
 
-impl Level {
-    /// Visits every partition, at every depth, each before those of its own.
-    pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Part)) {
-        for part in &self.parts {
-            visit(part);
-            if let Some(below) = &part.below {
-                below.each(visit);
-            }
-        }
-    }
-
-    /// The partition `table`, at whatever depth.
-    pub fn find(&self, table: &TableName) -> Option<&Part> {
-        self.parts.iter().find_map(|part| {
-            if part.table == *table {
-                return Some(part);
-            }
-            part.below.as_ref().and_then(|below| below.find(table))
-        })
-    }
-
-    /// The default partition of this very level.
-    pub fn default(&self) -> Option<&Part> {
-        self.parts.iter().find(|part| part.bound == Bound::Default)
-    }
-}
-
 /// By what a table is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

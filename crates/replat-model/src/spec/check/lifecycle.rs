@@ -30,12 +30,17 @@ impl Check<'_> {
     }
 
     fn lifecycle(&mut self, at: &Path, lifecycle: &Lifecycle) {
-        if let Some(database) = lifecycle.database.as_deref().filter(|name| !self.spec.databases.contains_key(*name)) {
+        if let Some(database) =
+            lifecycle.database.as_deref().filter(|name| !self.spec.databases.contains_key(*name))
+        {
             let known = self.spec.databases.keys().map(String::as_str);
             self.refuse_reference(&at.key("database"), "database", database, known);
         }
         if lifecycle.tables.is_empty() {
-            self.refuse(&at.key("tables"), "no table is named; list the partitioned tables, such as \"public.events\"");
+            self.refuse(
+                &at.key("tables"),
+                "no table is named; list the partitioned tables, such as \"public.events\"",
+            );
         }
         for (index, level) in lifecycle.levels.iter().enumerate() {
             self.level(&at.key("levels").index(index), level);
@@ -43,7 +48,10 @@ impl Check<'_> {
         if let Some(until) = &lifecycle.until {
             let day = until.trim().parse::<jiff::civil::Date>().is_ok();
             if !day && until.trim().parse::<i128>().is_err() {
-                self.refuse(&at.key("until"), "this must be a day, such as \"2027-01-01\", or a key that is a number");
+                self.refuse(
+                    &at.key("until"),
+                    "this must be a day, such as \"2027-01-01\", or a key that is a number",
+                );
             }
         }
         let outermost = lifecycle.levels.first().map(|level| level.by);
@@ -51,7 +59,10 @@ impl Check<'_> {
             self.refuse(&at.key("overflow"), "a hash has no edges: every row has a partition");
         }
         if lifecycle.drain == Some(true) && lifecycle.overflow == Some(Overflow::Reject) {
-            self.refuse(&at.key("drain"), "with `overflow = \"reject\"` there is no default partition to drain");
+            self.refuse(
+                &at.key("drain"),
+                "with `overflow = \"reject\"` there is no default partition to drain",
+            );
         }
         if let Some(retire) = &lifecycle.retire {
             self.retire(&at.key("retire"), retire);
@@ -75,7 +86,8 @@ impl Check<'_> {
         ];
         for (key, said, of) in said {
             if said && level.by != of {
-                let message = format!("`{key}` is of {}, and this level is cut by {}", word(of), word(level.by));
+                let message =
+                    format!("`{key}` is of {}, and this level is cut by {}", word(of), word(level.by));
                 self.refuse(&at.key(key), message);
             }
         }
@@ -83,10 +95,14 @@ impl Check<'_> {
             self.refuse(&at.key("interval"), bad.to_string());
         }
         if let Some(zone) = level.zone.as_deref().filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
-            self.refuse(&at.key("zone"), format!("there is no time zone {}; zones are named like Europe/Berlin", quoted(zone)));
+            self.refuse(
+                &at.key("zone"),
+                format!("there is no time zone {}; zones are named like Europe/Berlin", quoted(zone)),
+            );
         }
         if let Some(encoding) = level.encoding.as_deref().filter(|word| !ENCODINGS.contains(word)) {
-            let message = format!("unknown encoding {}; allowed here: {}", quoted(encoding), ENCODINGS.join(", "));
+            let message =
+                format!("unknown encoding {}; allowed here: {}", quoted(encoding), ENCODINGS.join(", "));
             self.refuse(&at.key("encoding"), message);
         }
         if level.snowflake.is_some() && level.encoding.as_deref().is_some_and(|word| word != "snowflake") {
@@ -123,7 +139,10 @@ impl Check<'_> {
                 self.refuse(at, "say when the next value comes: after so many `rows`, or at which `age`");
             }
             GrowOn::Appearance if limits => {
-                self.refuse(at, "`rows` and `age` are of a sliding list; by appearance, values come by themselves");
+                self.refuse(
+                    at,
+                    "`rows` and `age` are of a sliding list; by appearance, values come by themselves",
+                );
             }
             GrowOn::Sliding | GrowOn::Appearance => {}
         }
@@ -151,7 +170,10 @@ impl Check<'_> {
                 self.refuse(at, "`how = \"archive\"` needs a folder: `archive`");
             }
             RetireHow::Drop if retire.drop_after.is_none() => {
-                self.refuse(at, "`how = \"drop\"` needs `drop_after`; \"0s\" drops as soon as it is detached");
+                self.refuse(
+                    at,
+                    "`how = \"drop\"` needs `drop_after`; \"0s\" drops as soon as it is detached",
+                );
             }
             RetireHow::Archive | RetireHow::Drop => {}
         }
