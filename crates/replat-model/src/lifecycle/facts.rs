@@ -3,6 +3,7 @@
 //! Bounds come from the catalogue, never from names. A fact that could not be read is `None`, and nothing treats
 //! `None` as a favourable value.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct Facts {
     pub loose: Vec<LooseTable>,
     /// Tables that were asked for by name but cannot be planned for, with the reason.
     pub refused: Vec<Refused>,
+    /// Names that are taken, by schema: every relation and every type of each schema that holds a set or a partition.
+    #[serde(default)]
+    pub taken: BTreeMap<String, BTreeSet<String>>,
     /// A digest of all parents and children, cheap to read again: equal fingerprints mean that no partition came,
     /// went or changed its bounds.
     pub fingerprint: String,
@@ -133,6 +137,9 @@ pub struct SetFacts {
     pub lacking: Vec<String>,
     /// How it is cut.
     pub level: Level,
+    /// The types of its columns, as the engine formats them.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
     /// Foreign keys of this table, by the tables they refer to.
     pub references: Vec<Reference>,
     /// Foreign keys of other tables that refer to this one.
@@ -158,6 +165,41 @@ pub struct Level {
     pub keys: Vec<Key>,
     /// Its partitions, in order of their bounds: ranges ascending, lists and hashes by value, the default last.
     pub parts: Vec<Part>,
+    /// The highest value in use of the first key, as the engine prints it; strays in a catch-all do not count.
+    /// `None` if it was not cheap to find, or if there is no row.
+    #[serde(default)]
+    pub high: Option<String>,
+    /// Earlier looks at this very level, oldest first, where it lies below another one and grows by itself: a
+    /// tenant's own ranges. Those of the outermost level are the set's.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+}
+
+impl Level {
+    /// Visits every partition, at every depth, each before those of its own.
+    pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Part)) {
+        for part in &self.parts {
+            visit(part);
+            if let Some(below) = &part.below {
+                below.each(visit);
+            }
+        }
+    }
+
+    /// The partition `table`, at whatever depth.
+    pub fn find(&self, table: &TableName) -> Option<&Part> {
+        self.parts.iter().find_map(|part| {
+            if part.table == *table {
+                return Some(part);
+            }
+            part.below.as_ref().and_then(|below| below.find(table))
+        })
+    }
+
+    /// The default partition of this very level.
+    pub fn default(&self) -> Option<&Part> {
+        self.parts.iter().find(|part| part.bound == Bound::Default)
+    }
 }
 
 /// By what a table is cut.
@@ -212,6 +254,55 @@ pub struct Part {
     pub legal_hold: bool,
     /// When replat made it, or first saw it.
     pub since: Option<Micros>,
+    /// The rows in it that belong to no other partition; only of defaults and of ranges that end in MINVALUE or
+    /// MAXVALUE, and `None` where they were not looked at.
+    #[serde(default)]
+    pub strays: Option<Strays>,
+    /// Whether the policy's condition `retire.when` is true of every row of it. Only looked at where there is one.
+    #[serde(default)]
+    pub when_true: Option<bool>,
+    /// Whether one of the policy's conditions `retire.legal_hold` is true of a row of it. Only looked at where there
+    /// are such conditions.
+    #[serde(default)]
+    pub held_by_rows: Option<bool>,
+    /// Whether a row of another table refers to a row of it. Only looked at where foreign keys refer to the set.
+    #[serde(default)]
+    pub referenced: Option<bool>,
+    /// What ought to be alike among siblings, by a word for people: `owner`, `privileges`, `replica identity`,
+    /// `storage options`, `tablespace`, `persistence`, `row security`, ….
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Part {
+    /// Whether it takes what belongs to no other: a default, or a range that ends in MINVALUE or MAXVALUE.
+    pub fn is_catch_all(&self) -> bool {
+        match &self.bound {
+            Bound::Default => true,
+            Bound::Range { from, to } => from
+                .iter()
+                .zip(to)
+                .find(|(from, to)| from != to)
+                .is_some_and(|(from, to)| *from == Edge::Min || *to == Edge::Max),
+            Bound::List(_) | Bound::Hash { .. } => false,
+        }
+    }
+}
+
+/// The rows of a catch-all partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strays {
+    /// How many, by estimate; exact where `more` is false.
+    pub rows: u64,
+    /// The least value of the first key.
+    pub low: Option<String>,
+    /// The greatest value of the first key.
+    pub high: Option<String>,
+    /// Distinct values of the first key with the number of their rows: all of them, or the first so many. Of a list
+    /// always looked for; of a range where there are few rows, so that two outliers are not taken for all between.
+    pub values: Vec<(String, u64)>,
+    /// Whether there are other values than these.
+    pub more: bool,
 }
 
 /// Who made a partition.

@@ -89,6 +89,17 @@ pub enum Work {
         /// A range of the edge policy that has to give way: detached, made anew with new bounds.
         edge: Option<EdgeMove>,
     },
+    /// Change where rows go that belong to no partition: empty catch-all partitions of one policy are detached and
+    /// dropped, and those of another are attached, in one transaction.
+    Overflow {
+        /// The table they are partitions of.
+        parent: TableName,
+        /// What is replaced, with identities and bounds: a default, or ranges that end in MINVALUE or MAXVALUE. They
+        /// are known to be empty, which is looked at again under the lock.
+        old: Vec<(TableName, u64, Bound)>,
+        /// By what; empty for a policy that refuses such rows.
+        new: Vec<NewPart>,
+    },
     /// New partitions for rows that lie in the default partition; the rows are moved and stay visible.
     Drain {
         /// The table that gets the partitions.
@@ -185,7 +196,7 @@ impl Work {
     pub fn kind(&self) -> Kind {
         match self {
             Work::Finalize { .. } | Work::Reap { .. } => Kind::Repair,
-            Work::Create { .. } => Kind::Create,
+            Work::Create { .. } | Work::Overflow { .. } => Kind::Create,
             Work::Drain { .. } => Kind::Drain,
             Work::Retire { .. } | Work::Archive { .. } => Kind::Retire,
             Work::Drop { .. } => Kind::Drop,
@@ -219,6 +230,23 @@ pub enum Kind {
     Convert,
     /// Indexes completed.
     Align,
+}
+
+impl Kind {
+    /// Its word on the command line and in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Repair => "repair",
+            Kind::Create => "create",
+            Kind::Drain => "drain",
+            Kind::Retire => "retire",
+            Kind::Drop => "drop",
+            Kind::Adopt => "adopt",
+            Kind::Recut => "recut",
+            Kind::Convert => "convert",
+            Kind::Align => "align",
+        }
+    }
 }
 
 /// A partition that is to be made.
