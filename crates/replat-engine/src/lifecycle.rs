@@ -130,6 +130,9 @@ pub struct Statement {
     pub locks: Vec<TableLock>,
     /// For how long at most others may wait for it: `in no queue`, `50 ms in the queue, then again`.
     pub stall: String,
+    /// Whether it only concerns replat's own records: whoever runs the script by hand leaves it out.
+    #[serde(default)]
+    pub records: bool,
 }
 
 /// A lock on a table.
