@@ -1,10 +1,9 @@
 //! Whether the catalogue says what the units said they did.
 
-use replat_model::lifecycle::facts::{Bound, Facts, Level, Part, SetFacts, TableName};
-use replat_model::lifecycle::health::{Finding, Severity};
+use replat_model::lifecycle::facts::{Bound, Facts, Level, SetFacts, TableName};
+use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{NewPart, Work};
 
-use super::codes;
 use super::report::{Entry, State};
 
 /// What is not as the done units left it. `facts` were looked at after they ended.
@@ -31,18 +30,13 @@ fn differences(work: &Work, set: Option<&SetFacts>) -> Vec<String> {
     };
     match work {
         Work::Create { parent, parts, .. } | Work::Drain { parent, parts, .. } => present(set, parent, parts),
-        Work::Recut { parent, old, new } => {
-            let mut lines = present(set, parent, new);
-            lines.extend(old.iter().flat_map(|(table, id, _)| absent(set, table, *id)));
-            lines
-        }
-        Work::Overflow { parent, old, new } => {
+        Work::Recut { parent, old, new } | Work::Overflow { parent, old, new } => {
             let mut lines = present(set, parent, new);
             lines.extend(old.iter().flat_map(|(table, id, _)| absent(set, table, *id)));
             lines
         }
         Work::Retire { part, part_id, .. } => absent(set, part, *part_id),
-        Work::Finalize { part, .. } => match find(&set.level, part) {
+        Work::Finalize { part, .. } => match set.level.find(part) {
             Some(part) if part.detach_pending => vec![format!("{} is still half detached", part.table)],
             _ => Vec::new(),
         },
@@ -83,7 +77,7 @@ fn present(set: &SetFacts, parent: &TableName, parts: &[NewPart]) -> Vec<String>
 }
 
 fn absent(set: &SetFacts, table: &TableName, id: u64) -> Vec<String> {
-    match find(&set.level, table) {
+    match set.level.find(table) {
         Some(part) if part.id == id => vec![format!("{table} is still attached")],
         _ => Vec::new(),
     }
@@ -102,13 +96,6 @@ fn same(a: &Bound, b: &Bound) -> bool {
         }
         (a, b) => a == b,
     }
-}
-
-fn find<'a>(level: &'a Level, table: &TableName) -> Option<&'a Part> {
-    level.parts.iter().find_map(|part| match part.table == *table {
-        true => Some(part),
-        false => find(part.below.as_ref()?, table),
-    })
 }
 
 fn below<'a>(level: &'a Level, parent: &TableName) -> Option<&'a Level> {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use replat_engine::lifecycle::{Outcome, RunRecord, Script};
-use replat_model::lifecycle::facts::{Facts, Micros, TableName};
-use replat_model::lifecycle::health::{Finding, Severity};
-use replat_model::lifecycle::plan::{Kind, RotatePlan, Understood, Unit};
+use replat_model::lifecycle::facts::Micros;
+use replat_model::lifecycle::health::{Finding, Severity, codes};
+use replat_model::lifecycle::plan::{Kind, RotatePlan, Understood, Unit, Work};
 use replat_model::lifecycle::runway::Runway;
 use serde::{Deserialize, Serialize};
 
@@ -103,17 +103,17 @@ pub struct Pause {
 pub struct Census {
     /// Attached.
     pub attached: u64,
-    /// Attached, and wholly in the future.
-    pub ahead: u64,
+    /// Attached, but half detached: a detach was broken off.
+    pub pending: u64,
     /// Retired and kept, not archived.
     pub detached: u64,
     /// Retired, kept and archived.
     pub archived: u64,
     /// Rows in a partition for what belongs to no other; `None` where they were not looked at.
     pub overflow_rows: Option<u64>,
-    /// Retirements that are due and were not done.
+    /// Retirements and drops that are due and were not done.
     pub overdue: u64,
-    /// Ranges between partitions that belong to none.
+    /// Places where a partition is missing.
     pub gaps: u64,
 }
 
@@ -177,7 +177,7 @@ impl RunReport {
     /// How many partitions the done units of a kind concern.
     pub fn done(&self, kind: Kind) -> usize {
         let done = self.entries.iter().filter(|e| e.state == State::Done && e.unit.work.kind() == kind);
-        done.map(|e| e.unit.work.count()).sum()
+        done.map(|e| parts(&e.unit.work)).sum()
     }
 
     /// The units in a state.
@@ -202,7 +202,7 @@ impl RunReport {
         let findings = self.findings.iter().map(|finding| match finding.severity {
             Severity::Note => Worst::Fine,
             Severity::Warning => Worst::Warned,
-            Severity::Error if is_quota(&finding.code) => Worst::Throttled,
+            Severity::Error if is_throttle(&finding.code) => Worst::Throttled,
             Severity::Error if is_difference(&finding.code) => Worst::Different,
             Severity::Error => Worst::Precondition,
         });
@@ -222,6 +222,41 @@ impl RunReport {
             .in_state(State::Failed)
             .map(|e| (e.unit.id.clone(), e.why.clone().unwrap_or_default()))
             .collect();
-        RunRecord { id: self.run.clone(), plan: Some(plan), outcomes, failed, converged: self.converged }
+        RunRecord {
+            id: self.run.clone(),
+            plan: Some(plan),
+            outcomes,
+            failed,
+            converged: self.converged,
+            ..RunRecord::default()
+        }
     }
+}
+
+/// How many partitions work is about.
+pub fn parts(work: &Work) -> usize {
+    match work {
+        Work::Create { parts, .. } | Work::Drain { parts, .. } => parts.len(),
+        Work::Overflow { new, .. } => new.len(),
+        Work::Recut { new, .. } => new.len(),
+        Work::Convert { others, .. } => others.len() + 1,
+        Work::Adopt { parts } => parts.len(),
+        Work::Reap { tables, .. } => tables.len(),
+        Work::Finalize { .. }
+        | Work::Retire { .. }
+        | Work::Archive { .. }
+        | Work::Drop { .. }
+        | Work::Unconvert { .. }
+        | Work::Align { .. } => 1,
+    }
+}
+
+/// What clears by itself: it is tried again later.
+fn is_throttle(code: &str) -> bool {
+    matches!(code, codes::QUOTA | codes::BREAKER | codes::STALL)
+}
+
+/// What was checked, and did not hold.
+fn is_difference(code: &str) -> bool {
+    matches!(code, codes::PRUNING | codes::NOT_AS_PLANNED)
 }
