@@ -42,7 +42,7 @@ use replat_model::lifecycle::breaker::BreakerLimits;
 use replat_model::lifecycle::draft::{Wish, draft};
 use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
 use replat_model::lifecycle::health::{self, Finding, Severity, codes};
-use replat_model::lifecycle::patience::Budgets;
+use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::{Runway, runway};
 
@@ -65,6 +65,8 @@ pub struct Settings {
     pub breaker: BreakerLimits,
     /// How long the run waits for locks and breakers.
     pub patience: Duration,
+    /// Sets whose inserts are safe for less than this are found fault with; `None`: as health says.
+    pub runway_min: Option<Duration>,
     /// Whether nothing is looked at where nothing has changed since a run that found nothing to do.
     pub quick: bool,
     /// Whether the statements of all units are shown, and none is begun.
@@ -262,7 +264,9 @@ impl Rotation<'_> {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
                 let vetoes = self.vetoes(&facts, &plan, &mut findings).await;
-                let gate = Gate::new(self.settings, self.heard, facts.vitals.clone());
+                let history = self.leader().stalls().await?;
+                let spent = Spent::within_the_hour(&history, facts.vitals.now);
+                let gate = Gate::new(self.settings, self.heard, facts.vitals.clone(), spent);
                 let entries = self.act(&facts, &plan, &gate, &vetoes, &report.run, begun).await?;
                 report.pauses = gate.pauses().await;
                 entries
@@ -292,6 +296,7 @@ impl Rotation<'_> {
         report.sets = seen.sets.len() as u64;
         report.understood = plan.understood.clone();
         report.runways = runways(seen, &self.settings.wish);
+        findings.extend(self.short(&report.runways));
         report.fingerprint = seen.fingerprint.clone();
         report.findings = findings.into_iter().collect();
         report.census = census::census(seen, &self.settings.wish, &report.findings);
@@ -316,6 +321,27 @@ impl Rotation<'_> {
         }
         report.took_ms = millis(begun.elapsed());
         Ok(report)
+    }
+
+    /// Sets that will not last as long as they should.
+    fn short(&self, runways: &[Runway]) -> Vec<Finding> {
+        let Some(least) = self.settings.runway_min else { return Vec::new() };
+        let short = runways.iter().filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
+        short
+            .map(|runway| Finding {
+                severity: Severity::Warning,
+                code: codes::RUNWAY.into(),
+                set: Some(runway.set.clone()),
+                what: format!(
+                    "inserts are safe for {:.1} days, {:.1} are wanted: {}",
+                    runway.seconds.unwrap_or(0) as f64 / 86_400.0,
+                    least.as_secs_f64() / 86_400.0,
+                    runway.because
+                ),
+                remedy: "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
+                    .into(),
+            })
+            .collect()
     }
 
     /// The statements of all units.
@@ -459,15 +485,16 @@ impl Rotation<'_> {
             Ok(Err(stand)) => return Ok(Tried::stood(State::Held, &stand)),
             Err(error) => return Tried::failed(error),
         }
-        let limits = match gate.limits(unit, referenced, seed(run, unit)) {
-            Ok(limits) => limits,
-            Err(stand) => return Ok(Tried::stood(State::Held, &stand)),
-        };
+        let limits = gate.limits(unit, referenced, seed(run, unit));
         self.heard.told(&News::Begins(unit));
         let heard: &dyn Hear = &Progress { heard: self.heard };
         match engine.act(unit, &limits, heard).await {
             Ok(outcome) => {
                 gate.spend(unit, referenced, outcome.stalled_us);
+                let wanting = if outcome.done { None } else { gate.wanting(unit, &limits) };
+                if let Some(stand) = wanting {
+                    return Ok(Tried { outcome: Some(outcome), ..Tried::stood(State::Held, &stand) });
+                }
                 Ok(Tried {
                     state: if outcome.done { State::Done } else { State::Failed },
                     why: outcome.why.clone(),

@@ -15,16 +15,22 @@ pub enum Exit {
     Invalid = 3,
     /// A precondition is missing.
     Precondition = 4,
+    /// There is something to do, and it was asked to say so.
+    Changes = 10,
     /// The sides differ; the traffic was not touched.
     Different = 11,
     /// A switch was undone.
     Undone = 12,
     /// A person did not agree.
     NotApproved = 13,
+    /// There are warnings, and it was asked to say so.
+    Warnings = 14,
     /// Temporary.
     Temporary = 20,
     /// Somebody else has it.
     Busy = 21,
+    /// A breaker, a budget or a quota stands back.
+    Throttled = 22,
     /// A person is needed now.
     Person = 30,
     /// Broken off from the keyboard.

@@ -9,7 +9,7 @@ use replat_engine::lifecycle::{LifecycleEngine, Limits};
 use replat_model::lifecycle::breaker::{self, BreakerState};
 use replat_model::lifecycle::facts::{TableName, Vitals};
 use replat_model::lifecycle::health::codes;
-use replat_model::lifecycle::patience::Spent;
+use replat_model::lifecycle::patience::{Left, Spent};
 use replat_model::lifecycle::plan::{Kind, Unit};
 
 use super::report::Pause;
@@ -57,8 +57,8 @@ pub fn provisions(kind: Kind) -> bool {
 }
 
 impl<'a> Gate<'a> {
-    /// The gate of a run that begins with these vitals.
-    pub fn new(settings: &'a Settings, heard: &'a dyn Watch, vitals: Vitals) -> Gate<'a> {
+    /// The gate of a run that begins with these vitals, when `spent` was spent by runs before it.
+    pub fn new(settings: &'a Settings, heard: &'a dyn Watch, vitals: Vitals, spent: Spent) -> Gate<'a> {
         let breaker =
             Breaker { state: BreakerState::Closed, vitals, read: Instant::now(), wal: 0, pauses: Vec::new() };
         Gate {
@@ -66,7 +66,7 @@ impl<'a> Gate<'a> {
             heard,
             began: Instant::now(),
             breaker: tokio::sync::Mutex::new(breaker),
-            spent: Mutex::new(Spent::default()),
+            spent: Mutex::new(spent),
         }
     }
 
@@ -130,24 +130,25 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// What the unit may cost, out of what is left of the budgets.
-    pub fn limits(&self, unit: &Unit, referenced: &[TableName], seed: u64) -> Result<Limits, Stand> {
+    /// What the unit may cost, out of what is left of the budgets. Once they are spent it may still try without
+    /// standing in any queue, which costs nobody anything.
+    pub fn limits(&self, unit: &Unit, referenced: &[TableName], seed: u64) -> Limits {
         let spent = self.spent.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(left) = spent.limits_for(&self.settings.budgets, &unit.set, referenced) else {
-            let why = format!(
-                "the stall budget is spent: {} of this run, {} of {}",
-                shown(spent.run()),
-                shown(spent.of(&unit.set)),
-                unit.set
-            );
-            return Err(Stand { code: codes::STALL, why });
-        };
-        Ok(Limits {
-            wait_each: left.each,
-            wait_total: left.total,
-            patience: self.settings.patience,
-            seed,
-        })
+        let left = spent.limits_for(&self.settings.budgets, &unit.set, referenced);
+        let left = left.unwrap_or(Left { each: Duration::ZERO, total: Duration::ZERO });
+        let patience = self.settings.patience;
+        Limits { wait_each: left.each, wait_total: left.total, patience, seed }
+    }
+
+    /// Why a unit with such limits did not get its locks, if it was for want of a budget.
+    pub fn wanting(&self, unit: &Unit, limits: &Limits) -> Option<Stand> {
+        if !limits.wait_total.is_zero() {
+            return None;
+        }
+        let spent = self.spent.lock().unwrap_or_else(|e| e.into_inner());
+        let (run, set) = (shown(spent.run()), shown(spent.of(&unit.set)));
+        let why = format!("the stall budget is spent: {run} of this run, {set} of {}", unit.set);
+        Some(Stand { code: codes::STALL, why })
     }
 
     /// What a unit has cost.
