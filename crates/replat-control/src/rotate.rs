@@ -184,29 +184,61 @@ impl Rotation<'_> {
         Ok(Drafted { facts, plan, health })
     }
 
-    /// Carries out a plan that was drafted by [`Rotation::draft`], or approved since; of the latter the caller has
-    /// made sure that it still fits.
+    /// Says what is wrong with what is there. Reads only; units are neither begun nor shown.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from looking.
+    pub async fn check(&self) -> Result<RunReport, EngineError> {
+        let begun = Instant::now();
+        let Drafted { facts, plan, health } = self.draft().await?;
+        let mut report = self.blank(&facts.vitals, begun);
+        self.heard.told(&News::Began { run: &report.run, facts: &facts, plan: &plan });
+        let mut findings: BTreeSet<Finding> = plan.findings.iter().chain(&health).cloned().collect();
+        // Vetoes are findings here: nothing is to be made.
+        self.vetoes(&facts, &facts.sets.iter().map(|s| &s.table).collect(), &plan, &mut findings).await;
+        report.ending = if facts.vitals.read_only { Ending::ReadOnly } else { Ending::Shown };
+        self.conclude(&mut report, &facts, &plan, findings, begun);
+        Ok(report)
+    }
+
+    /// What each set has, by its name.
+    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, report::Census> {
+        census::census(&drafted.facts, &self.settings.wish, &drafted.health)
+    }
+
+    /// Carries out a plan that was made before, if it `fits` what is there now; else the reason why it does not.
     ///
     /// # Errors
     ///
     /// As [`Rotation::run`].
-    pub async fn apply(&self, drafted: Drafted) -> Result<RunReport, EngineError> {
+    pub async fn apply(
+        &self,
+        plan: &RotatePlan,
+        fits: impl Fn(&Drafted) -> Result<(), String>,
+    ) -> Result<Result<RunReport, String>, EngineError> {
         let begun = Instant::now();
-        if drafted.facts.vitals.read_only && !self.settings.dry_run {
-            return Ok(self.read_only(&drafted.facts.vitals, begun));
+        let vitals = self.leader().vitals().await?;
+        if vitals.read_only && !self.settings.dry_run {
+            return Ok(Ok(self.read_only(&vitals, begun)));
         }
         let _alone = match self.settings.dry_run {
             true => None,
             false => Some(self.leader().alone().await?),
         };
-        self.carry_out(drafted, begun).await
+        let drafted = self.draft().await?;
+        match fits(&drafted) {
+            Err(why) => Ok(Err(why)),
+            Ok(()) => self.carry_out(Drafted { plan: plan.clone(), ..drafted }, begun).await.map(Ok),
+        }
     }
 
     /// A report that nothing has changed since a run that found nothing to do, if that is so.
     async fn unchanged(&self, begun: Instant) -> Result<Option<RunReport>, EngineError> {
         let Some(last) = self.leader().recall().await? else { return Ok(None) };
         let steady = last.steady_until.is_some_and(|until| last.now < until) && last.now >= last.at;
-        if !steady || last.read_only || last.policy != self.settings.digest() {
+        let empty = last.default_bytes == Some(0);
+        if !steady || !empty || last.read_only || last.policy != self.settings.digest() {
             return Ok(None);
         }
         if self.leader().fingerprint().await? != last.fingerprint {
@@ -263,7 +295,8 @@ impl Rotation<'_> {
         report.entries = match self.settings.dry_run {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
-                let vetoes = self.vetoes(&facts, &plan, &mut findings).await;
+                let growing = plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
+                let vetoes = self.vetoes(&facts, &growing, &plan, &mut findings).await;
                 let history = self.leader().stalls().await?;
                 let spent = Spent::within_the_hour(&history, facts.vitals.now);
                 let gate = Gate::new(self.settings, self.heard, facts.vitals.clone(), spent);
@@ -293,21 +326,8 @@ impl Rotation<'_> {
             _ => findings.extend(health),
         }
         let seen = after.as_ref().unwrap_or(&facts);
-        report.sets = seen.sets.len() as u64;
-        report.understood = plan.understood.clone();
-        report.runways = runways(seen, &self.settings.wish);
-        findings.extend(self.short(&report.runways));
-        report.fingerprint = seen.fingerprint.clone();
-        report.findings = findings.into_iter().collect();
-        report.census = census::census(seen, &self.settings.wish, &report.findings);
-        report.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
-        report.converged = self.settings.look.tables.is_empty()
-            && plan.units.is_empty()
-            && after.is_some()
-            && report.findings.iter().all(|f| f.severity < Severity::Error);
-        for finding in &report.findings {
-            self.heard.told(&News::Finding(finding));
-        }
+        self.conclude(&mut report, seen, &plan, findings, begun);
+        report.converged &= after.is_some() && plan.units.is_empty();
         if self.settings.dry_run {
             report.ending = Ending::Shown;
         } else {
@@ -344,6 +364,31 @@ impl Rotation<'_> {
             .collect()
     }
 
+    /// Fills in what a look found at the end.
+    fn conclude(
+        &self,
+        report: &mut RunReport,
+        seen: &Facts,
+        plan: &RotatePlan,
+        mut findings: BTreeSet<Finding>,
+        begun: Instant,
+    ) {
+        report.sets = seen.sets.len() as u64;
+        report.understood = plan.understood.clone();
+        report.runways = runways(seen, &self.settings.wish);
+        findings.extend(self.short(&report.runways));
+        report.fingerprint = seen.fingerprint.clone();
+        report.findings = findings.into_iter().collect();
+        report.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
+        report.census = census::census(seen, &self.settings.wish, &report.findings);
+        report.converged =
+            plan.units.is_empty() && report.findings.iter().all(|f| f.severity < Severity::Error);
+        for finding in &report.findings {
+            self.heard.told(&News::Finding(finding));
+        }
+        report.took_ms = millis(begun.elapsed());
+    }
+
     /// The statements of all units.
     async fn show(&self, plan: &RotatePlan, begun: Instant, now: Micros) -> Vec<Entry> {
         let mut entries = Vec::new();
@@ -373,15 +418,19 @@ impl Rotation<'_> {
     }
 
     /// Sets that get no partitions in this run, and why.
-    async fn vetoes(&self, facts: &Facts, plan: &RotatePlan, findings: &mut BTreeSet<Finding>) -> Vetoes {
+    async fn vetoes(
+        &self,
+        facts: &Facts,
+        growing: &BTreeSet<&TableName>,
+        plan: &RotatePlan,
+        findings: &mut BTreeSet<Finding>,
+    ) -> Vetoes {
         let mut vetoes = Vetoes::new();
         for finding in plan.findings.iter().filter(|f| f.severity == Severity::Error) {
             if let (Some(set), codes::QUOTA) = (&finding.set, finding.code.as_str()) {
                 vetoes.insert(set.clone(), Stand { code: codes::QUOTA, why: finding.what.clone() });
             }
         }
-        let growing: BTreeSet<&TableName> =
-            plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
         for set in facts.sets.iter().filter(|s| growing.contains(&s.table)) {
             let Some((_, lifecycle)) = self.settings.wish.of(set) else { continue };
             if lifecycle.prune.is_empty() {

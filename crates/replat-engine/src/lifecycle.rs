@@ -192,6 +192,8 @@ pub struct Recalled {
     pub policy: String,
     /// Until when there is nothing to do if the catalogue stays so; `None` if a closer look is needed each time.
     pub steady_until: Option<Micros>,
+    /// What all default partitions hold now, in bytes; `None` if that could not be told.
+    pub default_bytes: Option<u64>,
 }
 
 /// Hears nothing.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use replat_model::spec::SecretText;
+
 pub use rotate::*;
 
 /// Makes the partitions of a relational database deployable.
@@ -207,6 +209,12 @@ pub struct ApplyArgs {
     /// Options of carrying out.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Of a plan of a run: how its database is reached, as for rotate. Which one it is stands in the plan.
+    #[arg(long, env = "REPLAT_DB_URL", hide_env_values = true, value_name = "URL", value_parser = rotate::secret)]
+    pub db_url: Option<SecretText>,
+    /// Of a plan of a run: how careful it is.
+    #[command(flatten)]
+    pub care: Care,
 }
 
 /// Options of carrying out a plan.

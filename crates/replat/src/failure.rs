@@ -7,6 +7,8 @@ use serde::Serialize;
 /// Exit codes by class: below 10 the caller's fault, 1x decided and safe, 2x try again, 3x a person is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
     /// A bug.
     Internal = 1,
     /// Wrong usage.

@@ -85,6 +85,19 @@ pub struct Entry {
     pub script: Option<Script>,
 }
 
+impl Entry {
+    /// How bad it is.
+    pub fn worst(&self) -> Worst {
+        match (self.state, self.again) {
+            (State::Done | State::Shown, _) => Worst::Fine,
+            (State::Held, _) => Worst::Throttled,
+            (State::Failed, true) => Worst::Temporary,
+            (State::Refused, _) if self.code.as_deref().is_some_and(is_difference) => Worst::Different,
+            (State::Failed | State::Refused, _) => Worst::Precondition,
+        }
+    }
+}
+
 /// A pause that a breaker made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
@@ -192,13 +205,7 @@ impl RunReport {
 
     /// The worst of it, which decides about the exit code.
     pub fn worst(&self) -> Worst {
-        let entries = self.entries.iter().map(|entry| match (entry.state, entry.again) {
-            (State::Done | State::Shown, _) => Worst::Fine,
-            (State::Held, _) => Worst::Throttled,
-            (State::Failed, true) => Worst::Temporary,
-            (State::Refused, _) if entry.code.as_deref().is_some_and(is_difference) => Worst::Different,
-            (State::Failed | State::Refused, _) => Worst::Precondition,
-        });
+        let entries = self.entries.iter().map(Entry::worst);
         let findings = self.findings.iter().map(|finding| match finding.severity {
             Severity::Note => Worst::Fine,
             Severity::Warning => Worst::Warned,
@@ -207,6 +214,13 @@ impl RunReport {
             Severity::Error => Worst::Precondition,
         });
         entries.chain(findings).max().unwrap_or(Worst::Fine)
+    }
+
+    /// The units that were to be done, and were not; the worst first.
+    pub fn not_done(&self) -> Vec<&Entry> {
+        let mut all: Vec<&Entry> = self.entries.iter().filter(|e| e.worst() > Worst::Fine).collect();
+        all.sort_by_key(|e| std::cmp::Reverse(e.worst()));
+        all
     }
 
     /// The record that the database keeps of it.

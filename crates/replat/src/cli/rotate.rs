@@ -23,7 +23,7 @@ pub struct Reach {
     pub tables: Vec<String>,
 }
 
-fn secret(text: &str) -> Result<SecretText, std::convert::Infallible> {
+pub(super) fn secret(text: &str) -> Result<SecretText, std::convert::Infallible> {
     Ok(SecretText::new(text))
 }
 

@@ -130,3 +130,14 @@ impl Watch for Teller {
         }
     }
 }
+
+/// Tells nothing.
+pub struct Mute;
+
+impl Hear for Mute {
+    fn progress(&self, _what: &str, _done: u64, _of: Option<u64>) {}
+}
+
+impl Watch for Mute {
+    fn told(&self, _news: &News<'_>) {}
+}
