@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use replat_model::lifecycle::facts::{Facts, TableName, Vitals};
+use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
 use replat_model::lifecycle::health::Finding;
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::policy::PruneQuery;
@@ -44,6 +44,12 @@ pub trait LifecycleEngine: Send + Sync {
     ///
     /// [`Superseded`](crate::EngineError::Superseded) if another run has it.
     fn alone(&self) -> Soon<'_, Box<dyn Send>>;
+
+    /// What the last run that converged left behind, and the present moment; `None` if there was none. Cheaper than
+    /// the vitals; reads only.
+    fn recall(&self) -> Soon<'_, Option<Recalled>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Remembers what a look found, and how a run went, for the next one's forecast.
     fn remember<'a>(&'a self, facts: &'a Facts, run: &'a RunRecord) -> Soon<'a, ()>;
@@ -154,6 +160,32 @@ pub struct RunRecord {
     pub failed: Vec<(String, String)>,
     /// Whether it looked at all there is, and nothing was left to do.
     pub converged: bool,
+    /// A digest of what was wanted.
+    #[serde(default)]
+    pub policy: String,
+    /// Until when a catalogue that stays as it is has nothing to do, by the database's clock; `None` if that depends on
+    /// more than the catalogue and the time.
+    #[serde(default)]
+    pub steady_until: Option<Micros>,
+}
+
+/// What the last run that converged left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The database's name.
+    pub database: String,
+    /// The database's clock now.
+    pub now: Micros,
+    /// Whether the database takes no writes now.
+    pub read_only: bool,
+    /// When that run ended.
+    pub at: Micros,
+    /// The catalogue as it left it.
+    pub fingerprint: String,
+    /// The digest of what it wanted.
+    pub policy: String,
+    /// Until when there is nothing to do if the catalogue stays so; `None` if a closer look is needed each time.
+    pub steady_until: Option<Micros>,
 }
 
 /// Hears nothing.
