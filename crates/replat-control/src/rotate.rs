@@ -25,6 +25,7 @@
 mod census;
 mod confirm;
 mod gate;
+mod pace;
 mod queue;
 pub mod report;
 mod steady;
@@ -44,7 +45,7 @@ use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
 use replat_model::lifecycle::health::{self, Finding, Severity, codes};
 use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
-use replat_model::lifecycle::runway::{Runway, runway};
+use replat_model::lifecycle::runway::Runway;
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;
@@ -627,7 +628,7 @@ fn not_remembered(error: &EngineError) -> Finding {
 /// How long inserts are safe, the shortest first.
 pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
     let mut all: Vec<Runway> =
-        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| runway(set, facts)).collect();
+        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| pace::runway(set, facts)).collect();
     all.sort_by_key(|r| r.seconds.unwrap_or(u64::MAX));
     all
 }

@@ -91,7 +91,9 @@ impl<'a> Gate<'a> {
         let mut breaker = self.breaker.lock().await;
         let mut waiting: Option<(Instant, usize)> = None;
         loop {
-            if breaker.read.elapsed() > VITALS_FOR {
+            // A breaker that has half closed is judged by what the one unit did that it let through.
+            let judged = matches!(breaker.state, BreakerState::HalfOpen { .. });
+            if judged || breaker.read.elapsed() > VITALS_FOR {
                 breaker.vitals = engine.vitals().await?;
                 (breaker.read, breaker.wal) = (Instant::now(), 0);
             }

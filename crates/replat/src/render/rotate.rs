@@ -7,7 +7,7 @@ use replat_model::lifecycle::health::{Finding, Severity};
 use replat_model::lifecycle::plan::{Kind, NewPart, RotatePlan, Unit, Work};
 use replat_model::lifecycle::runway::Runway;
 
-use super::{bytes, count, counted, span};
+use super::{bytes, count, counted};
 
 /// A word of a line of facts: as it is, or quoted where it would not be one word.
 pub fn word(text: &str) -> String {
@@ -319,11 +319,6 @@ pub fn runways(runways: &[Runway]) -> String {
         text += &format!("{:>9}  {name:<width$}  {until}  {}\n", lasting(runway.seconds), runway.because);
     }
     text
-}
-
-/// What a pause of so many milliseconds is called.
-pub fn pause(ms: u64) -> String {
-    span(ms)
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 //! What is printed can be run by hand, by cron with psql, or by whatever comes after: the partitions of the time to
 //! come, what is due, and how replat's own records are removed. Nothing is changed by printing it.
 
-use std::fmt::Write as _;
-
 use replat_control::rotate::Rotation;
 use replat_engine::lifecycle::Script;
 use replat_model::lifecycle::facts::{Facts, LooseState};
@@ -74,7 +72,7 @@ fn page(name: &str, days: u32, facts: &Facts, scripts: &[(Unit, Script)], remova
     let kept: Vec<String> = kept.map(|l| l.table.to_string()).collect();
     text += "\n-- 2. Retired tables that are kept; drop them when you no longer want them.\n";
     for table in &kept {
-        drop(writeln!(text, "--    {}", render::rotate::word(table)));
+        text += &format!("--    {}\n", render::rotate::word(table));
     }
     if kept.is_empty() {
         text += "--    There are none.\n";
@@ -84,7 +82,7 @@ fn page(name: &str, days: u32, facts: &Facts, scripts: &[(Unit, Script)], remova
         text += "--    There are none.\n";
     }
     for statement in removal {
-        drop(writeln!(text, "{statement};"));
+        text += &format!("{statement};\n");
     }
     text
 }

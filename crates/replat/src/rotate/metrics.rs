@@ -3,7 +3,6 @@
 //! The program ends with its run, so what only ever grows is read back from the file that the run before wrote.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use replat_control::rotate::report::{Ending, RunReport, State, Worst};
@@ -226,10 +225,10 @@ impl Page {
                 continue;
             }
             of.sort_by(|a, b| order(a.0).partial_cmp(&order(b.0)).unwrap_or(std::cmp::Ordering::Equal));
-            drop(writeln!(text, "# HELP {} {}", family.name, family.help));
-            drop(writeln!(text, "# TYPE {} {}", family.name, family.kind));
+            text += &format!("# HELP {} {}\n", family.name, family.help);
+            text += &format!("# TYPE {} {}\n", family.name, family.kind);
             for (name, value) in of {
-                drop(writeln!(text, "{name} {}", number(*value)));
+                text += &format!("{name} {}\n", number(*value));
             }
         }
         text
