@@ -134,7 +134,8 @@ pub fn learn(history: &History<'_>) -> Forecast {
 }
 
 impl Forecast {
-    /// How many rows come in `days` days from `from`: expected, and with bursts.
+    /// How many rows come in `days` days from `from`, which is about now: expected, and with bursts. A later `from`
+    /// changes the days of the week, and nothing else.
     ///
     /// The trend is followed as far ahead as it was seen behind, no further. Bursts even out over many days, down to
     /// a quarter of what they are on one.

@@ -29,7 +29,7 @@ use jiff::tz::TimeZone;
 use super::axis::{Axis, BadPosition, DAY, EpochUnit, Position, SECOND};
 use super::facts::Micros;
 
-pub(crate) use calendar::{first_with_wall, named_zone, wall};
+pub(crate) use calendar::{civil, first_with_wall, named_zone, wall};
 pub use interval::{BadInterval, Interval};
 
 use calendar::{Months, month_start, months_since_2000};
@@ -252,6 +252,15 @@ impl Grid {
             true => at.0.try_into().ok(),
             false => first_with_wall(&self.zone, at.0)?.try_into().ok(),
         }
+    }
+
+    /// Whether its cells begin with the days of the zone, where that of the origin has no midnight.
+    pub(crate) fn begins_with_day(&self) -> bool {
+        let first_of_day = || {
+            let wall = self.wall(self.origin.0).ok()?;
+            self.instant(wall - wall.rem_euclid(DAY)).ok()
+        };
+        first_of_day() == Some(self.origin.0)
     }
 
     /// The wall clock at `at`, in microseconds since 1970-01-01 00:00 of that clock.

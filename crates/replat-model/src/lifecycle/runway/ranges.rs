@@ -61,9 +61,13 @@ impl Arrival<'_> {
         Some(Micros::try_from(reached.max(least)).unwrap_or(Micros::MAX))
     }
 
-    /// Where rows arrive, in words.
-    fn place(&self) -> String {
-        if self.line.is_time() { "now".to_owned() } else { format!("key {}", self.start) }
+    /// What arrives first, in words.
+    fn place(&self, now: Micros) -> String {
+        match self.line.is_time() {
+            false => format!("key {}", self.start),
+            true if self.from <= now => "now".to_owned(),
+            true => format!("what comes in {}", words::days((self.from - now) as f64 / DAY)),
+        }
     }
 }
 
@@ -84,7 +88,7 @@ pub(super) fn end(table: &TableName, level: &Level, walk: &Walk<'_>, from: Micro
     let rest = rest(level);
     let Some(first) = spans.iter().position(|span| span.holds(start)) else {
         let rows = rest.map_or("such rows are refused".to_owned(), |rest| format!("such rows go to {rest}"));
-        return End::at(from, format!("{table} has no partition for {}: {rows}", arrival.place()));
+        return End::at(from, format!("{table} has no partition for {}: {rows}", arrival.place(walk.now)));
     };
     let run = &spans[first..];
     let length = 1 + run.windows(2).take_while(|pair| pair[0].meets(&pair[1])).count();
