@@ -14,18 +14,18 @@ mod overflow;
 mod range;
 mod retire;
 mod set;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LooseState, SetFacts};
+use super::facts::{Facts, LooseState, Micros, Part, SetFacts};
+use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
-use super::policy::Lifecycle;
+use super::policy::{Lifecycle, Quota};
+use super::quota;
 use super::reshape::{self, Request};
 
 /// How far the clock of this process may be from the database's before it is said, and before nothing is done.
@@ -90,10 +90,12 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     let mut names = Names::of(facts);
     for set in &facts.sets {
         let Some((_, policy)) = wish.of(set) else { continue };
-        let drafted = set::draft(facts, set, policy, &mut names, stopped);
-        plan.units.extend(drafted.units);
+        let drafted = set::draft(facts, set, &policy, &mut names, stopped);
         plan.findings.extend(drafted.findings);
         plan.understood.extend(drafted.understood);
+        let quota = policy.quota.clone().unwrap_or_default();
+        let within = Room { facts, set, quota: &quota, forecast: &drafted.forecast, until: drafted.until };
+        within.take(&mut plan, drafted.units);
     }
     if !stopped {
         for request in &wish.requests {
@@ -306,6 +308,54 @@ pub(super) fn some(names: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = names.collect();
     let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if all.len() > SHOWN { format!("{shown} and {} more", all.len() - SHOWN) } else { shown }
+}
+
+/// What may be spent on one set.
+struct Room<'a> {
+    facts: &'a Facts,
+    set: &'a SetFacts,
+    quota: &'a Quota,
+    forecast: &'a Forecast,
+    until: Option<Micros>,
+}
+
+impl Room<'_> {
+    /// Takes `units` into the plan, except those that create and for which there is no room. Sets before this one have
+    /// taken what they need.
+    fn take(&self, plan: &mut RotatePlan, units: Vec<Unit>) {
+        let vitals = &self.facts.vitals;
+        let (mut creating, other): (Vec<Unit>, Vec<Unit>) =
+            units.into_iter().partition(|unit| matches!(unit.work.kind(), Kind::Create | Kind::Drain | Kind::Recut));
+        plan.units.extend(other);
+        if creating.is_empty() {
+            return;
+        }
+        let full = quota::tenants(self.quota, self.set, self.forecast, vitals.now, self.until);
+        for (tenant, finding) in full {
+            let part = self.set.level.find(&tenant);
+            creating.retain(|unit| !part.is_some_and(|part| concerns(&unit.work, part)));
+            plan.findings.push(finding);
+        }
+        let before = plan.units.len();
+        plan.units.extend(creating);
+        let found = quota::room(self.quota, vitals, self.set, &plan.units, self.forecast, self.until);
+        if found.iter().any(|finding| finding.severity == Severity::Error) {
+            plan.units.truncate(before);
+        }
+        plan.findings.extend(found);
+    }
+}
+
+/// Whether `work` makes something below `part`.
+fn concerns(work: &Work, part: &Part) -> bool {
+    let parent = match work {
+        Work::Create { parent, .. }
+        | Work::Drain { parent, .. }
+        | Work::Overflow { parent, .. }
+        | Work::Recut { parent, .. } => parent,
+        _ => return false,
+    };
+    part.table == *parent || part.below.as_ref().is_some_and(|below| below.find(parent).is_some())
 }
 
 /// The names that are taken, those of this plan included.

@@ -26,8 +26,9 @@ pub(super) fn free(grid: &Grid, covered: &[Stretch], from: Position, to: Positio
     let mut found = Vec::new();
     let mut at = from;
     while at < to {
-        if let Some((_, end)) = covered.iter().find(|(begin, end)| *begin <= at && at < *end) {
-            at = *end;
+        let before = covered.partition_point(|(begin, _)| *begin <= at);
+        if let Some((_, end)) = before.checked_sub(1).map(|last| covered[last]).filter(|(_, end)| at < *end) {
+            at = end;
             continue;
         }
         if found.len() == CELLS_MAX {
@@ -43,7 +44,8 @@ pub(super) fn free(grid: &Grid, covered: &[Stretch], from: Position, to: Positio
 /// The cell that holds `at`, as far as it is free around `at`, which nothing covers.
 pub(super) fn around(grid: &Grid, covered: &[Stretch], at: Position) -> Result<Stretch, NoCells> {
     let (begin, end) = grid.cell(at).map_err(|bad| NoCells::Grid(bad.to_string()))?;
-    let before = covered.iter().map(|(_, end)| *end).filter(|end| *end <= at).max();
-    let after = covered.iter().map(|(begin, _)| *begin).filter(|begin| *begin > at).min();
-    Ok((before.map_or(begin, |before| before.max(begin)), after.map_or(end, |after| after.min(end))))
+    let next = covered.partition_point(|(begin, _)| *begin <= at);
+    let begin = next.checked_sub(1).map_or(begin, |last| covered[last].1.max(begin));
+    let end = covered.get(next).map_or(end, |(after, _)| (*after).min(end));
+    Ok((begin, end))
 }

@@ -1,11 +1,13 @@
 //! One set, level by level.
 
 use super::super::facts::{Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName};
+use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::health::{Finding, Severity, codes};
 use super::super::plan::{Understood, Unit, Work};
 use super::super::policy::{Cut, LevelPolicy, Lifecycle};
-use super::retire::Old;
-use super::{Names, some, unit};
+use super::range::name;
+use super::retire::Due;
+use super::{Names, unit};
 
 /// What came of one set.
 #[derive(Default)]
@@ -13,6 +15,10 @@ pub(super) struct Drafted {
     pub(super) units: Vec<Unit>,
     pub(super) findings: Vec<Finding>,
     pub(super) understood: Option<Understood>,
+    /// How fast rows come to the set as a whole.
+    pub(super) forecast: Forecast,
+    /// Until when partitions are wanted.
+    pub(super) until: Option<Micros>,
 }
 
 /// A set while its units are thought out.
@@ -20,6 +26,8 @@ pub(super) struct SetDraft<'a> {
     pub(super) set: &'a SetFacts,
     pub(super) policy: &'a Lifecycle,
     pub(super) now: Micros,
+    /// How many relations one transaction can lock.
+    pub(super) lock_room: Option<u64>,
     pub(super) names: &'a mut Names,
     pub(super) works: Vec<Work>,
     pub(super) findings: Vec<Finding>,
@@ -28,7 +36,11 @@ pub(super) struct SetDraft<'a> {
     /// Until where it grows, and why; of the level that ends first.
     pub(super) until: Option<Until>,
     /// Partitions that are old by the policy, whatever may keep them.
-    pub(super) old: Vec<Old<'a>>,
+    pub(super) old: Vec<Due<'a>>,
+    /// Partitions over time, of all levels that are over time.
+    pub(super) evidence: Vec<PartSpan>,
+    /// What the outermost level showed of the pace of rows or keys.
+    pub(super) forecast: Option<Forecast>,
 }
 
 /// Until where a level grows.
@@ -53,7 +65,7 @@ pub(super) struct Place<'a> {
 /// A range that a level lies in.
 #[derive(Clone, Debug)]
 pub(super) struct Within {
-    /// The key it is a range of, as the engine writes it.
+    /// The key it is a range of.
     pub(super) key: String,
     pub(super) from: Edge,
     pub(super) to: Edge,
@@ -62,7 +74,7 @@ pub(super) struct Within {
 impl Place<'_> {
     /// The range of the same key that it lies in: its own partitions must fill that, and no more.
     pub(super) fn contained_in(&self, key: &Key) -> Option<&Within> {
-        self.outer.iter().rev().find(|within| within.key == key.text)
+        self.outer.iter().rev().find(|within| within.key == name(key))
     }
 
     /// The outer ranges of partitions of the part `bound`.
@@ -77,7 +89,7 @@ pub(super) fn within(outer: &[Within], keys: &[Key], bound: &Bound) -> Vec<Withi
     if let Bound::Range { from, to } = bound {
         let moved = keys.iter().zip(from.iter().zip(to)).find(|(_, (from, to))| from != to);
         if let Some((key, (from, to))) = moved {
-            all.push(Within { key: key.text.clone(), from: from.clone(), to: to.clone() });
+            all.push(Within { key: name(key).to_owned(), from: from.clone(), to: to.clone() });
         }
     }
     all
@@ -95,12 +107,15 @@ pub(super) fn draft<'a>(
         set,
         policy,
         now: facts.vitals.now,
+        lock_room: facts.vitals.lock_room,
         names,
         works: Vec::new(),
         findings: Vec::new(),
         levels: Vec::new(),
         until: None,
         old: Vec::new(),
+        evidence: Vec::new(),
+        forecast: None,
     };
     if !set.lacking.is_empty() {
         draft.find(
@@ -109,11 +124,11 @@ pub(super) fn draft<'a>(
             format!("{}: this role may not do what the work needs", set.table),
             set.lacking.join("; "),
         );
-        return draft.finish(facts);
+        return draft.finish();
     }
     draft.repair(facts);
     if stopped {
-        return draft.finish(facts);
+        return draft.finish();
     }
     if let Some(tool) = &set.managed_by
         && policy.adopt != Some(true)
@@ -124,14 +139,14 @@ pub(super) fn draft<'a>(
             format!("{} is managed by {tool}: two tools would fight over its partitions", set.table),
             "Take it over with `adopt`, and switch the other tool off for it; or leave it out.".into(),
         );
-        return draft.finish(facts);
+        return draft.finish();
     }
     let top = Place { parent: &set.table, level: &set.level, depth: 0, outer: Vec::new() };
     draft.level(&top);
     draft.adopt();
     draft.retire();
     draft.loose(facts);
-    draft.finish(facts)
+    draft.finish()
 }
 
 impl<'a> SetDraft<'a> {
@@ -252,24 +267,21 @@ impl<'a> SetDraft<'a> {
         }
     }
 
-    fn finish(mut self, facts: &Facts) -> Drafted {
+    fn finish(self) -> Drafted {
         let set = self.set;
-        let works = std::mem::take(&mut self.works);
-        let mut units: Vec<Unit> = works.into_iter().map(|work| unit(set, work)).collect();
-        self.quota(facts, &mut units);
-        let sentence = self.levels.iter().filter(|level| !level.is_empty()).cloned().collect::<Vec<_>>();
+        let history =
+            History { samples: &set.samples, parts: &self.evidence, keys: &[], now: self.now };
+        let forecast = self.forecast.unwrap_or_else(|| forecast::learn(&history));
+        let sentence: Vec<String> = self.levels.into_iter().filter(|level| !level.is_empty()).collect();
+        let until = self.until.as_ref().and_then(|until| until.moment);
         let understood = (!sentence.is_empty()).then(|| Understood {
             table: set.table.clone(),
             grid: sentence.join("; below it "),
             wanted_until: self.until.as_ref().map(|until| until.text.clone()),
             because: self.until.map_or("it does not grow by itself".into(), |until| until.because),
         });
-        Drafted { units, findings: self.findings, understood }
-    }
-
-    /// Says that the names of some partitions could not be had, or whatever else `why` says of them.
-    pub(super) fn of_parts(&self, parts: &[&Part]) -> String {
-        some(parts.iter().map(|part| part.table.to_string()))
+        let units = self.works.into_iter().map(|work| unit(set, work)).collect();
+        Drafted { units, findings: self.findings, understood, forecast, until }
     }
 }
 
