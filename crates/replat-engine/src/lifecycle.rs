@@ -70,6 +70,21 @@ pub struct Look {
     pub sizes: bool,
     /// Whether it is wanted what partitions have of each index.
     pub indexes: bool,
+    /// What retirement asks of rows, for the sets it is about.
+    pub retiring: Vec<Retiring>,
+}
+
+/// What retirement asks of the rows of some sets. Every question reads rows, so it is asked of old partitions only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retiring {
+    /// The sets, as in [`Look::tables`]; empty for all.
+    pub tables: Vec<String>,
+    /// A condition that must be true of every row: `retire.when`.
+    pub when: Option<String>,
+    /// Conditions of which none may be true of any row: `retire.legal_hold`.
+    pub legal_hold: Vec<String>,
+    /// How many partitions of a level are asked at most, the oldest first.
+    pub oldest: u32,
 }
 
 /// What a unit may cost the application.
