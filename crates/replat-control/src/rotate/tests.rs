@@ -142,7 +142,7 @@ fn bring_about(facts: &mut Facts, unit: &Unit) {
     }
 }
 
-fn part(table: &TableName, bound: Bound) -> Part {
+pub(super) fn part(table: &TableName, bound: Bound) -> Part {
     Part {
         table: table.clone(),
         id: 7,
@@ -164,11 +164,11 @@ fn part(table: &TableName, bound: Bound) -> Part {
     }
 }
 
-fn range(from: &str, to: &str) -> Bound {
+pub(super) fn range(from: &str, to: &str) -> Bound {
     Bound::Range { from: vec![Edge::At(from.into())], to: vec![Edge::At(to.into())] }
 }
 
-fn set(name: &str) -> SetFacts {
+pub(super) fn set(name: &str) -> SetFacts {
     let table = TableName::new("app", name);
     let old = part(&table.beside(format!("{name}_old")), range("0", "10"));
     SetFacts {
