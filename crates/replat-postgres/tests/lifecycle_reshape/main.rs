@@ -1,0 +1,4 @@
+//! Rows that move to other partitions while they are read and written.
+
+mod drain;
+mod harness;
