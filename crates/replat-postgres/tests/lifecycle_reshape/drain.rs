@@ -5,7 +5,7 @@ use replat_model::lifecycle::plan::Work;
 
 use crate::harness::{Load, Shape, Shop, part, public, range, unit};
 
-const SHAPE: Shape = Shape {
+pub const SHAPE: Shape = Shape {
     keys: &[
         "2026-01-10 00:00:00+00",
         "2026-03-01 00:00:00+00",
@@ -16,7 +16,7 @@ const SHAPE: Shape = Shape {
     key: "ts",
 };
 
-fn schema(key: &str) -> String {
+pub fn schema(key: &str) -> String {
     format!(
         "create table p (id bigint not null, ts timestamptz not null, v bigint, w bigint generated always as (v + 1) stored, \
          pad text default 'x' {key}) partition by range (ts); create index on p (v); \
@@ -28,7 +28,7 @@ fn schema(key: &str) -> String {
     )
 }
 
-fn drain(id: &str) -> replat_model::lifecycle::plan::Unit {
+pub fn drain(id: &str) -> replat_model::lifecycle::plan::Unit {
     let parts = vec![
         part("p_03", range("2026-03-01 00:00:00+00", "2026-04-01 00:00:00+00")),
         part("p_04", range("2026-04-01 00:00:00+00", "2026-05-01 00:00:00+00")),

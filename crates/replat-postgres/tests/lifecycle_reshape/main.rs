@@ -1,4 +1,5 @@
 //! Rows that move to other partitions while they are read and written.
 
+mod crash;
 mod drain;
 mod harness;

@@ -46,10 +46,24 @@ pub async fn replace(
 ) -> Result<Outcome, EngineError> {
     let mut patience = Patience::new(limits);
     session.settle().await?;
+    session.alone().await?;
+    let outcome = in_peace(session, wanted, limits, &mut patience, heard, before_swap).await;
+    session.not_alone().await;
+    outcome
+}
+
+async fn in_peace(
+    session: &Session<'_>,
+    wanted: &Replacement,
+    limits: &Limits,
+    patience: &mut Patience,
+    heard: &(dyn Hear + '_),
+    before_swap: &[String],
+) -> Result<Outcome, EngineError> {
     if is_done(session, wanted).await? {
         return Ok(Outcome { done: true, version: version(session).await?, ..Outcome::default() });
     }
-    match run(session, wanted, &mut patience, heard, before_swap).await {
+    match run(session, wanted, patience, heard, before_swap).await {
         Ok(rows) => Ok(Outcome {
             done: true,
             rows,

@@ -3,6 +3,7 @@
 use replat_engine::EngineError;
 use replat_model::lifecycle::facts::{Bound, TableName};
 use replat_model::lifecycle::plan::Unit;
+use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -11,6 +12,9 @@ use crate::error::{failed, on};
 use crate::lifecycle::bounds;
 use crate::lifecycle::ledger::Ledger;
 use crate::sql::{quote_ident, quote_literal};
+
+/// How long the last statement of a killed process is waited for.
+const ALONE_MS: u32 = 60_000;
 
 /// A session to work in, and where replat's records are.
 #[derive(Clone, Copy)]
@@ -38,6 +42,23 @@ impl Session<'_> {
         self.run("settings", settings).await
     }
 
+    /// Waits until no other session works on the unit: the server may still be busy with the last statement of a
+    /// process that was killed. Can be taken several times.
+    pub async fn alone(&self) -> Result<(), EngineError> {
+        let number = unit_lock(self.unit);
+        let lock = format!(
+            "SET lock_timeout = {ALONE_MS}; SELECT pg_catalog.pg_advisory_lock({number}); SET lock_timeout = 0"
+        );
+        self.run("the unit's lock", &lock).await
+    }
+
+    /// The end of [`Session::alone`].
+    pub async fn not_alone(&self) {
+        let number = unit_lock(self.unit);
+        // A session that is gone has no lock either.
+        drop(self.client.batch_execute(&format!("SELECT pg_catalog.pg_advisory_unlock({number})")).await);
+    }
+
     /// Runs statements.
     pub async fn run(&self, during: &str, statements: &str) -> Result<(), EngineError> {
         self.client.batch_execute(statements).await.map_err(on(self.database, during))
@@ -55,6 +76,11 @@ impl Session<'_> {
             }
         }
     }
+}
+
+fn unit_lock(unit: &Unit) -> i64 {
+    let digest = Sha256::digest(format!("replat unit {}", unit.id));
+    i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 
 /// What was found.

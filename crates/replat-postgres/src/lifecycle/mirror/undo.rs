@@ -18,6 +18,13 @@ use crate::sql::quote_ident;
 /// [`EngineError`] if a lock is not to be had in time, or the server refuses; then it can be tried again.
 pub async fn undo(session: &Session<'_>, unit: &str, patience: &mut Patience) -> Result<(), EngineError> {
     session.settle().await?;
+    session.alone().await?;
+    let undone = undo_alone(session, unit, patience).await;
+    session.not_alone().await;
+    undone
+}
+
+async fn undo_alone(session: &Session<'_>, unit: &str, patience: &mut Patience) -> Result<(), EngineError> {
     let tag = tag(unit);
     let journal = TableName::new(session.ledger.schema.clone(), format!("replat_mirror_{tag}"));
     for table in watched(session, &journal).await? {
