@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use replat_engine::EngineError;
-use replat_engine::lifecycle::{Limits, Outcome, Quiet};
+use replat_engine::lifecycle::{Hear, Limits, Outcome, Quiet};
 use replat_model::lifecycle::facts::{Bound, Edge, TableName};
 use replat_model::lifecycle::plan::{NewPart, Unit, Work};
 use replat_postgres::lifecycle::ledger::{Ledger, ensure};
@@ -43,6 +43,11 @@ impl Shop {
 
     /// Brings a unit about.
     pub async fn act(&self, unit: &Unit) -> Result<Outcome, EngineError> {
+        self.act_heard(unit, &Quiet).await
+    }
+
+    /// The same, with somebody who hears of it.
+    pub async fn act_heard(&self, unit: &Unit, heard: &dyn Hear) -> Result<Outcome, EngineError> {
         let client = self.server.client(DATABASE).await.expect("a session");
         let session = Session {
             client: &client,
@@ -51,7 +56,7 @@ impl Shop {
             unit,
             run: "test",
         };
-        replat_postgres::lifecycle::reshape::act(&session, &limits(), &Quiet).await
+        replat_postgres::lifecycle::reshape::act(&session, &limits(), heard).await
     }
 
     /// The only value of the only row.

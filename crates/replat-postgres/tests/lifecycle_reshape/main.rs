@@ -3,3 +3,4 @@
 mod crash;
 mod drain;
 mod harness;
+mod recut;

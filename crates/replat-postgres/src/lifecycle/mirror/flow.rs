@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, Limits, Outcome};
 use replat_model::lifecycle::facts::{Bound, TableName};
+use replat_model::lifecycle::plan::NewLevel;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::brief::{Brief, Patience, Tried, briefly, try_once};
@@ -131,21 +132,30 @@ async fn is_done(session: &Session<'_>, wanted: &Replacement) -> Result<bool, En
             .await;
         return row.map(|row| row.is_some()).map_err(on(session.database, "looking at the set"));
     }
-    for target in wanted.targets.iter().filter(|target| target.bound != Bound::Default) {
+    // Of a default only the name is known, which is the old one's.
+    let mut wanted: Vec<(TableName, TableName, Bound, Option<NewLevel>)> = wanted
+        .targets
+        .iter()
+        .filter(|target| target.bound != Bound::Default)
+        .map(|t| (wanted.parent.clone(), t.called.clone(), t.bound.clone(), t.below.clone()))
+        .collect();
+    while let Some((parent, table, bound, below)) = wanted.pop() {
         let row = session
             .client
             .query_opt(
-                "SELECT pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_inherits i \
+                "SELECT pg_catalog.pg_get_expr(c.relpartbound, c.oid), c.relkind = 'p' FROM pg_catalog.pg_inherits i \
                  JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhrelid = pg_catalog.to_regclass($1) \
                  AND i.inhparent = pg_catalog.to_regclass($2)",
-                &[&named(&target.called), &named(&wanted.parent)],
+                &[&named(&table), &named(&parent)],
             )
             .await
             .map_err(on(session.database, "looking at the set"))?;
-        let bound = row.and_then(|row| bounds::parse(row.get(0)).ok());
-        if bound.as_ref() != Some(&target.bound) {
+        let there = row.and_then(|row| Some((bounds::parse(row.get(0)).ok()?, row.get::<_, bool>(1))));
+        if there != Some((bound, below.is_some())) {
             return Ok(false);
         }
+        let parts = below.map(|level| level.parts).unwrap_or_default();
+        wanted.extend(parts.into_iter().map(|part| (table.clone(), part.table, part.bound, part.below)));
     }
     Ok(true)
 }
@@ -267,7 +277,7 @@ async fn follow(session: &Session<'_>, wanted: &Replacement, found: &Found) -> R
         "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {ROW_WAIT_MS}; \
          SET LOCAL synchronous_commit = off; {}; {}; COMMIT",
         journal::BY_INDEX,
-        journal::follow(wanted, found, records).join("; ")
+        journal::follow(wanted, found, records, !found.references.is_empty()).join("; ")
     );
     let count = format!("SELECT pg_catalog.count(*) FROM {journal}");
     let mut tries = 0;
@@ -338,6 +348,7 @@ async fn prove(
         let records = &session.ledger.schema;
         // From here a row that is gone from its source must be gone from the targets as well.
         session.run("the trigger", &journal::function(wanted, found, records, true)).await?;
+        wait_for_writers(session, found, patience).await?;
         for target in &wanted.targets {
             for leaf in leaves(session, &target.staged).await? {
                 if !has_constraint(session, &leaf, &found.references[0].name, false).await? {
@@ -357,6 +368,36 @@ async fn prove(
         session.run("gathering statistics", &format!("ANALYZE {}", named(&target.staged))).await?;
     }
     catch_up(session, wanted, found).await.map(drop)
+}
+
+/// Waits for the transactions that write to the sources now: what they deleted already, they deleted there alone.
+async fn wait_for_writers(session: &Session<'_>, found: &Found, patience: &Patience) -> Result<(), EngineError> {
+    let leaves: Vec<u32> = found.leaves.iter().map(|leaf| leaf.id).collect();
+    let mut left: Option<Vec<String>> = None;
+    loop {
+        let rows = session
+            .client
+            .query(
+                "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND granted \
+                 AND relation = ANY ($1) AND mode = 'RowExclusiveLock' AND pid <> pg_catalog.pg_backend_pid() \
+                 AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+                &[&leaves],
+            )
+            .await
+            .map_err(on(session.database, "looking for writers"))?;
+        let now: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let before = left.take().unwrap_or_else(|| now.clone());
+        let still: Vec<String> = before.into_iter().filter(|writer| now.contains(writer)).collect();
+        if still.is_empty() {
+            return Ok(());
+        }
+        if patience.is_over() {
+            let what = "a transaction that writes to the partitions does not end".to_owned();
+            return Err(refuse(what, "Let it end, then run again."));
+        }
+        left = Some(still);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn has_constraint(

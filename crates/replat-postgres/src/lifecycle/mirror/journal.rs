@@ -132,7 +132,11 @@ pub const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_has
 
 /// Brings the targets up to the journal and empties it. The statements must see one state: they run in one
 /// REPEATABLE READ transaction, or under locks that keep writers out.
-pub fn follow(wanted: &Replacement, found: &Found, records: &str) -> Vec<String> {
+///
+/// With `holding` the rows that are read are held against deletion meanwhile: a transaction that deletes one then finds
+/// the copy when its trigger looks for it, and so does not leave it behind to keep alive what it refers to.
+pub fn follow(wanted: &Replacement, found: &Found, records: &str, holding: bool) -> Vec<String> {
+    let hold = if holding { " FOR KEY SHARE OF r" } else { "" };
     let journal = named(&journal(wanted, records));
     let entry = entry_columns(found, wanted);
     let names = entry.iter().map(|(name, _)| quote_ident(name)).collect::<Vec<_>>().join(", ");
@@ -153,7 +157,7 @@ pub fn follow(wanted: &Replacement, found: &Found, records: &str) -> Vec<String>
         );
         for (target, proof) in wanted.targets.iter().zip(&found.proofs) {
             statements.push(format!(
-                "INSERT INTO {} ({}) SELECT {} FROM {touched} WHERE {proof}",
+                "INSERT INTO {} ({}) SELECT {} FROM {touched} WHERE {proof}{hold}",
                 named(&target.staged),
                 written(wanted, found),
                 read(found, leaf),

@@ -98,6 +98,8 @@ pub struct Found {
     pub leaves: Vec<Leaf>,
     /// Bounds of the sources, in their order.
     pub bounds: Vec<Bound>,
+    /// Foreign keys of each source. A replaced table must not go on keeping alive what its rows refer to.
+    pub keys: Vec<Vec<String>>,
     /// Foreign keys of the parent.
     pub references: Vec<ForeignKey>,
     /// For each target the condition that its rows satisfy, as the engine writes the partition constraint.
@@ -194,6 +196,7 @@ pub async fn survey(session: &Session<'_>, wanted: &Replacement) -> Result<Found
         identity: identity(session, parent_id).await?,
         leaves,
         bounds,
+        keys: keys(session, &wanted.sources).await?,
         references: references(session, parent_id).await?,
         proofs,
         default: default.map(|(table, _, _)| table.clone()),
@@ -372,6 +375,24 @@ async fn identity(session: &Session<'_>, parent_id: u32) -> Result<Identity, Eng
         })
         .collect();
     Ok(key.filter(|key| !key.is_empty()).map_or(Identity::Place, Identity::Key))
+}
+
+async fn keys(session: &Session<'_>, sources: &[TableName]) -> Result<Vec<Vec<String>>, EngineError> {
+    let mut keys = Vec::new();
+    for source in sources {
+        let rows = session
+            .client
+            .query(
+                "SELECT k.conname FROM pg_catalog.pg_constraint k WHERE k.conrelid = pg_catalog.to_regclass($1) \
+                 AND k.contype = 'f' AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o \
+                 WHERE o.oid = k.conparentid AND o.conrelid = k.conrelid) ORDER BY 1",
+                &[&named(source)],
+            )
+            .await
+            .map_err(on(session.database, "looking at the foreign keys"))?;
+        keys.push(rows.iter().map(|row| row.get(0)).collect());
+    }
+    Ok(keys)
 }
 
 async fn references(session: &Session<'_>, parent_id: u32) -> Result<Vec<ForeignKey>, EngineError> {

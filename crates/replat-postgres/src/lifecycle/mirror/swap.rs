@@ -73,7 +73,7 @@ pub fn refer(found: &Found, table: &TableName) -> Brief {
 pub fn swap(session: &Session<'_>, wanted: &Replacement, found: &Found) -> Brief {
     let records = &session.ledger.schema;
     let mut statements = vec![journal::unchanged(wanted, found, records), journal::BY_INDEX.to_owned()];
-    statements.extend(journal::follow(wanted, found, records));
+    statements.extend(journal::follow(wanted, found, records, false));
     // Checks that wait for the end of the transaction would forbid to alter the tables.
     statements.push("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
     for leaf in &found.leaves {
@@ -121,6 +121,9 @@ fn attach(session: &Session<'_>, wanted: &Replacement, found: &Found, statements
     let taken: BTreeSet<&TableName> = wanted.targets.iter().map(|target| &target.called).collect();
     for (at, (source, bound)) in wanted.sources.iter().zip(&found.bounds).enumerate() {
         statements.push(format!("ALTER TABLE {parent} DETACH PARTITION {}", named(source)));
+        for key in &found.keys[at] {
+            statements.push(format!("ALTER TABLE {} DROP CONSTRAINT {}", named(source), quote_ident(key)));
+        }
         let now = if taken.contains(source) { wanted.aside(source, at) } else { source.clone() };
         statements.extend(rename(source, &now));
         let entry = Entry { table: &now, parent: &wanted.parent, bound, origin: "made", state: "replaced" };
