@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use replat_model::lifecycle::facts::{Facts, TableName, Vitals};
+use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
 use replat_model::lifecycle::health::Finding;
+use replat_model::lifecycle::patience::Stall;
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::policy::PruneQuery;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,17 @@ pub trait LifecycleEngine: Send + Sync {
     /// [`Superseded`](crate::EngineError::Superseded) if another run has it.
     fn alone(&self) -> Soon<'_, Box<dyn Send>>;
 
+    /// What the last run that converged left behind, and the present moment; `None` if there was none. Cheaper than
+    /// the vitals; reads only.
+    fn recall(&self) -> Soon<'_, Option<Recalled>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// How long the application was kept waiting by runs of the last hour.
+    fn stalls(&self) -> Soon<'_, Vec<Stall>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Remembers what a look found, and how a run went, for the next one's forecast.
     fn remember<'a>(&'a self, facts: &'a Facts, run: &'a RunRecord) -> Soon<'a, ()>;
 }
@@ -58,6 +70,21 @@ pub struct Look {
     pub sizes: bool,
     /// Whether it is wanted what partitions have of each index.
     pub indexes: bool,
+    /// What retirement asks of rows, for the sets it is about.
+    pub retiring: Vec<Retiring>,
+}
+
+/// What retirement asks of the rows of some sets. Every question reads rows, so it is asked of old partitions only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retiring {
+    /// The sets, as in [`Look::tables`]; empty for all.
+    pub tables: Vec<String>,
+    /// A condition that must be true of every row: `retire.when`.
+    pub when: Option<String>,
+    /// Conditions of which none may be true of any row: `retire.legal_hold`.
+    pub legal_hold: Vec<String>,
+    /// How many partitions of a level are asked at most, the oldest first.
+    pub oldest: u32,
 }
 
 /// What a unit may cost the application.
@@ -130,6 +157,9 @@ pub struct Statement {
     pub locks: Vec<TableLock>,
     /// For how long at most others may wait for it: `in no queue`, `50 ms in the queue, then again`.
     pub stall: String,
+    /// Whether it only concerns replat's own records: whoever runs the script by hand leaves it out.
+    #[serde(default)]
+    pub records: bool,
 }
 
 /// A lock on a table.
@@ -154,6 +184,34 @@ pub struct RunRecord {
     pub failed: Vec<(String, String)>,
     /// Whether it looked at all there is, and nothing was left to do.
     pub converged: bool,
+    /// A digest of what was wanted.
+    #[serde(default)]
+    pub policy: String,
+    /// Until when a catalogue that stays as it is has nothing to do, by the database's clock; `None` if that depends on
+    /// more than the catalogue and the time.
+    #[serde(default)]
+    pub steady_until: Option<Micros>,
+}
+
+/// What the last run that converged left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The database's name.
+    pub database: String,
+    /// The database's clock now.
+    pub now: Micros,
+    /// Whether the database takes no writes now.
+    pub read_only: bool,
+    /// When that run ended.
+    pub at: Micros,
+    /// The catalogue as it left it.
+    pub fingerprint: String,
+    /// The digest of what it wanted.
+    pub policy: String,
+    /// Until when there is nothing to do if the catalogue stays so; `None` if a closer look is needed each time.
+    pub steady_until: Option<Micros>,
+    /// What all default partitions hold now, in bytes; `None` if that could not be told.
+    pub default_bytes: Option<u64>,
 }
 
 /// Hears nothing.

@@ -137,6 +137,9 @@ pub struct SetFacts {
     pub lacking: Vec<String>,
     /// How it is cut.
     pub level: Level,
+    /// The types of its columns, as the engine formats them.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
     /// Foreign keys of this table, by the tables they refer to.
     pub references: Vec<Reference>,
     /// Foreign keys of other tables that refer to this one.
@@ -166,6 +169,37 @@ pub struct Level {
     /// `None` if it was not cheap to find, or if there is no row.
     #[serde(default)]
     pub high: Option<String>,
+    /// Earlier looks at this very level, oldest first, where it lies below another one and grows by itself: a
+    /// tenant's own ranges. Those of the outermost level are the set's.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
+}
+
+impl Level {
+    /// Visits every partition, at every depth, each before those of its own.
+    pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Part)) {
+        for part in &self.parts {
+            visit(part);
+            if let Some(below) = &part.below {
+                below.each(visit);
+            }
+        }
+    }
+
+    /// The partition `table`, at whatever depth.
+    pub fn find(&self, table: &TableName) -> Option<&Part> {
+        self.parts.iter().find_map(|part| {
+            if part.table == *table {
+                return Some(part);
+            }
+            part.below.as_ref().and_then(|below| below.find(table))
+        })
+    }
+
+    /// The default partition of this very level.
+    pub fn default(&self) -> Option<&Part> {
+        self.parts.iter().find(|part| part.bound == Bound::Default)
+    }
 }
 
 /// By what a table is cut.
@@ -238,6 +272,21 @@ pub struct Part {
     /// `storage options`, `tablespace`, `persistence`, `row security`, ….
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+}
+
+impl Part {
+    /// Whether it takes what belongs to no other: a default, or a range that ends in MINVALUE or MAXVALUE.
+    pub fn is_catch_all(&self) -> bool {
+        match &self.bound {
+            Bound::Default => true,
+            Bound::Range { from, to } => from
+                .iter()
+                .zip(to)
+                .find(|(from, to)| from != to)
+                .is_some_and(|(from, to)| *from == Edge::Min || *to == Edge::Max),
+            Bound::List(_) | Bound::Hash { .. } => false,
+        }
+    }
 }
 
 /// The rows of a catch-all partition.

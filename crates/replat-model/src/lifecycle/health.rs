@@ -1,5 +1,7 @@
 //! What is wrong with what is there, or stands in the way.
 
+pub mod codes;
+
 use serde::{Deserialize, Serialize};
 
 use super::facts::TableName;

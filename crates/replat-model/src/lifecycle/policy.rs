@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::TableName;
 use crate::spec::{ByteSize, DurationText};
 
 /// What is wanted of the partitions of some tables.
@@ -60,11 +61,110 @@ pub struct Lifecycle {
     pub adopt: Option<bool>,
 }
 
+impl Lifecycle {
+    /// Whether it is about `table`.
+    pub fn covers(&self, table: &TableName) -> bool {
+        self.tables.iter().any(|pattern| matches(pattern, table))
+    }
+
+    /// What it says, and where it says nothing, what `base` says. Of `tables` it takes those of `base`, since they
+    /// are how the two came together.
+    #[must_use]
+    pub fn over(&self, base: &Lifecycle) -> Lifecycle {
+        let list = |own: &Vec<_>, other: &Vec<_>| if own.is_empty() { other.clone() } else { own.clone() };
+        Lifecycle {
+            database: self.database.clone().or_else(|| base.database.clone()),
+            tables: base.tables.clone(),
+            levels: list(&self.levels, &base.levels),
+            ahead_count: self.ahead_count.or(base.ahead_count),
+            ahead: self.ahead.or(base.ahead),
+            until: self.until.clone().or_else(|| base.until.clone()),
+            forecast: self.forecast.or(base.forecast),
+            forecast_limit: self.forecast_limit.or(base.forecast_limit),
+            partition_size: self.partition_size.or(base.partition_size),
+            overflow: self.overflow.or(base.overflow),
+            drain: self.drain.or(base.drain),
+            retire: match (&self.retire, &base.retire) {
+                (Some(own), Some(base)) => Some(own.over(base)),
+                (own, base) => own.clone().or_else(|| base.clone()),
+            },
+            quota: match (&self.quota, &base.quota) {
+                (Some(own), Some(base)) => Some(own.over(base)),
+                (own, base) => own.clone().or_else(|| base.clone()),
+            },
+            prune: if self.prune.is_empty() { base.prune.clone() } else { self.prune.clone() },
+            adopt: self.adopt.or(base.adopt),
+        }
+    }
+}
+
+impl Retire {
+    fn over(&self, base: &Retire) -> Retire {
+        Retire {
+            keep: self.keep.or(base.keep),
+            keep_keys: self.keep_keys.or(base.keep_keys),
+            keep_bytes: self.keep_bytes.or(base.keep_bytes),
+            keep_rows: self.keep_rows.or(base.keep_rows),
+            when: self.when.clone().or_else(|| base.when.clone()),
+            how: if self.how == RetireHow::Detach { base.how } else { self.how },
+            archive: self.archive.clone().or_else(|| base.archive.clone()),
+            drop_after: self.drop_after.or(base.drop_after),
+            max_per_run: self.max_per_run.or(base.max_per_run),
+            // Both hold: a hold is given up where it was written down, and nowhere else.
+            legal_hold: self.legal_hold.iter().chain(&base.legal_hold).cloned().collect(),
+        }
+    }
+}
+
+impl Quota {
+    fn over(&self, base: &Quota) -> Quota {
+        Quota {
+            database: self.database.or(base.database),
+            disk_free: self.disk_free.or(base.disk_free),
+            relations: self.relations.or(base.relations),
+            partitions: self.partitions.or(base.partitions),
+            table: self.table.or(base.table),
+            tenant: self.tenant.or(base.tenant),
+        }
+    }
+}
+
+/// Whether `pattern`, `schema.table` or only `table`, with `*` for any characters, means `table`.
+pub fn matches(pattern: &str, table: &TableName) -> bool {
+    like(pattern, &format!("{}.{}", table.schema, table.name)) || like(pattern, &table.name)
+}
+
+/// Greedy, with one way back to the last star: linear in all but contrived patterns, and never exponential.
+fn like(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(c) if *c == text[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => {
+                let Some((begin, taken)) = star else { return false };
+                star = Some((begin, taken + 1));
+                at = begin + 1;
+                seen = taken + 1;
+            }
+        }
+    }
+    pattern[at..].iter().all(|c| *c == '*')
+}
+
 /// One level of a composite definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LevelPolicy {
-    /// The column, or the columns, separated by commas.
+    /// The column, or the columns, separated by commas; `*` for whatever the table is cut by.
     #[schemars(length(min = 1))]
     pub column: String,
     /// By what it is cut.
