@@ -120,7 +120,7 @@ impl Ready {
             Arm::Replat => {
                 let folder = place.folder()?;
                 program.adopt(job, database, &folder).await?;
-                let (program, arguments) = (program.path.clone(), arguments(job, database));
+                let (program, arguments) = (program.path.clone(), arguments(job));
                 Kind::Replat { program, folder, arguments }
             }
         };
@@ -256,7 +256,7 @@ impl Program {
     /// If it cannot be run.
     pub async fn rotate(&self, job: Job, database: &Database, folder: &PathBuf) -> Result<Ran, Failure> {
         let mut command = Command::new(&self.path);
-        command.args(arguments(job, database)).current_dir(folder).env("DB_URL", &database.url);
+        command.args(arguments(job)).current_dir(folder).env("DB_URL", &database.url);
         run(command).await
     }
 
@@ -276,16 +276,18 @@ impl Program {
 }
 
 /// The arguments of `replat` for a job.
-fn arguments(job: Job, _database: &Database) -> Vec<String> {
+fn arguments(job: Job) -> Vec<String> {
     let mut arguments = vec!["rotate".to_owned()];
     match job {
         Job::Maintain { ahead, keep } => {
             arguments.push(format!("--buffer-days={ahead}"));
+            // As many as pg_partman makes, whatever the load may look like.
+            arguments.push("--no-forecast".to_owned());
             if let Some(days) = keep {
                 arguments.push(format!("--keep={days}d"));
             }
         }
-        Job::Drain => arguments.push("--buffer-days=4".to_owned()),
+        Job::Drain => arguments.extend(["--buffer-days=4", "--no-forecast"].map(str::to_owned)),
         Job::Convert => arguments.extend(["convert", "public.events"].map(str::to_owned)),
     }
     arguments.extend(["--db-url", "env:DB_URL", "--json"].map(str::to_owned));

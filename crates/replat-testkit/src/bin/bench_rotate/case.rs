@@ -6,6 +6,7 @@ mod stall;
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::Failure;
@@ -286,7 +287,7 @@ fn other_cases(scale: &Scale) -> Vec<Case> {
         Case {
             id: "N11",
             title: format!(
-                "create 4 x {fleet} tables that are in use; four readers of 0.2 s each, here and there"
+                "create 4 x {fleet} tables that are in use; twelve readers of 0.5 s each, here and there"
             ),
             shape: busy,
             job: ahead(8),
@@ -425,30 +426,13 @@ async fn settle(
     Ok(())
 }
 
-/// Adds the numbers that the program reports of itself: queueing and the longest time under a lock.
+/// Adds the numbers that the program reports of itself: queueing, and the longest time under a lock.
 fn heed(measure: &mut Measure) {
     let Some(said) = &measure.said else { return };
-    let (mut stalled, mut held) = (0, 0);
-    walk(said, &mut |key, value| match key {
-        "stalled_us" => stalled += value,
-        "held_us" => held = held.max(value),
-        _ => {}
-    });
-    measure.numbers.insert("stalled", stalled as f64 / 1000.0);
-    measure.numbers.insert("held", held as f64 / 1000.0);
-}
-
-fn walk(value: &serde_json::Value, found: &mut impl FnMut(&str, u64)) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (key, value) in fields {
-                match value.as_u64() {
-                    Some(number) => found(key, number),
-                    None => walk(value, found),
-                }
-            }
-        }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| walk(value, found)),
-        _ => {}
-    }
+    let stalled = said.pointer("/summary/stalled_us").and_then(Value::as_f64);
+    let entries = said.pointer("/databases/0/entries").and_then(Value::as_array);
+    let held = entries.into_iter().flatten().filter_map(|entry| entry.pointer("/outcome/held_us")?.as_f64());
+    let held = held.reduce(f64::max);
+    measure.numbers.extend(stalled.map(|us| ("stalled", us / 1000.0)));
+    measure.numbers.extend(held.map(|us| ("held", us / 1000.0)));
 }
