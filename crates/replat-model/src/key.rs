@@ -5,7 +5,7 @@
 //! ([`KeyType::parse`]) and goes out in the form that every PostgreSQL reads back as the same value
 //! ([`KeyType::text_of`]).
 
-mod time;
+pub(crate) mod time;
 
 use std::fmt;
 
@@ -217,7 +217,7 @@ fn whole(text: &str, min: i64, max: i64) -> Result<KeyValue, &'static str> {
     if (min..=max).contains(&n) { Ok(KeyValue::Int(n)) } else { Err("it is out of range") }
 }
 
-fn uuid(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn uuid(text: &str) -> Option<[u8; 16]> {
     let hyphens = [8, 13, 18, 23];
     let digits: String = match text.len() {
         32 => text.into(),
@@ -228,13 +228,13 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
     legal.then(|| u128::from_str_radix(&digits, 16).ok()).flatten().map(u128::to_be_bytes)
 }
 
-fn uuid_text(bytes: &[u8; 16]) -> String {
+pub(crate) fn uuid_text(bytes: &[u8; 16]) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(*bytes));
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// `timestamp(3) with time zone` without its `(3)`.
-fn without_modifier(name: &str) -> String {
+pub(crate) fn without_modifier(name: &str) -> String {
     match (name.find('('), name.find(')')) {
         (Some(open), Some(close)) if open < close => {
             format!("{}{}", name[..open].trim_end(), &name[close + 1..])

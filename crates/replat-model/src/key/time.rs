@@ -7,17 +7,17 @@ use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
-const EPOCH_DAYS: i64 = 10_957;
-const SECOND: i64 = 1_000_000;
-const DAY: i64 = 86_400 * SECOND;
+pub(crate) const EPOCH_DAYS: i64 = 10_957;
+pub(crate) const SECOND: i64 = 1_000_000;
+pub(crate) const DAY: i64 = 86_400 * SECOND;
 /// The moments that PostgreSQL's `timestamp` can hold: from 4714-11-24 BC to before 294277-01-01.
-const MOMENTS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+pub(crate) const MOMENTS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 /// The years that PostgreSQL's `date` can hold, counted without a gap (year 0 is 1 BC).
 const YEARS: RangeInclusive<i64> = -4_713..=5_874_897;
 
 /// Whether a moment is read with an offset from UTC.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
+pub(crate) enum Zone {
     /// There is none, and none may be given.
     None,
     /// There is one; a moment without one is UTC.
@@ -25,14 +25,14 @@ pub(super) enum Zone {
 }
 
 /// Days since 2000-01-01, or what is wrong with `text`.
-pub(super) fn parse_date(text: &str) -> Result<i32, &'static str> {
+pub(crate) fn parse_date(text: &str) -> Result<i32, &'static str> {
     refuse_infinity(text)?;
     let (text, era) = split_era(text);
     i32::try_from(days(text, era)?).map_err(|_| OUT_OF_RANGE)
 }
 
 /// Microseconds since 2000-01-01 00:00 (UTC with [`Zone::Offset`]), or what is wrong with `text`.
-pub(super) fn parse_timestamp(text: &str, zone: Zone) -> Result<i64, &'static str> {
+pub(crate) fn parse_timestamp(text: &str, zone: Zone) -> Result<i64, &'static str> {
     refuse_infinity(text)?;
     let (text, era) = split_era(text);
     let (date, rest) = match text.find([' ', 'T']) {
@@ -54,13 +54,13 @@ pub(super) fn parse_timestamp(text: &str, zone: Zone) -> Result<i64, &'static st
 }
 
 /// A day, as PostgreSQL writes it.
-pub(super) fn date_text(days: i32) -> String {
+pub(crate) fn date_text(days: i32) -> String {
     let day = Civil::of_days(i64::from(days));
     format!("{day}{}", day.era())
 }
 
 /// A moment, as PostgreSQL writes it; with [`Zone::Offset`] always in UTC, `+00`.
-pub(super) fn timestamp_text(at: i64, zone: Zone) -> String {
+pub(crate) fn timestamp_text(at: i64, zone: Zone) -> String {
     let day = Civil::of_days(at.div_euclid(DAY));
     let in_day = at.rem_euclid(DAY);
     let (seconds, micros) = (in_day / SECOND, in_day % SECOND);
@@ -166,16 +166,19 @@ fn number(text: &str, width: usize, range: RangeInclusive<i64>) -> Option<i64> {
 }
 
 /// A day of the proleptic Gregorian calendar; year 0 is 1 BC.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Civil {
-    year: i64,
-    month: i64,
-    day: i64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Civil {
+    /// The year.
+    pub(crate) year: i64,
+    /// 1 to 12.
+    pub(crate) month: i64,
+    /// 1 to 31.
+    pub(crate) day: i64,
 }
 
 impl Civil {
     /// Days since 2000-01-01. Counts years from March, so that the leap day is the last of its year.
-    fn days(self) -> i64 {
+    pub(crate) fn days(self) -> i64 {
         let year = if self.month <= 2 { self.year - 1 } else { self.year };
         let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
         let day_of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;
@@ -184,7 +187,7 @@ impl Civil {
     }
 
     /// The inverse of [`Civil::days`].
-    fn of_days(days: i64) -> Civil {
+    pub(crate) fn of_days(days: i64) -> Civil {
         let shifted = days + EPOCH_DAYS + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
         let of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

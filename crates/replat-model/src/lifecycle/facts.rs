@@ -169,6 +169,10 @@ pub struct Level {
     /// `None` if it was not cheap to find, or if there is no row.
     #[serde(default)]
     pub high: Option<String>,
+    /// Earlier looks at this very level, oldest first, where it lies below another one and grows by itself: a
+    /// tenant's own ranges. Those of the outermost level are the set's.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
 }
 
 impl Level {

@@ -232,6 +232,23 @@ pub enum Kind {
     Align,
 }
 
+impl Kind {
+    /// Its word on the command line and in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Repair => "repair",
+            Kind::Create => "create",
+            Kind::Drain => "drain",
+            Kind::Retire => "retire",
+            Kind::Drop => "drop",
+            Kind::Adopt => "adopt",
+            Kind::Recut => "recut",
+            Kind::Convert => "convert",
+            Kind::Align => "align",
+        }
+    }
+}
+
 /// A partition that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPart {

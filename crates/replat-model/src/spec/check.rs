@@ -1,6 +1,8 @@
 //! Whether what a spec says fits together: names that refer to something, rooms that are not taken twice, limits
 //! that leave each other room.
 
+mod lifecycle;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Path, path};
@@ -22,6 +24,7 @@ pub(super) fn contradictions(spec: &Spec, document: &Document<'_>) -> Vec<SpecEr
         check.context(&path(["contexts", name]), name, context);
     }
     check.policy(&path(["policy"]), &spec.policy);
+    check.lifecycles(&path(["lifecycles"]));
     check.errors
 }
 

@@ -21,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Home;
+use crate::lifecycle::policy::Lifecycle;
 use crate::map::{Dimension, Tree};
 
 pub use error::{Position, SpecError, render_errors};
@@ -52,6 +53,9 @@ pub struct Spec {
     /// How careful a deployment is. Default: every key's own default.
     #[serde(default = "Policy::shipped")]
     pub policy: Policy,
+    /// What is wanted of the partitions of tables in a database, by names of your choice. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lifecycles: BTreeMap<String, Lifecycle>,
 }
 
 /// A named endpoint that can hold partitions.

@@ -1,0 +1,472 @@
+//! A level of ranges: what it lacks, and what is old.
+
+use super::super::axis::Position;
+use super::super::facts::{Bound, Edge, Key, Micros, Part, Sample};
+use super::super::forecast::Forecast;
+use super::super::grid::Grid;
+use super::super::health::{Finding, Severity, codes};
+use super::super::infer;
+use super::build::New;
+use super::cells::{self, CELLS_MAX, NoCells, Stretch};
+use super::horizon::spans;
+use super::keys::{Line, lines};
+use super::overflow::{CatchAll, known_empty};
+use super::set::{Place, SetDraft, Within, columns};
+
+/// Cells of the past that are made for stray rows in one run at most.
+const STRAY_CELLS_MAX: usize = 100;
+
+/// A row of ranges on its grid.
+pub(super) struct Drawn<'a> {
+    pub(super) grid: Grid,
+    /// The ordinary partitions, ascending, without overlaps.
+    pub(super) spans: Vec<Span<'a>>,
+}
+
+/// One partition on the grid's axis.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub(super) from: Position,
+    pub(super) to: Position,
+    pub(super) part: &'a Part,
+}
+
+impl Drawn<'_> {
+    pub(super) fn covered(&self) -> Vec<Stretch> {
+        self.spans.iter().map(|span| (span.from, span.to)).collect()
+    }
+}
+
+impl<'a> SetDraft<'a> {
+    /// One level of ranges, and all below it.
+    pub(super) fn range(&mut self, at: &Place<'a>) -> Result<(), Finding> {
+        let lines = lines(&at.level).map_err(|why| {
+            self.unclear(format!("{}: {why}", at.parent), "Make the bounds alike, or leave the table out.")
+        })?;
+        // A group that is too new to show its grid has that of the one with the longest row.
+        let longest = lines.iter().max_by_key(|line| line.spans.len()).expect("there is a line").clone();
+        let single = lines.len() == 1;
+        for line in &lines {
+            let mut drawn = self.draw(at, line, &longest)?;
+            let news = match at.contained_in(&at.level.keys[line.key]) {
+                Some(within) => self.filling(at, &drawn, line, within)?,
+                None => self.growing(at, &mut drawn, line, single)?,
+            };
+            if at.outer.is_empty() {
+                self.old_ranges(at, line, &drawn);
+            }
+            let catch_all = match single && at.outer.is_empty() {
+                true => self.catch_all(at, line, &drawn, &news)?,
+                false => CatchAll::Stay,
+            };
+            self.make(at, Some(line), news, catch_all)?;
+            for span in &drawn.spans {
+                let past = drawn.grid.moment(span.to).is_some_and(|end| end <= self.now);
+                if past { self.mend(at, span.part) } else { self.descend(at, span.part) }
+            }
+            for raw in line.lower.iter().chain(&line.upper) {
+                self.mend(at, raw.part);
+            }
+        }
+        if let Some(default) = at.level.default() {
+            self.mend(at, default);
+        }
+        Ok(())
+    }
+
+    /// The line on its grid.
+    pub(super) fn draw<'p>(
+        &mut self,
+        at: &Place<'_>,
+        line: &Line<'p>,
+        longest: &Line<'p>,
+    ) -> Result<Drawn<'p>, Finding> {
+        let key = &at.level.keys[line.key];
+        let bounds = |line: &Line<'_>| -> Vec<(Edge, Edge)> {
+            line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect()
+        };
+        let hint = self.hint(at.depth);
+        let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
+        let learned = own
+            .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
+        let learned = learned.map_err(|why| {
+            self.unclear(
+                format!("{}: {why}", at.parent),
+                "Say how long a partition is, with --interval or `levels` in the policy.",
+            )
+        })?;
+        let axis = learned.grid.axis;
+        let mut spans = Vec::new();
+        for raw in &line.spans {
+            let read = |edge: &Edge| match edge {
+                Edge::At(text) => axis.bound(text).map_err(|bad| {
+                    self.unclear(
+                        format!("{}: {bad}", raw.part.table),
+                        "Say with `encoding` what the key's values mean, or leave the table out.",
+                    )
+                }),
+                _ => unreachable!("a line's spans are bounded on both sides"),
+            };
+            spans.push(Span { from: read(raw.from)?, to: read(raw.to)?, part: raw.part });
+        }
+        spans.sort_by_key(|span| (span.from, span.to));
+        if let Some(pair) = spans.windows(2).find(|pair| pair[0].to > pair[1].from) {
+            return Err(self.finding(
+                Severity::Error,
+                codes::OVERLAP,
+                format!("{} and {} overlap", pair[0].part.table, pair[1].part.table),
+                "Detach one of them and look at its rows.".into(),
+            ));
+        }
+        self.understand(
+            at.depth,
+            format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because),
+        );
+        Ok(Drawn { grid: learned.grid, spans })
+    }
+
+    /// What a row of ranges lacks that grows by itself.
+    fn growing(
+        &mut self,
+        at: &Place<'_>,
+        drawn: &mut Drawn<'_>,
+        line: &Line<'_>,
+        single: bool,
+    ) -> Result<Vec<New>, Finding> {
+        let samples: &[Sample] = match at.depth {
+            0 if line.prefix.is_empty() => &self.set.samples,
+            0 => &[],
+            _ => &at.level.samples,
+        };
+        let high = line.prefix.is_empty().then(|| at.level.high.as_deref()).flatten();
+        let high = high.and_then(|high| drawn.grid.axis.parse(high).ok());
+        let forecast = self.forecast(drawn, samples, high);
+        self.evidence(drawn, &forecast, at.depth);
+        if let Some(resized) = self.resized(&drawn.grid, &forecast) {
+            drawn.grid = resized;
+        }
+        let Some(horizon) = self.horizon(drawn, &forecast, samples, high)? else { return Ok(Vec::new()) };
+        let grid = drawn.grid.clone();
+        let covered = drawn.covered();
+        // What an edge holds has to have a partition from the edge on: a hole would take no rows at all.
+        let edge = line.upper.and_then(|raw| match raw.from {
+            Edge::At(text) => drawn.grid.axis.bound(text).ok(),
+            _ => None,
+        });
+        let wanted = match edge {
+            None => self.cells(at, cells::free(&grid, &covered, horizon.here, horizon.end))?,
+            Some(edge) => {
+                let before: Vec<Stretch> =
+                    covered.iter().copied().chain([(edge, Position(i128::MAX))]).collect();
+                let mut wanted = self.cells(at, cells::free(&grid, &before, horizon.here, edge))?;
+                let after = [(Position(i128::MIN), edge)];
+                wanted.extend(self.cells(at, cells::free(&grid, &after, edge, horizon.end))?);
+                wanted
+            }
+        };
+        self.holes(at, drawn, horizon.here);
+        let strays = Strays::of(at.level.default(), &drawn.grid, single);
+        let past = self.past_strays(at, drawn, &strays, &horizon)?;
+        self.reach(horizon.until);
+        let to_new = |stretch: Stretch, stray: bool| -> Result<New, Finding> {
+            Ok(New {
+                bound: self.bound(&grid, line, stretch)?,
+                stray,
+                grid: Some(grid.clone()),
+                stretch: Some(stretch),
+            })
+        };
+        let mut news = Vec::new();
+        for stretch in past {
+            news.push(to_new(stretch, true)?);
+        }
+        for stretch in wanted {
+            news.push(to_new(stretch, strays.may_lie_in(stretch))?);
+        }
+        Ok(news)
+    }
+
+    /// What a row of ranges lacks that fills a range of an outer level.
+    fn filling(
+        &mut self,
+        at: &Place<'_>,
+        drawn: &Drawn<'_>,
+        line: &Line<'_>,
+        within: &Within,
+    ) -> Result<Vec<New>, Finding> {
+        let axis = drawn.grid.axis;
+        let (low, high) = axis.range();
+        let read = |edge: &Edge, open: Position| match edge {
+            Edge::At(text) => axis.bound(text).map_err(|bad| self.no_grid(bad.to_string())),
+            // A catch-all above has no end to fill up to.
+            _ => Ok(open),
+        };
+        let (from, to) = (read(&within.from, high)?, read(&within.to, low)?);
+        if drawn.grid.moment(to).is_some_and(|end| end <= self.now) || line.upper.is_some() {
+            return Ok(Vec::new());
+        }
+        let here = drawn.grid.at_moment(self.now).unwrap_or(from).max(from);
+        let wanted = self.cells(at, cells::free(&drawn.grid, &drawn.covered(), here, to))?;
+        let strays = Strays::of(at.level.default(), &drawn.grid, true);
+        wanted
+            .into_iter()
+            .map(|(begin, end)| (begin.max(from), end.min(to)))
+            .map(|stretch| {
+                let stray = strays.may_lie_in(stretch);
+                let bound = self.bound(&drawn.grid, line, stretch)?;
+                Ok(New { bound, stray, grid: Some(drawn.grid.clone()), stretch: Some(stretch) })
+            })
+            .collect()
+    }
+
+    /// The bound of a stretch on a line.
+    pub(super) fn bound(&self, grid: &Grid, line: &Line<'_>, (from, to): Stretch) -> Result<Bound, Finding> {
+        let edge = |at: Position| {
+            let text = grid.axis.text(at).map_err(|bad| self.no_grid(bad.to_string()))?;
+            Ok(Edge::At(text))
+        };
+        Ok(line.bound(edge(from)?, edge(to)?))
+    }
+
+    /// Holes between bounds that are over. They take no rows of now, and may be wanted.
+    fn holes(&mut self, at: &Place<'_>, drawn: &Drawn<'_>, here: Position) {
+        if at.level.default().is_some() {
+            return;
+        }
+        let old = |pair: &&[Span<'_>]| pair[0].to < pair[1].from && pair[1].from <= here;
+        let holes: Vec<String> = drawn
+            .spans
+            .windows(2)
+            .filter(old)
+            .map(|pair| format!("between {} and {}", pair[0].part.table, pair[1].part.table))
+            .collect();
+        if !holes.is_empty() {
+            self.find(
+                Severity::Note,
+                codes::HOLE,
+                format!("{}: nothing takes rows {}", at.parent, super::some(holes.into_iter())),
+                "Nothing, if such rows no longer come; or attach what was there.".into(),
+            );
+        }
+    }
+
+    /// Cells of the past that stray rows lie in, to be made. What lies elsewhere, and stays, is said.
+    fn past_strays(
+        &mut self,
+        at: &Place<'_>,
+        drawn: &Drawn<'_>,
+        strays: &Strays,
+        horizon: &super::horizon::Horizon,
+    ) -> Result<Vec<Stretch>, Finding> {
+        if strays.rows == 0 {
+            return Ok(Vec::new());
+        }
+        if strays.lost > 0 {
+            self.stuck(at, format!("{} rows without a value, or with one that cannot be read", strays.lost));
+        }
+        if self.policy.drain == Some(false) {
+            self.find(
+                Severity::Warning,
+                codes::STRAYS,
+                format!(
+                    "{}: {} rows lie in its default partition, and draining is off",
+                    at.parent, strays.rows
+                ),
+                "Let rows be moved: `drain = true`.".into(),
+            );
+            return Ok(Vec::new());
+        }
+        if strays.reaches(horizon.end) {
+            let (rows, text) = (strays.count_from(horizon.end), &horizon.until.text);
+            self.stuck(at, format!("{rows} rows from {text} on, where no partitions are wanted"));
+        }
+        let covered = drawn.covered();
+        let now_cell = self.cells(at, cells::around(&drawn.grid, &covered, horizon.here))?.0;
+        let kept = self.kept_from(drawn, horizon.here);
+        if strays.reaches_below(kept) {
+            self.stuck(at, "rows that are older than what is kept".into());
+        }
+        let found = match &strays.exactly {
+            Some(values) => {
+                let wanted =
+                    values.iter().map(|(at, _)| *at).filter(|at| kept.is_none_or(|kept| *at >= kept));
+                let mut past: Vec<Position> = wanted.filter(|at| *at < now_cell).collect();
+                past.sort_unstable();
+                self.cells(at, each_cell(&drawn.grid, &covered, &past))?
+            }
+            None => {
+                let Some(low) = strays.low else { return Ok(Vec::new()) };
+                // Every cell between may hold some, so only so many are tried.
+                let begin = self.cells(at, back(&drawn.grid, now_cell, STRAY_CELLS_MAX))?;
+                if low < begin && kept.is_none_or(|kept| kept < begin) {
+                    self.stuck(at, "rows that are too old to look for their partitions".into());
+                }
+                let from = kept.map_or(low, |kept| kept.max(low)).max(begin);
+                self.cells(at, cells::free(&drawn.grid, &covered, from, now_cell))?
+            }
+        };
+        // The newest first; the others come in the next run.
+        Ok(found[found.len().saturating_sub(STRAY_CELLS_MAX)..].to_vec())
+    }
+
+    /// The first position that is not too old to have a partition; `None` if nothing is too old.
+    fn kept_from(&self, drawn: &Drawn<'_>, here: Position) -> Option<Position> {
+        let retire = self.policy.retire.as_ref()?;
+        let by_age = retire.keep.and_then(|keep| {
+            let moment = self.now.checked_sub(Micros::try_from(keep.as_duration().as_micros()).ok()?)?;
+            drawn.grid.at_moment(moment)
+        });
+        let by_keys = retire
+            .keep_keys
+            .filter(|_| !drawn.grid.axis.is_time())
+            .map(|keys| Position(here.0 - i128::from(keys)));
+        by_age.max(by_keys)
+    }
+
+    fn stuck(&mut self, at: &Place<'_>, what: String) {
+        self.find(
+            Severity::Warning,
+            codes::STUCK,
+            format!("{}: its default partition holds {what}", at.parent),
+            "Look at these rows, and correct or delete them; or widen the horizon.".into(),
+        );
+    }
+
+    /// Cells, or the finding that says why there are none.
+    pub(super) fn cells<T>(&self, at: &Place<'_>, found: Result<T, NoCells>) -> Result<T, Finding> {
+        found.map_err(|why| match why {
+            NoCells::Grid(why) => self.no_grid(why),
+            NoCells::TooMany => self.finding(
+                Severity::Error,
+                codes::TOO_MANY,
+                format!("{}: more than {CELLS_MAX} partitions would be needed at once", at.parent),
+                "Choose a longer interval or a nearer horizon.".into(),
+            ),
+        })
+    }
+
+    pub(super) fn no_grid(&self, why: String) -> Finding {
+        self.unclear(format!("{}: {why}", self.set.table), "Correct the interval or the horizon.")
+    }
+
+    pub(super) fn unclear(&self, what: String, remedy: &str) -> Finding {
+        self.finding(Severity::Error, codes::UNCLEAR, what, remedy.into())
+    }
+
+    /// Keeps what a level showed of the pace of rows, for the quota of the whole set.
+    fn evidence(&mut self, drawn: &Drawn<'_>, forecast: &Forecast, depth: usize) {
+        self.evidence.extend(spans(drawn));
+        if depth == 0 {
+            self.forecast = Some(forecast.clone());
+        }
+    }
+}
+
+/// The free cells that hold `points`, which ascend and which nothing covers.
+fn each_cell(grid: &Grid, covered: &[Stretch], points: &[Position]) -> Result<Vec<Stretch>, NoCells> {
+    let mut found: Vec<Stretch> = Vec::new();
+    for point in points {
+        if found.last().is_none_or(|(_, end)| point >= end) {
+            found.extend(cells::free(grid, covered, *point, Position(point.0 + 1))?);
+        }
+    }
+    Ok(found)
+}
+
+/// The beginning of the cell that comes `count` cells before `at`, or as far back as the grid goes.
+fn back(grid: &Grid, at: Position, count: usize) -> Result<Position, NoCells> {
+    let mut begin = at;
+    for _ in 0..count {
+        match grid.previous(begin) {
+            Ok(before) => begin = before,
+            Err(_) => break,
+        }
+    }
+    Ok(begin)
+}
+
+/// A key, as a person calls it.
+pub(super) fn name(key: &Key) -> &str {
+    key.column.as_deref().unwrap_or(&key.text)
+}
+
+/// Whether a level of the policy is about the columns of `keys`.
+pub(super) fn is_about(hint: &super::super::policy::LevelPolicy, keys: &[Key]) -> bool {
+    let asked = columns(hint);
+    asked == ["*"] || asked.iter().copied().eq(keys.iter().map(name))
+}
+
+/// The rows of a default partition on the axis of the line.
+struct Strays {
+    rows: u64,
+    /// Rows that have no place on the axis.
+    lost: u64,
+    low: Option<Position>,
+    high: Option<Position>,
+    /// All values there are, with their rows, where they are few.
+    exactly: Option<Vec<(Position, u64)>>,
+    /// Nothing is known of where they lie.
+    anywhere: bool,
+}
+
+impl Strays {
+    /// `single` if the default's first key is the one that moves.
+    fn of(default: Option<&Part>, grid: &Grid, single: bool) -> Strays {
+        let none = Strays { rows: 0, lost: 0, low: None, high: None, exactly: None, anywhere: false };
+        let Some(default) = default.filter(|default| !known_empty(default)) else { return none };
+        // Nobody looked: the attach will prove it, or be given up.
+        let Some(strays) = &default.strays else { return none };
+        if !single {
+            return Strays { rows: strays.rows, anywhere: true, ..none };
+        }
+        let read = |text: &String| grid.axis.parse(text).ok();
+        let low = strays.low.as_ref().and_then(read);
+        let high = strays.high.as_ref().and_then(read);
+        let mut lost = if strays.low.is_none() { strays.rows } else { 0 };
+        let exactly = (!strays.more && !strays.values.is_empty()).then(|| {
+            let mut values = Vec::new();
+            for (text, rows) in &strays.values {
+                match grid.axis.parse(text) {
+                    Ok(at) => values.push((at, *rows)),
+                    Err(_) => lost += rows,
+                }
+            }
+            values
+        });
+        Strays { rows: strays.rows, lost, low, high, exactly, anywhere: false }
+    }
+
+    fn may_lie_in(&self, (from, to): Stretch) -> bool {
+        match (&self.exactly, self.low, self.high) {
+            _ if self.rows == 0 => false,
+            _ if self.anywhere => true,
+            (Some(values), ..) => values.iter().any(|(at, _)| from <= *at && *at < to),
+            (None, Some(low), Some(high)) => low < to && from <= high,
+            (None, ..) => false,
+        }
+    }
+
+    fn reaches(&self, end: Position) -> bool {
+        match &self.exactly {
+            Some(values) => values.iter().any(|(at, _)| *at >= end),
+            None => self.high.is_some_and(|high| high >= end),
+        }
+    }
+
+    fn reaches_below(&self, kept: Option<Position>) -> bool {
+        let Some(kept) = kept else { return false };
+        match &self.exactly {
+            Some(values) => values.iter().any(|(at, _)| *at < kept),
+            None => self.low.is_some_and(|low| low < kept),
+        }
+    }
+
+    fn count_from(&self, end: Position) -> String {
+        match &self.exactly {
+            Some(values) => {
+                values.iter().filter(|(at, _)| *at >= end).map(|(_, rows)| rows).sum::<u64>().to_string()
+            }
+            None => "some".into(),
+        }
+    }
+}

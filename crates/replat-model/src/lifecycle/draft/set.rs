@@ -1,0 +1,301 @@
+//! One set, level by level.
+
+use super::super::facts::{
+    Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName,
+};
+use super::super::forecast::{self, Forecast, History, PartSpan};
+use super::super::health::{Finding, Severity, codes};
+use super::super::plan::{Understood, Unit, Work};
+use super::super::policy::{Cut, LevelPolicy, Lifecycle};
+use super::range::name;
+use super::retire::Due;
+use super::{Names, unit};
+
+/// What came of one set.
+#[derive(Default)]
+pub(super) struct Drafted {
+    pub(super) units: Vec<Unit>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) understood: Option<Understood>,
+    /// How fast rows come to the set as a whole.
+    pub(super) forecast: Forecast,
+    /// Until when partitions are wanted.
+    pub(super) until: Option<Micros>,
+}
+
+/// A set while its units are thought out.
+pub(super) struct SetDraft<'a> {
+    pub(super) set: &'a SetFacts,
+    pub(super) policy: &'a Lifecycle,
+    pub(super) now: Micros,
+    /// How many relations one transaction can lock.
+    pub(super) lock_room: Option<u64>,
+    pub(super) names: &'a mut Names,
+    pub(super) works: Vec<Work>,
+    pub(super) findings: Vec<Finding>,
+    /// How each level was understood, from the outermost; one sentence for all siblings.
+    pub(super) levels: Vec<String>,
+    /// Until where it grows, and why; of the level that ends first.
+    pub(super) until: Option<Until>,
+    /// Partitions that are old by the policy, whatever may keep them.
+    pub(super) old: Vec<Due<'a>>,
+    /// Partitions over time, of all levels that are over time.
+    pub(super) evidence: Vec<PartSpan>,
+    /// What the outermost level showed of the pace of rows or keys.
+    pub(super) forecast: Option<Forecast>,
+}
+
+/// Until where a level grows.
+pub(super) struct Until {
+    pub(super) text: String,
+    pub(super) moment: Option<Micros>,
+    pub(super) because: String,
+}
+
+/// A partitioned table in the tree of a set.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    /// It.
+    pub(super) parent: &'a TableName,
+    pub(super) level: &'a Level,
+    /// Levels above it.
+    pub(super) depth: usize,
+    /// The ranges that it lies in, from the outermost.
+    pub(super) outer: Vec<Within>,
+}
+
+/// A range that a level lies in.
+#[derive(Clone, Debug)]
+pub(super) struct Within {
+    /// The key it is a range of.
+    pub(super) key: String,
+    pub(super) from: Edge,
+    pub(super) to: Edge,
+}
+
+impl Place<'_> {
+    /// The range of the same key that it lies in: its own partitions must fill that, and no more.
+    pub(super) fn contained_in(&self, key: &Key) -> Option<&Within> {
+        self.outer.iter().rev().find(|within| within.key == name(key))
+    }
+
+    /// The outer ranges of partitions of the part `bound`.
+    pub(super) fn within(&self, keys: &[Key], bound: &Bound) -> Vec<Within> {
+        within(&self.outer, keys, bound)
+    }
+}
+
+/// `outer`, and what `bound` adds to it.
+pub(super) fn within(outer: &[Within], keys: &[Key], bound: &Bound) -> Vec<Within> {
+    let mut all = outer.to_vec();
+    if let Bound::Range { from, to } = bound {
+        let moved = keys.iter().zip(from.iter().zip(to)).find(|(_, (from, to))| from != to);
+        if let Some((key, (from, to))) = moved {
+            all.push(Within { key: name(key).to_owned(), from: from.clone(), to: to.clone() });
+        }
+    }
+    all
+}
+
+/// What is to be done about `set`. With `stopped`, only repair.
+pub(super) fn draft<'a>(
+    facts: &'a Facts,
+    set: &'a SetFacts,
+    policy: &'a Lifecycle,
+    names: &'a mut Names,
+    stopped: bool,
+) -> Drafted {
+    let mut draft = SetDraft {
+        set,
+        policy,
+        now: facts.vitals.now,
+        lock_room: facts.vitals.lock_room,
+        names,
+        works: Vec::new(),
+        findings: Vec::new(),
+        levels: Vec::new(),
+        until: None,
+        old: Vec::new(),
+        evidence: Vec::new(),
+        forecast: None,
+    };
+    if !set.lacking.is_empty() {
+        draft.find(
+            Severity::Error,
+            codes::PRIVILEGE,
+            format!("{}: this role may not do what the work needs", set.table),
+            set.lacking.join("; "),
+        );
+        return draft.finish();
+    }
+    draft.repair(facts);
+    if stopped {
+        return draft.finish();
+    }
+    if let Some(tool) = &set.managed_by
+        && policy.adopt != Some(true)
+    {
+        draft.find(
+            Severity::Warning,
+            codes::MANAGED,
+            format!("{} is managed by {tool}: two tools would fight over its partitions", set.table),
+            "Take it over with `adopt`, and switch the other tool off for it; or leave it out.".into(),
+        );
+        return draft.finish();
+    }
+    let top = Place { parent: &set.table, level: &set.level, depth: 0, outer: Vec::new() };
+    draft.level(&top);
+    draft.adopt();
+    draft.retire();
+    draft.loose(facts);
+    draft.finish()
+}
+
+impl<'a> SetDraft<'a> {
+    pub(super) fn find(&mut self, severity: Severity, code: &str, what: String, remedy: String) {
+        let finding = self.finding(severity, code, what, remedy);
+        // Many siblings say the same; once is enough.
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn finding(&self, severity: Severity, code: &str, what: String, remedy: String) -> Finding {
+        Finding { severity, code: code.into(), set: Some(self.set.table.clone()), what, remedy }
+    }
+
+    /// What is wanted of one level and of all below it.
+    pub(super) fn level(&mut self, at: &Place<'a>) {
+        if let Err(finding) = self.agreed(at) {
+            self.findings.push(finding);
+            return;
+        }
+        let done = match at.level.method {
+            Method::Range => self.range(at),
+            Method::List => self.list(at),
+            Method::Hash => self.hash(at),
+        };
+        if let Err(finding) = done
+            && !self.findings.contains(&finding)
+        {
+            self.findings.push(finding);
+        }
+    }
+
+    /// The levels below `part`.
+    pub(super) fn descend(&mut self, at: &Place<'a>, part: &'a Part) {
+        if let Some(below) = &part.below {
+            let outer = at.within(&at.level.keys, &part.bound);
+            self.level(&Place { parent: &part.table, level: below, depth: at.depth + 1, outer });
+        }
+    }
+
+    /// Missing remainders below a part that gets nothing else any more.
+    pub(super) fn mend(&mut self, at: &Place<'a>, part: &'a Part) {
+        let Some(below) = &part.below else { return };
+        let outer = at.within(&at.level.keys, &part.bound);
+        let place = Place { parent: &part.table, level: below, depth: at.depth + 1, outer };
+        if below.method == Method::Hash {
+            self.level(&place);
+        } else {
+            below.parts.iter().for_each(|part| self.mend(&place, part));
+        }
+    }
+
+    /// What the policy says of the level at `depth`.
+    pub(super) fn hint(&self, depth: usize) -> Option<&'a LevelPolicy> {
+        self.policy.levels.get(depth)
+    }
+
+    /// The policy says what is there.
+    fn agreed(&self, at: &Place<'_>) -> Result<(), Finding> {
+        let Some(hint) = self.hint(at.depth) else { return Ok(()) };
+        let by = |cut: Cut| match cut {
+            Cut::Range => Method::Range,
+            Cut::List => Method::List,
+            Cut::Hash => Method::Hash,
+        };
+        let there: Vec<&str> =
+            at.level.keys.iter().map(|key| key.column.as_deref().unwrap_or(&key.text)).collect();
+        let asked: Vec<&str> = columns(hint);
+        if by(hint.by) == at.level.method && (asked == ["*"] || asked == there) {
+            return Ok(());
+        }
+        Err(self.finding(
+            Severity::Error,
+            codes::CONTRADICTED,
+            format!(
+                "{} is cut by {} of {}; the policy says by {} of {}",
+                at.parent,
+                word(at.level.method),
+                there.join(", "),
+                word(by(hint.by)),
+                asked.join(", "),
+            ),
+            "Correct `levels` in the policy, or leave them out; to cut the table otherwise, ask for a conversion.".into(),
+        ))
+    }
+
+    /// Says how a level was understood, once for all siblings.
+    pub(super) fn understand(&mut self, depth: usize, sentence: String) {
+        if self.levels.len() <= depth {
+            self.levels.resize(depth + 1, String::new());
+        }
+        if self.levels[depth].is_empty() {
+            self.levels[depth] = sentence;
+        }
+    }
+
+    /// Says until where a level grows; the one that ends first counts.
+    pub(super) fn reach(&mut self, until: Until) {
+        let sooner = |before: &Until| until.moment.is_some() && until.moment < before.moment;
+        if self.until.as_ref().is_none_or(sooner) {
+            self.until = Some(until);
+        }
+    }
+
+    /// Partitions of others are taken over, if that is wanted.
+    fn adopt(&mut self) {
+        if self.policy.adopt != Some(true) {
+            return;
+        }
+        let mut parts = Vec::new();
+        self.set.level.each(&mut |part| {
+            if part.origin == Origin::Foreign && !part.detach_pending {
+                parts.push((part.table.clone(), part.id));
+            }
+        });
+        if !parts.is_empty() {
+            self.works.push(Work::Adopt { parts });
+        }
+    }
+
+    fn finish(self) -> Drafted {
+        let set = self.set;
+        let history = History { samples: &set.samples, parts: &self.evidence, keys: &[], now: self.now };
+        let forecast = self.forecast.unwrap_or_else(|| forecast::learn(&history));
+        let sentence: Vec<String> = self.levels.into_iter().filter(|level| !level.is_empty()).collect();
+        let until = self.until.as_ref().and_then(|until| until.moment);
+        let understood = (!sentence.is_empty()).then(|| Understood {
+            table: set.table.clone(),
+            grid: sentence.join("; below it "),
+            wanted_until: self.until.as_ref().map(|until| until.text.clone()),
+            because: self.until.map_or("it does not grow by itself".into(), |until| until.because),
+        });
+        let units = self.works.into_iter().map(|work| unit(set, work)).collect();
+        Drafted { units, findings: self.findings, understood, forecast, until }
+    }
+}
+
+/// The columns that a level of the policy names.
+pub(super) fn columns(hint: &LevelPolicy) -> Vec<&str> {
+    hint.column.split(',').map(str::trim).collect()
+}
+
+pub(super) fn word(method: Method) -> &'static str {
+    match method {
+        Method::Range => "range",
+        Method::List => "list",
+        Method::Hash => "hash",
+    }
+}
