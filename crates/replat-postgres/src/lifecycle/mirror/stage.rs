@@ -93,13 +93,16 @@ async fn make(
     let table = named(&target.staged);
     let cut = target.below.as_ref().map(partition_by).unwrap_or_default();
     // A partitioned table has no storage of its own to configure.
-    let options: Option<String> = row.get::<_, Option<String>>(0).filter(|_| cut.is_empty() && !row.get::<_, bool>(5));
+    let options: Option<String> =
+        row.get::<_, Option<String>>(0).filter(|_| cut.is_empty() && !row.get::<_, bool>(5));
     let unlogged = if row.get::<_, bool>(6) && cut.is_empty() { "UNLOGGED " } else { "" };
     let mut statements = vec![format!(
         "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY){cut}{}{}",
         named(&wanted.parent),
         options.map(|options| format!(" WITH ({options})")).unwrap_or_default(),
-        row.get::<_, Option<String>>(1).map(|s| format!(" TABLESPACE {}", quote_ident(&s))).unwrap_or_default(),
+        row.get::<_, Option<String>>(1)
+            .map(|s| format!(" TABLESPACE {}", quote_ident(&s)))
+            .unwrap_or_default(),
     )];
     if let Some(below) = &target.below {
         statements.extend(children(&target.staged, below));
