@@ -324,8 +324,9 @@ impl Room<'_> {
     /// taken what they need.
     fn take(&self, plan: &mut RotatePlan, units: Vec<Unit>) {
         let vitals = &self.facts.vitals;
-        let (mut creating, other): (Vec<Unit>, Vec<Unit>) =
-            units.into_iter().partition(|unit| matches!(unit.work.kind(), Kind::Create | Kind::Drain | Kind::Recut));
+        let (mut creating, other): (Vec<Unit>, Vec<Unit>) = units
+            .into_iter()
+            .partition(|unit| matches!(unit.work.kind(), Kind::Create | Kind::Drain | Kind::Recut));
         plan.units.extend(other);
         if creating.is_empty() {
             return;

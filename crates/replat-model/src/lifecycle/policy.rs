@@ -22,26 +22,29 @@ pub struct Lifecycle {
     /// The composite definition, from the outermost cut to the innermost. Default: as the newest partition is cut.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<LevelPolicy>,
-    /// How many partitions are kept ready after the one in use. Default: what the other three say.
+    /// How many partitions are kept ready after the one in use. Where several keys say how far, the farthest counts.
+    /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead_count: Option<u32>,
-    /// For how long partitions are kept ready. Default: 30d unless another says how far.
+    /// For how long partitions are kept ready. Default: 30d unless `ahead_count` or `until` says how far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<DurationText>,
-    /// Until which day partitions are kept ready, as `2027-01-01`. Default: none.
+    /// Until which day partitions are kept ready, as `2027-01-01`; of keys that are numbers also a key. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Whether the forecast of ingestion may extend the horizon, and set it for keys that are numbers. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<bool>,
-    /// How far the forecast may extend the horizon at most, as a multiple of what was asked for. Default: 4.
+    /// How far the forecast may extend the horizon at most, as a multiple of what was asked for. At least 1.
+    /// Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub forecast_limit: Option<u32>,
     /// The size a partition should have; the interval of new ones is chosen by it, among divisors and multiples that
     /// fit the bounds that are there. Default: the interval stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_size: Option<ByteSize>,
-    /// Where rows go that belong to no partition. Default: as it is.
+    /// Where rows go that belong to no partition of the outermost ranges, and of those below lists. Default: as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
     /// Whether rows are moved out of a default partition into partitions of their own. Default: true.
@@ -53,7 +56,7 @@ pub struct Lifecycle {
     /// Bounds to what is spent. Default: none beyond the room there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
-    /// Queries of which EXPLAIN must show that partitions are pruned.
+    /// Queries of which EXPLAIN must show that partitions are pruned. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prune: Vec<PruneQuery>,
     /// Whether partitions that others made are taken over. Default: false.
@@ -170,6 +173,7 @@ pub struct LevelPolicy {
     /// By what it is cut.
     pub by: Cut,
     /// Of a range: the length of a partition: `1 day`, `6 hours`, `9 weeks`, `1 month`, or a number such as `1000000`.
+    /// Default: by the bounds that are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
     /// Of a range: where the grid begins, as a value of the column. Default: the bounds that are there, or the
@@ -187,10 +191,11 @@ pub struct LevelPolicy {
     /// 1288834974657 and 22.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snowflake: Option<Snowflake>,
-    /// Of a hash: how many partitions there are.
+    /// Of a hash: how many partitions there are. From 1 to 4096. Default: as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
     pub modulus: Option<u32>,
-    /// Of a list: the partitions that must be there, by their values.
+    /// Of a list: the partitions that must be there, by their values. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Vec<String>>,
     /// Of a list: how it grows. Default: it does not.
@@ -256,8 +261,8 @@ pub enum Overflow {
     Default,
 }
 
-/// What becomes of old partitions. One of `keep`, `keep_bytes`, `keep_rows` and `when` says which are old; where several
-/// do, a partition is old when one of them says so.
+/// What becomes of old partitions. `keep`, `keep_keys`, `keep_bytes`, `keep_rows` and `when` say which are old; where
+/// several do, a partition is old when one of them says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retire {
@@ -278,16 +283,18 @@ pub struct Retire {
     pub when: Option<String>,
     /// What is done with them. Default: detach.
     pub how: RetireHow,
-    /// The folder that archives are written to; of `archive` and of `drop`, where it is not required. Default: none.
+    /// The folder that archives are written to; of `archive`, and of `drop`, which does without. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<String>,
-    /// How long a detached partition is kept before it is dropped. Default: it is not dropped.
+    /// How long a detached partition is kept before it is dropped; of `drop`, and of `archive`. Default: it is not
+    /// dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_after: Option<DurationText>,
-    /// How many are retired in one run at most. Default: 3.
+    /// How many are retired in one run at most. At least 1. Default: 3.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_per_run: Option<u32>,
-    /// Conditions in SQL: a partition with a row of which one is true is not retired.
+    /// Conditions in SQL: a partition with a row of which one is true is not retired. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub legal_hold: Vec<String>,
 }
@@ -318,8 +325,9 @@ pub struct Quota {
     /// Relations in the database. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relations: Option<u64>,
-    /// Partitions of one table. Default: 10000.
+    /// Partitions of one table. At least 1. Default: 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub partitions: Option<u32>,
     /// One table with all its partitions. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

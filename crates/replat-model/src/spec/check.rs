@@ -1,6 +1,8 @@
 //! Whether what a spec says fits together: names that refer to something, rooms that are not taken twice, limits
 //! that leave each other room.
 
+mod lifecycle;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Path, path};
@@ -23,9 +25,13 @@ pub(super) fn contradictions(spec: &Spec, document: &Document<'_>) -> Vec<SpecEr
         check.context(&path(["contexts", name]), name, context);
     }
     check.policy(&path(["policy"]), &spec.policy);
+<<<<<<< HEAD
     for (name, lifecycle) in &spec.lifecycles {
         check.lifecycle(&path(["lifecycles", name]), lifecycle);
     }
+=======
+    check.lifecycles(&path(["lifecycles"]));
+>>>>>>> wt-d
     check.errors
 }
 

@@ -68,6 +68,7 @@ impl<'a> Walk<'a> {
             }
             (Some("string"), DeValue::String(text)) => self.text(schema, text, &place),
             (Some("integer"), DeValue::Integer(number)) => self.number(schema, number, &place),
+            (Some("boolean"), DeValue::Boolean(_)) => {}
             (_, other) => {
                 let message = format!("this must be {}, not {}", wanted(schema), found(other));
                 self.refuse(&place, message, None);
@@ -248,6 +249,7 @@ fn wanted(schema: &Json) -> &'static str {
         (_, Some("object")) => "a table",
         (_, Some("array")) => "a list",
         (_, Some("integer")) => "a whole number",
+        (_, Some("boolean")) => "true or false",
         _ => "text in quotes",
     }
 }

@@ -21,9 +21,6 @@ const TABLES_EACH: u64 = 100;
 /// Locks of one table of usual shape, with indexes and TOAST.
 const LOCKS_EACH: u64 = 6;
 
-/// Names of at most so many bytes.
-const NAME_MAX: usize = 63;
-
 /// Partitions of numbers that a new table begins with, where nothing says how many.
 const FIRST_NUMBERS: u32 = 4;
 
@@ -115,12 +112,16 @@ impl<'a> SetDraft<'a> {
         inside: Vec<New>,
     ) -> Result<(), Finding> {
         let Bound::Range { from, .. } = &edge.bound else { return Ok(()) };
-        let Some(Bound::Range { to: end, .. }) = inside.last().map(|new| new.bound.clone()) else { return Ok(()) };
+        let Some(Bound::Range { to: end, .. }) = inside.last().map(|new| new.bound.clone()) else {
+            return Ok(());
+        };
         let parts = self.parts(at, inside)?;
         if known_empty(edge) {
             let mut from = from.clone();
             for parts in self.batches(parts) {
-                let Some(Bound::Range { to, .. }) = parts.last().map(|part| part.bound.clone()) else { continue };
+                let Some(Bound::Range { to, .. }) = parts.last().map(|part| part.bound.clone()) else {
+                    continue;
+                };
                 let edge = EdgeMove { table: edge.table.clone(), from, to: to.clone() };
                 let (parent, default) = (at.parent.clone(), default.clone());
                 self.works.push(Work::Create { parent, parts, default, edge: Some(edge) });
@@ -140,7 +141,12 @@ impl<'a> SetDraft<'a> {
 
     fn create(&mut self, parent: &TableName, parts: Vec<NewPart>, default: Option<TableName>) {
         for parts in self.batches(parts) {
-            self.works.push(Work::Create { parent: parent.clone(), parts, default: default.clone(), edge: None });
+            self.works.push(Work::Create {
+                parent: parent.clone(),
+                parts,
+                default: default.clone(),
+                edge: None,
+            });
         }
     }
 
@@ -167,10 +173,11 @@ impl<'a> SetDraft<'a> {
         let newest = newest(at.level);
         let like = newest.map(|part| part.table.clone());
         let schema = like.as_ref().map_or(&at.parent.schema, |like| &like.schema).clone();
-        let siblings = named(at.level);
+        let grid = news.iter().find_map(|new| new.grid.clone());
+        let pattern = Pattern::learn(&at.parent.name, &named(at.level), grid.as_ref());
         news.into_iter()
             .map(|new| {
-                let table = self.name(&at.parent.name, &schema, &siblings, &new.bound, new.grid.as_ref())?;
+                let table = self.name(&pattern, &schema, &new.bound, new.grid.as_ref())?;
                 let outer = at.within(&at.level.keys, &new.bound);
                 let below = match new.bound {
                     // What belongs to no other is not worth cutting further, unless it was before.
@@ -185,22 +192,22 @@ impl<'a> SetDraft<'a> {
     /// A free name for a partition, which is taken from now on.
     fn name(
         &mut self,
-        parent: &str,
+        pattern: &Pattern,
         schema: &str,
-        siblings: &[(String, Bound)],
         bound: &Bound,
         grid: Option<&Grid>,
     ) -> Result<TableName, Finding> {
         let taken = |name: &str| self.names.is_taken(schema, name);
-        let found = match open_suffix(bound) {
-            Some(suffix) => Ok(with_suffix(parent, suffix, &taken)),
-            None => Pattern::learn(parent, siblings, grid).name(bound, grid, &taken).map_err(|bad| bad.to_string()),
+        let found = match edge_word(bound) {
+            // An edge moves, so its name does not say where it is.
+            Some(word) => pattern.name(&Bound::List(vec![Some(word.into())]), None, &taken),
+            None => pattern.name(bound, grid, &taken),
         };
-        let name = found.map_err(|why| {
+        let name = found.map_err(|bad| {
             self.finding(
                 Severity::Error,
                 codes::NAME,
-                format!("{parent}: {why}"),
+                format!("{}: {bad}", self.set.table),
                 "Rename what has the name, or shorten the table's own.".into(),
             )
         })?;
@@ -218,7 +225,9 @@ impl<'a> SetDraft<'a> {
     ) -> Result<Option<NewLevel>, Finding> {
         let hint = self.hint(depth);
         let known = template.and_then(|part| Some((part, part.below.as_ref()?)));
-        let fits = |level: &Level, hint: &LevelPolicy| method(hint.by) == level.method && is_about(hint, &level.keys);
+        let fits = |level: &Level, hint: &LevelPolicy| {
+            method(hint.by) == level.method && is_about(hint, &level.keys)
+        };
         let known = known.filter(|(_, level)| hint.is_none_or(|hint| fits(level, hint)));
         let (method, keys) = match (known, hint) {
             (None, None) => return Ok(None),
@@ -231,19 +240,19 @@ impl<'a> SetDraft<'a> {
             Method::List => lists(level, hint),
             Method::Range => self.ranges(&keys, level, hint, outer, table)?,
         };
-        let siblings: Vec<(String, Bound)> = known.map_or(Vec::new(), |(part, level)| {
-            // The pattern below a sibling, as if it were the new one's.
-            let own = |name: String| match name.strip_prefix(part.table.name.as_str()) {
-                Some(rest) => format!("{}{rest}", table.name),
-                None => name,
-            };
-            named(level).into_iter().map(|(name, bound)| (own(name), bound)).collect()
-        });
+        let grid = bounds.iter().find_map(|(_, grid)| grid.clone());
+        // As the partitions of a sister are called, and as if there were none where there is no sister.
+        let pattern = match known {
+            Some((part, level)) => {
+                Pattern::learn(&part.table.name, &named(level), grid.as_ref()).for_parent(&table.name)
+            }
+            None => Pattern::learn(&table.name, &[], grid.as_ref()),
+        };
         let newest = level.and_then(newest);
         let mut parts = Vec::new();
         for (bound, grid) in bounds {
             let like = level.and_then(|level| level.parts.iter().find(|part| part.bound == bound)).or(newest);
-            let name = self.name(&table.name, &table.schema, &siblings, &bound, grid.as_ref())?;
+            let name = self.name(&pattern, &table.schema, &bound, grid.as_ref())?;
             let outer = within(outer, &keys, &bound);
             let below = if is_open(&bound) { None } else { self.below(depth + 1, like, &outer, &name)? };
             parts.push(NewPart { table: name, bound, like: like.map(|part| part.table.clone()), below });
@@ -260,7 +269,9 @@ impl<'a> SetDraft<'a> {
         outer: &[Within],
         table: &TableName,
     ) -> Result<Vec<(Bound, Option<Grid>)>, Finding> {
-        let known = level.map(lines).transpose().map_err(|why| self.unclear(format!("{table}: {why}"), "Make the bounds of its siblings alike."))?;
+        let known = level.map(lines).transpose().map_err(|why| {
+            self.unclear(format!("{table}: {why}"), "Make the bounds of its siblings alike.")
+        })?;
         let line = match known.as_deref() {
             // Groups by an outer component are that table's own; here they are taken over as they are.
             Some([_, _, ..]) => return Ok(level.map_or(Vec::new(), as_they_are)),
@@ -278,7 +289,10 @@ impl<'a> SetDraft<'a> {
         let bounds: Vec<(Edge, Edge)> =
             line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect();
         let learned = infer::learn(&key.type_name, hint, &bounds, self.now).map_err(|why| {
-            self.unclear(format!("{table}: {why}"), "Say how long its partitions are, by `levels` in the policy.")
+            self.unclear(
+                format!("{table}: {why}"),
+                "Say how long its partitions are, by `levels` in the policy.",
+            )
         })?;
         let grid = learned.grid;
         let inside = outer.iter().rev().find(|within| within.key == name(key));
@@ -301,11 +315,15 @@ impl<'a> SetDraft<'a> {
         for stretch in &stretches {
             found.push((self.bound(&grid, &line, *stretch)?, Some(grid.clone())));
         }
-        if let (Some(Bound::Range { from, .. }), true) = (found.first().map(|(bound, _)| bound.clone()), line.lower.is_some()) {
+        if let (Some(Bound::Range { from, .. }), true) =
+            (found.first().map(|(bound, _)| bound.clone()), line.lower.is_some())
+        {
             let low = Bound::Range { from: vec![Edge::Min; from.len()], to: from };
             found.insert(0, (low, None));
         }
-        if let (Some(Bound::Range { to, .. }), true) = (found.last().map(|(bound, _)| bound.clone()), line.upper.is_some()) {
+        if let (Some(Bound::Range { to, .. }), true) =
+            (found.last().map(|(bound, _)| bound.clone()), line.upper.is_some())
+        {
             let high = Bound::Range { to: vec![Edge::Max; to.len()], from: to };
             found.push((high, None));
         }
@@ -338,7 +356,9 @@ impl<'a> SetDraft<'a> {
         let known = |column: &str| {
             let of_set = self.set.columns.get(column).cloned();
             let mut of_level = self.set.level.keys.iter();
-            of_set.or_else(|| of_level.find(|key| key.column.as_deref() == Some(column)).map(|key| key.type_name.clone()))
+            of_set.or_else(|| {
+                of_level.find(|key| key.column.as_deref() == Some(column)).map(|key| key.type_name.clone())
+            })
         };
         columns(hint)
             .into_iter()
@@ -401,10 +421,12 @@ fn lists(level: Option<&Level>, hint: Option<&LevelPolicy>) -> Vec<(Bound, Optio
     let mut found = level.map_or(Vec::new(), as_they_are);
     for values in hint.map_or(&[][..], |hint| &hint.values) {
         let taken = |value: &String| {
-            let holds = |bound: &Bound| matches!(bound, Bound::List(held) if held.contains(&Some(value.clone())));
+            let holds =
+                |bound: &Bound| matches!(bound, Bound::List(held) if held.contains(&Some(value.clone())));
             found.iter().any(|(bound, _)| holds(bound))
         };
-        let free: Vec<Option<String>> = values.iter().filter(|value| !taken(value)).cloned().map(Some).collect();
+        let free: Vec<Option<String>> =
+            values.iter().filter(|value| !taken(value)).cloned().map(Some).collect();
         if !free.is_empty() {
             found.push((Bound::List(free), None));
         }
@@ -437,35 +459,17 @@ fn lies_in(new: &New, edge: Raw<'_>) -> bool {
 
 /// Whether a bound is that of a catch-all.
 fn is_open(bound: &Bound) -> bool {
-    open_suffix(bound).is_some()
+    *bound == Bound::Default || edge_word(bound).is_some()
 }
 
-/// What a catch-all is called after its parent's name.
-fn open_suffix(bound: &Bound) -> Option<&'static str> {
-    match bound {
-        Bound::Default => Some("default"),
-        Bound::Range { from, to } => match from.iter().zip(to).find(|(from, to)| from != to)? {
-            (Edge::Min, _) => Some("before"),
-            (_, Edge::Max) => Some("after"),
-            _ => None,
-        },
-        Bound::List(_) | Bound::Hash { .. } => None,
+/// What an edge is called.
+fn edge_word(bound: &Bound) -> Option<&'static str> {
+    let Bound::Range { from, to } = bound else { return None };
+    match from.iter().zip(to).find(|(from, to)| from != to)? {
+        (Edge::Min, _) => Some("before"),
+        (_, Edge::Max) => Some("after"),
+        _ => None,
     }
-}
-
-/// `parent_suffix`, cut to what a name may be, with a number where it is taken.
-fn with_suffix(parent: &str, suffix: &str, taken: &dyn Fn(&str) -> bool) -> String {
-    let fitted = |end: &str| {
-        let room = NAME_MAX - end.len();
-        let mut cut = parent.len().min(room);
-        while !parent.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        format!("{}{end}", &parent[..cut])
-    };
-    let first = fitted(&format!("_{suffix}"));
-    let numbered = (2_u64..).map(|n| fitted(&format!("_{suffix}_{n}")));
-    std::iter::once(first).chain(numbered).find(|name| !taken(name)).expect("there are more numbers than names")
 }
 
 /// A column in quotes, as a statement has it.

@@ -22,7 +22,12 @@ pub(super) enum NoCells {
 /// `covered` is ascending and without overlaps. A cell that reaches into something covered is cut there, so the new
 /// bounds touch those that are there, whatever grid they are on: where an interval has changed, a bridge. The first
 /// one begins at the beginning of its cell, the last one ends at the end of its own, both only as far as that is free.
-pub(super) fn free(grid: &Grid, covered: &[Stretch], from: Position, to: Position) -> Result<Vec<Stretch>, NoCells> {
+pub(super) fn free(
+    grid: &Grid,
+    covered: &[Stretch],
+    from: Position,
+    to: Position,
+) -> Result<Vec<Stretch>, NoCells> {
     let mut found = Vec::new();
     let mut at = from;
     while at < to {

@@ -35,8 +35,13 @@ impl<'a> SetDraft<'a> {
     /// A level of hashes: every remainder has a partition.
     pub(super) fn hash(&mut self, at: &Place<'a>) -> Result<(), Finding> {
         let keys: Vec<&str> = at.level.keys.iter().map(name).collect();
-        let bounds: Vec<Bound> =
-            at.level.parts.iter().filter(|part| !part.detach_pending).map(|part| part.bound.clone()).collect();
+        let bounds: Vec<Bound> = at
+            .level
+            .parts
+            .iter()
+            .filter(|part| !part.detach_pending)
+            .map(|part| part.bound.clone())
+            .collect();
         let largest = bounds.iter().filter_map(modulus).max();
         let asked = self.hint(at.depth).and_then(|hint| hint.modulus);
         let missing = match (largest, asked) {
@@ -46,7 +51,9 @@ impl<'a> SetDraft<'a> {
                     "Say the modulus in `levels` of the policy.",
                 ));
             }
-            (None, Some(modulus)) => (0..modulus).map(|remainder| Bound::Hash { modulus, remainder }).collect(),
+            (None, Some(modulus)) => {
+                (0..modulus).map(|remainder| Bound::Hash { modulus, remainder }).collect()
+            }
             (Some(largest), asked) => {
                 if let Some(asked) = asked.filter(|asked| *asked != largest) {
                     self.find(
@@ -74,7 +81,8 @@ impl<'a> SetDraft<'a> {
         let parts: Vec<&'a Part> = at.level.parts.iter().filter(|part| !part.detach_pending).collect();
         let mut news: Vec<Vec<String>> = Vec::new();
         let taken = |news: &[Vec<String>], value: &str| {
-            parts.iter().any(|part| holds(&part.bound, value)) || news.iter().flatten().any(|new| new == value)
+            parts.iter().any(|part| holds(&part.bound, value))
+                || news.iter().flatten().any(|new| new == value)
         };
         for values in hint.map_or(&[][..], |hint| &hint.values) {
             let free: Vec<String> = values.iter().filter(|value| !taken(&news, value)).cloned().collect();
@@ -89,19 +97,27 @@ impl<'a> SetDraft<'a> {
                         at.parent,
                         values.join(", ")
                     ),
-                    format!("Correct `values` in the policy, or detach what has them; without a partition: {}.", free.join(", ")),
+                    format!(
+                        "Correct `values` in the policy, or detach what has them; without a partition: {}.",
+                        free.join(", ")
+                    ),
                 );
             }
         }
         let grow = hint.and_then(|hint| hint.grow);
         match grow.map(|grow| grow.on) {
             Some(GrowOn::Appearance) => {
-                let seen: Vec<String> = self.appeared(at).into_iter().filter(|value| !taken(&news, value)).collect();
+                let seen: Vec<String> =
+                    self.appeared(at).into_iter().filter(|value| !taken(&news, value)).collect();
                 if seen.len() > APPEARANCES_MAX {
                     self.find(
                         Severity::Warning,
                         codes::TOO_MANY,
-                        format!("{}: {} values have no partition; {APPEARANCES_MAX} get one in this run", at.parent, seen.len()),
+                        format!(
+                            "{}: {} values have no partition; {APPEARANCES_MAX} get one in this run",
+                            at.parent,
+                            seen.len()
+                        ),
                         "If the column is free text, do not let the list grow by appearance.".into(),
                     );
                 }
@@ -117,10 +133,15 @@ impl<'a> SetDraft<'a> {
         };
         let ordinary = parts.iter().filter(|part| part.bound != Bound::Default).count();
         self.understand(at.depth, format!("list of {}, {ordinary} partitions{growing}", keys.join(", ")));
-        let strays = at.level.default().filter(|default| !known_empty(default)).and_then(|default| default.strays.as_ref());
+        let strays = at
+            .level
+            .default()
+            .filter(|default| !known_empty(default))
+            .and_then(|default| default.strays.as_ref());
         let lies_in_default = |values: &[String]| {
             strays.is_some_and(|strays| {
-                strays.rows > 0 && (strays.more || strays.values.iter().any(|(value, _)| values.contains(value)))
+                strays.rows > 0
+                    && (strays.more || strays.values.iter().any(|(value, _)| values.contains(value)))
             })
         };
         let news = news
@@ -155,13 +176,24 @@ impl<'a> SetDraft<'a> {
     }
 
     /// The next whole number of a sliding list, if the newest partition is full or old.
-    fn next_value(&mut self, at: &Place<'_>, parts: &[&Part], grow: Option<Grow>) -> Result<Option<String>, Finding> {
+    fn next_value(
+        &mut self,
+        at: &Place<'_>,
+        parts: &[&Part],
+        grow: Option<Grow>,
+    ) -> Result<Option<String>, Finding> {
         let Some(grow) = grow else { return Ok(None) };
-        let newest = parts.iter().filter_map(|part| Some((number(&part.bound)?, *part))).max_by_key(|(value, _)| *value);
+        let newest = parts
+            .iter()
+            .filter_map(|part| Some((number(&part.bound)?, *part)))
+            .max_by_key(|(value, _)| *value);
         let Some((value, newest)) = newest else {
             if parts.iter().any(|part| matches!(part.bound, Bound::List(_))) {
                 return Err(self.unclear(
-                    format!("{}: its partitions are not of one whole number each, so none comes next", at.parent),
+                    format!(
+                        "{}: its partitions are not of one whole number each, so none comes next",
+                        at.parent
+                    ),
                     "Do not let this list slide.",
                 ));
             }
@@ -195,7 +227,8 @@ impl<'a> SetDraft<'a> {
             parts.into_iter().zip(ends).enumerate().map(old).collect()
         };
         if grow.is_some_and(|grow| grow.on == GrowOn::Sliding) {
-            let mut row: Vec<(i128, &'a Part)> = parts.iter().filter_map(|part| Some((number(&part.bound)?, *part))).collect();
+            let mut row: Vec<(i128, &'a Part)> =
+                parts.iter().filter_map(|part| Some((number(&part.bound)?, *part))).collect();
             row.sort_by_key(|(value, _)| *value);
             // A partition is over when the next one began.
             let ends: Vec<Option<Micros>> = row.iter().skip(1).map(|(_, next)| next.since).collect();
@@ -203,7 +236,8 @@ impl<'a> SetDraft<'a> {
             let all = olds(row.into_iter().map(|(_, part)| part).collect(), ends);
             self.judge(all, true);
         } else {
-            let ordinary: Vec<&'a Part> = parts.iter().copied().filter(|part| part.bound != Bound::Default).collect();
+            let ordinary: Vec<&'a Part> =
+                parts.iter().copied().filter(|part| part.bound != Bound::Default).collect();
             let ends = vec![None; ordinary.len()];
             let all = olds(ordinary, ends);
             self.judge(all, false);

@@ -123,9 +123,11 @@ impl SetDraft<'_> {
         };
         let limit = self.policy.forecast_limit.unwrap_or(FORECAST_LIMIT);
         let days = self.days_asked();
-        let known = self.policy.forecast.unwrap_or(true).then(|| {
-            forecast::key_horizon(days, forecast, limit, high.map(|high| high.0))
-        });
+        let known = self
+            .policy
+            .forecast
+            .unwrap_or(true)
+            .then(|| forecast::key_horizon(days, forecast, limit, high.map(|high| high.0)));
         if let Some(horizon) = known.flatten() {
             return Ok(Some((here, Position(horizon.until).max(here), horizon.because)));
         }
@@ -243,7 +245,9 @@ pub(super) fn spans(drawn: &Drawn<'_>) -> Vec<PartSpan> {
 
 /// The beginning of the last partition that has rows.
 fn in_use(drawn: &Drawn<'_>) -> Option<Position> {
-    let used = |part: &Part| part.empty == Some(false) || part.empty.is_none() && part.rows.is_some_and(|rows| rows > 0);
+    let used = |part: &Part| {
+        part.empty == Some(false) || part.empty.is_none() && part.rows.is_some_and(|rows| rows > 0)
+    };
     drawn.spans.iter().rev().find(|span| used(span.part)).map(|span| span.from)
 }
 

@@ -70,7 +70,10 @@ pub(super) fn lines(level: &Level) -> Result<Vec<Line<'_>>, String> {
         let tail = match (raw.from, raw.to) {
             (Edge::At(_), Edge::At(_)) if from[key + 1..] == to[key + 1..] => Some(&from[key + 1..]),
             (Edge::At(_), Edge::At(_)) => {
-                return Err(format!("the bounds of {} move in more than one component of the key", part.table));
+                return Err(format!(
+                    "the bounds of {} move in more than one component of the key",
+                    part.table
+                ));
             }
             (Edge::At(_), _) => Some(&from[key + 1..]),
             (_, Edge::At(_)) => Some(&to[key + 1..]),
@@ -87,7 +90,10 @@ pub(super) fn lines(level: &Level) -> Result<Vec<Line<'_>>, String> {
             }
         };
         if tail.is_some_and(|tail| tail != line.tail) {
-            return Err(format!("the bounds of {} differ from its siblings' in a component that stands still", part.table));
+            return Err(format!(
+                "the bounds of {} differ from its siblings' in a component that stands still",
+                part.table
+            ));
         }
         match (raw.from, raw.to) {
             (Edge::Min, _) => line.lower = Some(raw),

@@ -38,12 +38,17 @@ impl SetDraft<'_> {
     /// Archives what is to be archived, and drops what was kept long enough.
     pub(super) fn loose(&mut self, facts: &Facts) {
         let retire = self.policy.retire.as_ref();
-        let folder = retire.filter(|retire| retire.how != RetireHow::Detach).and_then(|retire| retire.archive.clone());
+        let folder =
+            retire.filter(|retire| retire.how != RetireHow::Detach).and_then(|retire| retire.archive.clone());
         let mut later = Vec::new();
         for loose in self.own(facts).filter(|loose| loose.state != LooseState::Staged) {
             let detached = loose.state == LooseState::Detached;
             if let (true, None, Some(folder)) = (detached, &loose.archive, &folder) {
-                self.works.push(Work::Archive { table: loose.table.clone(), table_id: loose.id, folder: folder.clone() });
+                self.works.push(Work::Archive {
+                    table: loose.table.clone(),
+                    table_id: loose.id,
+                    folder: folder.clone(),
+                });
                 // Dropped by the next run, which sees that it was archived.
                 continue;
             }
@@ -56,7 +61,10 @@ impl SetDraft<'_> {
             }
             let because = match loose.state {
                 LooseState::Replaced => "what replaced it has proved itself".to_owned(),
-                _ => format!("it was retired {} days ago, and kept as long as asked", days(self.now, loose.since)),
+                _ => format!(
+                    "it was retired {} days ago, and kept as long as asked",
+                    days(self.now, loose.since)
+                ),
             };
             self.works.push(Work::Drop { table: loose.table.clone(), table_id: loose.id, because });
         }
@@ -64,7 +72,11 @@ impl SetDraft<'_> {
             self.find(
                 Severity::Note,
                 codes::KEPT,
-                format!("{}: on legal hold, and not dropped: {}", self.set.table, super::some(later.into_iter())),
+                format!(
+                    "{}: on legal hold, and not dropped: {}",
+                    self.set.table,
+                    super::some(later.into_iter())
+                ),
                 "Nothing, as long as the hold is wanted.".into(),
             );
         }

@@ -84,11 +84,14 @@ impl SetDraft<'_> {
         let made = news.iter().filter_map(|new| new.stretch);
         let there = drawn.spans.iter().map(|span| (span.from, span.to));
         let all: Vec<(Position, Position)> = made.chain(there).collect();
-        let (Some(low), Some(high)) = (all.iter().map(|(low, _)| *low).min(), all.iter().map(|(_, high)| *high).max())
+        let (Some(low), Some(high)) =
+            (all.iter().map(|(low, _)| *low).min(), all.iter().map(|(_, high)| *high).max())
         else {
             return Ok(Vec::new());
         };
-        let edge = |at: Position| drawn.grid.axis.text(at).map(Edge::At).map_err(|bad| self.no_grid(bad.to_string()));
+        let edge = |at: Position| {
+            drawn.grid.axis.text(at).map(Edge::At).map_err(|bad| self.no_grid(bad.to_string()))
+        };
         let mut edges = Vec::new();
         if line.lower.is_none() {
             edges.push(New::catch_all(line.bound(Edge::Min, edge(low)?)));

@@ -40,8 +40,9 @@ impl Drawn<'_> {
 impl<'a> SetDraft<'a> {
     /// One level of ranges, and all below it.
     pub(super) fn range(&mut self, at: &Place<'a>) -> Result<(), Finding> {
-        let lines = lines(&at.level)
-            .map_err(|why| self.unclear(format!("{}: {why}", at.parent), "Make the bounds alike, or leave the table out."))?;
+        let lines = lines(&at.level).map_err(|why| {
+            self.unclear(format!("{}: {why}", at.parent), "Make the bounds alike, or leave the table out.")
+        })?;
         // A group that is too new to show its grid has that of the one with the longest row.
         let longest = lines.iter().max_by_key(|line| line.spans.len()).expect("there is a line").clone();
         let single = lines.len() == 1;
@@ -86,7 +87,8 @@ impl<'a> SetDraft<'a> {
         };
         let hint = self.hint(at.depth);
         let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
-        let learned = own.or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
+        let learned = own
+            .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
         let learned = learned.map_err(|why| {
             self.unclear(
                 format!("{}: {why}", at.parent),
@@ -97,10 +99,12 @@ impl<'a> SetDraft<'a> {
         let mut spans = Vec::new();
         for raw in &line.spans {
             let read = |edge: &Edge| match edge {
-                Edge::At(text) => axis.bound(text).map_err(|bad| self.unclear(
-                    format!("{}: {bad}", raw.part.table),
-                    "Say with `encoding` what the key's values mean, or leave the table out.",
-                )),
+                Edge::At(text) => axis.bound(text).map_err(|bad| {
+                    self.unclear(
+                        format!("{}: {bad}", raw.part.table),
+                        "Say with `encoding` what the key's values mean, or leave the table out.",
+                    )
+                }),
                 _ => unreachable!("a line's spans are bounded on both sides"),
             };
             spans.push(Span { from: read(raw.from)?, to: read(raw.to)?, part: raw.part });
@@ -114,12 +118,21 @@ impl<'a> SetDraft<'a> {
                 "Detach one of them and look at its rows.".into(),
             ));
         }
-        self.understand(at.depth, format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because));
+        self.understand(
+            at.depth,
+            format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because),
+        );
         Ok(Drawn { grid: learned.grid, spans })
     }
 
     /// What a row of ranges lacks that grows by itself.
-    fn growing(&mut self, at: &Place<'_>, drawn: &mut Drawn<'_>, line: &Line<'_>, single: bool) -> Result<Vec<New>, Finding> {
+    fn growing(
+        &mut self,
+        at: &Place<'_>,
+        drawn: &mut Drawn<'_>,
+        line: &Line<'_>,
+        single: bool,
+    ) -> Result<Vec<New>, Finding> {
         let samples: &[Sample] = match at.depth {
             0 if line.prefix.is_empty() => &self.set.samples,
             0 => &[],
@@ -156,7 +169,12 @@ impl<'a> SetDraft<'a> {
         let past = self.past_strays(at, drawn, &strays, &horizon)?;
         self.reach(horizon.until);
         let to_new = |stretch: Stretch, stray: bool| -> Result<New, Finding> {
-            Ok(New { bound: self.bound(&grid, line, stretch)?, stray, grid: Some(grid.clone()), stretch: Some(stretch) })
+            Ok(New {
+                bound: self.bound(&grid, line, stretch)?,
+                stray,
+                grid: Some(grid.clone()),
+                stretch: Some(stretch),
+            })
         };
         let mut news = Vec::new();
         for stretch in past {
@@ -169,7 +187,13 @@ impl<'a> SetDraft<'a> {
     }
 
     /// What a row of ranges lacks that fills a range of an outer level.
-    fn filling(&mut self, at: &Place<'_>, drawn: &Drawn<'_>, line: &Line<'_>, within: &Within) -> Result<Vec<New>, Finding> {
+    fn filling(
+        &mut self,
+        at: &Place<'_>,
+        drawn: &Drawn<'_>,
+        line: &Line<'_>,
+        within: &Within,
+    ) -> Result<Vec<New>, Finding> {
         let axis = drawn.grid.axis;
         let (low, high) = axis.range();
         let read = |edge: &Edge, open: Position| match edge {
@@ -244,7 +268,10 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Warning,
                 codes::STRAYS,
-                format!("{}: {} rows lie in its default partition, and draining is off", at.parent, strays.rows),
+                format!(
+                    "{}: {} rows lie in its default partition, and draining is off",
+                    at.parent, strays.rows
+                ),
                 "Let rows be moved: `drain = true`.".into(),
             );
             return Ok(Vec::new());
@@ -261,7 +288,8 @@ impl<'a> SetDraft<'a> {
         }
         let found = match &strays.exactly {
             Some(values) => {
-                let wanted = values.iter().map(|(at, _)| *at).filter(|at| kept.is_none_or(|kept| *at >= kept));
+                let wanted =
+                    values.iter().map(|(at, _)| *at).filter(|at| kept.is_none_or(|kept| *at >= kept));
                 let mut past: Vec<Position> = wanted.filter(|at| *at < now_cell).collect();
                 past.sort_unstable();
                 self.cells(at, each_cell(&drawn.grid, &covered, &past))?

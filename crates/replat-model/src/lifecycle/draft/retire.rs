@@ -36,7 +36,12 @@ impl<'a> SetDraft<'a> {
     /// The ranges that are old. Neither the one that holds now, nor any after it, is looked at.
     pub(super) fn old_ranges(&mut self, at: &Place<'a>, line: &Line<'a>, drawn: &Drawn<'a>) {
         let axis = drawn.grid.axis;
-        let high = at.level.high.as_deref().filter(|_| line.prefix.is_empty()).and_then(|high| axis.parse(high).ok());
+        let high = at
+            .level
+            .high
+            .as_deref()
+            .filter(|_| line.prefix.is_empty())
+            .and_then(|high| axis.parse(high).ok());
         // Where rows come now. Of numbers, the highest key; without it nothing is known to be over.
         let Some(here) = drawn.grid.at_moment(self.now).or(high) else { return };
         let default = at.level.default().map(|default| default.table.clone());
@@ -109,7 +114,9 @@ impl<'a> SetDraft<'a> {
     pub(super) fn retire(&mut self) {
         let Some(retire) = self.policy.retire.clone() else { return };
         let mut due = std::mem::take(&mut self.old);
-        due.sort_by(|one, other| (one.old.order, &one.old.part.table).cmp(&(other.old.order, &other.old.part.table)));
+        due.sort_by(|one, other| {
+            (one.old.order, &one.old.part.table).cmp(&(other.old.order, &other.old.part.table))
+        });
         let most = retire.max_per_run.unwrap_or(RETIRE_MAX) as usize;
         if retire.how == RetireHow::Archive && retire.archive.is_none() && !due.is_empty() {
             self.find(
@@ -151,7 +158,8 @@ impl<'a> SetDraft<'a> {
                 default: old.default,
                 archive: retire.archive.clone().filter(|_| retire.how != RetireHow::Detach),
                 drop_after: drops.map(|after| {
-                    self.now.saturating_add(i64::try_from(after.as_duration().as_micros()).unwrap_or(i64::MAX))
+                    self.now
+                        .saturating_add(i64::try_from(after.as_duration().as_micros()).unwrap_or(i64::MAX))
                 }),
                 because,
             });
@@ -210,7 +218,11 @@ impl<'a> SetDraft<'a> {
             let known = part.referenced.is_some();
             return Some((
                 Severity::Warning,
-                if known { "rows of another table refer to rows of it" } else { "it is not known whether rows of another table refer to it" },
+                if known {
+                    "rows of another table refer to rows of it"
+                } else {
+                    "it is not known whether rows of another table refer to it"
+                },
                 "Delete or move the rows that refer to it, or retire their partition first.",
             ));
         }
@@ -232,5 +244,6 @@ fn reason(retire: &Retire, old: &Old<'_>, now: Micros) -> Option<String> {
     {
         return Some(format!("its upper bound is {ago} keys below the highest, {keep} are kept"));
     }
-    (retire.when.is_some() && old.part.when_true == Some(true)).then(|| "the condition is true of all its rows".into())
+    (retire.when.is_some() && old.part.when_true == Some(true))
+        .then(|| "the condition is true of all its rows".into())
 }

@@ -1,6 +1,8 @@
 //! One set, level by level.
 
-use super::super::facts::{Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName};
+use super::super::facts::{
+    Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName,
+};
 use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::health::{Finding, Severity, codes};
 use super::super::plan::{Understood, Unit, Work};
@@ -213,7 +215,8 @@ impl<'a> SetDraft<'a> {
             Cut::List => Method::List,
             Cut::Hash => Method::Hash,
         };
-        let there: Vec<&str> = at.level.keys.iter().map(|key| key.column.as_deref().unwrap_or(&key.text)).collect();
+        let there: Vec<&str> =
+            at.level.keys.iter().map(|key| key.column.as_deref().unwrap_or(&key.text)).collect();
         let asked: Vec<&str> = columns(hint);
         if by(hint.by) == at.level.method && (asked == ["*"] || asked == there) {
             return Ok(());
@@ -269,8 +272,7 @@ impl<'a> SetDraft<'a> {
 
     fn finish(self) -> Drafted {
         let set = self.set;
-        let history =
-            History { samples: &set.samples, parts: &self.evidence, keys: &[], now: self.now };
+        let history = History { samples: &set.samples, parts: &self.evidence, keys: &[], now: self.now };
         let forecast = self.forecast.unwrap_or_else(|| forecast::learn(&history));
         let sentence: Vec<String> = self.levels.into_iter().filter(|level| !level.is_empty()).collect();
         let until = self.until.as_ref().and_then(|until| until.moment);

@@ -7,7 +7,8 @@ select c.oid,
        pg_has_role(c.relowner, 'USAGE') as owns,
        has_schema_privilege(n.oid, 'USAGE') as may_use,
        has_schema_privilege(n.oid, 'CREATE') as may_create
-  from pg_class c
+  from pg_partitioned_table p
+  join pg_class c on c.oid = p.partrelid
   join pg_namespace n on n.oid = c.relnamespace
- where c.relkind = 'p' and not c.relispartition and c.relpersistence <> 't'
+ where not c.relispartition and c.relpersistence <> 't'
  order by n.nspname, c.relname
