@@ -126,6 +126,12 @@ impl<'a> Subject<'a> {
         self.prefix
     }
 
+    /// Whether it is a range without a beginning or an end.
+    pub(super) fn is_open(&self) -> bool {
+        let open = |end: &End| !matches!(end.edge, Edge::At(_));
+        matches!(&self.key, Key::Range { from, to } if open(from) || open(to))
+    }
+
     /// One of them, as it is written in names.
     pub(super) fn prefix_text(&self, component: usize) -> Option<String> {
         self.prefix.get(component).map(edge_text)
@@ -243,8 +249,11 @@ impl<'a> Subject<'a> {
                 };
                 let Form::Time { form: time, utc } = form else { return self.text(*side, form) };
                 let wall = self.wall(at, *utc)?;
-                let on_grid = self.grid.is_none_or(|grid| grid.on_grid(at));
-                let text = match time.level.holds(wall) || on_grid && self.distinguishes(*side, form) {
+                let clear = match self.grid {
+                    Some(grid) if grid.on_grid(at) => self.distinguishes(*side, form),
+                    _ => time.level.holds(wall),
+                };
+                let text = match clear {
                     true => self.text(*side, form)?,
                     false => {
                         let form = time.finer(self.level(at, wall));
@@ -268,10 +277,10 @@ impl<'a> Subject<'a> {
     }
 
     fn plain_range(&self, from: &End) -> String {
-        let upper = || self.at(Side::Upper).is_none();
+        let open = matches!(&self.key, Key::Range { to, .. } if *to.edge == Edge::Max);
         match from.at {
             // A partition without an upper end stands beside one that begins there, once it gives way.
-            _ if upper() && matches!(from.edge, Edge::At(_)) => "max".into(),
+            _ if open => "max".into(),
             Some(at) if from.axis.is_time() => {
                 let Some(wall) = self.wall(at, false) else { return edge_text(from.edge) };
                 let form = TimeForm::plain(self.level(at, wall), ("", "_", ""));
