@@ -26,6 +26,7 @@ use replat_model::lifecycle::plan::{Unit, Work};
 use tokio_postgres::Client;
 
 use super::ledger::{Ledger, quoted};
+use crate::error::on;
 
 /// A table lock, in the engine's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -326,7 +327,7 @@ impl Txn {
 /// What a recipe is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct Kitchen<'a> {
-    /// A session whose settings are [`super::engine::SETTINGS`].
+    /// The session that reads.
     pub client: &'a Client,
     /// The database's name, for errors.
     pub database: &'a str,
@@ -344,6 +345,17 @@ pub struct Kitchen<'a> {
 ///
 /// [`EngineError::Precondition`] if the catalogue is not as the plan has it; what the driver says if it cannot be read.
 pub async fn recipe(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError> {
+    let failed = on(kitchen.database, "reading the catalogue");
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", super::quiet::SETTINGS);
+    kitchen.client.batch_execute(&begin).await.map_err(&failed)?;
+    let recipe = made(kitchen, unit).await;
+    let ended = kitchen.client.batch_execute("ROLLBACK").await;
+    let recipe = recipe?;
+    ended.map_err(&failed)?;
+    Ok(recipe)
+}
+
+async fn made(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError> {
     match &unit.work {
         Work::Create { parent, parts, edge, .. } => {
             create::create(kitchen, unit, parent, parts, edge.as_ref()).await

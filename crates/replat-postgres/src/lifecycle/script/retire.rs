@@ -81,7 +81,7 @@ impl Leave<'_> {
         let references = references(kitchen, part).await?;
         let mut begin = Txn::plain("begin");
         begin.push(Step::record(kitchen.ledger.begin(self.unit, kitchen.run)));
-        begin.steps.extend(references.iter().map(|reference| reference.clone()));
+        begin.steps.extend(references);
         let default = catalog::default_of(kitchen, parent.id).await?;
         let statement =
             format!("ALTER TABLE {} DETACH PARTITION {}", quoted(&parent.name), quoted(&part.name));
@@ -225,14 +225,7 @@ pub(super) async fn finalize(
         return Ok(Recipe::default());
     }
     // When it was to be dropped was said by the unit that was broken off.
-    let sql = format!(
-        "SELECT (work->>'drop_after')::bigint FROM {} WHERE kind = 'retire' \
-         AND (work->>'part_id')::bigint = $1 ORDER BY begun_at DESC LIMIT 1",
-        kitchen.ledger.table("lifecycle_unit")
-    );
-    let said = kitchen.client.query_opt(&sql, &[&i64::from(found.id)]).await;
-    let said = said.map_err(on(kitchen.database, "reading replat's own records"))?;
-    let drop_after = said.and_then(|row| row.get(0));
+    let drop_after = kitchen.ledger.said_to_drop(kitchen.client, found.id).await?;
     let foreign = catalog::foreign(kitchen, found.id).await?;
     let mut txn = Txn::brief("finalize");
     txn.push(Step::record(kitchen.ledger.begin(unit, kitchen.run)));
