@@ -28,7 +28,7 @@ pub async fn eject(global: &Global, style: Style, args: &EjectArgs) -> Result<Ex
             ..Run::default()
         };
         let settings = wish::settings(&run, &place.lifecycles, true)?;
-        let engines = engines(place, 1).await?;
+        let engines = engines(place, &settings, 1);
         let rotation = Rotation { engines: &engines, settings: &settings, heard: &teller::Mute };
         let drafted = rotation.draft().await.map_err(failed)?;
         let mut scripts = Vec::new();
@@ -96,7 +96,8 @@ fn sql(unit: &Unit, script: &Script) -> String {
         if statements.is_empty() {
             continue;
         }
-        let lone = transaction.alone || statements.first().is_some_and(|s| s.to_ascii_uppercase().starts_with("BEGIN"));
+        let lone = transaction.alone
+            || statements.first().is_some_and(|s| s.to_ascii_uppercase().starts_with("BEGIN"));
         if !lone {
             text += "BEGIN;\n";
         }
