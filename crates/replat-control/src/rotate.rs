@@ -20,6 +20,8 @@
 //! | breakers, budgets, vetoes | `gate` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
+//! | how long inserts are safe | `pace` |
+//! | until when nothing becomes due | `steady` |
 //! | partitions counted | `census` |
 
 mod census;
@@ -47,6 +49,8 @@ use replat_model::lifecycle::health::{self, Finding, Severity, codes};
 use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
+
+pub use pace::runways;
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;
@@ -631,14 +635,6 @@ fn not_remembered(error: &EngineError) -> Finding {
         what: format!("the run could not be recorded for the next one's forecast: {error}"),
         remedy: error.remedy(),
     }
-}
-
-/// How long inserts are safe, the shortest first.
-pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
-    let mut all: Vec<Runway> =
-        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| pace::runway(set, facts)).collect();
-    all.sort_by_key(|r| r.seconds.unwrap_or(u64::MAX));
-    all
 }
 
 /// A name for a run that begins at `now`, by the clock of this process. No two runs of this computer have the same.
