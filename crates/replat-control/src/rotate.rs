@@ -20,6 +20,8 @@
 //! | breakers, budgets, vetoes | `gate` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
+//! | how long inserts are safe | `pace` |
+//! | until when nothing becomes due | `steady` |
 //! | partitions counted | `census` |
 
 mod census;
@@ -35,6 +37,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use replat_engine::lifecycle::{Hear, LifecycleEngine, Look};
@@ -47,6 +50,8 @@ use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
+pub use pace::runways;
+
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;
 use report::{Ending, Entry, Reason, RunReport, State};
@@ -54,6 +59,8 @@ use report::{Ending, Entry, Reason, RunReport, State};
 /// What a run is to do, and how carefully.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Its name, as [`name`] makes one: that under which its engines record what they do.
+    pub run: String,
     /// Why it is begun.
     pub reason: Reason,
     /// Which sets are looked at.
@@ -247,7 +254,7 @@ impl Rotation<'_> {
             return Ok(None);
         }
         Ok(Some(RunReport {
-            run: run_id(&last.fingerprint, last.now),
+            run: self.settings.run.clone(),
             reason: self.settings.reason.clone(),
             database: last.database,
             ending: Ending::Unchanged,
@@ -268,17 +275,12 @@ impl Rotation<'_> {
             remedy: "Nothing, if it is a standby; the run on the primary does the work.".into(),
         };
         self.heard.told(&News::Finding(&finding));
-        RunReport {
-            run: run_id(&vitals.identity, vitals.now),
-            ending: Ending::ReadOnly,
-            findings: vec![finding],
-            ..self.blank(vitals, begun)
-        }
+        RunReport { ending: Ending::ReadOnly, findings: vec![finding], ..self.blank(vitals, begun) }
     }
 
     fn blank(&self, vitals: &Vitals, begun: Instant) -> RunReport {
         RunReport {
-            run: run_id(&vitals.identity, vitals.now),
+            run: self.settings.run.clone(),
             reason: self.settings.reason.clone(),
             database: vitals.database.clone(),
             identity: vitals.identity.clone(),
@@ -635,18 +637,11 @@ fn not_remembered(error: &EngineError) -> Finding {
     }
 }
 
-/// How long inserts are safe, the shortest first.
-pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
-    let mut all: Vec<Runway> =
-        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| pace::runway(set, facts)).collect();
-    all.sort_by_key(|r| r.seconds.unwrap_or(u64::MAX));
-    all
-}
-
-/// A run's name. Two runs begin at different moments, or in different databases.
-fn run_id(identity: &str, now: Micros) -> String {
+/// A name for a run that begins at `now`, by the clock of this process. No two runs of this computer have the same.
+pub fn name(now: Micros) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut hasher = DefaultHasher::new();
-    (identity, now, std::process::id()).hash(&mut hasher);
+    (now, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
     format!("r-{:012x}", hasher.finish() >> 16)
 }
 

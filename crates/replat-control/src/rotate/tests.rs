@@ -1,7 +1,7 @@
 //! The runner over a database in memory: the boundary is ours, and its engine here does what it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use replat_engine::Soon;
@@ -261,6 +261,7 @@ fn two() -> (World, RotatePlan) {
 fn settings(patience_ms: u64) -> Settings {
     let breaker = BreakerLimits { transaction_age: None, ..BreakerLimits::default() };
     Settings {
+        run: name(0),
         reason: Reason::Call,
         look: Look::default(),
         wish: Wish::default(),
