@@ -20,6 +20,8 @@
 //! | breakers, budgets, vetoes | `gate` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
+//! | how long inserts are safe | `pace` |
+//! | until when nothing becomes due | `steady` |
 //! | partitions counted | `census` |
 
 mod census;
@@ -35,6 +37,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use replat_engine::lifecycle::{Hear, LifecycleEngine, Look};
@@ -47,6 +50,8 @@ use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
+pub use pace::runways;
+
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;
 use report::{Ending, Entry, Reason, RunReport, State};
@@ -54,6 +59,8 @@ use report::{Ending, Entry, Reason, RunReport, State};
 /// What a run is to do, and how carefully.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Its name, as [`name`] makes one: that under which its engines record what they do.
+    pub run: String,
     /// Why it is begun.
     pub reason: Reason,
     /// Which sets are looked at.
@@ -155,7 +162,8 @@ impl Rotation<'_> {
     /// whatever keeps the run from looking at all. What goes wrong with a unit is in the report.
     pub async fn run(&self) -> Result<RunReport, EngineError> {
         let begun = Instant::now();
-        if self.settings.quick && !self.settings.dry_run
+        if self.settings.quick
+            && !self.settings.dry_run
             && let Some(report) = self.unchanged(begun).await?
         {
             return Ok(report);
@@ -246,7 +254,7 @@ impl Rotation<'_> {
             return Ok(None);
         }
         Ok(Some(RunReport {
-            run: run_id(&last.fingerprint, last.now),
+            run: self.settings.run.clone(),
             reason: self.settings.reason.clone(),
             database: last.database,
             ending: Ending::Unchanged,
@@ -267,17 +275,12 @@ impl Rotation<'_> {
             remedy: "Nothing, if it is a standby; the run on the primary does the work.".into(),
         };
         self.heard.told(&News::Finding(&finding));
-        RunReport {
-            run: run_id(&vitals.identity, vitals.now),
-            ending: Ending::ReadOnly,
-            findings: vec![finding],
-            ..self.blank(vitals, begun)
-        }
+        RunReport { ending: Ending::ReadOnly, findings: vec![finding], ..self.blank(vitals, begun) }
     }
 
     fn blank(&self, vitals: &Vitals, begun: Instant) -> RunReport {
         RunReport {
-            run: run_id(&vitals.identity, vitals.now),
+            run: self.settings.run.clone(),
             reason: self.settings.reason.clone(),
             database: vitals.database.clone(),
             identity: vitals.identity.clone(),
@@ -296,7 +299,8 @@ impl Rotation<'_> {
         report.entries = match self.settings.dry_run {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
-                let growing = plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
+                let growing =
+                    plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
                 let vetoes = self.vetoes(&facts, &growing, &plan, &mut findings).await;
                 let history = self.leader().stalls().await?;
                 let spent = Spent::within_the_hour(&history, facts.vitals.now);
@@ -334,7 +338,8 @@ impl Rotation<'_> {
         } else {
             let mut record = report.record(&plan);
             record.policy = self.settings.digest();
-            record.steady_until = report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
+            record.steady_until =
+                report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
             if let Err(error) = self.leader().remember(seen, &record).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the run could not be recorded");
                 report.findings.push(not_remembered(&error));
@@ -359,8 +364,9 @@ impl Rotation<'_> {
                     least.as_secs_f64() / 86_400.0,
                     runway.because
                 ),
-                remedy: "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
-                    .into(),
+                remedy:
+                    "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
+                        .into(),
             })
             .collect()
     }
@@ -590,7 +596,13 @@ impl Tried {
             }
             cause = next.source();
         }
-        Ok(Tried { state: State::Failed, outcome: None, why: Some(why), code: Some(error.code().into()), again })
+        Ok(Tried {
+            state: State::Failed,
+            outcome: None,
+            why: Some(why),
+            code: Some(error.code().into()),
+            again,
+        })
     }
 }
 
@@ -625,18 +637,11 @@ fn not_remembered(error: &EngineError) -> Finding {
     }
 }
 
-/// How long inserts are safe, the shortest first.
-pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
-    let mut all: Vec<Runway> =
-        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| pace::runway(set, facts)).collect();
-    all.sort_by_key(|r| r.seconds.unwrap_or(u64::MAX));
-    all
-}
-
-/// A run's name. Two runs begin at different moments, or in different databases.
-fn run_id(identity: &str, now: Micros) -> String {
+/// A name for a run that begins at `now`, by the clock of this process. No two runs of this computer have the same.
+pub fn name(now: Micros) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut hasher = DefaultHasher::new();
-    (identity, now, std::process::id()).hash(&mut hasher);
+    (now, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
     format!("r-{:012x}", hasher.finish() >> 16)
 }
 

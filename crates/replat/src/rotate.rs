@@ -20,6 +20,7 @@ use replat_model::lifecycle::draft::stale;
 use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::Kind;
 use replat_model::spec::DurationText;
+use replat_postgres::connect::ConnectError;
 use serde_json::{Value, json};
 
 use crate::cli::{ApplyArgs, Global, PlanRotateArgs, Reach, RotateArgs, Run, RunwayArgs};
@@ -67,7 +68,7 @@ async fn one(
 ) -> Result<RunReport, Failure> {
     let settings = wish::settings(run, &place.lifecycles, global.dry_run)?;
     let jobs = if global.dry_run { 1 } else { run.care.jobs };
-    let engines = engines(place, jobs).await?;
+    let engines = engines(place, &settings, jobs);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: teller };
     let report = rotation.run().await.map_err(failed)?;
     if global.dry_run && !style.is_json() {
@@ -91,8 +92,22 @@ fn failed(error: EngineError) -> Failure {
             Failure::new(codes::ANOTHER_RUN, Exit::Busy, "another run is at work in this database")
                 .remedy("Nothing: that one does the work. Runs that overlap do no harm.")
         }
+        EngineError::Unreachable { source, .. } if source.is::<ConnectError>() => {
+            match source.downcast::<ConnectError>() {
+                Ok(error) => unreachable(&error),
+                Err(source) => Failure::new("RP1001", Exit::Temporary, source.to_string()),
+            }
+        }
         error => error.into(),
     }
+}
+
+/// A database that let nobody in: some reasons pass by themselves, and others do not.
+fn unreachable(error: &ConnectError) -> Failure {
+    let exit = if error.is_temporary() { Exit::Temporary } else { Exit::Precondition };
+    Failure::new("RP1001", exit, error.to_string())
+        .because(crate::failure::causes(error))
+        .remedy(error.remedy())
 }
 
 /// The end of a command: one JSON object where it was asked for, and the worst as a failure on standard error.
@@ -253,7 +268,7 @@ async fn check_one(run: &Run, place: &Place, teller: &Teller) -> Result<RunRepor
     let mut settings = wish::settings(run, &place.lifecycles, true)?;
     settings.look.indexes = true;
     settings.look.sizes = true;
-    let engines = engines(place, 1).await?;
+    let engines = engines(place, &settings, 1);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: teller };
     let report = rotation.check().await.map_err(failed)?;
     teller.ended(&report);
@@ -269,7 +284,7 @@ pub async fn runway(global: &Global, style: Style, args: &RunwayArgs) -> Result<
     for place in &places(global, &args.reach, true)? {
         let run = Run { reach: args.reach.clone(), ..Run::default() };
         let settings = wish::settings(&run, &place.lifecycles, true)?;
-        let engines = engines(place, 1).await?;
+        let engines = engines(place, &settings, 1);
         let rotation = Rotation { engines: &engines, settings: &settings, heard: &teller::Mute };
         let drafted = rotation.draft().await.map_err(failed)?;
         let all = runways(&drafted.facts, &settings.wish);
@@ -340,7 +355,7 @@ pub async fn plan(global: &Global, style: Style, args: &PlanRotateArgs) -> Resul
 
 async fn planned(run: &Run, place: &Place) -> Result<RotatePlanFile, Failure> {
     let settings = wish::settings(run, &place.lifecycles, true)?;
-    let engines = engines(place, 1).await?;
+    let engines = engines(place, &settings, 1);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: &teller::Mute };
     let drafted = rotation.draft().await.map_err(failed)?;
     let mut scripts = Vec::new();
@@ -380,7 +395,7 @@ async fn carried_out(
     settings.look = Look { tables: file.tables.clone(), ..wish::look(&file.wish, &file.tables) };
     settings.wish = file.wish.clone();
     let jobs = if global.dry_run { 1 } else { care.jobs };
-    let engines = engines(place, jobs).await?;
+    let engines = engines(place, &settings, jobs);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: teller };
     let fits = |drafted: &Drafted| match stale(&file.plan, &drafted.facts) {
         None => Ok(()),

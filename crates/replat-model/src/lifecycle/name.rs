@@ -248,7 +248,9 @@ fn front(pieces: &[Piece]) -> usize {
 
 /// The pieces that give most of the names again, the newest first.
 fn best(parent: &str, known: &[(&str, Subject)]) -> Option<Vec<Piece>> {
-    let mut best: Option<(f64, bool, usize, Vec<Piece>)> = None;
+    // How much weight they give again, how many that are, whether they tell neighbours apart, and how much of the name
+    // they explain.
+    let mut best: Option<((f64, usize, bool, usize), Vec<Piece>)> = None;
     let mut tried: Vec<Vec<Piece>> = Vec::new();
     for (name, subject) in known.iter().take(MODELS) {
         for pieces in candidates(parent, name, subject) {
@@ -264,15 +266,14 @@ fn best(parent: &str, known: &[(&str, Subject)]) -> Option<Vec<Piece>> {
             // One name of several may be anything, unless its key can hardly be an accident.
             let telling = given.len() > 1 || known.len() == 1 || key_length >= 6;
             let distinct = keys(&pieces).any(|(side, form)| subject.distinguishes(side, form));
-            let better =
-                best.as_ref().is_none_or(|(w, d, l, _)| (*w, *d, *l) < (weight, distinct, key_length));
-            if telling && better {
-                best = Some((weight, distinct, key_length, pieces.clone()));
+            let merit = (weight, given.len(), distinct, key_length);
+            if telling && best.as_ref().is_none_or(|(known, _)| *known < merit) {
+                best = Some((merit, pieces.clone()));
             }
             tried.push(pieces);
         }
     }
-    best.map(|(_, _, _, pieces)| pieces)
+    best.map(|(_, pieces)| pieces)
 }
 
 fn keys(pieces: &[Piece]) -> impl Iterator<Item = (Side, &Form)> {

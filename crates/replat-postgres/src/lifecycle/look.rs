@@ -176,7 +176,7 @@ async fn read(reading: &Reading<'_>, wanted: &Look) -> Result<Facts, EngineError
     let fingerprint = read_fingerprint(reading).await?;
     let all = around::sets(reading).await?;
     let (roots, mut refused) = chosen(reading, wanted, all).await?;
-    let records = records::read(reading, &roots).await?;
+    let records = records::read(reading).await?;
     let trees = assembly::trees(reading, &roots, &records, wanted).await?;
     refused.extend(trees.refused);
     let mut sets = trees.sets;
@@ -186,7 +186,7 @@ async fn read(reading: &Reading<'_>, wanted: &Look) -> Result<Facts, EngineError
     }
     refused.extend(rows::fill(reading, &mut sets, &trees.nodes, wanted).await?);
     for set in &mut sets {
-        set.samples = records.samples(set, vitals.now, &trees.nodes);
+        records.fill_samples(set, vitals.now, &trees.nodes);
     }
     let taken = taken(reading, &sets).await?;
     let loose = records.loose(|set| is_wanted(&wanted.tables, set));

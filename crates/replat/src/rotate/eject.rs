@@ -28,7 +28,7 @@ pub async fn eject(global: &Global, style: Style, args: &EjectArgs) -> Result<Ex
             ..Run::default()
         };
         let settings = wish::settings(&run, &place.lifecycles, true)?;
-        let engines = engines(place, 1).await?;
+        let engines = engines(place, &settings, 1);
         let rotation = Rotation { engines: &engines, settings: &settings, heard: &teller::Mute };
         let drafted = rotation.draft().await.map_err(failed)?;
         let mut scripts = Vec::new();

@@ -1,14 +1,48 @@
 //! Sessions to a database whose partitions have a life.
 
+use replat_control::rotate::Settings;
+use replat_engine::EngineError;
 use replat_engine::lifecycle::LifecycleEngine;
+use replat_postgres::connect::connect;
+use replat_postgres::lifecycle::engine::PostgresLifecycle;
+use replat_postgres::lifecycle::ledger;
+use replat_postgres::sql::quote_ident;
 
 use super::reach::Place;
+use super::{failed, unreachable};
 use crate::failure::Failure;
 
-pub async fn engines(_place: &Place, _jobs: u16) -> Result<Vec<Box<dyn LifecycleEngine>>, Failure> {
-    Ok(Vec::new())
+/// As many engines as there are to be units at work at the same time. Nothing is connected yet.
+pub fn engines(place: &Place, settings: &Settings, jobs: u16) -> Vec<Box<dyn LifecycleEngine>> {
+    let engine = || PostgresLifecycle::new(place.info.clone(), place.name.clone(), settings.run.clone());
+    (0..jobs.max(1)).map(|_| Box::new(engine()) as Box<dyn LifecycleEngine>).collect()
 }
 
-pub async fn records(_place: &Place) -> Result<Vec<String>, Failure> {
-    Ok(Vec::new())
+/// The statements that remove replat's own records from the database, in order; none if there are none.
+pub async fn records(place: &Place) -> Result<Vec<String>, Failure> {
+    let session = connect(&place.info, "replat/eject").await.map_err(|e| unreachable(&e))?;
+    let Some(ledger) = ledger::find(&session.client).await.map_err(failed)? else { return Ok(Vec::new()) };
+    let rows = session
+        .client
+        .query(
+            "SELECT c.relname::text FROM pg_catalog.pg_class c \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relkind = 'r' \
+               AND pg_catalog.obj_description(c.oid, 'pg_class') = $2 ORDER BY 1",
+            &[&ledger.schema, &ledger::MARK],
+        )
+        .await
+        .map_err(|e| {
+            failed(EngineError::Refused {
+                database: place.name.clone(),
+                during: "looking for replat's own tables".into(),
+                why: e.to_string(),
+            })
+        })?;
+    let mut statements: Vec<String> =
+        rows.iter().map(|row| format!("DROP TABLE {}", ledger.table(row.get(0)))).collect();
+    if ledger.schema == "replat" {
+        statements.push(format!("DROP SCHEMA {}", quote_ident(&ledger.schema)));
+    }
+    Ok(statements)
 }

@@ -32,6 +32,7 @@ pub fn settings(
         lifecycles.iter().map(|(name, lifecycle)| (name.clone(), recut(lifecycle, &run.wanted))).collect();
     let wish = Wish { lifecycles, overrides, allow: run.switches.allow(), requests: Vec::new() };
     Ok(Settings {
+        run: replat_control::rotate::name(jiff::Timestamp::now().as_microsecond()),
         reason: Reason::Call,
         look: look(&wish, &run.reach.tables),
         budgets: budgets(&run.care),

@@ -158,7 +158,8 @@ impl<'a> SetDraft<'a> {
             Some(edge) => {
                 let before: Vec<Stretch> =
                     covered.iter().copied().chain([(edge, Position(i128::MAX))]).collect();
-                let mut wanted = self.cells(at, cells::free(&grid, &before, horizon.here, edge))?;
+                let mut wanted =
+                    self.cells(at, cells::free(&grid, &before, horizon.here, edge.min(horizon.end)))?;
                 let after = [(Position(i128::MIN), edge)];
                 wanted.extend(self.cells(at, cells::free(&grid, &after, edge, horizon.end))?);
                 wanted

@@ -243,8 +243,11 @@ impl<'a> Subject<'a> {
                 };
                 let Form::Time { form: time, utc } = form else { return self.text(*side, form) };
                 let wall = self.wall(at, *utc)?;
-                let on_grid = self.grid.is_none_or(|grid| grid.on_grid(at));
-                let text = match time.level.holds(wall) || on_grid && self.distinguishes(*side, form) {
+                let clear = match self.grid {
+                    Some(grid) if grid.on_grid(at) => self.distinguishes(*side, form),
+                    _ => time.level.holds(wall),
+                };
+                let text = match clear {
                     true => self.text(*side, form)?,
                     false => {
                         let form = time.finer(self.level(at, wall));
@@ -268,10 +271,10 @@ impl<'a> Subject<'a> {
     }
 
     fn plain_range(&self, from: &End) -> String {
-        let upper = || self.at(Side::Upper).is_none();
+        let open = matches!(&self.key, Key::Range { to, .. } if *to.edge == Edge::Max);
         match from.at {
             // A partition without an upper end stands beside one that begins there, once it gives way.
-            _ if upper() && matches!(from.edge, Edge::At(_)) => "max".into(),
+            _ if open => "max".into(),
             Some(at) if from.axis.is_time() => {
                 let Some(wall) = self.wall(at, false) else { return edge_text(from.edge) };
                 let form = TimeForm::plain(self.level(at, wall), ("", "_", ""));

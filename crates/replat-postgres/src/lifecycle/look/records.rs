@@ -4,12 +4,11 @@ use std::collections::HashMap;
 
 use replat_engine::EngineError;
 use replat_model::lifecycle::facts::{
-    Bound, LooseState, LooseTable, Micros, Origin, Sample, SetFacts, TableName,
+    Bound, Level, LooseState, LooseTable, Method, Micros, Origin, Sample, SetFacts, TableName,
 };
 use tokio_postgres::Row;
 
 use super::Reading;
-use super::around::Root;
 use super::assembly::{Nodes, oid};
 use crate::sql::quote_ident;
 
@@ -47,23 +46,43 @@ impl Records {
         self.loose.iter().filter(|table| wanted(&table.set)).cloned().collect()
     }
 
-    /// Earlier looks at a set, and this one.
-    pub(super) fn samples(&self, set: &SetFacts, now: Micros, nodes: &Nodes) -> Vec<Sample> {
-        let mut samples = self.samples.get(&oid(set.id)).cloned().unwrap_or_default();
-        let leaves = nodes.leaves(oid(set.id));
+    /// Fills in earlier looks and this one: of the set, and of each level below lists and hashes, which grows by
+    /// itself.
+    pub(super) fn fill_samples(&self, set: &mut SetFacts, now: Micros, nodes: &Nodes) {
+        set.samples = self.samples(oid(set.id), set.level.high.clone(), now, nodes);
+        self.fill_below(&mut set.level, now, nodes);
+    }
+
+    fn fill_below(&self, level: &mut Level, now: Micros, nodes: &Nodes) {
+        if level.method == Method::Range {
+            return;
+        }
+        for part in &mut level.parts {
+            let id = oid(part.id);
+            if let Some(below) = &mut part.below {
+                below.samples = self.samples(id, below.high.clone(), now, nodes);
+                self.fill_below(below, now, nodes);
+            }
+        }
+    }
+
+    /// Earlier looks at a table, and this one.
+    fn samples(&self, id: u32, high: Option<String>, now: Micros, nodes: &Nodes) -> Vec<Sample> {
+        let mut samples = self.samples.get(&id).cloned().unwrap_or_default();
+        let leaves = nodes.leaves(id);
         samples.push(Sample {
             at: now,
             inserted: leaves.iter().map(|(_, leaf)| leaf.inserted).sum(),
             rows: leaves.iter().filter_map(|(_, leaf)| leaf.rows).sum(),
             bytes: leaves.iter().map(|(_, leaf)| leaf.bytes).sum(),
-            high: set.level.high.clone(),
+            high,
         });
         samples
     }
 }
 
 /// Reads them; none, if there is no record in this database that this role may read and trust.
-pub(super) async fn read(reading: &Reading<'_>, roots: &[Root]) -> Result<Records, EngineError> {
+pub(super) async fn read(reading: &Reading<'_>) -> Result<Records, EngineError> {
     let Some(schema) = schema(reading).await? else { return Ok(Records::default()) };
     let mut records = Records::default();
     let sql = include_str!("records.sql").replace(":schema", &quote_ident(&schema));
@@ -85,7 +104,7 @@ pub(super) async fn read(reading: &Reading<'_>, roots: &[Root]) -> Result<Record
             records.loose.push(loose);
         }
     }
-    records.samples = samples(reading, &schema, roots).await?;
+    records.samples = samples(reading, &schema).await?;
     Ok(records)
 }
 
@@ -150,20 +169,18 @@ fn loose(
 async fn samples(
     reading: &Reading<'_>,
     schema: &str,
-    roots: &[Root],
 ) -> Result<HashMap<u32, Vec<Sample>>, EngineError> {
     let sql = format!(
         "select s.set_id, (extract(epoch from s.at) * 1000000)::bigint as at, s.inserted, s.rows, s.bytes, s.high
            from (select *, row_number() over (partition by set_id order by at desc) as place
                    from {}.lifecycle_sample
-                  where set_id = any ($1::oid[]) and at > now() - interval '{SAMPLE_DAYS} days') s
+                  where at > now() - interval '{SAMPLE_DAYS} days') s
           where s.place <= {SAMPLES_MAX}
           order by s.set_id, s.at",
         quote_ident(schema)
     );
-    let ids: Vec<u32> = roots.iter().map(|root| root.id).collect();
     // A record that was made by an older version may lack the table.
-    let Ok(rows) = reading.try_query(5_000, &sql, &[&ids]).await? else { return Ok(HashMap::new()) };
+    let Ok(rows) = reading.try_query(5_000, &sql, &[]).await? else { return Ok(HashMap::new()) };
     let mut samples: HashMap<u32, Vec<Sample>> = HashMap::new();
     for row in rows {
         let count = |name: &str| {

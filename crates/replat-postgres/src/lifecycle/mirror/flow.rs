@@ -114,7 +114,10 @@ async fn run(
         copies += 1;
         if copies == COPIES_MAX {
             let what = format!("partitions of {} are rewritten while they are copied", wanted.parent);
-            return Err(refuse(what, "Let TRUNCATE, VACUUM FULL or CLUSTER of that table end, then run again."));
+            return Err(refuse(
+                what,
+                "Let TRUNCATE, VACUUM FULL or CLUSTER of that table end, then run again.",
+            ));
         }
         start_over(session, wanted).await?;
     }
@@ -239,11 +242,16 @@ async fn copy(
             let to = (page + PAGES).min(pages);
             let statements = journal::copy(wanted, found, records, leaf, page, to);
             // What is lost by a crash of the server is lost with the record of it, so that nobody need wait for the disk.
-            let text = format!("BEGIN; SET LOCAL synchronous_commit = off; {}; COMMIT", statements.join("; "));
+            let text =
+                format!("BEGIN; SET LOCAL synchronous_commit = off; {}; COMMIT", statements.join("; "));
             rows += in_transaction(session, "the copy", &text).await?;
             crash_at("mirror.batch");
             page = to;
-            heard.progress(&format!("pages of {}", leaf.table), to.unsigned_abs(), Some(pages.unsigned_abs()));
+            heard.progress(
+                &format!("pages of {}", leaf.table),
+                to.unsigned_abs(),
+                Some(pages.unsigned_abs()),
+            );
             if looked.elapsed() > Duration::from_secs(1) {
                 // The journal is kept short, and replicas are not outrun.
                 follow(session, wanted, found).await?;
@@ -371,7 +379,11 @@ async fn prove(
 }
 
 /// Waits for the transactions that write to the sources now: what they deleted already, they deleted there alone.
-async fn wait_for_writers(session: &Session<'_>, found: &Found, patience: &Patience) -> Result<(), EngineError> {
+async fn wait_for_writers(
+    session: &Session<'_>,
+    found: &Found,
+    patience: &Patience,
+) -> Result<(), EngineError> {
     let leaves: Vec<u32> = found.leaves.iter().map(|leaf| leaf.id).collect();
     let mut left: Option<Vec<String>> = None;
     loop {
@@ -465,7 +477,8 @@ async fn wait_for_snapshots(
             .filter(|row| row.get(2) || !row.get::<_, bool>(3))
             .map(|row| (row.get(0), row.get(1)))
             .collect();
-        let seen = then.get_or_insert_with(|| open.iter().map(|(transaction, _)| transaction.clone()).collect());
+        let seen =
+            then.get_or_insert_with(|| open.iter().map(|(transaction, _)| transaction.clone()).collect());
         let Some((_, pid)) = open.iter().find(|(transaction, _)| seen.contains(transaction)) else {
             return Ok(());
         };

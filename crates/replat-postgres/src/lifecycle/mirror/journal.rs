@@ -48,8 +48,10 @@ fn entry_columns(found: &Found, wanted: &Replacement) -> Vec<(String, String)> {
 /// none can bend it.
 pub fn create(wanted: &Replacement, found: &Found, records: &str) -> Vec<String> {
     let journal = journal(wanted, records);
-    let columns: Vec<String> =
-        entry_columns(found, wanted).iter().map(|(name, kind)| format!("{} {kind}", quote_ident(name))).collect();
+    let columns: Vec<String> = entry_columns(found, wanted)
+        .iter()
+        .map(|(name, kind)| format!("{} {kind}", quote_ident(name)))
+        .collect();
     vec![
         format!("CREATE TABLE {} ({})", named(&journal), columns.join(", ")),
         format!(
@@ -170,7 +172,14 @@ pub fn follow(wanted: &Replacement, found: &Found, records: &str, holding: bool)
 }
 
 /// Copies a range of pages of one leaf.
-pub fn copy(wanted: &Replacement, found: &Found, records: &str, leaf: &Leaf, from: i64, to: i64) -> Vec<String> {
+pub fn copy(
+    wanted: &Replacement,
+    found: &Found,
+    records: &str,
+    leaf: &Leaf,
+    from: i64,
+    to: i64,
+) -> Vec<String> {
     let range = format!(
         "FROM ONLY {} r WHERE r.ctid >= '({from},0)'::pg_catalog.tid AND r.ctid < '({to},0)'::pg_catalog.tid",
         named(&leaf.table)

@@ -11,6 +11,7 @@ use super::{Ending, Replacement, named};
 use crate::error::{failed, on};
 use crate::lifecycle::bounds;
 use crate::lifecycle::ledger::Ledger;
+use crate::lifecycle::script::Kitchen;
 use crate::sql::{quote_ident, quote_literal};
 
 /// How long the last statement of a killed process is waited for.
@@ -32,6 +33,11 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// What recipes of statements are made with.
+    pub fn kitchen(&self) -> Kitchen<'_> {
+        Kitchen { client: self.client, database: self.database, ledger: self.ledger, run: self.run }
+    }
+
     /// Settings on which statements of the recipes rely: names without a path, bounds printed one way, no row hidden
     /// by a policy without an error, and no time lost to compilation of short statements.
     pub async fn settle(&self) -> Result<(), EngineError> {
@@ -438,7 +444,8 @@ async fn proofs(
     let stays = children.iter().filter(|(table, _, _)| !wanted.sources.contains(table));
     let bounds = stays.map(|(_, _, bound)| bound).chain(wanted.targets.iter().map(|t| &t.bound));
     // The default comes last: its presence would have each of the others look into it.
-    let (rest, others): (Vec<_>, Vec<_>) = bounds.enumerate().partition(|(_, bound)| **bound == Bound::Default);
+    let (rest, others): (Vec<_>, Vec<_>) =
+        bounds.enumerate().partition(|(_, bound)| **bound == Bound::Default);
     for (at, bound) in others.iter().chain(&rest) {
         let bound = bounds::sql(bound);
         script.push(format!("CREATE TEMPORARY TABLE replat_bone_{at} PARTITION OF {skeleton} {bound}"));
@@ -446,11 +453,16 @@ async fn proofs(
     let first = children.len() - wanted.sources.len();
     let asked: Vec<String> = (first..first + wanted.targets.len())
         .map(|at| {
-            format!("pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)")
+            format!(
+                "pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)"
+            )
         })
         .collect();
-    let ask =
-        format!("SELECT {skel}::pg_catalog.regclass::pg_catalog.oid, ARRAY[{}]", asked.join(", "), skel = quote_literal(skeleton));
+    let ask = format!(
+        "SELECT {skel}::pg_catalog.regclass::pg_catalog.oid, ARRAY[{}]",
+        asked.join(", "),
+        skel = quote_literal(skeleton)
+    );
     let made = session.client.batch_execute(&script.join("; ")).await;
     let answer = match made {
         Ok(()) => session.client.query_one(&ask, &[]).await,
@@ -468,13 +480,18 @@ async fn proofs(
     let above = above.map(|above| format!(" AND {above}")).unwrap_or_default();
     // Hash conditions name the table whose partitions they tell apart.
     let (from, to) = (format!("'{skeleton_id}'::oid"), format!("'{parent_id}'::oid"));
-    let condition = |text: Option<String>| format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to));
+    let condition = |text: Option<String>| {
+        format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to))
+    };
     Ok(conditions.into_iter().map(condition).collect())
 }
 
 /// A read-only session cannot try the bounds.
 fn unproved() -> EngineError {
-    refuse("the bounds cannot be tried in a read-only session".into(), "Nothing: they are tried before they are used.")
+    refuse(
+        "the bounds cannot be tried in a read-only session".into(),
+        "Nothing: they are tried before they are used.",
+    )
 }
 
 /// Work that cannot be begun as things are.

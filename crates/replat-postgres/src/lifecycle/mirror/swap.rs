@@ -30,7 +30,13 @@ pub fn watch(session: &Session<'_>, wanted: &Replacement, leaf: &super::survey::
 
 /// A CHECK on a default that stays: it has no row of the targets. True from the beginning, since those rows have
 /// partitions of their own as long as the sources are attached; without it the attach would have to read the default.
-pub fn exclude(session: &Session<'_>, wanted: &Replacement, found: &Found, default: &TableName, id: u32) -> Brief {
+pub fn exclude(
+    session: &Session<'_>,
+    wanted: &Replacement,
+    found: &Found,
+    default: &TableName,
+    id: u32,
+) -> Brief {
     let none = found.proofs.iter().map(|proof| format!("NOT ({proof})")).collect::<Vec<_>>().join(" AND ");
     let name = wanted.exclusion();
     let left = Leftover::Check { table: default.clone(), table_id: id, name: name.clone() };
@@ -140,7 +146,8 @@ fn attach(session: &Session<'_>, wanted: &Replacement, found: &Found, statements
     for target in others.into_iter().chain(rest) {
         statements.extend(rename(&target.staged, &target.called));
         let table = named(&target.called);
-        statements.push(format!("ALTER TABLE {parent} ATTACH PARTITION {table} {}", bounds::sql(&target.bound)));
+        statements
+            .push(format!("ALTER TABLE {parent} ATTACH PARTITION {table} {}", bounds::sql(&target.bound)));
         statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT {}", quote_ident(&wanted.proof())));
         let entry = Entry {
             table: &target.called,

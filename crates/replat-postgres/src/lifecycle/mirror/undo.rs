@@ -91,7 +91,11 @@ async fn drop_staged(
         name: "unstage",
         locks: rows.iter().map(lock).collect(),
         statements: vec![
-            format!("DELETE FROM {} WHERE relation = {}", session.ledger.table("lifecycle_part"), oid_of(table)),
+            format!(
+                "DELETE FROM {} WHERE relation = {}",
+                session.ledger.table("lifecycle_part"),
+                oid_of(table)
+            ),
             format!("DROP TABLE {}", named(table)),
         ],
     };
