@@ -65,7 +65,11 @@ async fn a_default_proves_that_it_has_no_row_of_theirs() {
         let before: i64 = world.ask(read).await.parse().expect("a number");
         let unit = world.unit(&table("events"), create((2..8).map(day).collect())).await;
         let outcome = world.done(&unit).await;
-        assert!(outcome.proofs.iter().all(|p| p == proof) && outcome.proofs.len() == 6, "{what}: {:?}", outcome.proofs);
+        assert!(
+            outcome.proofs.iter().all(|p| p == proof) && outcome.proofs.len() == 6,
+            "{what}: {:?}",
+            outcome.proofs
+        );
         if proof == "check" {
             // VALIDATE reads them once; each attach would read all of them again.
             world.run("SELECT pg_stat_clear_snapshot()").await;
@@ -116,7 +120,8 @@ async fn any_key_is_proved_by_a_check() {
             below: None,
         };
         let parts: Vec<NewPart> = bounds.iter().enumerate().map(|(n, bound)| part(n, bound)).collect();
-        let read = "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE relname = 'events_rest'";
+        let read =
+            "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE relname = 'events_rest'";
         let before: i64 = world.ask(read).await.parse().expect("a number");
         let unit = world.unit(&table("events"), create(parts)).await;
         let outcome = world.done(&unit).await;
@@ -163,9 +168,7 @@ async fn a_set_that_was_replaced_is_not_touched() {
     let world = World::with(EVENTS).await;
     let unit = world.unit(&table("events"), create(vec![day(2)])).await;
     world.run("ALTER TABLE events RENAME TO events_before").await;
-    world
-        .run("CREATE TABLE events (id bigint, ts timestamptz) PARTITION BY RANGE (ts)")
-        .await;
+    world.run("CREATE TABLE events (id bigint, ts timestamptz) PARTITION BY RANGE (ts)").await;
     let outcome = world.act(&unit).await;
     assert!(outcome.why.is_some_and(|why| why.contains("not the table that was planned for")));
 }
@@ -297,7 +300,11 @@ async fn a_tree_is_made_whole() {
         table: table("events_acme_2030"),
         bound: range("2030-01-01 00:00:00+00", "2031-01-01 00:00:00+00"),
         like: None,
-        below: Some(NewLevel { method: Method::Hash, keys: vec!["id".into()], parts: vec![hash(0), hash(1)] }),
+        below: Some(NewLevel {
+            method: Method::Hash,
+            keys: vec!["id".into()],
+            parts: vec![hash(0), hash(1)],
+        }),
     };
     let tenant = NewPart {
         table: table("events_acme"),
@@ -310,9 +317,13 @@ async fn a_tree_is_made_whole() {
     assert_eq!(world.ask("SELECT count(*), min(id) FROM events").await, "50|1001");
     assert_ne!(world.ask("SELECT count(*) FROM events_acme_2030_1").await, "0");
     assert_eq!(world.ask("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, "0");
-    assert!(world.client.batch_execute("INSERT INTO events VALUES (1, 'acme', '2030-05-05', 2)").await.is_err());
+    assert!(
+        world.client.batch_execute("INSERT INTO events VALUES (1, 'acme', '2030-05-05', 2)").await.is_err()
+    );
     assert_eq!(
-        world.ask("SELECT count(*) FROM replat.lifecycle_part WHERE state = 'attached' AND origin = 'made'").await,
+        world
+            .ask("SELECT count(*) FROM replat.lifecycle_part WHERE state = 'attached' AND origin = 'made'")
+            .await,
         "4"
     );
     world.has_no_orphan().await;

@@ -74,7 +74,14 @@ impl World {
 
     pub async fn unit(&self, set: &TableName, work: Work) -> Unit {
         let id = self.id(set).await;
-        Unit { id: format!("u-{}-{id}", work_word(&work)), set: set.clone(), set_id: id, work, wal_bytes: 0, relations: 0 }
+        Unit {
+            id: format!("u-{}-{id}", work_word(&work)),
+            set: set.clone(),
+            set_id: id,
+            work,
+            wal_bytes: 0,
+            relations: 0,
+        }
     }
 
     pub async fn id(&self, table: &TableName) -> u64 {

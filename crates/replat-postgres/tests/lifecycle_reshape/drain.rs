@@ -53,11 +53,15 @@ async fn rows_leave_the_default_while_they_are_read_and_written() {
         assert_eq!(shop.one("select count(*) from p_03 where id < 1000000").await, "11160", "{case}");
         let kept = shop.rows("select state from replat.lifecycle_part where drop_after > now()").await;
         assert_eq!(kept, ["replaced"], "{case}: the old default waits to be dropped");
-        let bounds = shop.rows("select change->'added'->0->'table'->>'name' from replat.lifecycle_outbox").await;
+        let bounds =
+            shop.rows("select change->'added'->0->'table'->>'name' from replat.lifecycle_outbox").await;
         assert_eq!(bounds, ["p_03"], "{case}");
         let again = shop.act(&drain("dra1n")).await.unwrap_or_else(|e| panic!("{case}: {e:?}"));
         assert!(again.done && again.tries == 0, "{case}: a unit that was done is found done");
-        println!("{case}: held {} us, stalled {} us, {} tries", outcome.held_us, outcome.stalled_us, outcome.tries);
+        println!(
+            "{case}: held {} us, stalled {} us, {} tries",
+            outcome.held_us, outcome.stalled_us, outcome.tries
+        );
     }
 }
 

@@ -49,13 +49,8 @@ impl Shop {
     /// The same, with somebody who hears of it.
     pub async fn act_heard(&self, unit: &Unit, heard: &dyn Hear) -> Result<Outcome, EngineError> {
         let client = self.server.client(DATABASE).await.expect("a session");
-        let session = Session {
-            client: &client,
-            database: DATABASE,
-            ledger: &self.ledger,
-            unit,
-            run: "test",
-        };
+        let session =
+            Session { client: &client, database: DATABASE, ledger: &self.ledger, unit, run: "test" };
         replat_postgres::lifecycle::reshape::act(&session, &limits(), heard).await
     }
 
@@ -91,7 +86,8 @@ impl Shop {
     pub fn assert_proven(&self, tables: &[&str]) {
         let log = self.server.log_tail(100_000);
         for table in tables {
-            let words = format!("partition constraint for table \"{table}\" is implied by existing constraints");
+            let words =
+                format!("partition constraint for table \"{table}\" is implied by existing constraints");
             assert!(log.contains(&words), "the attach of {table} had to read it");
         }
     }
@@ -109,14 +105,7 @@ pub fn limits() -> Limits {
 
 /// A unit of this work.
 pub fn unit(id: &str, work: Work) -> Unit {
-    Unit {
-        id: format!("u-{id}"),
-        set: public("p"),
-        set_id: 0,
-        work,
-        wal_bytes: 0,
-        relations: 0,
-    }
+    Unit { id: format!("u-{id}"), set: public("p"), set_id: 0, work, wal_bytes: 0, relations: 0 }
 }
 
 /// A table in the schema `public`.
@@ -201,7 +190,13 @@ impl Load {
         }
         for kind in 0..3 {
             let client = shop.server.client(DATABASE).await.expect("a session");
-            load.readers.push(tokio::spawn(count(client, kind, steady, load.stop.clone(), load.reads.clone())));
+            load.readers.push(tokio::spawn(count(
+                client,
+                kind,
+                steady,
+                load.stop.clone(),
+                load.reads.clone(),
+            )));
         }
         load
     }

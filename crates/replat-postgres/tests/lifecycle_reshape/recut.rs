@@ -77,7 +77,9 @@ fn cases() -> Vec<Case> {
                      insert into p select i, chr(97 + i % 5), i from generate_series(0, 4999) i",
             shape: LETTERS,
             steady: 5_000,
-            there: || recut("apart", &["p_1"], vec![part("p_a", list(&["a"])), part("p_1", list(&["b", "c"]))]),
+            there: || {
+                recut("apart", &["p_1"], vec![part("p_a", list(&["a"])), part("p_1", list(&["b", "c"]))])
+            },
             back: || recut("together", &["p_a", "p_1"], vec![part("p_1", list(&["a", "b", "c"]))]),
             between: &["p_1|2000", "p_2|1000", "p_3|1000", "p_a|1000"],
         },
@@ -125,10 +127,15 @@ async fn partitions_are_cut_anew_under_load_and_back() {
             let names: Vec<&str> = new.iter().map(|part| part.table.name.as_str()).collect();
             shop.assert_proven(&names);
             // Those that were replaced are kept for a while; here their names are wanted again.
-            for table in shop.rows("select table_name from replat.lifecycle_part where state = 'replaced'").await {
+            for table in
+                shop.rows("select table_name from replat.lifecycle_part where state = 'replaced'").await
+            {
                 shop.client.batch_execute(&format!("drop table {table}")).await.expect("dropped");
             }
-            shop.client.batch_execute("delete from replat.lifecycle_part where state = 'replaced'").await.expect("x");
+            shop.client
+                .batch_execute("delete from replat.lifecycle_part where state = 'replaced'")
+                .await
+                .expect("x");
         }
         load.judge(&shop, case.shape).await;
         shop.assert_clean().await;
@@ -151,7 +158,8 @@ async fn rows_that_go_with_what_they_refer_to_go_all_the_time() {
     let deleter = tokio::spawn(async move {
         let mut gone = 0;
         while !told.load(Ordering::SeqCst) && gone < 9_000 {
-            let text = format!("begin; delete from p where c = {gone}; delete from c where id = {gone}; commit");
+            let text =
+                format!("begin; delete from p where c = {gone}; delete from c where id = {gone}; commit");
             client.batch_execute(&text).await.unwrap_or_else(|e| panic!("customer {gone} stayed: {e:?}"));
             gone += 1;
         }
@@ -165,8 +173,12 @@ async fn rows_that_go_with_what_they_refer_to_go_all_the_time() {
     shop.assert_clean().await;
     shop.assert_proven(&["p_1", "p_2"]);
     assert_eq!(shop.one("select count(*) from p").await, (20_000 - 2 * gone).to_string());
-    let keys = shop.rows("select conrelid::regclass::text from pg_constraint where contype = 'f' and convalidated \
-         and conrelid in ('p'::regclass, 'p_1'::regclass, 'p_2'::regclass) order by 1").await;
+    let keys = shop
+        .rows(
+            "select conrelid::regclass::text from pg_constraint where contype = 'f' and convalidated \
+         and conrelid in ('p'::regclass, 'p_1'::regclass, 'p_2'::regclass) order by 1",
+        )
+        .await;
     assert_eq!(keys, ["p", "p_1", "p_2"]);
 }
 
@@ -176,7 +188,12 @@ async fn what_cannot_be_done_is_refused_with_a_remedy_and_leaves_nothing() {
          create table p_1 partition of p for values from (0) to (100); insert into p values (1, 50, 1);";
     let halves = || vec![part("p_a", range("0", "50")), part("p_b", range("50", "100"))];
     let rows: Vec<(&str, &str, Vec<NewPart>, &str)> = vec![
-        ("others refer to it", "create table r (i int, k int, foreign key (i, k) references p)", halves(), "refers"),
+        (
+            "others refer to it",
+            "create table r (i int, k int, foreign key (i, k) references p)",
+            halves(),
+            "refers",
+        ),
         (
             "a trigger of its own",
             "create function f() returns trigger language plpgsql as 'begin return null; end'; \
@@ -184,7 +201,12 @@ async fn what_cannot_be_done_is_refused_with_a_remedy_and_leaves_nothing() {
             halves(),
             "trigger t",
         ),
-        ("a hole", "", vec![part("p_a", range("0", "50")), part("p_b", range("60", "100"))], "none of the new"),
+        (
+            "a hole",
+            "",
+            vec![part("p_a", range("0", "50")), part("p_b", range("60", "100"))],
+            "none of the new",
+        ),
         ("overlap", "", vec![part("p_a", range("0", "60")), part("p_b", range("50", "100"))], "overlap"),
         ("no such value", "", vec![part("p_a", range("x", "60"))], "invalid input"),
         ("a name that is taken", "create table p_a ()", halves(), "already exists"),
@@ -203,8 +225,7 @@ async fn what_cannot_be_done_is_refused_with_a_remedy_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_rewritten_is_copied_anew() {
-    for (case, rewrite, left) in
-        [("truncated", "truncate p_1", 0), ("rewritten", "vacuum full p_1", 20_000)]
+    for (case, rewrite, left) in [("truncated", "truncate p_1", 0), ("rewritten", "vacuum full p_1", 20_000)]
     {
         // Without a key, places are what identifies rows: the harder case.
         let shop = Shop::open(
@@ -216,7 +237,11 @@ async fn a_source_that_is_rewritten_is_copied_anew() {
         .await;
         let new = vec![part("p_a", range("0", "50")), part("p_b", range("50", "100"))];
         let unit = recut("rw", &["p_1"], new);
-        let rewriter = Rewriter { client: shop.server.client(DATABASE).await.expect("a session"), rewrite, did: AtomicBool::default() };
+        let rewriter = Rewriter {
+            client: shop.server.client(DATABASE).await.expect("a session"),
+            rewrite,
+            did: AtomicBool::default(),
+        };
         let outcome = shop.act_heard(&unit, &rewriter).await;
         assert!(rewriter.did.load(Ordering::SeqCst));
         assert!(outcome.unwrap_or_else(|e| panic!("{case}: {e:?}")).done);
@@ -237,7 +262,8 @@ impl Hear for Rewriter {
     fn progress(&self, _what: &str, _done: u64, _of: Option<u64>) {
         if !self.did.swap(true, Ordering::SeqCst) {
             let run = self.client.batch_execute(self.rewrite);
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(run)).expect("a rewrite");
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(run))
+                .expect("a rewrite");
         }
     }
 }
