@@ -10,7 +10,6 @@ use super::error::{Position, SpecError};
 use super::nearest::{did_you_mean, quoted};
 use super::{Context, Database, Policy, Rollout, Spec, TableMode};
 use crate::ids::Home;
-use crate::lifecycle::policy::{Lifecycle, RetireHow};
 use crate::map::{Dimension, Map};
 
 /// Everything in `spec` that contradicts something else in it, in no particular order.
@@ -25,13 +24,7 @@ pub(super) fn contradictions(spec: &Spec, document: &Document<'_>) -> Vec<SpecEr
         check.context(&path(["contexts", name]), name, context);
     }
     check.policy(&path(["policy"]), &spec.policy);
-<<<<<<< HEAD
-    for (name, lifecycle) in &spec.lifecycles {
-        check.lifecycle(&path(["lifecycles", name]), lifecycle);
-    }
-=======
     check.lifecycles(&path(["lifecycles"]));
->>>>>>> wt-d
     check.errors
 }
 
@@ -201,27 +194,6 @@ impl Check<'_> {
                     self.refuse(&at.key(column).key("down").key("column"), message);
                 }
             }
-        }
-    }
-
-    fn lifecycle(&mut self, at: &Path, lifecycle: &Lifecycle) {
-        if let Some(database) = &lifecycle.database
-            && !self.spec.databases.contains_key(database)
-        {
-            let known = self.spec.databases.keys().map(String::as_str);
-            self.refuse_reference(&at.key("database"), "database", database, known);
-        }
-        if lifecycle.tables.is_empty() {
-            self.refuse(at, "name at least one table: tables = [\"schema.table\"]; * stands for any characters");
-        }
-        let columns = lifecycle.levels.iter().map(|level| level.column.as_str());
-        self.columns(&at.key("levels"), columns, |at, index| at.index(index).key("column"));
-        let Some(retire) = &lifecycle.retire else { return };
-        if retire.how == RetireHow::Archive && retire.archive.is_none() {
-            self.refuse(&at.key("retire").key("how"), "say where to: archive = \"FOLDER\"");
-        }
-        if retire.how == RetireHow::Drop && retire.drop_after.is_none() {
-            self.refuse(&at.key("retire").key("how"), "say how long it is kept before that: drop_after = \"14d\"");
         }
     }
 
