@@ -35,7 +35,7 @@ const LONGEST: usize = 63;
 /// How many of the newest names may be the model.
 const MODELS: usize = 8;
 /// How many of the newest names are compared with a model.
-const COMPARED: usize = 64;
+const COMPARED: usize = 256;
 /// What a name weighs against the next newer one: two new names outweigh all old ones.
 const WEIGHT: f64 = 0.7;
 /// How many names are tried for one bound before giving up.

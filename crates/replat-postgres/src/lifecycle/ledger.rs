@@ -173,7 +173,9 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
         (false, true) => fallback,
         (false, false) => {
             return Err(EngineError::Precondition {
-                what: format!("this role may make tables neither in a schema replat nor in schema {fallback}"),
+                what: format!(
+                    "this role may make tables neither in a schema replat nor in schema {fallback}"
+                ),
                 remedy: format!("GRANT CREATE ON SCHEMA {} to the role of replat.", quote_ident(fallback)),
             });
         }
@@ -348,7 +350,12 @@ impl Ledger {
 
     /// A table may be dropped after this moment; `None`: not by itself.
     pub fn drop_after(&self, table: &TableName, at: Option<Micros>) -> String {
-        format!("UPDATE {} SET drop_after = {} WHERE relation = {}", self.table(PARTS), moment(at), oid_of(table))
+        format!(
+            "UPDATE {} SET drop_after = {} WHERE relation = {}",
+            self.table(PARTS),
+            moment(at),
+            oid_of(table)
+        )
     }
 
     /// A table was written to a file, whose digest an earlier step has bound.
@@ -388,12 +395,22 @@ impl Ledger {
         ]
     }
 
+    /// Whether the tables are there: what is only shown may come before they are.
+    async fn exists(&self, client: &Client) -> Result<bool, EngineError> {
+        let row =
+            client.query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&self.table(PARTS)]).await;
+        Ok(row.map_err(on("the database", "looking for replat's own tables"))?.get(0))
+    }
+
     /// Tables of the ledger that are there under their names; `which` is a condition on `p`, the ledger's row.
     ///
     /// # Errors
     ///
     /// [`EngineError`] if the ledger cannot be read.
     pub async fn own(&self, client: &Client, which: &str) -> Result<Vec<Own>, EngineError> {
+        if !self.exists(client).await? {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT p.relation, p.schema_name, p.table_name, p.state, p.legal_hold, p.archive_path, \
                p.archive_sha256, p.unit, EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = p.relation) \
@@ -422,10 +439,32 @@ impl Ledger {
     ///
     /// [`EngineError`] if the ledger cannot be read.
     pub async fn bound(&self, client: &Client, id: u32) -> Result<Option<Bound>, EngineError> {
+        if !self.exists(client).await? {
+            return Ok(None);
+        }
         let sql = format!("SELECT bound::text FROM {} WHERE relation = $1", self.table(PARTS));
         let row = client.query_opt(&sql, &[&id]).await;
         let row = row.map_err(on("the database", "reading replat's own records"))?;
         Ok(row.and_then(|row| serde_json::from_str(row.get(0)).ok()))
+    }
+
+    /// When a partition that a unit retires may be dropped, by the newest such unit.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the ledger cannot be read.
+    pub async fn said_to_drop(&self, client: &Client, id: u32) -> Result<Option<Micros>, EngineError> {
+        if !self.exists(client).await? {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT (work->>'drop_after')::bigint FROM {} WHERE kind = 'retire' \
+             AND (work->>'part_id')::bigint = $1 ORDER BY begun_at DESC LIMIT 1",
+            self.table("lifecycle_unit")
+        );
+        let row = client.query_opt(&sql, &[&i64::from(id)]).await;
+        let row = row.map_err(on("the database", "reading replat's own records"))?;
+        Ok(row.and_then(|row| row.get(0)))
     }
 
     /// What a unit has put on tables in use and not removed.
@@ -434,6 +473,9 @@ impl Ledger {
     ///
     /// [`EngineError`] if the ledger cannot be read, or has what this version does not know.
     pub async fn leftovers(&self, client: &Client, unit: &str) -> Result<Vec<Leftover>, EngineError> {
+        if !self.exists(client).await? {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT l.value::text FROM {} u, pg_catalog.jsonb_array_elements(u.progress->'leftovers') l \
              WHERE u.id = $1 AND u.state IN ('begun', 'failed')",
@@ -445,7 +487,8 @@ impl Ledger {
             .map(|row| {
                 serde_json::from_str(row.get(0)).map_err(|error| EngineError::Precondition {
                     what: format!("unit {unit} has a leftover in its record that is not understood: {error}"),
-                    remedy: "Use the version of replat that began it, or remove what it names by hand.".into(),
+                    remedy: "Use the version of replat that began it, or remove what it names by hand."
+                        .into(),
                 })
             })
             .collect()

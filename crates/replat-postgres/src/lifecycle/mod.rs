@@ -6,6 +6,8 @@
 //! | what replat keeps about it | [`ledger`] |
 //! | a unit as statements with their locks | [`script`] |
 //! | bringing it about without anybody noticing | [`act`], [`quiet`], [`archive`] |
+//! | what runs leave for each other | [`memory`] |
+//! | whether queries touch few partitions | [`prune`] |
 //! | while rows move | [`mirror`], [`reshape`] |
 //! | all of it behind the boundary | [`engine`] |
 
@@ -17,7 +19,9 @@ pub mod engine;
 pub mod health;
 pub mod ledger;
 pub mod look;
+pub mod memory;
 pub mod mirror;
+pub mod prune;
 pub mod quiet;
 pub mod reshape;
 pub mod script;

@@ -12,6 +12,7 @@ use replat_engine::EngineError;
 use replat_engine::failpoint::crash_at_named;
 use replat_engine::lifecycle::{Hear, Limits};
 use replat_model::lifecycle::facts::TableName;
+use replat_model::lifecycle::patience::{Attempt, Backoff, Ladder, Left};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
@@ -26,10 +27,10 @@ use crate::sql::quote_literal;
 /// What every transaction here is set to, whatever the session, the role and the database say; again for each, since a
 /// pooler may give each to another session.
 pub const SETTINGS: &str = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL TimeZone = 'UTC'; \
-     SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL extra_float_digits = 3; \
+     SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 1; \
      SET LOCAL bytea_output = 'hex'; SET LOCAL standard_conforming_strings = on; \
      SET LOCAL client_min_messages = warning; SET LOCAL default_tablespace = ''; SET LOCAL row_security = off; \
-     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off;";
+     SET LOCAL quote_all_identifiers = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off;";
 /// How long a statement may take that holds locks which others wait for. What it does takes milliseconds; if it
 /// takes longer, something is not as it should be.
 const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -115,7 +116,9 @@ pub async fn run(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), St
         return Ok(());
     }
     match txn.manner {
-        Manner::Plain => pair.attempt(txn, "READ COMMITTED", pair.left(), spent).await.map_err(|e| pair.stop(e)),
+        Manner::Plain => {
+            pair.attempt(txn, "READ COMMITTED", pair.left(), spent).await.map_err(|e| pair.stop(e))
+        }
         Manner::Snapshot => {
             pair.attempt(txn, "REPEATABLE READ", pair.left(), spent).await.map_err(|e| pair.stop(e))
         }
@@ -130,11 +133,11 @@ pub async fn run(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), St
 ///
 /// [`Stop::Busy`] with who was in the way, when patience is over.
 pub async fn briefly(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), Stop> {
-    let mut ladder = Ladder::new(pair.limits);
+    let mut starving = Starving::new(pair.limits);
     loop {
         spent.tries += 1;
-        let queue = ladder.queue(spent.stalled);
-        let error = match pair.attempt(txn, "READ COMMITTED", queue.unwrap_or(Duration::ZERO), spent).await {
+        let queue = starving.queue(spent.stalled);
+        let error = match pair.attempt(txn, "READ COMMITTED", queue, spent).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -148,14 +151,14 @@ pub async fn briefly(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<()
         if let Some(holder) = holders.first() {
             pair.heard.progress(&format!("waits for {holder}"), u64::from(spent.tries), None);
         }
-        ladder.seen(&holders);
-        tokio::time::sleep(ladder.delay().min(pair.left())).await;
+        starving.seen(&holders);
+        tokio::time::sleep(starving.delay().min(pair.left())).await;
     }
 }
 
 /// Runs a statement that stands alone, and says who it waits for.
 async fn alone(pair: &Pair<'_>, txn: &Txn, short: bool, spent: &mut Spent) -> Result<(), Stop> {
-    let mut ladder = Ladder::new(pair.limits);
+    let mut starving = Starving::new(pair.limits);
     loop {
         spent.tries += 1;
         let wait = if short { pair.limits.wait_each.max(NO_QUEUE).min(pair.left()) } else { pair.left() };
@@ -180,7 +183,7 @@ async fn alone(pair: &Pair<'_>, txn: &Txn, short: bool, spent: &mut Spent) -> Re
         if pair.left() <= NO_QUEUE {
             return Err(Stop::Busy { why: in_the_way(txn, &holders, pair.limits.patience) });
         }
-        tokio::time::sleep(ladder.delay().min(pair.left())).await;
+        tokio::time::sleep(starving.delay().min(pair.left())).await;
     }
 }
 
@@ -196,7 +199,9 @@ enum Failed {
 impl Failed {
     fn is_busy(&self) -> bool {
         match self {
-            Failed::Server(error) => error.code().is_some_and(|c| is_lock(c) && *c != SqlState::OBJECT_IN_USE),
+            Failed::Server(error) => {
+                error.code().is_some_and(|c| is_lock(c) && *c != SqlState::OBJECT_IN_USE)
+            }
             Failed::Stop(_) => false,
         }
     }
@@ -231,12 +236,19 @@ impl Pair<'_> {
     }
 
     async fn is_true(&self, question: &str) -> Result<bool, Stop> {
-        let answer = self.work.client.simple_query(question).await.map_err(|e| self.stop(Failed::Server(e)))?;
+        let answer =
+            self.work.client.simple_query(question).await.map_err(|e| self.stop(Failed::Server(e)))?;
         Ok(rows(&answer).next().and_then(|row| row.get(0)) == Some("t"))
     }
 
     /// One try of all statements. `queue`: how long it may stand in queues; nothing for not at all.
-    async fn attempt(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+    async fn attempt(
+        &self,
+        txn: &Txn,
+        level: &str,
+        queue: Duration,
+        spent: &mut Spent,
+    ) -> Result<(), Failed> {
         let done = self.statements(txn, level, queue, spent).await;
         if done.is_err() {
             // The session may be gone, and with it the transaction; then the next call says so.
@@ -245,7 +257,13 @@ impl Pair<'_> {
         done
     }
 
-    async fn statements(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+    async fn statements(
+        &self,
+        txn: &Txn,
+        level: &str,
+        queue: Duration,
+        spent: &mut Spent,
+    ) -> Result<(), Failed> {
         let brief = txn.manner == Manner::Brief;
         let long = !brief || txn.steps.iter().any(|step| matches!(step.then, Then::Archived { .. }));
         let (hold, pause) = if long { (Duration::ZERO, Duration::ZERO) } else { (HOLD_MAX, PAUSE_MAX) };
@@ -264,7 +282,8 @@ impl Pair<'_> {
             crash_at_named(|| format!("rotate.{}.{n}", txn.name));
             let contested = step.locks.iter().any(|(_, mode)| *mode > Mode::ShareUpdateExclusive);
             let begun = Instant::now();
-            let answer = self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
+            let answer =
+                self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
             // Without a queue nobody stood behind us; only what was not locked beforehand may have waited.
             let waited = step.sql.ends_with(" NOWAIT") && queue.is_zero();
             if brief && contested && !waited && (answer.is_err() || step.sql.ends_with(" NOWAIT")) {
@@ -504,61 +523,48 @@ pub fn first_words(query: &str) -> String {
     words.join(" ")
 }
 
-/// When to stand in the queue, and for how long to wait between tries.
+/// Whether we starve, and what follows from it.
 #[derive(Debug)]
-struct Ladder {
-    each: Duration,
-    total: Duration,
+struct Starving {
+    ladder: Ladder,
+    backoff: Backoff,
     /// Who was in the way at the last try.
     last: BTreeSet<i32>,
     /// Tries in a row at which nobody was in the way who was so before: there are gaps, and we miss them.
-    starved: u32,
+    missed: u32,
     tries: u32,
-    random: u64,
 }
 
-/// Tries that miss a gap before one of them stands in the queue.
-const STARVED: u32 = 6;
-/// For how long they stand there, one after the other.
-const QUEUES: [Duration; 4] = [
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-];
-/// The shortest and the longest wait between tries.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// Gaps that are missed before a try stands in the queue.
+const MISSED: u32 = 6;
 
-impl Ladder {
-    fn new(limits: &Limits) -> Ladder {
-        // A seed of nothing would stay nothing.
-        let random = limits.seed ^ 0x9e37_79b9_7f4a_7c15;
-        Ladder { each: limits.wait_each, total: limits.wait_total, last: BTreeSet::new(), starved: 0, tries: 0, random }
+impl Starving {
+    fn new(limits: &Limits) -> Starving {
+        let left = Left { each: limits.wait_each, total: limits.wait_total };
+        // How often it is tried is bounded by patience, in time.
+        let ladder = Ladder { patient_tries: MISSED, tries_max: u32::MAX, ..Ladder::new(left) };
+        let backoff = Backoff::new(limits.seed);
+        Starving { ladder, backoff, last: BTreeSet::new(), missed: 0, tries: 0 }
     }
 
-    /// How long the next try may stand in the queue; `None`: it does not.
-    fn queue(&self, stalled: Duration) -> Option<Duration> {
-        let step = usize::try_from(self.starved.checked_sub(STARVED)?).ok()?;
-        let room = self.total.saturating_sub(stalled).min(self.each);
-        let wait = QUEUES[step.min(QUEUES.len() - 1)].min(room);
-        (wait >= NO_QUEUE).then_some(wait)
+    /// How long the next try may stand in the queue; nothing for not at all.
+    fn queue(&self, stalled: Duration) -> Duration {
+        match self.ladder.attempt(self.missed, stalled) {
+            Attempt::Queue(time) => time,
+            Attempt::NoWait | Attempt::GiveUp => Duration::ZERO,
+        }
     }
 
     fn seen(&mut self, holders: &[Holder]) {
         let now: BTreeSet<i32> = holders.iter().map(|holder| holder.pid).collect();
-        self.starved = if now.is_disjoint(&self.last) { self.starved + 1 } else { 0 };
+        self.missed = if now.is_disjoint(&self.last) { self.missed.saturating_add(1) } else { 0 };
         self.last = now;
     }
 
     fn delay(&mut self) -> Duration {
-        self.tries += 1;
-        let (least, most) = DELAYS;
-        let full = least.saturating_mul(1 << self.tries.min(6)).min(most);
-        // xorshift: enough to keep two runs from marching in step.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        least + (full - least).mul_f64((self.random % 1024) as f64 / 1024.0)
+        let delay = self.backoff.delay(self.tries);
+        self.tries = self.tries.saturating_add(1);
+        delay
     }
 }
 
@@ -581,26 +587,19 @@ mod tests {
 
     #[test]
     fn only_who_starves_stands_in_the_queue() {
-        let mut behind_one = Ladder::new(&limits());
-        let mut behind_many = Ladder::new(&limits());
-        for n in 0..20 {
+        let mut behind_one = Starving::new(&limits());
+        let mut behind_many = Starving::new(&limits());
+        let (mut longest, mut stalled) = (Duration::ZERO, Duration::ZERO);
+        for n in 0..40 {
             behind_one.seen(&by(1));
+            assert_eq!(behind_one.queue(Duration::ZERO), Duration::ZERO, "it would only get longer");
             behind_many.seen(&by(n));
+            let queued = behind_many.queue(stalled);
+            longest = longest.max(queued);
+            stalled += queued;
         }
-        assert_eq!(behind_one.queue(Duration::ZERO), None);
-        assert_eq!(behind_many.queue(Duration::ZERO), Some(Duration::from_millis(20)), "the cap for each");
-        let spent = Duration::from_millis(22);
-        assert_eq!(behind_many.queue(spent), Some(Duration::from_millis(8)), "what is left of the budget");
-        assert_eq!(behind_many.queue(Duration::from_millis(30)), None, "the budget is spent");
-    }
-
-    #[test]
-    fn waits_grow_and_are_bounded() {
-        let mut ladder = Ladder::new(&limits());
-        for _ in 0..100 {
-            let delay = ladder.delay();
-            assert!(delay >= DELAYS.0 && delay <= DELAYS.1, "{delay:?}");
-        }
+        assert!(longest > Duration::ZERO && longest <= limits().wait_each, "{longest:?}");
+        assert!(stalled <= limits().wait_total, "{stalled:?}");
     }
 
     #[test]

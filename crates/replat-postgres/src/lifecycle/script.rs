@@ -26,6 +26,7 @@ use replat_model::lifecycle::plan::{Unit, Work};
 use tokio_postgres::Client;
 
 use super::ledger::{Ledger, quoted};
+use crate::error::on;
 
 /// A table lock, in the engine's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,7 +234,8 @@ impl Step {
 
     /// A lock on a table alone, in no queue.
     pub fn lock_only(table: &TableName, mode: Mode) -> Step {
-        Step::new(format!("LOCK TABLE ONLY {} IN {} MODE NOWAIT", quoted(table), mode.sql())).locks(table, mode)
+        Step::new(format!("LOCK TABLE ONLY {} IN {} MODE NOWAIT", quoted(table), mode.sql()))
+            .locks(table, mode)
     }
 
     /// A lock on a table with all below it, in no queue.
@@ -310,7 +312,9 @@ impl Txn {
         let mut stall = match self.manner {
             _ if step.records => "replat's own records".to_owned(),
             Manner::Alone { .. } => "waits for older transactions, in no queue".to_owned(),
-            Manner::Brief if !harmless => "in no queue; 5 to 50 ms in the queue if it starves, within the budget".into(),
+            Manner::Brief if !harmless => {
+                "in no queue; 5 to 50 ms in the queue if it starves, within the budget".into()
+            }
             _ => "in no queue".to_owned(),
         };
         if self.only_if.is_some() {
@@ -323,7 +327,7 @@ impl Txn {
 /// What a recipe is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct Kitchen<'a> {
-    /// A session whose settings are [`super::engine::SETTINGS`].
+    /// The session that reads.
     pub client: &'a Client,
     /// The database's name, for errors.
     pub database: &'a str,
@@ -341,14 +345,23 @@ pub struct Kitchen<'a> {
 ///
 /// [`EngineError::Precondition`] if the catalogue is not as the plan has it; what the driver says if it cannot be read.
 pub async fn recipe(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError> {
+    let failed = on(kitchen.database, "reading the catalogue");
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", super::quiet::SETTINGS);
+    kitchen.client.batch_execute(&begin).await.map_err(&failed)?;
+    let recipe = made(kitchen, unit).await;
+    let ended = kitchen.client.batch_execute("ROLLBACK").await;
+    let recipe = recipe?;
+    ended.map_err(&failed)?;
+    Ok(recipe)
+}
+
+async fn made(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError> {
     match &unit.work {
         Work::Create { parent, parts, edge, .. } => {
             create::create(kitchen, unit, parent, parts, edge.as_ref()).await
         }
         Work::Overflow { parent, old, new } => create::overflow(kitchen, unit, parent, old, new).await,
-        Work::Finalize { parent, part, bound } => {
-            retire::finalize(kitchen, unit, parent, part, bound).await
-        }
+        Work::Finalize { parent, part, bound } => retire::finalize(kitchen, unit, parent, part, bound).await,
         Work::Retire { .. } => retire::retire(kitchen, unit).await,
         Work::Drop { table, table_id, .. } => retire::drop(kitchen, unit, table, *table_id).await,
         Work::Adopt { parts } => retire::adopt(kitchen, unit, parts).await,

@@ -2,9 +2,9 @@
 
 use replat_engine::lifecycle::Look;
 use replat_model::lifecycle::facts::{LooseState, Origin, TableName};
-use replat_postgres::lifecycle::ledger;
+use replat_postgres::lifecycle::bounds;
+use replat_postgres::lifecycle::ledger::{self, Ledger};
 use replat_postgres::lifecycle::look::{fingerprint, look};
-use tokio_postgres::Client;
 
 use super::support::{all, database, part, server, session, set};
 
@@ -98,17 +98,27 @@ async fn what_partitions_lack_of_an_index_is_told_by_partition() {
     )
     .await;
     // An index whose building was broken off.
-    client.batch_execute("insert into t values (1, '2026-02-03', 'x'), (2, '2026-02-03', 'x')").await.expect("rows");
-    client.batch_execute("create unique index concurrently broken on t_2 (body)").await.expect_err("not unique");
+    client
+        .batch_execute("insert into t values (1, '2026-02-03', 'x'), (2, '2026-02-03', 'x')")
+        .await
+        .expect("rows");
+    client
+        .batch_execute("create unique index concurrently broken on t_2 (body)")
+        .await
+        .expect_err("not unique");
     client.batch_execute("create index only_unique on only t (body)").await.expect("an index");
     drop(name);
     let facts = all(&client).await;
-    let index = |name: &str| set(&facts, "t").indexes.iter().find(|index| index.name == name).expect("an index");
+    let index =
+        |name: &str| set(&facts, "t").indexes.iter().find(|index| index.name == name).expect("an index");
     let table = |name: &str| TableName::new("public", name);
 
     let complete = index("complete");
     assert!(complete.valid && !complete.constraint);
-    assert_eq!((complete.missing_on.len(), complete.unattached_on.len(), complete.invalid_on.len()), (0, 0, 0));
+    assert_eq!(
+        (complete.missing_on.len(), complete.unattached_on.len(), complete.invalid_on.len()),
+        (0, 0, 0)
+    );
     let key = index("t_pkey");
     assert!(key.valid && key.constraint);
     assert_eq!((key.missing_on.len(), key.scans), (0, Some(0)));
@@ -118,9 +128,10 @@ async fn what_partitions_lack_of_an_index_is_told_by_partition() {
     assert_eq!(partial.missing_on, [table("t_2"), table("t_3"), table("t_3_0")]);
     assert_eq!(index("only_here").missing_on, [table("t_1"), table("t_2"), table("t_3"), table("t_3_0")]);
 
-    client.batch_execute("update pg_index set indisvalid = false where indexrelid = 'equal_1'::regclass").await.expect(
-        "a superuser may",
-    );
+    client
+        .batch_execute("update pg_index set indisvalid = false where indexrelid = 'equal_1'::regclass")
+        .await
+        .expect("a superuser may");
     let facts = all(&client).await;
     let partial = set(&facts, "t").indexes.iter().find(|index| index.name == "by \"body").expect("it");
     assert_eq!(partial.invalid_on, [(table("t_1"), "equal_1".to_owned())]);
@@ -131,16 +142,19 @@ async fn publications_of_every_kind_are_seen() {
     let (_, client) = database(
         "create table whole (t date) partition by range (t);
          create table whole_1 partition of whole for values from ('2026-01-01') to ('2026-02-01');
-         create table some (t date) partition by range (t);
-         create table some_1 partition of some for values from ('2026-01-01') to ('2026-02-01');
-         create table some_2 partition of some for values from ('2026-02-01') to ('2026-03-01');
-         create schema apart; create table apart.some_3 partition of some for values from ('2026-03-01') to (maxvalue);
+         create table several (t date) partition by range (t);
+         create table some_1 partition of several for values from ('2026-01-01') to ('2026-02-01');
+         create table some_2 partition of several for values from ('2026-02-01') to ('2026-03-01');
+         create schema apart; create table apart.some_3 partition of several for values from ('2026-03-01') to (maxvalue);
          create publication everything for all tables;
          create publication \"by name\" for table whole, some_2 with (publish_via_partition_root = true)",
     )
     .await;
     if server().await.version().major >= 15 {
-        client.batch_execute("create publication by_schema for tables in schema apart").await.expect("a publication");
+        client
+            .batch_execute("create publication by_schema for tables in schema apart")
+            .await
+            .expect("a publication");
     }
     let facts = all(&client).await;
     let seen = |name: &str| -> Vec<String> {
@@ -156,7 +170,7 @@ async fn publications_of_every_kind_are_seen() {
     if server().await.version().major >= 15 {
         some.insert(1, "by_schema root=false whole=false [apart.some_3]");
     }
-    assert_eq!(seen("some"), some);
+    assert_eq!(seen("several"), some);
 }
 
 #[tokio::test]
@@ -175,7 +189,11 @@ async fn what_siblings_should_share_is_read() {
     let other = &part(set(&facts, "t"), "t_2").settings;
     let cases = [
         ("owner", Some("postgres"), Some("postgres")),
-        ("privileges", Some("default"), Some("postgres=arwdDxt/postgres, reader=r/postgres, writer=a/postgres")),
+        (
+            "privileges",
+            Some("default"),
+            Some("postgres=arwdDxt/postgres, reader=r/postgres, writer=a/postgres"),
+        ),
         ("replica identity", Some("primary key"), Some("full")),
         ("storage options", None, Some("autovacuum_enabled=off, fillfactor=70")),
         ("tablespace", Some("default"), Some("default")),
@@ -188,7 +206,10 @@ async fn what_siblings_should_share_is_read() {
             ("privileges", 17..) => Some("postgres=arwdDxtm/postgres, reader=r/postgres, writer=a/postgres"),
             _ => of_other,
         };
-        assert_eq!((plain.get(word).map(String::as_str), other.get(word).map(String::as_str)), (of_plain, of_other));
+        assert_eq!(
+            (plain.get(word).map(String::as_str), other.get(word).map(String::as_str)),
+            (of_plain, of_other)
+        );
     }
 }
 
@@ -220,17 +241,69 @@ async fn foreign_tables_columns_and_taken_names_are_seen() {
 #[tokio::test]
 async fn records_count_only_for_the_table_that_was_recorded() {
     let (name, client) = database(
-        "create role trusted login; create role planter login; grant all on schema public to trusted, planter;
+        "create role planter login; grant all on schema public to planter;
          create table t (id int, day date) partition by range (day);
          create table t_1 partition of t for values from ('2026-01-01') to ('2026-02-01');
          create table t_2 partition of t for values from ('2026-02-01') to ('2026-03-01');
          create table t_3 partition of t for values from ('2026-03-01') to ('2026-04-01');
-         create table gone (id int, day date); create table staged (id int, day date); alter table t owner to trusted;
-         grant create on database :db to trusted",
+         create table staged (id int, day date); create table kept (id int, day date);
+         create table renamed (id int, day date)",
     )
     .await;
-    let _ = &name;
-    drop(client);
+    // Somebody's own table that calls itself the record is none.
+    let planter = session(&name, "planter").await;
+    let planted = Ledger { schema: "public".into() };
+    planter.batch_execute(&planted.tables()).await.expect("a planted record");
+    let record = |ledger: &Ledger, table: &str, was: &str, origin: &str, state: &str| {
+        format!(
+            "insert into {} values ('{table}'::regclass, 'public', '{was}', 't'::regclass, 'public', 't',
+               't'::regclass, 'public', 't', '{{\"range\": {{\"from\": [{{\"at\": \"2026-01-01\"}}], \"to\": [\"max\"]}}}}',
+               '{origin}', '{state}', '2026-05-01 00:00Z', '2026-06-01 00:00Z', '/a/file', 'digest', true, 'u-1');",
+            ledger.table("lifecycle_part")
+        )
+    };
+    planter.batch_execute(&record(&planted, "t_3", "t_3", "made", "attached")).await.expect("a planted row");
+    let facts = all(&client).await;
+    assert_eq!(part(set(&facts, "t"), "t_3").origin, Origin::Foreign);
+
+    planter.batch_execute("drop owned by planter").await.expect("it is gone");
+    let ledger = ledger::ensure(&client, "public").await.expect("the record");
+    let rows = [
+        record(&ledger, "t_1", "t_1", "made", "attached"),
+        record(&ledger, "t_2", "t_2", "adopted", "attached"),
+        record(&ledger, "t_3", "t_3_as_it_was", "made", "attached"),
+        record(&ledger, "staged", "staged", "made", "staged"),
+        record(&ledger, "kept", "kept", "made", "detached"),
+        record(&ledger, "renamed", "as_it_was", "made", "detached"),
+        format!(
+            "insert into {} select 't'::regclass, now() - n * interval '100 days', 10 - n, 1, 8192, n::text
+               from generate_series(1, 3) n",
+            ledger.table("lifecycle_sample")
+        ),
+    ];
+    client.batch_execute(&rows.concat()).await.expect("rows");
+    let facts = all(&client).await;
+    let seen = |name: &str| {
+        let part = part(set(&facts, "t"), name);
+        (part.origin, part.legal_hold, part.since)
+    };
+    let may = Some(1_777_593_600_000_000);
+    assert_eq!(seen("t_1"), (Origin::Made, true, may));
+    assert_eq!(seen("t_2"), (Origin::Adopted, true, may));
+    assert_eq!(seen("t_3"), (Origin::Foreign, false, None));
+    let loose: Vec<_> = facts.loose.iter().map(|table| (table.table.name.as_str(), table.state)).collect();
+    assert_eq!(loose, [("kept", LooseState::Detached), ("staged", LooseState::Staged)]);
+    let kept = &facts.loose[0];
+    assert_eq!(kept.archive, Some(("/a/file".into(), "digest".into())));
+    assert_eq!((kept.drop_after, kept.unit.as_str()), (Some(1_780_272_000_000_000), "u-1"));
+    assert_eq!(bounds::sql(&kept.bound), "FOR VALUES FROM ('2026-01-01') TO (MAXVALUE)");
+    // What is older than half a year is left out; the last is of now.
+    let samples: Vec<_> = set(&facts, "t").samples.iter().map(|sample| sample.high.as_deref()).collect();
+    assert_eq!(samples, [Some("1"), None]);
+    // A role that may not read the record takes everything for somebody else's.
+    client.batch_execute("create role stranger login").await.expect("a role");
+    let facts = all(&session(&name, "stranger").await).await;
+    assert_eq!(part(set(&facts, "t"), "t_1").origin, Origin::Foreign);
 }
 
 /// Begins to detach `child` beside its readers, and breaks off when the detach has begun to show.
@@ -289,8 +362,11 @@ async fn the_fingerprint_changes_with_partitions_and_with_nothing_else() {
         ("alter table t_2 rename to t_two", true),
         ("alter table t detach partition t_two", true),
         ("alter table t attach partition t_two for values from ('2026-02-01') to ('2026-03-02')", true),
-        ("alter table t detach partition t_two; alter table u attach partition t_two
-            for values from ('2026-02-01') to ('2026-03-02')", true),
+        (
+            "alter table t detach partition t_two; alter table u attach partition t_two
+            for values from ('2026-02-01') to ('2026-03-02')",
+            true,
+        ),
         ("alter table t set schema other", true),
         ("alter schema other rename to elsewhere", true),
         ("drop table t_two", true),
@@ -327,9 +403,4 @@ async fn a_locked_partition_does_not_hold_a_look_up() {
         .expect("an answer")
         .get(0);
     assert_eq!(left, 0);
-}
-
-#[allow(dead_code)]
-fn unused(_: (LooseState, Origin, &Client)) -> &'static str {
-    ledger::PARTS
 }

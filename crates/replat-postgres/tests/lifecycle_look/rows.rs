@@ -41,7 +41,10 @@ async fn strays_are_counted_where_they_are_few() {
     let ranges = of("ranges", "ranges_rest");
     let may = "2026-03-01 00:00:00+00";
     let far = "2031-01-01 00:00:00+00";
-    assert_eq!((ranges.empty, ranges.strays), (Some(false), Some(strays(3, may, far, &[(may, 2), (far, 1)]))));
+    assert_eq!(
+        (ranges.empty, ranges.strays),
+        (Some(false), Some(strays(3, may, far, &[(may, 2), (far, 1)])))
+    );
     let lists = of("lists", "lists_rest");
     let three = strays(10, "k0", "k2", &[("k0", 3), ("k1", 4), ("k2", 3)]);
     assert_eq!((lists.empty, lists.strays), (Some(false), Some(three)));
@@ -86,7 +89,10 @@ async fn the_highest_key_is_found_where_it_is_cheap() {
     assert_eq!(tenant.below.as_ref().and_then(|below| below.high.as_deref()), Some("7"));
     assert_eq!(tenant.below.as_ref().map(|below| below.samples.len()), Some(1));
     assert_eq!(set(&facts, "empty").level.high, None);
-    assert_eq!((part(set(&facts, "ids"), "ids_0").rows, part(set(&facts, "empty"), "empty_0").rows), (Some(999), None));
+    assert_eq!(
+        (part(set(&facts, "ids"), "ids_0").rows, part(set(&facts, "empty"), "empty_0").rows),
+        (Some(999), None)
+    );
     assert_eq!(tenant.rows, Some(7));
 }
 
@@ -128,7 +134,8 @@ async fn conditions_are_asked_of_the_oldest_partitions() {
     assert_eq!(of(&facts, "t_1"), (Some(true), None));
     assert!(facts.refused[0].why.contains("no_such_column"), "{:?}", facts.refused);
     // A condition cannot write.
-    let facts = retiring(&client, Some("set_config('x.y', '1', false) is null or nextval('s') > 0"), &[]).await;
+    let facts =
+        retiring(&client, Some("set_config('x.y', '1', false) is null or nextval('s') > 0"), &[]).await;
     assert_eq!((of(&facts, "t_1").0, facts.refused.len()), (None, 1));
 }
 

@@ -27,7 +27,10 @@ const MANY: &str = "
 #[tokio::test]
 async fn a_hundred_tables_of_36_partitions() {
     let (_, client) = database(MANY).await;
-    client.batch_execute("vacuum analyze pg_class, pg_inherits, pg_attribute, pg_index").await.expect("analyse");
+    client
+        .batch_execute("vacuum analyze pg_class, pg_inherits, pg_attribute, pg_index")
+        .await
+        .expect("analyse");
     let plain = Look::default();
     let full = Look { sizes: true, indexes: true, ..Look::default() };
     let mut best = [Duration::MAX; 4];

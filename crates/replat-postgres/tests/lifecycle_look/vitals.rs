@@ -4,7 +4,7 @@ use replat_model::lifecycle::facts::Vitals;
 use replat_postgres::lifecycle::look::vitals;
 use tokio_postgres::Client;
 
-use super::support::{database, server, session};
+use super::support::{database, session};
 
 async fn read(client: &Client, sizes: bool) -> Vitals {
     vitals(client, "test", sizes).await.expect("vital signs")
@@ -18,7 +18,11 @@ async fn an_ordinary_role_sees_what_it_may() {
         let seen = read(client, false).await;
         assert_eq!(seen.database, name, "{who}");
         assert!(seen.version.starts_with("PostgreSQL 1"), "{who}: {}", seen.version);
-        assert!(seen.identity.starts_with("pg-") && !seen.identity.contains("unknown"), "{who}: {}", seen.identity);
+        assert!(
+            seen.identity.starts_with("pg-") && !seen.identity.contains("unknown"),
+            "{who}: {}",
+            seen.identity
+        );
         assert!(!seen.read_only, "{who}");
         assert_eq!(seen.database_bytes, None, "{who}");
         let (now, most) = seen.connections.expect("connections");
@@ -37,20 +41,20 @@ async fn an_ordinary_role_sees_what_it_may() {
 
 #[tokio::test]
 async fn a_database_that_cannot_be_identified_has_a_name_all_the_same() {
-    let (name, admin) = database(
-        "create role nameless login; revoke execute on function pg_control_system() from public",
-    )
-    .await;
+    let (name, _admin) =
+        database("create role nameless login; revoke execute on function pg_control_system() from public")
+            .await;
     let seen = read(&session(&name, "nameless").await, false).await;
     assert!(seen.identity.starts_with("pg-unknown-") && seen.identity.ends_with(&name), "{}", seen.identity);
-    admin.batch_execute("alter database :x rename to y").await.expect_err("not a variable");
 }
 
 #[tokio::test]
 async fn read_only_is_said() {
     let (name, admin) = database("create role careful login").await;
     admin
-        .batch_execute(&format!("alter role careful in database {name} set default_transaction_read_only = on"))
+        .batch_execute(&format!(
+            "alter role careful in database {name} set default_transaction_read_only = on"
+        ))
         .await
         .expect("a setting");
     assert!(read(&session(&name, "careful").await, false).await.read_only);
@@ -68,8 +72,12 @@ async fn the_oldest_transaction_of_others_is_seen() {
     assert_eq!((oldest.pid, oldest.who.as_str()), (pid, "postgres reports 127.0.0.1"));
     // A role that may not see the times of others is told nothing, rather than something wrong.
     assert_eq!(read(&session(&name, "alone").await, false).await.oldest_transaction, None);
-    other.batch_execute("insert into t values (1); prepare transaction 'the job'").await.expect("it is prepared");
-    let seen = read(&session(&name, "alone").await, false).await.oldest_transaction.expect("everybody sees it");
+    other
+        .batch_execute("insert into t values (1); prepare transaction 'the job'")
+        .await
+        .expect("it is prepared");
+    let seen =
+        read(&session(&name, "alone").await, false).await.oldest_transaction.expect("everybody sees it");
     assert_eq!((seen.pid, seen.who.as_str()), (0, "postgres prepared transaction the job"));
     other.batch_execute("rollback prepared 'the job'").await.expect("it is gone");
     assert_eq!(read(&client, false).await.oldest_transaction, None);
@@ -81,5 +89,4 @@ async fn logical_readers_are_no_replicas() {
     let (_, client) = database("select pg_create_logical_replication_slot('look_slot', 'pgoutput')").await;
     assert_eq!(read(&client, false).await.replicas, Some(Vec::new()));
     client.batch_execute("select pg_drop_replication_slot('look_slot')").await.expect("it is gone");
-    assert!(server().await.port() > 0);
 }

@@ -141,10 +141,9 @@ impl<'a> Subject<'a> {
                 );
             }
             Key::Hash { remainder } => {
-                for (digits, number) in numbers(name) {
+                for (width, number) in numbers(name) {
                     let plus =
                         number.checked_sub(i128::from(*remainder)).filter(|plus| (0..=1).contains(plus));
-                    let width = padded(digits);
                     forms
                         .extend(plus.map(|plus| (Side::Lower, Form::Remainder { plus: plus as u32, width })));
                 }
@@ -160,13 +159,13 @@ impl<'a> Subject<'a> {
                         }
                         forms.extend([1, 1_000].map(|per_second| (side, Form::Epoch { per_second })));
                     }
-                    let widths = numbers(name).map(|(digits, _)| padded(digits));
-                    forms.extend(widths.chain([0]).map(|width| (side, Form::Number { width })));
+                    forms.extend(numbers(name).map(|(width, _)| (side, Form::Number { width })));
                 }
                 if let (Some(at), Some(_)) = (from.at, self.grid) {
-                    forms.extend(numbers(name).map(|(digits, number)| {
-                        (Side::Lower, Form::Ordinal { from: at, number, width: padded(digits) })
-                    }));
+                    forms.extend(
+                        numbers(name)
+                            .map(|(width, number)| (Side::Lower, Form::Ordinal { from: at, number, width })),
+                    );
                 }
             }
         }
@@ -396,13 +395,9 @@ fn number_text(text: &str) -> String {
     text.replace('-', "n").replace('.', "_")
 }
 
-/// The runs of digits in a name, the last first, with their numbers.
-fn numbers(name: &str) -> impl Iterator<Item = (&str, i128)> {
-    let runs = name.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
-    runs.filter_map(|run| Some((run, run.parse().ok()?))).collect::<Vec<_>>().into_iter().rev()
-}
-
-/// The width of a number that has zeros in front; 0 if it has none.
-fn padded(digits: &str) -> usize {
-    if digits.len() > 1 && digits.starts_with('0') { digits.len() } else { 0 }
+/// The numbers in a name, the last first, each without a width and with that of its digits.
+fn numbers(name: &str) -> impl Iterator<Item = (usize, i128)> {
+    let runs = name.rsplit(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
+    runs.filter_map(|run| Some((run.len(), run.parse().ok()?)))
+        .flat_map(|(width, number)| [(0, number), (width, number)])
 }
