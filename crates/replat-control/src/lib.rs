@@ -5,6 +5,7 @@
 //! databases refuse its effects.
 
 mod pause;
+pub mod rotate;
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
 use replat_model::lifecycle::health::Finding;
+use replat_model::lifecycle::patience::Stall;
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::policy::PruneQuery;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,11 @@ pub trait LifecycleEngine: Send + Sync {
     /// the vitals; reads only.
     fn recall(&self) -> Soon<'_, Option<Recalled>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// How long the application was kept waiting by runs of the last hour.
+    fn stalls(&self) -> Soon<'_, Vec<Stall>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     /// Remembers what a look found, and how a run went, for the next one's forecast.
@@ -151,6 +157,9 @@ pub struct Statement {
     pub locks: Vec<TableLock>,
     /// For how long at most others may wait for it: `in no queue`, `50 ms in the queue, then again`.
     pub stall: String,
+    /// Whether it only concerns replat's own records: whoever runs the script by hand leaves it out.
+    #[serde(default)]
+    pub records: bool,
 }
 
 /// A lock on a table.
@@ -201,6 +210,8 @@ pub struct Recalled {
     pub policy: String,
     /// Until when there is nothing to do if the catalogue stays so; `None` if a closer look is needed each time.
     pub steady_until: Option<Micros>,
+    /// What all default partitions hold now, in bytes; `None` if that could not be told.
+    pub default_bytes: Option<u64>,
 }
 
 /// Hears nothing.

@@ -1,8 +1,14 @@
 //! The command line.
 
+mod rotate;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use replat_model::spec::SecretText;
+
+pub use rotate::*;
 
 /// Makes the partitions of a relational database deployable.
 #[derive(Debug, Parser)]
@@ -10,9 +16,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(after_help = "Examples:\n  \
     replat validate\n  \
     replat plan deploy -p tenant_id=42 --out plan.json\n  \
-    replat apply plan.json\n\n\
+    replat apply plan.json\n  \
+    replat rotate --buffer-days=30 --db-url=env:DB_URL\n\n\
     Exit codes: 0 done, 2 usage, 3 spec or plan invalid or stale, 4 precondition missing, 11 rows differ,\n\
-    12 switch undone, 20 to 22 try again, 30 a person is needed now.")]
+    12 switch undone, 14 warnings with --strict, 20 to 22 try again, 30 a person is needed now.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -120,6 +127,14 @@ pub enum Command {
     /// Move a partition: plan, confirm, apply, watch; or look after a deployment.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Deploy(DeployArgs),
+    /// Make partitions before they are needed, and retire old ones, so that nobody notices.
+    Rotate(Box<RotateArgs>),
+    /// How long inserts are safe if nothing ever runs again: one number for each table, the shortest first.
+    Runway(RunwayArgs),
+    /// Take partitions over that others made, and read what pg_partman was told about them.
+    Adopt(AdoptArgs),
+    /// Print the plain SQL to live without replat.
+    Eject(EjectArgs),
     /// Compare both sides of a partition's deployment, row by row as transformed.
     Verify(VerifyArgs),
     /// Explain an error code.
@@ -171,6 +186,8 @@ pub enum PlanWhat {
         #[arg(long)]
         detail: bool,
     },
+    /// A run over the partitions of a database.
+    Rotate(Box<PlanRotateArgs>),
 }
 
 /// Which partition.
@@ -192,6 +209,12 @@ pub struct ApplyArgs {
     /// Options of carrying out.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Of a plan of a run: how its database is reached, as for rotate. Which one it is stands in the plan.
+    #[arg(long, env = "REPLAT_DB_URL", hide_env_values = true, value_name = "URL", value_parser = rotate::secret)]
+    pub db_url: Option<SecretText>,
+    /// Of a plan of a run: how careful it is.
+    #[command(flatten)]
+    pub care: Care,
 }
 
 /// Options of carrying out a plan.

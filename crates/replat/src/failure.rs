@@ -7,6 +7,8 @@ use serde::Serialize;
 /// Exit codes by class: below 10 the caller's fault, 1x decided and safe, 2x try again, 3x a person is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
     /// A bug.
     Internal = 1,
     /// Wrong usage.
@@ -15,16 +17,22 @@ pub enum Exit {
     Invalid = 3,
     /// A precondition is missing.
     Precondition = 4,
+    /// There is something to do, and it was asked to say so.
+    Changes = 10,
     /// The sides differ; the traffic was not touched.
     Different = 11,
     /// A switch was undone.
     Undone = 12,
     /// A person did not agree.
     NotApproved = 13,
+    /// There are warnings, and it was asked to say so.
+    Warnings = 14,
     /// Temporary.
     Temporary = 20,
     /// Somebody else has it.
     Busy = 21,
+    /// A breaker, a budget or a quota stands back.
+    Throttled = 22,
     /// A person is needed now.
     Person = 30,
     /// Broken off from the keyboard.

@@ -8,6 +8,7 @@ mod failure;
 mod planning;
 mod project;
 mod render;
+mod rotate;
 mod self_description;
 mod verbs;
 mod verify;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         runtime.block_on(run(&cli, style))
     });
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
             style.failure(&failure);
             ExitCode::from(failure.exit as u8)
@@ -42,9 +43,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: &Cli, style: Style) -> Result<(), Failure> {
+async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Plan { what: PlanWhat::Rotate(args) } => return rotate::plan(global, style, args).await,
+        Command::Apply(args) if rotate::is_plan(&args.plan) => return rotate::apply(global, style, args).await,
+        Command::Show { what } if rotate::is_plan(what.as_ref()) => return rotate::show(style, what.as_ref()),
+        Command::Rotate(args) => return rotate::rotate(global, style, args).await,
+        Command::Runway(args) => return rotate::runway(global, style, args).await,
+        Command::Adopt(args) => return rotate::adopt(global, style, args).await,
+        Command::Eject(args) => return rotate::eject(global, style, args).await,
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await
@@ -63,7 +71,8 @@ async fn run(cli: &Cli, style: Style) -> Result<(), Failure> {
             Ok(())
         }
         Command::Man { dir } => self_description::man(dir.as_deref(), style),
-    }
+    }?;
+    Ok(Exit::Done)
 }
 
 /// The log goes to standard error, or to a file; what it says is for those who look for causes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use replat_engine::{Listed, WorkLog};
 use replat_model::ids::{DeploymentId, Home};
 use replat_model::map::Map;
-use replat_model::spec::{self, Context, Spec, UrlSource};
+use replat_model::spec::{self, Context, SecretText, Spec, UrlSource};
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_store::Store;
 
@@ -110,7 +110,11 @@ impl Project {
 
     /// How the database of `home` is reached.
     pub fn connection(&self, home: &Home, read_only: bool) -> Result<ConnInfo, Failure> {
-        let name = &home.database;
+        self.database(&home.database, read_only)
+    }
+
+    /// How the database `name` of the spec is reached.
+    pub fn database(&self, name: &str, read_only: bool) -> Result<ConnInfo, Failure> {
         let bad = |what: String| {
             Failure::new("RP1005", Exit::Invalid, format!("database {name}: {what}"))
                 .remedy(format!("Correct [databases.{name}] in {}.", self.file.display()))
@@ -118,38 +122,13 @@ impl Project {
         let database =
             self.spec.databases.get(name).ok_or_else(|| bad("the spec does not have it".into()))?;
         let text = match (&database.url, &database.service) {
-            (Some(url), _) => match url.source().map_err(|e| bad(e.to_string()))? {
-                UrlSource::Literal(text) => text.to_owned(),
-                UrlSource::Env(variable) => std::env::var(variable).map_err(|_| {
-                    let what = format!("the environment has no variable {variable}");
-                    Failure {
-                        remedy: vec![format!("Set it: export {variable}=postgres://USER@HOST/DATABASE")],
-                        ..bad(what)
-                    }
-                })?,
-                UrlSource::File(path) => std::fs::read_to_string(self.folder().join(path))
-                    .map_err(|e| bad(format!("{path} cannot be read: {e}")))?
-                    .trim()
-                    .to_owned(),
-            },
+            (Some(url), _) => written(url, self.folder(), &bad)?,
             (None, Some(service)) => {
                 format!("service='{}'", service.replace('\\', "\\\\").replace('\'', "\\'"))
             }
             (None, None) => String::new(),
         };
-        let mut info = ConnInfo::resolve(Some(&text), &Environment::of_process()).map_err(|e| {
-            let mut failure = bad(e.to_string());
-            failure.because = causes(&e);
-            failure
-        })?;
-        for warning in &info.warnings {
-            tracing::warn!(database = name, "{warning}");
-        }
-        if read_only {
-            let options = info.options.take().unwrap_or_default();
-            info.options = Some(format!("{options} -c default_transaction_read_only=on").trim().to_owned());
-        }
-        Ok(info)
+        resolved(&text, name, read_only, &bad)
     }
 
     /// The deployment that was named, or the only one that has not ended.
@@ -192,4 +171,48 @@ fn folder_of(file: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// The connection text itself, from wherever it is kept; a relative path begins at `folder`.
+pub fn written(
+    url: &SecretText,
+    folder: &Path,
+    bad: &dyn Fn(String) -> Failure,
+) -> Result<String, Failure> {
+    Ok(match url.source().map_err(|e| bad(e.to_string()))? {
+        UrlSource::Literal(text) => text.to_owned(),
+        UrlSource::Env(variable) => std::env::var(variable).map_err(|_| {
+            let what = format!("the environment has no variable {variable}");
+            Failure {
+                remedy: vec![format!("Set it: export {variable}=postgres://USER@HOST/DATABASE")],
+                ..bad(what)
+            }
+        })?,
+        UrlSource::File(path) => std::fs::read_to_string(folder.join(path))
+            .map_err(|e| bad(format!("{path} cannot be read: {e}")))?
+            .trim()
+            .to_owned(),
+    })
+}
+
+/// A connection text with everything that the environment adds to it. `name` is the database's name in the log.
+pub fn resolved(
+    text: &str,
+    name: &str,
+    read_only: bool,
+    bad: &dyn Fn(String) -> Failure,
+) -> Result<ConnInfo, Failure> {
+    let mut info = ConnInfo::resolve(Some(text), &Environment::of_process()).map_err(|e| {
+        let mut failure = bad(e.to_string());
+        failure.because = causes(&e);
+        failure
+    })?;
+    for warning in &info.warnings {
+        tracing::warn!(database = name, "{warning}");
+    }
+    if read_only {
+        let options = info.options.take().unwrap_or_default();
+        info.options = Some(format!("{options} -c default_transaction_read_only=on").trim().to_owned());
+    }
+    Ok(info)
 }

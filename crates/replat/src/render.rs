@@ -5,6 +5,7 @@
 
 mod deployment;
 mod plan;
+pub mod rotate;
 
 use std::io::{IsTerminal, Write};
 
@@ -93,6 +94,11 @@ impl Style {
         if self.json {
             self.result("", &json!({ "error": failure }));
         }
+        self.trouble(failure);
+    }
+
+    /// A failure whose facts are part of a result that was printed.
+    pub fn trouble(self, failure: &Failure) {
         let mut text =
             format!("{}: {}\n", self.paint("1;31", &format!("error[{}]", failure.code)), failure.what);
         let mut block = |name: &str, lines: &[String]| {

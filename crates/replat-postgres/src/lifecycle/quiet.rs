@@ -1,1 +1,628 @@
-//! Getting a lock without anybody noticing.
+//! Transactions that nobody notices.
+//!
+//! A transaction that needs contested locks is tried without standing in a queue: a try that fails has cost nobody
+//! anything. Between tries it is seen who is in the way. Where many short transactions follow each other so closely
+//! that none of the tries finds a gap, a try stands in the queue, briefly, and within a budget for all of them. Behind
+//! one long transaction it never does: the queue would only grow.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use replat_engine::EngineError;
+use replat_engine::failpoint::crash_at_named;
+use replat_engine::lifecycle::{Hear, Limits};
+use replat_model::lifecycle::facts::TableName;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::archive;
+use super::bounds;
+use super::ledger::quoted;
+use super::script::{Manner, Mode, Step, Then, Txn, bound};
+use crate::connect::Connected;
+use crate::error::{failed, is_lock, on};
+use crate::sql::quote_literal;
+
+/// What every transaction here is set to, whatever the session, the role and the database say; again for each, since a
+/// pooler may give each to another session.
+pub const SETTINGS: &str = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL TimeZone = 'UTC'; \
+     SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL extra_float_digits = 3; \
+     SET LOCAL bytea_output = 'hex'; SET LOCAL standard_conforming_strings = on; \
+     SET LOCAL client_min_messages = warning; SET LOCAL default_tablespace = ''; SET LOCAL row_security = off; \
+     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off;";
+/// How long a statement may take that holds locks which others wait for. What it does takes milliseconds; if it
+/// takes longer, something is not as it should be.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+/// How long our own process may pause while it holds such locks, before the server ends the session.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// How long a statement without a lock in advance may stand in a queue in a try that is not to stand in one; the
+/// least that the server knows.
+const NO_QUEUE: Duration = Duration::from_millis(1);
+/// How often those in the way are looked up while a statement waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What tries have cost so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Tries to get contested locks.
+    pub tries: u32,
+    /// Time in queues for them.
+    pub stalled: Duration,
+    /// The longest time that they were held.
+    pub held: Duration,
+    /// Rows moved or archived.
+    pub rows: u64,
+    /// The version that the last change got.
+    pub version: Option<u64>,
+}
+
+/// Why a transaction did not reach its end. It left nothing behind, unless the session was lost.
+#[derive(Debug)]
+pub enum Stop {
+    /// The session was lost: what was done is to be looked up.
+    Lost(EngineError),
+    /// Its locks could not be had for as long as it may go on trying.
+    Busy {
+        /// Who is in the way.
+        why: String,
+    },
+    /// Something is not as it must be.
+    Refused {
+        /// What.
+        why: String,
+        /// What to do about it.
+        remedy: Option<String>,
+    },
+}
+
+impl Stop {
+    /// What stood in the way.
+    pub fn why(&self) -> String {
+        match self {
+            Stop::Lost(error) => error.to_string(),
+            Stop::Busy { why } => why.clone(),
+            Stop::Refused { why, remedy: None } => why.clone(),
+            Stop::Refused { why, remedy: Some(remedy) } => format!("{why}. {remedy}"),
+        }
+    }
+}
+
+/// Two sessions: one works, the other sees who is in its way.
+pub struct Pair<'a> {
+    /// The one that works.
+    pub work: &'a Connected,
+    /// The other.
+    pub watch: &'a Client,
+    /// The database's name, for errors.
+    pub database: &'a str,
+    /// What the work may cost.
+    pub limits: &'a Limits,
+    /// Since when tries are made; patience counts from here.
+    pub since: Instant,
+    /// Who hears of waits.
+    pub heard: &'a (dyn Hear + 'a),
+}
+
+/// Runs one transaction, or as many tries of it as it needs.
+///
+/// # Errors
+///
+/// [`Stop`]; then nothing of it was committed, unless the session was lost.
+pub async fn run(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), Stop> {
+    if let Some(question) = &txn.only_if
+        && !pair.is_true(question).await?
+    {
+        return Ok(());
+    }
+    match txn.manner {
+        Manner::Plain => pair.attempt(txn, "READ COMMITTED", pair.left(), spent).await.map_err(|e| pair.stop(e)),
+        Manner::Snapshot => {
+            pair.attempt(txn, "REPEATABLE READ", pair.left(), spent).await.map_err(|e| pair.stop(e))
+        }
+        Manner::Brief => briefly(pair, txn, spent).await,
+        Manner::Alone { short } => alone(pair, txn, short, spent).await,
+    }
+}
+
+/// Tries one transaction until it gets its locks, without a queue wherever that is enough.
+///
+/// # Errors
+///
+/// [`Stop::Busy`] with who was in the way, when patience is over.
+pub async fn briefly(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), Stop> {
+    let mut ladder = Ladder::new(pair.limits);
+    loop {
+        spent.tries += 1;
+        let queue = ladder.queue(spent.stalled);
+        let error = match pair.attempt(txn, "READ COMMITTED", queue.unwrap_or(Duration::ZERO), spent).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if !error.is_busy() {
+            return Err(pair.stop(error));
+        }
+        let holders = pair.holders(txn).await?;
+        if pair.left() <= NO_QUEUE {
+            return Err(Stop::Busy { why: in_the_way(txn, &holders, pair.limits.patience) });
+        }
+        if let Some(holder) = holders.first() {
+            pair.heard.progress(&format!("waits for {holder}"), u64::from(spent.tries), None);
+        }
+        ladder.seen(&holders);
+        tokio::time::sleep(ladder.delay().min(pair.left())).await;
+    }
+}
+
+/// Runs a statement that stands alone, and says who it waits for.
+async fn alone(pair: &Pair<'_>, txn: &Txn, short: bool, spent: &mut Spent) -> Result<(), Stop> {
+    let mut ladder = Ladder::new(pair.limits);
+    loop {
+        spent.tries += 1;
+        let wait = if short { pair.limits.wait_each.max(NO_QUEUE).min(pair.left()) } else { pair.left() };
+        let begun = Instant::now();
+        let error = match pair.outside(txn, wait).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if short {
+            spent.stalled += begun.elapsed().min(wait);
+        }
+        if !error.is_busy() {
+            return Err(pair.stop(error));
+        }
+        // It may have got half-way, and then it is the next transaction's turn.
+        if let Some(question) = &txn.only_if
+            && !pair.is_true(question).await?
+        {
+            return Ok(());
+        }
+        let holders = pair.holders(txn).await?;
+        if pair.left() <= NO_QUEUE {
+            return Err(Stop::Busy { why: in_the_way(txn, &holders, pair.limits.patience) });
+        }
+        tokio::time::sleep(ladder.delay().min(pair.left())).await;
+    }
+}
+
+/// Why one try failed.
+#[derive(Debug)]
+enum Failed {
+    /// The server's answer to a statement.
+    Server(tokio_postgres::Error),
+    /// A statement's answer was not as it must be, or an archive could not be written.
+    Stop(Stop),
+}
+
+impl Failed {
+    fn is_busy(&self) -> bool {
+        match self {
+            Failed::Server(error) => error.code().is_some_and(|c| is_lock(c) && *c != SqlState::OBJECT_IN_USE),
+            Failed::Stop(_) => false,
+        }
+    }
+}
+
+impl Pair<'_> {
+    /// What is left of the patience; never nothing, since a time of zero would have no end.
+    pub fn left(&self) -> Duration {
+        self.limits.patience.saturating_sub(self.since.elapsed()).max(NO_QUEUE)
+    }
+
+    fn stop(&self, error: Failed) -> Stop {
+        let error = match error {
+            Failed::Server(error) => error,
+            Failed::Stop(stop) => return stop,
+        };
+        let Some(server) = error.as_db_error() else {
+            return Stop::Lost(failed(self.database, "a unit of rotate", error));
+        };
+        if is_lock(server.code()) {
+            return Stop::Busy { why: server.message().to_owned() };
+        }
+        match failed(self.database, "a unit of rotate", error) {
+            EngineError::Unreachable { database, during, source } => {
+                Stop::Lost(EngineError::Unreachable { database, during, source })
+            }
+            EngineError::Refused { why, .. } | EngineError::Row { why, .. } => {
+                Stop::Refused { why, remedy: None }
+            }
+            other => Stop::Refused { why: other.to_string(), remedy: Some(other.remedy()) },
+        }
+    }
+
+    async fn is_true(&self, question: &str) -> Result<bool, Stop> {
+        let answer = self.work.client.simple_query(question).await.map_err(|e| self.stop(Failed::Server(e)))?;
+        Ok(rows(&answer).next().and_then(|row| row.get(0)) == Some("t"))
+    }
+
+    /// One try of all statements. `queue`: how long it may stand in queues; nothing for not at all.
+    async fn attempt(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+        let done = self.statements(txn, level, queue, spent).await;
+        if done.is_err() {
+            // The session may be gone, and with it the transaction; then the next call says so.
+            drop(self.work.client.batch_execute("ROLLBACK").await);
+        }
+        done
+    }
+
+    async fn statements(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+        let brief = txn.manner == Manner::Brief;
+        let long = !brief || txn.steps.iter().any(|step| matches!(step.then, Then::Archived { .. }));
+        let (hold, pause) = if long { (Duration::ZERO, Duration::ZERO) } else { (HOLD_MAX, PAUSE_MAX) };
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL {level} READ WRITE; {SETTINGS} SET LOCAL lock_timeout = {}; \
+             SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+            queue.max(NO_QUEUE).as_millis(),
+            hold.as_millis(),
+            pause.as_millis(),
+        );
+        self.work.client.batch_execute(&begin).await.map_err(Failed::Server)?;
+        let mut values: Vec<(&str, String)> = Vec::new();
+        let mut held: Option<Instant> = None;
+        let mut told = spent.version;
+        for (n, step) in txn.steps.iter().enumerate() {
+            crash_at_named(|| format!("rotate.{}.{n}", txn.name));
+            let contested = step.locks.iter().any(|(_, mode)| *mode > Mode::ShareUpdateExclusive);
+            let begun = Instant::now();
+            let answer = self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
+            // Without a queue nobody stood behind us; only what was not locked beforehand may have waited.
+            let waited = step.sql.ends_with(" NOWAIT") && queue.is_zero();
+            if brief && contested && !waited && (answer.is_err() || step.sql.ends_with(" NOWAIT")) {
+                spent.stalled += begun.elapsed().min(queue.max(NO_QUEUE));
+            }
+            answer?;
+            held = held.or_else(|| (brief && contested).then_some(begun));
+        }
+        crash_at_named(|| format!("rotate.{}.{}", txn.name, txn.steps.len()));
+        self.work.client.batch_execute("COMMIT").await.map_err(Failed::Server)?;
+        crash_at_named(|| format!("rotate.{}.committed", txn.name));
+        spent.held = spent.held.max(held.map_or(Duration::ZERO, |since| since.elapsed()));
+        spent.version = told;
+        Ok(())
+    }
+
+    async fn step<'s>(
+        &self,
+        step: &'s Step,
+        queued: bool,
+        values: &mut Vec<(&'s str, String)>,
+        spent: &mut Spent,
+        told: &mut Option<u64>,
+    ) -> Result<(), Failed> {
+        let client = &self.work.client;
+        match &step.then {
+            Then::Archive(filing) => {
+                let written = archive::write(client, self.database, filing, self.heard).await;
+                let written = written.map_err(|error| Failed::Stop(archive_stop(error)))?;
+                spent.rows += written.rows;
+                values.push(("sha256", quote_literal(&written.sha256)));
+                return Ok(());
+            }
+            Then::Archived { table, path, sha256 } => {
+                let same = archive::compare(client, self.database, table, path, sha256).await;
+                return same.map_err(|error| Failed::Stop(archive_stop(error)));
+            }
+            _ => {}
+        }
+        let sql = if queued { Step::queued(&step.sql) } else { &step.sql };
+        let sql = values.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&bound(name), value));
+        let answer = client.simple_query(&sql).await.map_err(Failed::Server)?;
+        let mut rows = rows(&answer);
+        match &step.then {
+            Then::Go | Then::Archive(_) | Then::Archived { .. } => Ok(()),
+            Then::Must { why, remedy } => match rows.next().and_then(|row| row.get(0)) {
+                Some("t") => Ok(()),
+                _ => Err(refused(why.clone(), Some(remedy.clone()))),
+            },
+            Then::Bind(name) => match rows.next().and_then(|row| row.get(0)) {
+                Some(value) => {
+                    values.push((name, value.to_owned()));
+                    Ok(())
+                }
+                None => Err(refused(format!("there is no {}", name.replace('_', " ")), None)),
+            },
+            Then::Version => {
+                *told = rows.next().and_then(|row| row.get(0)).and_then(|text| text.parse().ok());
+                Ok(())
+            }
+            Then::Bounds(asked) => {
+                let found: Vec<_> = rows
+                    .filter_map(|row| {
+                        let table = TableName::new(row.get(0)?, row.get(1)?);
+                        Some((table, bounds::parse(row.get(2)?).ok()?))
+                    })
+                    .collect();
+                match asked.iter().find(|asked| !found.contains(asked)) {
+                    None => Ok(()),
+                    Some((table, _)) => Err(refused(
+                        format!("the bounds of {table} do not read as they were asked for"),
+                        Some("Report it with the partition key and the bounds.".into()),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Statements outside of a transaction block, which wait for locks no longer than `wait` each.
+    async fn outside(&self, txn: &Txn, wait: Duration) -> Result<(), Failed> {
+        let client = &self.work.client;
+        let settings = format!(
+            "SET lock_timeout = {}; SET statement_timeout = 0; SET search_path = pg_catalog, pg_temp",
+            wait.as_millis()
+        );
+        client.batch_execute(&settings).await.map_err(Failed::Server)?;
+        for (n, step) in txn.steps.iter().enumerate() {
+            crash_at_named(|| format!("rotate.{}.{n}", txn.name));
+            let running = client.batch_execute(&step.sql);
+            tokio::pin!(running);
+            loop {
+                tokio::select! {
+                    done = &mut running => break done.map_err(Failed::Server)?,
+                    () = tokio::time::sleep(LOOK_EVERY) => {
+                        if let Some(holder) = self.holders(txn).await.map_err(Failed::Stop)?.first() {
+                            self.heard.progress(&format!("waits for {holder}"), 0, None);
+                        }
+                    }
+                }
+            }
+        }
+        crash_at_named(|| format!("rotate.{}.committed", txn.name));
+        Ok(())
+    }
+
+    /// Who has locks that a transaction of ours cannot have meanwhile, the oldest first; or the oldest transaction of
+    /// the database if nobody has one.
+    async fn holders(&self, txn: &Txn) -> Result<Vec<Holder>, Stop> {
+        let wanted: Vec<(&TableName, Mode)> =
+            txn.steps.iter().flat_map(|step| &step.locks).map(|(table, mode)| (table, *mode)).collect();
+        let names: BTreeSet<String> = wanted.iter().map(|(table, _)| quoted(table)).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let found = self
+            .watch
+            .query(
+                "SELECT a.pid, (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - \
+                     coalesce(a.xact_start, a.query_start, a.backend_start)))::bigint, \
+                   coalesce(a.application_name, ''), coalesce(a.query, ''), l.mode, w.name \
+                 FROM pg_catalog.unnest($1::text[]) AS w(name) \
+                   JOIN pg_catalog.pg_locks l ON l.relation = pg_catalog.to_regclass(w.name) \
+                     AND l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid \
+                       FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+                   JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+                 WHERE l.pid <> $2 AND l.pid <> pg_catalog.pg_backend_pid() \
+                 ORDER BY a.xact_start NULLS LAST, a.pid",
+                &[&names, &self.work.backend_pid],
+            )
+            .await
+            .map_err(|error| Stop::Lost(on(self.database, "looking who is in the way")(error)))?;
+        let mut holders: Vec<Holder> = Vec::new();
+        for row in &found {
+            let (mode, name): (&str, &str) = (row.get(4), row.get(5));
+            let in_the_way = wanted.iter().any(|(table, want)| {
+                quoted(table) == name && Mode::named(mode).is_none_or(|mode| mode.conflicts(*want))
+            });
+            if in_the_way && holders.iter().all(|known| known.pid != row.get::<_, i32>(0)) {
+                holders.push(Holder::of(row));
+            }
+        }
+        if holders.is_empty() && matches!(txn.name, "detach" | "finalize") {
+            // A detach waits for whoever may still see the partition, lock or no lock.
+            let oldest = self
+                .watch
+                .query_opt(
+                    "SELECT pid, (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - xact_start))::bigint, \
+                       coalesce(application_name, ''), coalesce(query, '') FROM pg_catalog.pg_stat_activity \
+                     WHERE datname = pg_catalog.current_database() AND xact_start IS NOT NULL AND pid <> $1 \
+                       AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend' \
+                     ORDER BY xact_start LIMIT 1",
+                    &[&self.work.backend_pid],
+                )
+                .await
+                .map_err(|error| Stop::Lost(on(self.database, "looking who is in the way")(error)))?;
+            holders.extend(oldest.as_ref().map(Holder::of));
+        }
+        Ok(holders)
+    }
+}
+
+fn refused(why: String, remedy: Option<String>) -> Failed {
+    Failed::Stop(Stop::Refused { why, remedy })
+}
+
+fn archive_stop(error: EngineError) -> Stop {
+    match error {
+        error @ EngineError::Unreachable { .. } => Stop::Lost(error),
+        EngineError::Locked { what, .. } => Stop::Busy { why: what },
+        other => Stop::Refused { why: other.to_string(), remedy: Some(other.remedy()) },
+    }
+}
+
+fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+/// Somebody who is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process that serves the session.
+    pub pid: i32,
+    /// How long its transaction has been open, in milliseconds.
+    pub age_ms: i64,
+    /// What it calls itself.
+    pub application: String,
+    /// The first words of its statement, without values.
+    pub words: String,
+}
+
+impl Holder {
+    fn of(row: &tokio_postgres::Row) -> Holder {
+        Holder {
+            pid: row.get(0),
+            age_ms: row.get(1),
+            application: row.get(2),
+            words: first_words(row.get(3)),
+        }
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        if !self.application.is_empty() {
+            write!(f, " ({})", self.application)?;
+        }
+        write!(f, ", whose transaction has been open for {:.1} s", self.age_ms as f64 / 1000.0)?;
+        if !self.words.is_empty() {
+            write!(f, ": {}", self.words)?;
+        }
+        Ok(())
+    }
+}
+
+fn in_the_way(txn: &Txn, holders: &[Holder], patience: Duration) -> String {
+    let who = match holders {
+        [] => "others, one after the other".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+    };
+    format!("the locks for `{}` could not be had within {patience:?}: in the way is {who}", txn.name)
+}
+
+/// The first words of a statement, up to its first value or quoted name: what follows may be nobody's business.
+pub fn first_words(query: &str) -> String {
+    if query.starts_with('<') {
+        return String::new();
+    }
+    let plain = query.split(|c: char| matches!(c, '\'' | '"' | '$') || c.is_numeric()).next().unwrap_or("");
+    let mut words: Vec<String> =
+        plain.split_whitespace().take(8).map(|word| word.chars().take(40).collect()).collect();
+    if plain.len() < query.len() || plain.split_whitespace().count() > words.len() {
+        words.push("…".to_owned());
+    }
+    words.join(" ")
+}
+
+/// When to stand in the queue, and for how long to wait between tries.
+#[derive(Debug)]
+struct Ladder {
+    each: Duration,
+    total: Duration,
+    /// Who was in the way at the last try.
+    last: BTreeSet<i32>,
+    /// Tries in a row at which nobody was in the way who was so before: there are gaps, and we miss them.
+    starved: u32,
+    tries: u32,
+    random: u64,
+}
+
+/// Tries that miss a gap before one of them stands in the queue.
+const STARVED: u32 = 6;
+/// For how long they stand there, one after the other.
+const QUEUES: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+];
+/// The shortest and the longest wait between tries.
+const DELAYS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+
+impl Ladder {
+    fn new(limits: &Limits) -> Ladder {
+        // A seed of nothing would stay nothing.
+        let random = limits.seed ^ 0x9e37_79b9_7f4a_7c15;
+        Ladder { each: limits.wait_each, total: limits.wait_total, last: BTreeSet::new(), starved: 0, tries: 0, random }
+    }
+
+    /// How long the next try may stand in the queue; `None`: it does not.
+    fn queue(&self, stalled: Duration) -> Option<Duration> {
+        let step = usize::try_from(self.starved.checked_sub(STARVED)?).ok()?;
+        let room = self.total.saturating_sub(stalled).min(self.each);
+        let wait = QUEUES[step.min(QUEUES.len() - 1)].min(room);
+        (wait >= NO_QUEUE).then_some(wait)
+    }
+
+    fn seen(&mut self, holders: &[Holder]) {
+        let now: BTreeSet<i32> = holders.iter().map(|holder| holder.pid).collect();
+        self.starved = if now.is_disjoint(&self.last) { self.starved + 1 } else { 0 };
+        self.last = now;
+    }
+
+    fn delay(&mut self) -> Duration {
+        self.tries += 1;
+        let (least, most) = DELAYS;
+        let full = least.saturating_mul(1 << self.tries.min(6)).min(most);
+        // xorshift: enough to keep two runs from marching in step.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        least + (full - least).mul_f64((self.random % 1024) as f64 / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            wait_each: Duration::from_millis(20),
+            wait_total: Duration::from_millis(30),
+            patience: Duration::from_secs(1),
+            seed: 7,
+        }
+    }
+
+    fn by(pid: i32) -> Vec<Holder> {
+        vec![Holder { pid, age_ms: 1, application: String::new(), words: String::new() }]
+    }
+
+    #[test]
+    fn only_who_starves_stands_in_the_queue() {
+        let mut behind_one = Ladder::new(&limits());
+        let mut behind_many = Ladder::new(&limits());
+        for n in 0..20 {
+            behind_one.seen(&by(1));
+            behind_many.seen(&by(n));
+        }
+        assert_eq!(behind_one.queue(Duration::ZERO), None);
+        assert_eq!(behind_many.queue(Duration::ZERO), Some(Duration::from_millis(20)), "the cap for each");
+        let spent = Duration::from_millis(22);
+        assert_eq!(behind_many.queue(spent), Some(Duration::from_millis(8)), "what is left of the budget");
+        assert_eq!(behind_many.queue(Duration::from_millis(30)), None, "the budget is spent");
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let mut ladder = Ladder::new(&limits());
+        for _ in 0..100 {
+            let delay = ladder.delay();
+            assert!(delay >= DELAYS.0 && delay <= DELAYS.1, "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_among_the_words() {
+        let rows = [
+            ("select * from t where name = 'Ann Mary Smith' and x", "select * from t where name = …"),
+            ("insert into t values ('secret')", "insert into t values ( …"),
+            ("select 42", "select …"),
+            ("select a, b from c", "select a, b from c"),
+            ("a b c d e f g h i", "a b c d e f g h …"),
+            ("<insufficient privilege>", ""),
+        ];
+        for (query, want) in rows {
+            assert_eq!(first_words(query), want);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn digits_and_quotes_never_get_out(query in ".*") {
+            let words = first_words(&query);
+            proptest::prop_assert!(!words.contains(['\'', '"']) && !words.chars().any(char::is_numeric));
+        }
+    }
+}

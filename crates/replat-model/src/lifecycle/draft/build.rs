@@ -227,8 +227,8 @@ impl<'a> SetDraft<'a> {
         outer: &[Within],
         table: &TableName,
     ) -> Result<Option<NewLevel>, Finding> {
-        let hint = self.hint(depth);
         let known = template.and_then(|part| Some((part, part.below.as_ref()?)));
+        let hint = self.hint(depth, known.map(|(_, level)| level.method));
         let fits = |level: &Level, hint: &LevelPolicy| {
             method(hint.by) == level.method && is_about(hint, &level.keys)
         };
@@ -440,7 +440,7 @@ fn lists(level: Option<&Level>, hint: Option<&LevelPolicy>) -> Vec<(Bound, Optio
     found
 }
 
-fn method(cut: Cut) -> Method {
+pub(super) fn method(cut: Cut) -> Method {
     match cut {
         Cut::Range => Method::Range,
         Cut::List => Method::List,

@@ -76,4 +76,6 @@ codes! {
     ANOTHER_RUN "RP3032" "Another run is at work";
     /// An index that nobody used since statistics began.
     UNUSED "RP3033" "An index is not used";
+    /// After a unit the catalogue says something else than the unit was to bring about.
+    NOT_AS_PLANNED "RP3034" "The catalogue is not as it was left";
 }

@@ -236,7 +236,7 @@ impl Assembly<'_> {
             let by_bound = self.ranks.compare(cut, &one.bound, &other.bound);
             by_bound.then_with(|| one.table.cmp(&other.table))
         });
-        Ok(Level { method: cut.method, keys: cut.keys.clone(), parts, high: None })
+        Ok(Level { method: cut.method, keys: cut.keys.clone(), parts, high: None, samples: Vec::new() })
     }
 
     fn part(&self, id: u32, cut: &Cut) -> Result<Part, String> {

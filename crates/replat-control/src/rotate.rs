@@ -1,0 +1,655 @@
+//! A run over the partitions of one database: look, draft, act unit by unit, look again, remember.
+//!
+//! ```text
+//!   unchanged since a run that found nothing to do? ── yes ──▶ nothing to do
+//!        │ no
+//!   read-only? ── yes ──▶ said so
+//!        │ no
+//!   alone in this database ─▶ look ─▶ draft ─▶ for each unit: quota, veto, breaker, budget ─▶ act
+//!                                                                                            │
+//!                                      remember ◀── findings, runways ◀── look again ◀───────┘
+//! ```
+//!
+//! A unit fails alone: the other sets go on, and so do other kinds of work of the same set. Nothing here knows a
+//! database or prints a line: whoever calls it gives the engines, and hears of everything as it happens. It can be
+//! called again and again for one database, by a schedule or a message; runs that overlap do no harm.
+//!
+//! | what | where |
+//! |---|---|
+//! | what came of it | [`report`] |
+//! | breakers, budgets, vetoes | `gate` |
+//! | the order of units | `queue` |
+//! | whether the catalogue says what was done | `confirm` |
+//! | partitions counted | `census` |
+
+mod census;
+mod confirm;
+mod gate;
+mod pace;
+mod queue;
+pub mod report;
+mod steady;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use replat_engine::lifecycle::{Hear, LifecycleEngine, Look};
+use replat_engine::{EngineError, Verdict};
+use replat_model::lifecycle::breaker::BreakerLimits;
+use replat_model::lifecycle::draft::{Wish, draft};
+use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
+use replat_model::lifecycle::health::{self, Finding, Severity, codes};
+use replat_model::lifecycle::patience::{Budgets, Spent};
+use replat_model::lifecycle::plan::{RotatePlan, Unit};
+use replat_model::lifecycle::runway::Runway;
+
+use gate::{Gate, Stand, Vetoes, provisions};
+use queue::Queue;
+use report::{Ending, Entry, Reason, RunReport, State};
+
+/// What a run is to do, and how carefully.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Why it is begun.
+    pub reason: Reason,
+    /// Which sets are looked at.
+    pub look: Look,
+    /// What is wanted of them, and which kinds of work are on.
+    pub wish: Wish,
+    /// How much the application may feel.
+    pub budgets: Budgets,
+    /// When provisioning stands back.
+    pub breaker: BreakerLimits,
+    /// How long the run waits for locks and breakers.
+    pub patience: Duration,
+    /// Sets whose inserts are safe for less than this are found fault with; `None`: as health says.
+    pub runway_min: Option<Duration>,
+    /// Whether nothing is looked at where nothing has changed since a run that found nothing to do.
+    pub quick: bool,
+    /// Whether the statements of all units are shown, and none is begun.
+    pub dry_run: bool,
+}
+
+impl Settings {
+    /// A digest of what is wanted: the same wish of the same sets has the same one.
+    fn digest(&self) -> String {
+        let wanted = serde_json::to_vec(&(&self.wish, &self.look.tables)).unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        // A newer program may want something else of the same words.
+        (env!("CARGO_PKG_VERSION"), wanted).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// What a run tells while it is under way.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// It has looked, and knows what is to be done.
+    Began {
+        /// Its name.
+        run: &'a str,
+        /// What it found.
+        facts: &'a Facts,
+        /// What it will do.
+        plan: &'a RotatePlan,
+    },
+    /// A unit begins.
+    Begins(&'a Unit),
+    /// A unit has ended, or was not begun.
+    Ended(&'a Entry),
+    /// A breaker is open: provisioning waits.
+    Held {
+        /// Why.
+        reason: &'a str,
+        /// What would end it.
+        closes_when: &'a str,
+    },
+    /// The breaker has closed.
+    GoesOn,
+    /// Something is wrong, or worth knowing.
+    Finding(&'a Finding),
+}
+
+/// Hears of a run.
+pub trait Watch: Hear {
+    /// This happened just now.
+    fn told(&self, news: &News<'_>);
+}
+
+/// A database and what it takes to run over it.
+pub struct Rotation<'a> {
+    /// Its engines: a session each. The first looks, keeps other runs out, and remembers; as many units are worked on
+    /// at the same time as there are engines. There is at least one.
+    pub engines: &'a [Box<dyn LifecycleEngine>],
+    /// What is to be done.
+    pub settings: &'a Settings,
+    /// Who hears of it.
+    pub heard: &'a dyn Watch,
+}
+
+/// What was found, and what follows.
+#[derive(Clone, Debug)]
+pub struct Drafted {
+    /// What was found.
+    pub facts: Facts,
+    /// What is to be done.
+    pub plan: RotatePlan,
+    /// What is wrong with what is there.
+    pub health: Vec<Finding>,
+}
+
+impl Rotation<'_> {
+    fn leader(&self) -> &dyn LifecycleEngine {
+        self.engines.first().expect("a rotation has an engine").as_ref()
+    }
+
+    /// Runs once.
+    ///
+    /// # Errors
+    ///
+    /// [`Superseded`](EngineError::Superseded) if another run is at work in the database, which is harmless; and
+    /// whatever keeps the run from looking at all. What goes wrong with a unit is in the report.
+    pub async fn run(&self) -> Result<RunReport, EngineError> {
+        let begun = Instant::now();
+        if self.settings.quick && !self.settings.dry_run
+            && let Some(report) = self.unchanged(begun).await?
+        {
+            return Ok(report);
+        }
+        let vitals = self.leader().vitals().await?;
+        if vitals.read_only && !self.settings.dry_run {
+            return Ok(self.read_only(&vitals, begun));
+        }
+        // Whoever only shows keeps nobody out.
+        let _alone = match self.settings.dry_run {
+            true => None,
+            false => Some(self.leader().alone().await?),
+        };
+        let drafted = self.draft().await?;
+        self.carry_out(drafted, begun).await
+    }
+
+    /// Looks, and says what follows. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from looking.
+    pub async fn draft(&self) -> Result<Drafted, EngineError> {
+        let facts = self.leader().look(&self.settings.look).await?;
+        let plan = draft(&facts, &self.settings.wish);
+        let health = health::check(&facts, &self.settings.wish);
+        Ok(Drafted { facts, plan, health })
+    }
+
+    /// Says what is wrong with what is there. Reads only; units are neither begun nor shown.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from looking.
+    pub async fn check(&self) -> Result<RunReport, EngineError> {
+        let begun = Instant::now();
+        let Drafted { facts, plan, health } = self.draft().await?;
+        let mut report = self.blank(&facts.vitals, begun);
+        self.heard.told(&News::Began { run: &report.run, facts: &facts, plan: &plan });
+        let mut findings: BTreeSet<Finding> = plan.findings.iter().chain(&health).cloned().collect();
+        // Vetoes are findings here: nothing is to be made.
+        self.vetoes(&facts, &facts.sets.iter().map(|s| &s.table).collect(), &plan, &mut findings).await;
+        report.ending = if facts.vitals.read_only { Ending::ReadOnly } else { Ending::Shown };
+        self.conclude(&mut report, &facts, &plan, findings, begun);
+        Ok(report)
+    }
+
+    /// What each set has, by its name.
+    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, report::Census> {
+        census::census(&drafted.facts, &self.settings.wish, &drafted.health)
+    }
+
+    /// Carries out a plan that was made before, if it `fits` what is there now; else the reason why it does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rotation::run`].
+    pub async fn apply(
+        &self,
+        plan: &RotatePlan,
+        fits: impl Fn(&Drafted) -> Result<(), String>,
+    ) -> Result<Result<RunReport, String>, EngineError> {
+        let begun = Instant::now();
+        let vitals = self.leader().vitals().await?;
+        if vitals.read_only && !self.settings.dry_run {
+            return Ok(Ok(self.read_only(&vitals, begun)));
+        }
+        let _alone = match self.settings.dry_run {
+            true => None,
+            false => Some(self.leader().alone().await?),
+        };
+        let drafted = self.draft().await?;
+        match fits(&drafted) {
+            Err(why) => Ok(Err(why)),
+            Ok(()) => self.carry_out(Drafted { plan: plan.clone(), ..drafted }, begun).await.map(Ok),
+        }
+    }
+
+    /// A report that nothing has changed since a run that found nothing to do, if that is so.
+    async fn unchanged(&self, begun: Instant) -> Result<Option<RunReport>, EngineError> {
+        let Some(last) = self.leader().recall().await? else { return Ok(None) };
+        let steady = last.steady_until.is_some_and(|until| last.now < until) && last.now >= last.at;
+        let empty = last.default_bytes == Some(0);
+        if !steady || !empty || last.read_only || last.policy != self.settings.digest() {
+            return Ok(None);
+        }
+        if self.leader().fingerprint().await? != last.fingerprint {
+            return Ok(None);
+        }
+        Ok(Some(RunReport {
+            run: run_id(&last.fingerprint, last.now),
+            reason: self.settings.reason.clone(),
+            database: last.database,
+            ending: Ending::Unchanged,
+            began: last.now,
+            took_ms: millis(begun.elapsed()),
+            converged: true,
+            fingerprint: last.fingerprint,
+            ..RunReport::default()
+        }))
+    }
+
+    fn read_only(&self, vitals: &Vitals, begun: Instant) -> RunReport {
+        let finding = Finding {
+            severity: Severity::Note,
+            code: codes::READ_ONLY.into(),
+            set: None,
+            what: format!("{} takes no writes now: nothing can be done here", vitals.database),
+            remedy: "Nothing, if it is a standby; the run on the primary does the work.".into(),
+        };
+        self.heard.told(&News::Finding(&finding));
+        RunReport {
+            run: run_id(&vitals.identity, vitals.now),
+            ending: Ending::ReadOnly,
+            findings: vec![finding],
+            ..self.blank(vitals, begun)
+        }
+    }
+
+    fn blank(&self, vitals: &Vitals, begun: Instant) -> RunReport {
+        RunReport {
+            run: run_id(&vitals.identity, vitals.now),
+            reason: self.settings.reason.clone(),
+            database: vitals.database.clone(),
+            identity: vitals.identity.clone(),
+            version: vitals.version.clone(),
+            began: vitals.now.saturating_sub(micros(begun.elapsed())),
+            took_ms: millis(begun.elapsed()),
+            ..RunReport::default()
+        }
+    }
+
+    async fn carry_out(&self, drafted: Drafted, begun: Instant) -> Result<RunReport, EngineError> {
+        let Drafted { facts, plan, health } = drafted;
+        let mut report = self.blank(&facts.vitals, begun);
+        self.heard.told(&News::Began { run: &report.run, facts: &facts, plan: &plan });
+        let mut findings: BTreeSet<Finding> = plan.findings.iter().cloned().collect();
+        report.entries = match self.settings.dry_run {
+            true => self.show(&plan, begun, facts.vitals.now).await,
+            false => {
+                let growing = plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
+                let vetoes = self.vetoes(&facts, &growing, &plan, &mut findings).await;
+                let history = self.leader().stalls().await?;
+                let spent = Spent::within_the_hour(&history, facts.vitals.now);
+                let gate = Gate::new(self.settings, self.heard, facts.vitals.clone(), spent);
+                let entries = self.act(&facts, &plan, &gate, &vetoes, &report.run, begun).await?;
+                report.pauses = gate.pauses().await;
+                entries
+            }
+        };
+        let worked = report.in_state(State::Done).next().is_some();
+        let after = match worked {
+            // A look that fails now takes nothing back; what was done stays done, and the next run looks.
+            true => match self.leader().look(&self.settings.look).await {
+                Ok(after) => {
+                    findings.extend(confirm::confirm(&report.entries, &after));
+                    Some(after)
+                }
+                Err(error) => {
+                    findings.insert(no_look(&error));
+                    None
+                }
+            },
+            false => Some(facts.clone()),
+        };
+        match &after {
+            // What units put right is wrong no longer.
+            Some(after) if worked => findings.extend(health::check(after, &self.settings.wish)),
+            _ => findings.extend(health),
+        }
+        let seen = after.as_ref().unwrap_or(&facts);
+        self.conclude(&mut report, seen, &plan, findings, begun);
+        report.converged &= after.is_some() && plan.units.is_empty();
+        if self.settings.dry_run {
+            report.ending = Ending::Shown;
+        } else {
+            let mut record = report.record(&plan);
+            record.policy = self.settings.digest();
+            record.steady_until = report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
+            if let Err(error) = self.leader().remember(seen, &record).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the run could not be recorded");
+                report.findings.push(not_remembered(&error));
+            }
+        }
+        report.took_ms = millis(begun.elapsed());
+        Ok(report)
+    }
+
+    /// Sets that will not last as long as they should.
+    fn short(&self, runways: &[Runway]) -> Vec<Finding> {
+        let Some(least) = self.settings.runway_min else { return Vec::new() };
+        let short = runways.iter().filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
+        short
+            .map(|runway| Finding {
+                severity: Severity::Warning,
+                code: codes::RUNWAY.into(),
+                set: Some(runway.set.clone()),
+                what: format!(
+                    "inserts are safe for {:.1} days, {:.1} are wanted: {}",
+                    runway.seconds.unwrap_or(0) as f64 / 86_400.0,
+                    least.as_secs_f64() / 86_400.0,
+                    runway.because
+                ),
+                remedy: "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
+                    .into(),
+            })
+            .collect()
+    }
+
+    /// Fills in what a look found at the end.
+    fn conclude(
+        &self,
+        report: &mut RunReport,
+        seen: &Facts,
+        plan: &RotatePlan,
+        mut findings: BTreeSet<Finding>,
+        begun: Instant,
+    ) {
+        report.sets = seen.sets.len() as u64;
+        report.understood = plan.understood.clone();
+        report.runways = runways(seen, &self.settings.wish);
+        findings.extend(self.short(&report.runways));
+        report.fingerprint = seen.fingerprint.clone();
+        report.findings = findings.into_iter().collect();
+        report.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
+        report.census = census::census(seen, &self.settings.wish, &report.findings);
+        report.converged =
+            plan.units.is_empty() && report.findings.iter().all(|f| f.severity < Severity::Error);
+        for finding in &report.findings {
+            self.heard.told(&News::Finding(finding));
+        }
+        report.took_ms = millis(begun.elapsed());
+    }
+
+    /// The statements of all units.
+    async fn show(&self, plan: &RotatePlan, begun: Instant, now: Micros) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for unit in &plan.units {
+            let shown = self.leader().script(unit).await;
+            let (script, why, code) = match shown {
+                Ok(script) => (Some(script), None, None),
+                Err(error) => (None, Some(error.to_string()), Some(error.code().to_owned())),
+            };
+            let state = if why.is_some() { State::Refused } else { State::Shown };
+            let at = now.saturating_add(micros(begun.elapsed()));
+            let entry = Entry {
+                unit: unit.clone(),
+                state,
+                outcome: None,
+                why,
+                code,
+                again: false,
+                at,
+                took_ms: 0,
+                script,
+            };
+            self.heard.told(&News::Ended(&entry));
+            entries.push(entry);
+        }
+        entries
+    }
+
+    /// Sets that get no partitions in this run, and why.
+    async fn vetoes(
+        &self,
+        facts: &Facts,
+        growing: &BTreeSet<&TableName>,
+        plan: &RotatePlan,
+        findings: &mut BTreeSet<Finding>,
+    ) -> Vetoes {
+        let mut vetoes = Vetoes::new();
+        for finding in plan.findings.iter().filter(|f| f.severity == Severity::Error) {
+            if let (Some(set), codes::QUOTA) = (&finding.set, finding.code.as_str()) {
+                vetoes.insert(set.clone(), Stand { code: codes::QUOTA, why: finding.what.clone() });
+            }
+        }
+        for set in facts.sets.iter().filter(|s| growing.contains(&s.table)) {
+            let Some((_, lifecycle)) = self.settings.wish.of(set) else { continue };
+            if lifecycle.prune.is_empty() {
+                continue;
+            }
+            match self.leader().prunes(&set.table, &lifecycle.prune).await {
+                Ok(found) => {
+                    for finding in found {
+                        if finding.severity == Severity::Error {
+                            let stand = Stand { code: codes::PRUNING, why: finding.what.clone() };
+                            vetoes.entry(set.table.clone()).or_insert(stand);
+                        }
+                        findings.insert(finding);
+                    }
+                }
+                // What could not be asked is no permission, if the policy made it a condition.
+                Err(error) if lifecycle.prune.iter().any(|q| q.veto) => {
+                    let why = format!("whether queries are pruned could not be asked: {error}");
+                    vetoes.entry(set.table.clone()).or_insert(Stand { code: codes::PRUNING, why });
+                }
+                Err(error) => {
+                    findings.insert(Finding {
+                        severity: Severity::Warning,
+                        code: codes::PRUNING.into(),
+                        set: Some(set.table.clone()),
+                        what: format!("whether queries are pruned could not be asked: {error}"),
+                        remedy: error.remedy(),
+                    });
+                }
+            }
+        }
+        vetoes
+    }
+
+    /// All units, by as many workers as there are engines.
+    async fn act(
+        &self,
+        facts: &Facts,
+        plan: &RotatePlan,
+        gate: &Gate<'_>,
+        vetoes: &Vetoes,
+        run: &str,
+        begun: Instant,
+    ) -> Result<Vec<Entry>, EngineError> {
+        let referenced: BTreeMap<&TableName, Vec<TableName>> = facts
+            .sets
+            .iter()
+            .map(|set| (&set.table, set.references.iter().map(|r| r.table.clone()).collect()))
+            .collect();
+        let of = |unit: &Unit| referenced.get(&unit.set).cloned().unwrap_or_default();
+        let queue = Queue::new(plan.units.iter().enumerate().map(|(at, unit)| {
+            let tables = of(unit).into_iter().chain([unit.set.clone()]).collect();
+            (at, tables)
+        }));
+        let entries: Mutex<Vec<(usize, Entry)>> = Mutex::new(Vec::new());
+        let workers = self.engines.iter().map(|engine| async {
+            while let Some(turn) = queue.next().await {
+                let unit = &plan.units[turn.unit];
+                let started = Instant::now();
+                let tried = self.try_unit(engine.as_ref(), unit, &of(unit), gate, vetoes, run).await?;
+                let entry = Entry {
+                    unit: unit.clone(),
+                    state: tried.state,
+                    outcome: tried.outcome,
+                    why: tried.why,
+                    code: tried.code,
+                    again: tried.again,
+                    at: facts.vitals.now.saturating_add(micros(begun.elapsed())),
+                    took_ms: millis(started.elapsed()),
+                    script: None,
+                };
+                self.heard.told(&News::Ended(&entry));
+                entries.lock().unwrap_or_else(|e| e.into_inner()).push((turn.unit, entry));
+            }
+            Ok::<(), EngineError>(())
+        });
+        futures_util::future::try_join_all(workers).await?;
+        let mut entries = entries.into_inner().unwrap_or_else(|e| e.into_inner());
+        entries.sort_by_key(|(at, _)| *at);
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// One unit, if nothing stands in its way.
+    async fn try_unit(
+        &self,
+        engine: &dyn LifecycleEngine,
+        unit: &Unit,
+        referenced: &[TableName],
+        gate: &Gate<'_>,
+        vetoes: &Vetoes,
+        run: &str,
+    ) -> Result<Tried, EngineError> {
+        if provisions(unit.work.kind())
+            && let Some(stand) = vetoes.get(&unit.set)
+        {
+            let state = if stand.code == codes::QUOTA { State::Held } else { State::Refused };
+            return Ok(Tried::stood(state, stand));
+        }
+        match gate.breaker(engine, unit).await {
+            Ok(Ok(())) => {}
+            Ok(Err(stand)) => return Ok(Tried::stood(State::Held, &stand)),
+            Err(error) => return Tried::failed(error),
+        }
+        let limits = gate.limits(unit, referenced, seed(run, unit));
+        self.heard.told(&News::Begins(unit));
+        let heard: &dyn Hear = &Progress { heard: self.heard };
+        match engine.act(unit, &limits, heard).await {
+            Ok(outcome) => {
+                gate.spend(unit, referenced, outcome.stalled_us);
+                let wanting = if outcome.done { None } else { gate.wanting(unit, &limits) };
+                if let Some(stand) = wanting {
+                    return Ok(Tried { outcome: Some(outcome), ..Tried::stood(State::Held, &stand) });
+                }
+                Ok(Tried {
+                    state: if outcome.done { State::Done } else { State::Failed },
+                    why: outcome.why.clone(),
+                    code: (!outcome.done).then(|| codes::TAKEN_BACK.to_owned()),
+                    // The engine gave up within its limits, and took back what it began.
+                    again: !outcome.done,
+                    outcome: Some(outcome),
+                })
+            }
+            Err(error) => Tried::failed(error),
+        }
+    }
+}
+
+/// What became of a unit that was tried.
+struct Tried {
+    state: State,
+    outcome: Option<replat_engine::lifecycle::Outcome>,
+    why: Option<String>,
+    code: Option<String>,
+    again: bool,
+}
+
+impl Tried {
+    fn stood(state: State, stand: &Stand) -> Tried {
+        let again = state == State::Held;
+        Tried { state, outcome: None, why: Some(stand.why.clone()), code: Some(stand.code.into()), again }
+    }
+
+    /// A unit fails alone, but for the one error that says that somebody else is at work now.
+    fn failed(error: EngineError) -> Result<Tried, EngineError> {
+        let again = match error.verdict() {
+            Verdict::StandDown => return Err(error),
+            Verdict::TryAgain => true,
+            Verdict::AskAPerson => false,
+        };
+        let mut why = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            let text = next.to_string();
+            if !why.contains(&text) {
+                why = format!("{why}: {text}");
+            }
+            cause = next.source();
+        }
+        Ok(Tried { state: State::Failed, outcome: None, why: Some(why), code: Some(error.code().into()), again })
+    }
+}
+
+/// Passes progress on.
+struct Progress<'a> {
+    heard: &'a dyn Watch,
+}
+
+impl Hear for Progress<'_> {
+    fn progress(&self, what: &str, done: u64, of: Option<u64>) {
+        self.heard.progress(what, done, of);
+    }
+}
+
+fn no_look(error: &EngineError) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: codes::NOT_AS_PLANNED.into(),
+        set: None,
+        what: format!("what was done could not be looked at afterwards: {error}"),
+        remedy: "Look again: replat rotate --check".into(),
+    }
+}
+
+fn not_remembered(error: &EngineError) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: error.code().into(),
+        set: None,
+        what: format!("the run could not be recorded for the next one's forecast: {error}"),
+        remedy: error.remedy(),
+    }
+}
+
+/// How long inserts are safe, the shortest first.
+pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
+    let mut all: Vec<Runway> =
+        facts.sets.iter().filter(|set| wish.of(set).is_some()).map(|set| pace::runway(set, facts)).collect();
+    all.sort_by_key(|r| r.seconds.unwrap_or(u64::MAX));
+    all
+}
+
+/// A run's name. Two runs begin at different moments, or in different databases.
+fn run_id(identity: &str, now: Micros) -> String {
+    let mut hasher = DefaultHasher::new();
+    (identity, now, std::process::id()).hash(&mut hasher);
+    format!("r-{:012x}", hasher.finish() >> 16)
+}
+
+fn seed(run: &str, unit: &Unit) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (run, &unit.id).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
