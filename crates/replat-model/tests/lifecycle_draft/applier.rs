@@ -73,7 +73,9 @@ fn in_set(set: &mut SetFacts, work: &Work, now: i64) -> Vec<Gone> {
             let strays = default.strays.as_mut().expect("it was looked at");
             strays.values.retain(|(value, _)| !bounds.iter().any(|bound| holds(bound, value)));
             assert!(!strays.more, "only exact strays are drained here");
-            *strays = exactly(&strays.values.iter().map(|(value, rows)| (value.as_str(), *rows)).collect::<Vec<_>>());
+            *strays = exactly(
+                &strays.values.iter().map(|(value, rows)| (value.as_str(), *rows)).collect::<Vec<_>>(),
+            );
             default.empty = Some(strays.rows == 0);
             Vec::new()
         }
@@ -127,7 +129,12 @@ fn attach(level: &mut Level, new: &[NewPart], of: &std::collections::BTreeMap<St
     for new in new {
         for there in &level.parts {
             assert_ne!(there.table, new.table, "a name twice");
-            assert!(!overlap(&there.bound, &new.bound), "{} overlaps {}", short(&there.bound), short(&new.bound));
+            assert!(
+                !overlap(&there.bound, &new.bound),
+                "{} overlaps {}",
+                short(&there.bound),
+                short(&new.bound)
+            );
         }
         level.parts.push(made(new, of, now));
     }
@@ -189,9 +196,11 @@ pub fn sort(level: &mut Level) {
     let rank = |part: &Part| match &part.bound {
         Bound::Range { from, .. } => (0, from.iter().map(place).collect::<Vec<_>>(), String::new()),
         Bound::List(_) => (0, Vec::new(), short(&part.bound)),
-        Bound::Hash { modulus, remainder } => {
-            (0, vec![(0, i128::from(*modulus), String::new()), (0, i128::from(*remainder), String::new())], String::new())
-        }
+        Bound::Hash { modulus, remainder } => (
+            0,
+            vec![(0, i128::from(*modulus), String::new()), (0, i128::from(*remainder), String::new())],
+            String::new(),
+        ),
         Bound::Default => (1, Vec::new(), String::new()),
     };
     level.parts.sort_by_key(rank);

@@ -4,21 +4,30 @@ use proptest::prelude::*;
 use replat_model::lifecycle::draft::{draft, stale};
 use replat_model::lifecycle::facts::{Bound, Edge, Facts, Level, LooseState, Method, Origin, Part, SetFacts};
 use replat_model::lifecycle::health::Severity;
-use replat_model::lifecycle::policy::{Cut, Grow, GrowOn, LevelPolicy, Lifecycle, Overflow, Retire, RetireHow};
+use replat_model::lifecycle::policy::{
+    Cut, Grow, GrowOn, LevelPolicy, Lifecycle, Overflow, Retire, RetireHow,
+};
 
 use super::applier::{after, sort};
 use super::world::*;
 
 /// Units that go on for several runs by design: what is retired is bounded by run, and dropped after it was archived.
 fn settled(facts: &Facts, policy: &Lifecycle) -> Facts {
-    let mut world = facts.clone();
+    let (mut world, mut waits) = (facts.clone(), false);
     for round in 0..40 {
         let plan = plan(&world, policy);
         if plan.units.is_empty() {
             return world;
         }
         let slow = |line: &String| ["retire", "archive", "drop"].iter().any(|word| line.starts_with(word));
-        assert!(round == 0 || lines(&plan).iter().all(slow), "round {round}: {:?}", lines(&plan));
+        // A catch-all goes when its rows were moved out by the run before, which said so.
+        let emptied = |line: &String| round == 1 && waits && line.starts_with("overflow");
+        assert!(
+            round == 0 || lines(&plan).iter().all(|line| slow(line) || emptied(line)),
+            "round {round}: {:?}",
+            lines(&plan)
+        );
+        waits = codes(&plan.findings).contains(&"RP3006 warning".to_owned());
         world = after(&world, &plan);
     }
     panic!("it never ends: {:?}", lines(&plan(&world, policy)));
@@ -86,7 +95,13 @@ fn policies() -> impl Strategy<Value = Lifecycle> {
             ..Retire::default()
         }))
     ];
-    let interval = prop_oneof![Just(None), Just(Some("1 day")), Just(Some("1 week")), Just(Some("1 month")), Just(Some("6 hours"))];
+    let interval = prop_oneof![
+        Just(None),
+        Just(Some("1 day")),
+        Just(Some("1 week")),
+        Just(Some("1 month")),
+        Just(Some("6 hours"))
+    ];
     (0..40_u64, proptest::option::of(0..9_u32), overflow, retire, interval, any::<bool>()).prop_map(
         |(days, count, overflow, retire, interval, adopt)| Lifecycle {
             ahead_count: count,
@@ -102,7 +117,7 @@ fn policies() -> impl Strategy<Value = Lifecycle> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn days_in_any_state_come_to_rest(
@@ -128,7 +143,8 @@ proptest! {
         prop_assert!(stale(&first, &world).is_none());
         let rest = settled(&world, &policy);
         let ahead = policy.ahead.expect("days").millis() as i64 / 86_400_000;
-        covers(&rest.sets[0].level.parts, &day(10), &day(10 + ahead));
+        let noon = |number: i64| day(number).replace(" 00:", " 12:");
+        covers(&rest.sets[0].level.parts, &noon(10), &noon(10 + ahead));
         if policy.adopt != Some(true) {
             for id in foreign {
                 prop_assert!(rest.sets[0].level.parts.iter().any(|part| part.id == id), "a foreign partition went");
@@ -188,7 +204,9 @@ fn tree(shape: u8, tenants: &[(usize, i64)], leaves: &[bool]) -> (SetFacts, Life
                 .map(|(at, (_, days))| {
                     let name = format!("t_{at}");
                     let own = (5..10 + days)
-                        .map(|number| part(&format!("{name}_{number}"), range(&day(number), &day(number + 1))))
+                        .map(|number| {
+                            part(&format!("{name}_{number}"), range(&day(number), &day(number + 1)))
+                        })
                         .collect();
                     let below = level(Method::Range, std::slice::from_ref(&stamps), own);
                     Part { below: Some(below), ..part(&name, list(&[&name])) }
@@ -196,7 +214,8 @@ fn tree(shape: u8, tenants: &[(usize, i64)], leaves: &[bool]) -> (SetFacts, Life
                 .chain([default_part("t_default", exactly(&[("new", 3), ("newer", 1)]))])
                 .collect();
             let grow = Some(Grow { on: GrowOn::Appearance, rows: None, age: None });
-            let policy = Lifecycle { levels: vec![LevelPolicy { grow, ..cut("tenant", Cut::List) }], ..ahead(5) };
+            let policy =
+                Lifecycle { levels: vec![LevelPolicy { grow, ..cut("tenant", Cut::List) }], ..ahead(5) };
             (set("t", level(Method::List, &[key("tenant", "text")], parts)), policy)
         }
         // Hash of list.
@@ -223,7 +242,9 @@ fn tree(shape: u8, tenants: &[(usize, i64)], leaves: &[bool]) -> (SetFacts, Life
         // A range of months of ranges of days of one column.
         3 => {
             let month = |name: &str, from: &str, to: &str, days: std::ops::Range<i64>| {
-                let own = days.map(|number| part(&format!("{name}_{number}"), range(&day(number), &day(number + 1)))).collect();
+                let own = days
+                    .map(|number| part(&format!("{name}_{number}"), range(&day(number), &day(number + 1))))
+                    .collect();
                 let below = level(Method::Range, std::slice::from_ref(&stamps), own);
                 Part { below: Some(below), ..part(name, range(from, to)) }
             };
@@ -238,7 +259,10 @@ fn tree(shape: u8, tenants: &[(usize, i64)], leaves: &[bool]) -> (SetFacts, Life
         _ => {
             let policy = Lifecycle {
                 levels: vec![
-                    LevelPolicy { values: vec![vec!["a".into()], vec!["b".into()]], ..cut("tenant", Cut::List) },
+                    LevelPolicy {
+                        values: vec![vec!["a".into()], vec!["b".into()]],
+                        ..cut("tenant", Cut::List)
+                    },
                     LevelPolicy { interval: Some("1 week".into()), ..cut("ts", Cut::Range) },
                     LevelPolicy { modulus: Some(2), ..cut("id", Cut::Hash) },
                 ],
@@ -261,7 +285,7 @@ fn what_was_broken_off_is_settled_first() {
     let policy = ahead(40);
     let plan = plan(&world, &policy);
     let lines = lines(&plan);
-    assert_eq!(lines[..2], ["reap u-1: 2".to_owned(), "finalize events_p20260224".to_owned()]);
+    assert_eq!(lines[..2], ["reap u-1: 2".to_owned(), "finalize events_p20260223".to_owned()]);
     assert!(lines[2].starts_with("create events: 2026-03-30"), "{lines:?}");
     // What is reaped gives its name free.
     let names = format!("{:?}", plan.units[2]);

@@ -12,11 +12,31 @@ fn what_is_wanted_and_missing_is_made() {
     // What is there, from and until which day of March, and what is made; today is the tenth.
     let rows: &[(&str, Vec<Part>, &[&str])] = &[
         ("enough", (1..15).map(daily).collect(), &[]),
-        ("the end is short", (1..13).map(daily).collect(), &["create events: 2026-03-13..2026-03-14, 2026-03-14..2026-03-15"]),
-        ("today has none", (1..10).map(daily).collect(), &["create events: 2026-03-10..2026-03-11, 2026-03-11..2026-03-12, 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..2026-03-15"]),
-        ("a gap ahead", (1..15).filter(|day| *day != 12).map(daily).collect(), &["create events: 2026-03-12..2026-03-13"]),
+        (
+            "the end is short",
+            (1..13).map(daily).collect(),
+            &["create events: 2026-03-13..2026-03-14, 2026-03-14..2026-03-15"],
+        ),
+        (
+            "today has none",
+            (1..10).map(daily).collect(),
+            &[
+                "create events: 2026-03-10..2026-03-11, 2026-03-11..2026-03-12, 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..2026-03-15",
+            ],
+        ),
+        (
+            "a gap ahead",
+            (1..15).filter(|day| *day != 12).map(daily).collect(),
+            &["create events: 2026-03-12..2026-03-13"],
+        ),
         ("a gap behind", (1..15).filter(|day| *day != 5).map(daily).collect(), &[]),
-        ("stopped long ago", (-20..-10).map(daily).collect(), &["create events: 2026-03-10..2026-03-11, 2026-03-11..2026-03-12, 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..2026-03-15"]),
+        (
+            "stopped long ago",
+            (-20..-10).map(daily).collect(),
+            &[
+                "create events: 2026-03-10..2026-03-11, 2026-03-11..2026-03-12, 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..2026-03-15",
+            ],
+        ),
     ];
     for (case, parts, want) in rows {
         let mut set = events(0, 0);
@@ -31,8 +51,10 @@ fn names_and_settings_follow_the_newest() {
     let plan = plan(&facts(vec![events(1, 14)]), &ahead(4));
     let [unit] = plan.units.as_slice() else { panic!("{:?}", plan.units) };
     let Work::Create { parts, .. } = &unit.work else { panic!("{unit:?}") };
-    let names: Vec<(&str, Option<&str>)> =
-        parts.iter().map(|part| (part.table.name.as_str(), part.like.as_ref().map(|like| like.name.as_str()))).collect();
+    let names: Vec<(&str, Option<&str>)> = parts
+        .iter()
+        .map(|part| (part.table.name.as_str(), part.like.as_ref().map(|like| like.name.as_str())))
+        .collect();
     assert_eq!(names, [("events_p20260314", Some("events_p20260313"))]);
     assert_eq!((unit.relations, unit.wal_bytes), (6, 6 * 5 * 1024));
 }
@@ -61,11 +83,16 @@ fn odd_bounds_ahead_are_left_alone_and_met() {
     // Somebody made the week from the 13th until the 20th.
     let mut set = events(1, 12);
     set.level.parts.push(part("by_hand", range(&day(13), &day(20))));
-    let policy = Lifecycle { levels: vec![LevelPolicy { interval: Some("1 day".into()), ..cut("ts", Cut::Range) }], ..ahead(12) };
+    let policy = Lifecycle {
+        levels: vec![LevelPolicy { interval: Some("1 day".into()), ..cut("ts", Cut::Range) }],
+        ..ahead(12)
+    };
     let plan = plan(&facts(vec![set]), &policy);
     assert_eq!(
         lines(&plan),
-        ["create events: 2026-03-12..2026-03-13, 2026-03-20..2026-03-21, 2026-03-21..2026-03-22, 2026-03-22..2026-03-23"],
+        [
+            "create events: 2026-03-12..2026-03-13, 2026-03-20..2026-03-21, 2026-03-21..2026-03-22, 2026-03-22..2026-03-23"
+        ],
         "{:?}",
         plan.findings
     );
@@ -73,7 +100,10 @@ fn odd_bounds_ahead_are_left_alone_and_met() {
 
 #[test]
 fn a_new_interval_begins_with_a_bridge() {
-    let policy = Lifecycle { levels: vec![LevelPolicy { interval: Some("1 month".into()), ..cut("*", Cut::Range) }], ..ahead(30) };
+    let policy = Lifecycle {
+        levels: vec![LevelPolicy { interval: Some("1 month".into()), ..cut("*", Cut::Range) }],
+        ..ahead(30)
+    };
     let plan = plan(&facts(vec![events(1, 13)]), &policy);
     assert_eq!(
         lines(&plan),
@@ -88,7 +118,10 @@ fn a_table_without_partitions_needs_an_interval() {
     let without = plan(&facts(vec![events(1, 1)]), &ahead(2));
     assert_eq!((lines(&without).len(), codes(&without.findings)), (0, vec!["RP3003 error".to_owned()]));
     assert!(without.findings[0].remedy.contains("--interval"));
-    let policy = Lifecycle { levels: vec![LevelPolicy { interval: Some("1 day".into()), ..cut("*", Cut::Range) }], ..ahead(2) };
+    let policy = Lifecycle {
+        levels: vec![LevelPolicy { interval: Some("1 day".into()), ..cut("*", Cut::Range) }],
+        ..ahead(2)
+    };
     let with = plan(&facts(vec![events(1, 1)]), &policy);
     assert_eq!(
         lines(&with),
@@ -142,13 +175,15 @@ fn numbers_of_unknown_pace_get_four_partitions_and_a_note() {
     );
     assert_eq!(codes(&made.findings), ["RP3024 note"]);
     // By count there is nothing to guess.
-    let counted = plan(&facts(vec![set.clone()]), &Lifecycle { ahead_count: Some(2), ..Lifecycle::default() });
+    let counted =
+        plan(&facts(vec![set.clone()]), &Lifecycle { ahead_count: Some(2), ..Lifecycle::default() });
     assert_eq!(lines(&counted), ["create ids: 3000000..4000000, 4000000..5000000"]);
     assert!(counted.findings.is_empty(), "{:?}", counted.findings);
     // Without a highest key, rows by the statistics say where it is.
     set.level.high = None;
     set.level.parts[2].rows = Some(0);
-    let by_rows = plan(&facts(vec![set.clone()]), &Lifecycle { ahead_count: Some(2), ..Lifecycle::default() });
+    let by_rows =
+        plan(&facts(vec![set.clone()]), &Lifecycle { ahead_count: Some(2), ..Lifecycle::default() });
     assert_eq!(lines(&by_rows), ["create ids: 3000000..4000000"]);
     // And without those, nothing is done.
     set.level.parts.iter_mut().for_each(|part| part.rows = None);
@@ -173,7 +208,9 @@ fn an_empty_edge_gives_way() {
         let cut = plan(&facts(vec![set.clone()]), &ahead(3));
         assert_eq!(
             lines(&cut),
-            ["recut events: 2026-03-12..max -> 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..max"]
+            [
+                "recut events: 2026-03-12..max -> 2026-03-12..2026-03-13, 2026-03-13..2026-03-14, 2026-03-14..max"
+            ]
         );
     }
 }
@@ -188,20 +225,39 @@ fn the_catch_all_is_changed_in_one_unit_if_it_is_empty() {
         set
     };
     let rows: [(&str, _, _, &[&str]); 6] = [
-        ("default to edges", default(0), Overflow::Edge,
-         &["overflow events: default -> 2026-03-12..2026-03-13, min..2026-03-09, 2026-03-13..max"]),
-        ("default to none", default(0), Overflow::Reject, &["overflow events: default -> 2026-03-12..2026-03-13"]),
+        (
+            "default to edges",
+            default(0),
+            Overflow::Edge,
+            &["overflow events: default -> 2026-03-12..2026-03-13, min..2026-03-09, 2026-03-13..max"],
+        ),
+        (
+            "default to none",
+            default(0),
+            Overflow::Reject,
+            &["overflow events: default -> 2026-03-12..2026-03-13"],
+        ),
         ("default stays", default(0), Overflow::Default, &["create events: 2026-03-12..2026-03-13"]),
-        ("none to default", events(9, 12), Overflow::Default, &["create events: 2026-03-12..2026-03-13, default"]),
-        ("none to edges", events(9, 12), Overflow::Edge,
-         &["create events: 2026-03-12..2026-03-13, min..2026-03-09, 2026-03-13..max"]),
+        (
+            "none to default",
+            events(9, 12),
+            Overflow::Default,
+            &["create events: 2026-03-12..2026-03-13, default"],
+        ),
+        (
+            "none to edges",
+            events(9, 12),
+            Overflow::Edge,
+            &["create events: 2026-03-12..2026-03-13, min..2026-03-09, 2026-03-13..max"],
+        ),
         ("none stays", events(9, 12), Overflow::Reject, &["create events: 2026-03-12..2026-03-13"]),
     ];
     for (case, set, wanted, want) in rows {
         let plan = plan(&facts(vec![set]), &overflow(wanted));
         assert_eq!(lines(&plan), want, "{case}: {:?}", plan.findings);
     }
-    let full = plan(&facts(vec![default(5)]), &Lifecycle { drain: Some(false), ..overflow(Overflow::Reject) });
+    let full =
+        plan(&facts(vec![default(5)]), &Lifecycle { drain: Some(false), ..overflow(Overflow::Reject) });
     assert_eq!(lines(&full), ["create events: 2026-03-12..2026-03-13"]);
     assert!(codes(&full.findings).contains(&"RP3006 warning".to_owned()), "{:?}", full.findings);
 }
@@ -222,7 +278,10 @@ fn composite_keys_grow_in_the_component_that_moves() {
     let grouped = plan_of(set("t", level(Method::Range, &keys, parts)));
     assert_eq!(
         lines(&grouped),
-        ["create t: a,2026-03-12..a,2026-03-13", "create t: b,2026-03-11..b,2026-03-12, b,2026-03-12..b,2026-03-13"],
+        [
+            "create t: a,2026-03-12..a,2026-03-13",
+            "create t: b,2026-03-11..b,2026-03-12, b,2026-03-12..b,2026-03-13"
+        ],
         "{:?}",
         grouped.findings
     );
@@ -236,10 +295,7 @@ fn composite_keys_grow_in_the_component_that_moves() {
     let tailed = plan_of(set("t", level(Method::Range, &keys, parts)));
     assert_eq!(lines(&tailed), ["create t: 2026-03-12,min..2026-03-13,min"], "{:?}", tailed.findings);
     // Both move: nobody knows how that goes on.
-    let both = Bound::Range {
-        from: vec![at(&day(8)), at("1")],
-        to: vec![at(&day(9)), at("7")],
-    };
+    let both = Bound::Range { from: vec![at(&day(8)), at("1")], to: vec![at(&day(9)), at("7")] };
     let lost = plan_of(set("t", level(Method::Range, &keys, vec![part("t_1", both)])));
     assert_eq!((lines(&lost).len(), codes(&lost.findings)), (0, vec!["RP3003 error".to_owned()]));
 }

@@ -71,7 +71,8 @@ pub fn part(name: &str, bound: Bound) -> Part {
 
 /// An identity that follows from the name.
 pub fn digest(name: &str) -> u64 {
-    name.bytes().fold(1469598103934665603, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(1099511628211))
+    name.bytes()
+        .fold(1469598103934665603, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(1099511628211))
 }
 
 pub fn default_part(name: &str, strays: Strays) -> Part {

@@ -13,7 +13,9 @@ use replat_model::lifecycle::plan::Unit;
 use tokio_postgres::Client;
 
 use super::ledger::{self, Change, Ledger, PARTS, Placed};
+use super::mirror::survey::Session;
 use super::quiet::{self, Pair, Spent, Stop};
+use super::reshape;
 use super::script::{self, Kitchen, Recipe, Step, Txn};
 use crate::connect::Connected;
 use crate::error::on;
@@ -54,6 +56,33 @@ pub async fn act(
         Kitchen { client: &bench.work.client, database: bench.database, ledger: &ledger, run: bench.run };
     let pair = bench.pair(limits, since, heard);
     let mut spent = Spent::default();
+    // Rows move there, which goes on where it was broken off.
+    if reshape::is_its(&unit.work) {
+        let session = Session {
+            client: &bench.work.client,
+            database: bench.database,
+            ledger: &ledger,
+            unit,
+            run: bench.run,
+        };
+        return match reshape::act(&session, limits, heard).await {
+            Ok(outcome) => {
+                let spent = Spent {
+                    tries: outcome.tries,
+                    stalled: Duration::from_micros(outcome.stalled_us),
+                    held: Duration::from_micros(outcome.held_us),
+                    rows: outcome.rows,
+                    version: outcome.version,
+                };
+                over(&kitchen, unit, &spent, outcome.proofs, None, true).await
+            }
+            Err(error @ EngineError::Unreachable { .. }) => Err(error),
+            Err(error) => {
+                let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+                over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await
+            }
+        };
+    }
     // An earlier try of the same work that was broken off is in the way of its own names.
     if has_remains(&kitchen, &unit.id).await? {
         let back = script::reap::reap(&kitchen, None, &unit.id, Some("broken off")).await?;

@@ -9,6 +9,18 @@ use super::mirror::Replacement;
 use super::mirror::flow::replace;
 use super::mirror::survey::{Session, refuse};
 
+/// Whether a kind of work is brought about here, and not by a recipe of statements alone.
+pub fn is_its(work: &Work) -> bool {
+    matches!(
+        work,
+        Work::Drain { .. }
+            | Work::Recut { .. }
+            | Work::Convert { .. }
+            | Work::Unconvert { .. }
+            | Work::Align { .. }
+    )
+}
+
 /// Brings about a unit in which rows move, or in which an ordinary table becomes partitioned.
 ///
 /// # Errors

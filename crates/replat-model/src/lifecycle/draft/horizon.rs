@@ -72,6 +72,8 @@ impl SetDraft<'_> {
                 (end, because) = (asked, format!("until {until} asked"));
             }
         }
+        // What comes now has a partition, however little was asked.
+        end = end.max(Position(here.0.saturating_add(drawn.grid.axis.step())));
         let last = drawn.grid.axis.range().1;
         if end > last {
             (end, because) = (last, format!("{because}; {} ends there", drawn.grid.axis.describe()));

@@ -85,7 +85,7 @@ impl<'a> SetDraft<'a> {
         let bounds = |line: &Line<'_>| -> Vec<(Edge, Edge)> {
             line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect()
         };
-        let hint = self.hint(at.depth);
+        let hint = self.hint(at.depth, Some(at.level.method));
         let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
         let learned = own
             .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
@@ -158,7 +158,8 @@ impl<'a> SetDraft<'a> {
             Some(edge) => {
                 let before: Vec<Stretch> =
                     covered.iter().copied().chain([(edge, Position(i128::MAX))]).collect();
-                let mut wanted = self.cells(at, cells::free(&grid, &before, horizon.here, edge))?;
+                let mut wanted =
+                    self.cells(at, cells::free(&grid, &before, horizon.here, edge.min(horizon.end)))?;
                 let after = [(Position(i128::MIN), edge)];
                 wanted.extend(self.cells(at, cells::free(&grid, &after, edge, horizon.end))?);
                 wanted

@@ -9,6 +9,7 @@ use super::{Replacement, Target, journal, named};
 use crate::error::on;
 use crate::lifecycle::bounds;
 use crate::lifecycle::ledger::{Entry, Leftover};
+use crate::lifecycle::script::{Then, catalog, settings};
 use crate::sql::{quote_ident, quote_literal};
 
 /// All that a replacement needs before rows are copied, as the statements of one transaction. Only the parent is
@@ -66,59 +67,45 @@ fn entered(session: &Session<'_>, wanted: &Replacement, table: &TableName, bound
     session.ledger.enters(session.unit, &entry)
 }
 
-/// One target with what it takes from its model: columns, checks, indexes and statistics of the parent; owner,
-/// privileges, storage and replica identity of a sibling.
+/// One target with what it takes from its models: columns, checks, indexes and statistics of the parent; owner,
+/// privileges, storage, policies, publications and replica identity of a sibling.
 async fn make(
     session: &Session<'_>,
     wanted: &Replacement,
     target: &Target,
 ) -> Result<Vec<String>, EngineError> {
-    let model = target.like.as_ref().unwrap_or(&wanted.parent);
-    let row = session
-        .client
-        .query_one(
-            "SELECT pg_catalog.array_to_string(c.reloptions, ', '), s.spcname, o.rolname, o.rolname = current_user, \
-               c.relreplident::pg_catalog.text, c.relkind = 'p', c.relpersistence = 'u', \
-               (SELECT pg_catalog.array_agg(DISTINCT pg_catalog.format('GRANT %s ON TABLE %s TO %s%s', a.privilege_type, '%1$s', \
-                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END, \
-                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)) \
-                FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles o ON o.oid = c.relowner \
-             LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace \
-             WHERE c.oid = pg_catalog.to_regclass($1)",
-            &[&named(model)],
-        )
-        .await
-        .map_err(on(session.database, "reading the settings of a partition"))?;
+    let kitchen = session.kitchen();
+    let parent = catalog::there(&kitchen, &wanted.parent).await?;
+    let like = match &target.like {
+        // A sibling that has another form has other settings.
+        Some(like) => {
+            Some(catalog::there(&kitchen, like).await?).filter(|like| like.cut == target.below.is_some())
+        }
+        None => None,
+    };
+    let settings = settings::read(&kitchen, &parent, like.as_ref()).await?;
     let table = named(&target.staged);
-    let cut = target.below.as_ref().map(partition_by).unwrap_or_default();
-    // A partitioned table has no storage of its own to configure.
-    let options: Option<String> =
-        row.get::<_, Option<String>>(0).filter(|_| cut.is_empty() && !row.get::<_, bool>(5));
-    let unlogged = if row.get::<_, bool>(6) && cut.is_empty() { "UNLOGGED " } else { "" };
+    let (persistence, cut, storage) = match &target.below {
+        None => (settings.persistence, String::new(), &settings.leaf_storage),
+        Some(below) => ("", partition_by(below), &settings.cut_storage),
+    };
     let mut statements = vec![format!(
-        "CREATE {unlogged}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY){cut}{}{}",
+        "CREATE {persistence}TABLE {table} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY){cut}{storage}",
         named(&wanted.parent),
-        options.map(|options| format!(" WITH ({options})")).unwrap_or_default(),
-        row.get::<_, Option<String>>(1)
-            .map(|s| format!(" TABLESPACE {}", quote_ident(&s)))
-            .unwrap_or_default(),
     )];
     if let Some(below) = &target.below {
         statements.extend(children(&target.staged, below));
     }
-    statements.push(format!("REVOKE ALL ON TABLE {table} FROM PUBLIC"));
-    for grant in row.get::<_, Option<Vec<String>>>(7).unwrap_or_default() {
-        statements.push(grant.replace("%1$s", &table));
-    }
-    match row.get::<_, String>(4).as_str() {
-        "f" => statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY FULL")),
-        "n" => statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY NOTHING")),
-        "i" => statements.push(identity_index(&target.staged, model)),
-        _ => {}
-    }
-    if !row.get::<_, bool>(3) {
-        statements.push(format!("ALTER TABLE {table} OWNER TO {}", quote_ident(row.get(2))));
+    let me = session.client.query_one("SELECT current_user::pg_catalog.text", &[]).await;
+    let me: String = me.map_err(on(session.database, "reading the role"))?.get(0);
+    let steps = settings.give(&target.staged, target.below.is_some(), &me);
+    // An index is found by its columns when the table is there; see `identity_index`.
+    let by_index = steps.iter().any(|step| matches!(step.then, Then::Bind(_)));
+    let plain = steps.into_iter().filter(|step| step.then == Then::Go && !step.sql.contains("USING INDEX :"));
+    statements.extend(plain.map(|step| step.sql));
+    if by_index {
+        let model = target.like.as_ref().unwrap_or(&wanted.parent);
+        statements.push(identity_index(&target.staged, model));
     }
     Ok(statements)
 }

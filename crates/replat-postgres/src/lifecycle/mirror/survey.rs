@@ -11,6 +11,7 @@ use super::{Ending, Replacement, named};
 use crate::error::{failed, on};
 use crate::lifecycle::bounds;
 use crate::lifecycle::ledger::Ledger;
+use crate::lifecycle::script::Kitchen;
 use crate::sql::{quote_ident, quote_literal};
 
 /// How long the last statement of a killed process is waited for.
@@ -32,6 +33,11 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// What recipes of statements are made with.
+    pub fn kitchen(&self) -> Kitchen<'_> {
+        Kitchen { client: self.client, database: self.database, ledger: self.ledger, run: self.run }
+    }
+
     /// Settings on which statements of the recipes rely: names without a path, bounds printed one way, no row hidden
     /// by a policy without an error, and no time lost to compilation of short statements.
     pub async fn settle(&self) -> Result<(), EngineError> {

@@ -28,7 +28,10 @@ pub async fn reap(
     if let Some(unit) = unit {
         txn.push(Step::record(ledger.begin(unit, kitchen.run)));
     }
-    for leftover in ledger.leftovers(kitchen.client, broken).await? {
+    let mut leftovers = ledger.leftovers(kitchen.client, broken).await?;
+    // A trigger needs its function for as long as it is there.
+    leftovers.sort_by_key(|leftover| matches!(leftover, Leftover::Function { .. }));
+    for leftover in leftovers {
         txn.steps.extend(removal(kitchen, &leftover).await?);
     }
     let which = format!("p.unit = {} AND p.state = 'staged'", quote_literal(broken));
