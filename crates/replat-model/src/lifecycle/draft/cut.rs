@@ -43,7 +43,7 @@ impl<'a> SetDraft<'a> {
             .map(|part| part.bound.clone())
             .collect();
         let largest = bounds.iter().filter_map(modulus).max();
-        let asked = self.hint(at.depth).and_then(|hint| hint.modulus);
+        let asked = self.hint(at.depth, Some(at.level.method)).and_then(|hint| hint.modulus);
         let missing = match (largest, asked) {
             (None, None) => {
                 return Err(self.unclear(
@@ -76,7 +76,7 @@ impl<'a> SetDraft<'a> {
 
     /// A level of lists: the values that must be there, those that appeared, and the next of a sliding list.
     pub(super) fn list(&mut self, at: &Place<'a>) -> Result<(), Finding> {
-        let hint = self.hint(at.depth);
+        let hint = self.hint(at.depth, Some(at.level.method));
         let keys: Vec<&str> = at.level.keys.iter().map(name).collect();
         let parts: Vec<&'a Part> = at.level.parts.iter().filter(|part| !part.detach_pending).collect();
         let mut news: Vec<Vec<String>> = Vec::new();

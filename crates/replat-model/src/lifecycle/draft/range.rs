@@ -85,7 +85,7 @@ impl<'a> SetDraft<'a> {
         let bounds = |line: &Line<'_>| -> Vec<(Edge, Edge)> {
             line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect()
         };
-        let hint = self.hint(at.depth);
+        let hint = self.hint(at.depth, Some(at.level.method));
         let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
         let learned = own
             .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));

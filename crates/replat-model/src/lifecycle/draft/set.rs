@@ -6,7 +6,7 @@ use super::super::facts::{
 use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::health::{Finding, Severity, codes};
 use super::super::plan::{Understood, Unit, Work};
-use super::super::policy::{Cut, LevelPolicy, Lifecycle};
+use super::super::policy::{LevelPolicy, Lifecycle};
 use super::range::name;
 use super::retire::Due;
 use super::{Names, unit};
@@ -202,19 +202,17 @@ impl<'a> SetDraft<'a> {
         }
     }
 
-    /// What the policy says of the level at `depth`.
-    pub(super) fn hint(&self, depth: usize) -> Option<&'a LevelPolicy> {
-        self.policy.levels.get(depth)
+    /// What the policy says of the level at `depth`, if that is cut by `method`: a level for whatever column there is
+    /// (`--interval` for all tables) says nothing of levels that are cut by something else.
+    pub(super) fn hint(&self, depth: usize, method: Option<Method>) -> Option<&'a LevelPolicy> {
+        let said = self.policy.levels.get(depth)?;
+        (said.column != "*" || method.is_none_or(|method| method == super::build::method(said.by))).then_some(said)
     }
 
     /// The policy says what is there.
     fn agreed(&self, at: &Place<'_>) -> Result<(), Finding> {
-        let Some(hint) = self.hint(at.depth) else { return Ok(()) };
-        let by = |cut: Cut| match cut {
-            Cut::Range => Method::Range,
-            Cut::List => Method::List,
-            Cut::Hash => Method::Hash,
-        };
+        let Some(hint) = self.hint(at.depth, Some(at.level.method)) else { return Ok(()) };
+        let by = super::build::method;
         let there: Vec<&str> =
             at.level.keys.iter().map(|key| key.column.as_deref().unwrap_or(&key.text)).collect();
         let asked: Vec<&str> = columns(hint);
