@@ -155,7 +155,8 @@ impl Rotation<'_> {
     /// whatever keeps the run from looking at all. What goes wrong with a unit is in the report.
     pub async fn run(&self) -> Result<RunReport, EngineError> {
         let begun = Instant::now();
-        if self.settings.quick && !self.settings.dry_run
+        if self.settings.quick
+            && !self.settings.dry_run
             && let Some(report) = self.unchanged(begun).await?
         {
             return Ok(report);
@@ -296,7 +297,8 @@ impl Rotation<'_> {
         report.entries = match self.settings.dry_run {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
-                let growing = plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
+                let growing =
+                    plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
                 let vetoes = self.vetoes(&facts, &growing, &plan, &mut findings).await;
                 let history = self.leader().stalls().await?;
                 let spent = Spent::within_the_hour(&history, facts.vitals.now);
@@ -334,7 +336,8 @@ impl Rotation<'_> {
         } else {
             let mut record = report.record(&plan);
             record.policy = self.settings.digest();
-            record.steady_until = report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
+            record.steady_until =
+                report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
             if let Err(error) = self.leader().remember(seen, &record).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the run could not be recorded");
                 report.findings.push(not_remembered(&error));
@@ -359,8 +362,9 @@ impl Rotation<'_> {
                     least.as_secs_f64() / 86_400.0,
                     runway.because
                 ),
-                remedy: "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
-                    .into(),
+                remedy:
+                    "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
+                        .into(),
             })
             .collect()
     }
@@ -590,7 +594,13 @@ impl Tried {
             }
             cause = next.source();
         }
-        Ok(Tried { state: State::Failed, outcome: None, why: Some(why), code: Some(error.code().into()), again })
+        Ok(Tried {
+            state: State::Failed,
+            outcome: None,
+            why: Some(why),
+            code: Some(error.code().into()),
+            again,
+        })
     }
 }
 

@@ -47,8 +47,12 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
         Command::Plan { what: PlanWhat::Rotate(args) } => return rotate::plan(global, style, args).await,
-        Command::Apply(args) if rotate::is_plan(&args.plan) => return rotate::apply(global, style, args).await,
-        Command::Show { what } if rotate::is_plan(what.as_ref()) => return rotate::show(style, what.as_ref()),
+        Command::Apply(args) if rotate::is_plan(&args.plan) => {
+            return rotate::apply(global, style, args).await;
+        }
+        Command::Show { what } if rotate::is_plan(what.as_ref()) => {
+            return rotate::show(style, what.as_ref());
+        }
         Command::Rotate(args) => return rotate::rotate(global, style, args).await,
         Command::Runway(args) => return rotate::runway(global, style, args).await,
         Command::Adopt(args) => return rotate::adopt(global, style, args).await,

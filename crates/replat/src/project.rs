@@ -174,11 +174,7 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 /// The connection text itself, from wherever it is kept; a relative path begins at `folder`.
-pub fn written(
-    url: &SecretText,
-    folder: &Path,
-    bad: &dyn Fn(String) -> Failure,
-) -> Result<String, Failure> {
+pub fn written(url: &SecretText, folder: &Path, bad: &dyn Fn(String) -> Failure) -> Result<String, Failure> {
     Ok(match url.source().map_err(|e| bad(e.to_string()))? {
         UrlSource::Literal(text) => text.to_owned(),
         UrlSource::Env(variable) => std::env::var(variable).map_err(|_| {

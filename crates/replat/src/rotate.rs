@@ -109,13 +109,16 @@ fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exi
             })
             .collect();
         let error = worst.as_ref().map(|(_, failure)| failure);
-        style.result("", &json!({
-            "kind": kind,
-            "exit": exit as u8,
-            "summary": summary(all),
-            "databases": databases,
-            "error": error,
-        }));
+        style.result(
+            "",
+            &json!({
+                "kind": kind,
+                "exit": exit as u8,
+                "summary": summary(all),
+                "databases": databases,
+                "error": error,
+            }),
+        );
     }
     if let Some((_, failure)) = &worst {
         style.trouble(failure);

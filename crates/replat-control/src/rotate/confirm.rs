@@ -52,7 +52,9 @@ fn differences(work: &Work, set: Option<&SetFacts>) -> Vec<String> {
 
 fn present(set: &SetFacts, parent: &TableName, parts: &[NewPart]) -> Vec<String> {
     let level = if *parent == set.table { Some(&set.level) } else { below(&set.level, parent) };
-    let Some(level) = level else { return vec![format!("{parent} is no partitioned table of {}", set.table)] };
+    let Some(level) = level else {
+        return vec![format!("{parent} is no partitioned table of {}", set.table)];
+    };
     let mut lines = Vec::new();
     for new in parts {
         match level.parts.iter().find(|p| p.table == new.table) {

@@ -226,7 +226,9 @@ impl RunReport {
     /// The record that the database keeps of it.
     pub fn record(&self, plan: &RotatePlan) -> RunRecord {
         let tried = |unit: &Unit| {
-            self.entries.iter().any(|e| e.unit.id == unit.id && matches!(e.state, State::Done | State::Failed))
+            self.entries
+                .iter()
+                .any(|e| e.unit.id == unit.id && matches!(e.state, State::Done | State::Failed))
         };
         let mut plan = plan.clone();
         plan.units.retain(tried);

@@ -101,10 +101,13 @@ mod tests {
     #[test]
     fn what_the_clock_makes_due_ends_the_rest_and_what_rows_make_due_allows_none() {
         let by_rows = Retire { keep_rows: Some(1), ..Retire::default() };
-        let by_rows =
-            Wish { overrides: Lifecycle { retire: Some(by_rows), ..Lifecycle::default() }, ..Wish::default() };
+        let by_rows = Wish {
+            overrides: Lifecycle { retire: Some(by_rows), ..Lifecycle::default() },
+            ..Wish::default()
+        };
         let edge = |facts: &mut Facts| {
-            let bound = Bound::Range { from: vec![Edge::At("2026-04-01 00:00:00+00".into())], to: vec![Edge::Max] };
+            let bound =
+                Bound::Range { from: vec![Edge::At("2026-04-01 00:00:00+00".into())], to: vec![Edge::Max] };
             let table = TableName::new("app", "rest");
             facts.sets[0].level.parts.push(part(&table, bound));
         };

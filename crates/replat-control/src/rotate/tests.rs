@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use replat_engine::Soon;
 use replat_engine::lifecycle::{Limits, Outcome, Recalled, RunRecord, Script};
-use replat_model::lifecycle::facts::{
-    Bound, Edge, Key, Level, Method, Origin, Part, Replica, SetFacts,
-};
+use replat_model::lifecycle::facts::{Bound, Edge, Key, Level, Method, Origin, Part, Replica, SetFacts};
 use replat_model::lifecycle::plan::{NewPart, Work};
 use replat_model::lifecycle::policy::{Lifecycle, PruneQuery};
 
@@ -18,7 +16,9 @@ use super::*;
 /// What acting on a unit comes to.
 #[derive(Clone)]
 enum Deed {
-    Done { stalled_us: u64 },
+    Done {
+        stalled_us: u64,
+    },
     /// Says that it is done, and has done nothing.
     Lies,
     Fails,
@@ -136,7 +136,9 @@ impl LifecycleEngine for Engine {
 fn bring_about(facts: &mut Facts, unit: &Unit) {
     let set = facts.sets.iter_mut().find(|s| s.table == unit.set).expect("a known set");
     match &unit.work {
-        Work::Create { parts, .. } => set.level.parts.extend(parts.iter().map(|new| part(&new.table, new.bound.clone()))),
+        Work::Create { parts, .. } => {
+            set.level.parts.extend(parts.iter().map(|new| part(&new.table, new.bound.clone())))
+        }
         Work::Retire { part, .. } => set.level.parts.retain(|p| p.table != *part),
         other => panic!("{other:?} is not done here"),
     }
@@ -246,8 +248,12 @@ fn plan(units: Vec<Unit>) -> RotatePlan {
 fn two() -> (World, RotatePlan) {
     let (a, b) = (set("a"), set("b"));
     let units = vec![create(&a), create(&b), retire(&a), retire(&b)];
-    let vitals =
-        Vitals { identity: "i".into(), database: "db".into(), connections: Some((1, 100)), ..Vitals::default() };
+    let vitals = Vitals {
+        identity: "i".into(),
+        database: "db".into(),
+        connections: Some((1, 100)),
+        ..Vitals::default()
+    };
     let facts = Facts { vitals, sets: vec![a, b], fingerprint: "f".into(), ..Facts::default() };
     (World { facts: Mutex::new(facts), ..World::default() }, plan(units))
 }
@@ -302,8 +308,7 @@ async fn units_fail_alone_and_the_worst_of_them_is_told() {
         world.deeds.extend(deed.map(|deed| ("create-a".to_owned(), deed)));
         let world = Arc::new(world);
         let report = carried_out(&world, &plan, &settings(100), 1).await;
-        let wanted =
-            [("create-a", a), ("create-b", b), ("retire-a", State::Done), ("retire-b", State::Done)];
+        let wanted = [("create-a", a), ("create-b", b), ("retire-a", State::Done), ("retire-b", State::Done)];
         assert_eq!(states(&report), wanted);
         assert_eq!(report.worst(), worst, "{:?}", report.findings);
         let records = world.records.lock().expect("records");
@@ -319,12 +324,15 @@ async fn a_lagging_replica_holds_provisioning_back_and_nothing_else() {
     *world.lags.lock().expect("lags") = vec![9_000];
     let world = Arc::new(world);
     let report = carried_out(&world, &plan, &settings(20), 1).await;
-    assert_eq!(states(&report), [
-        ("create-a", State::Held),
-        ("create-b", State::Held),
-        ("retire-a", State::Done),
-        ("retire-b", State::Done)
-    ]);
+    assert_eq!(
+        states(&report),
+        [
+            ("create-a", State::Held),
+            ("create-b", State::Held),
+            ("retire-a", State::Done),
+            ("retire-b", State::Done)
+        ]
+    );
     assert_eq!(report.worst(), Worst::Throttled);
     let held = &report.entries[0];
     assert_eq!(held.code.as_deref(), Some(codes::BREAKER));
@@ -373,16 +381,21 @@ async fn a_query_that_reads_too_much_vetoes_new_partitions_of_its_set() {
     }];
     let mut settings = settings(100);
     let query = PruneQuery { sql: "select 1".into(), at_most: None, veto: true };
-    settings.wish.lifecycles =
-        vec![("a".into(), Lifecycle { tables: vec!["app.a".into()], prune: vec![query], ..Lifecycle::default() })];
+    settings.wish.lifecycles = vec![(
+        "a".into(),
+        Lifecycle { tables: vec!["app.a".into()], prune: vec![query], ..Lifecycle::default() },
+    )];
     let world = Arc::new(world);
     let report = carried_out(&world, &plan, &settings, 1).await;
-    assert_eq!(states(&report), [
-        ("create-a", State::Refused),
-        ("create-b", State::Done),
-        ("retire-a", State::Done),
-        ("retire-b", State::Done)
-    ]);
+    assert_eq!(
+        states(&report),
+        [
+            ("create-a", State::Refused),
+            ("create-b", State::Done),
+            ("retire-a", State::Done),
+            ("retire-b", State::Done)
+        ]
+    );
     assert_eq!(report.worst(), Worst::Different);
 }
 

@@ -339,7 +339,12 @@ async fn columns(client: &Client, database: &str, id: u32) -> Result<Vec<(String
 }
 
 /// Statements that make such a table: its columns, constraints and indexes.
-async fn ddl(client: &Client, database: &str, table: &TableName, id: u32) -> Result<Vec<String>, EngineError> {
+async fn ddl(
+    client: &Client,
+    database: &str,
+    table: &TableName,
+    id: u32,
+) -> Result<Vec<String>, EngineError> {
     let failed = on(database, "reading a table's definition");
     let columns = client
         .query(
@@ -383,7 +388,11 @@ async fn ddl(client: &Client, database: &str, table: &TableName, id: u32) -> Res
         .await
         .map_err(&failed)?;
     statements.extend(more.iter().map(|row| row.get::<_, String>(0)));
-    statements.push(format!("COMMENT ON TABLE {} IS {}", quoted(table), quote_literal("restored from an archive")));
+    statements.push(format!(
+        "COMMENT ON TABLE {} IS {}",
+        quoted(table),
+        quote_literal("restored from an archive")
+    ));
     Ok(statements)
 }
 

@@ -173,7 +173,9 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
         (false, true) => fallback,
         (false, false) => {
             return Err(EngineError::Precondition {
-                what: format!("this role may make tables neither in a schema replat nor in schema {fallback}"),
+                what: format!(
+                    "this role may make tables neither in a schema replat nor in schema {fallback}"
+                ),
                 remedy: format!("GRANT CREATE ON SCHEMA {} to the role of replat.", quote_ident(fallback)),
             });
         }
@@ -348,7 +350,12 @@ impl Ledger {
 
     /// A table may be dropped after this moment; `None`: not by itself.
     pub fn drop_after(&self, table: &TableName, at: Option<Micros>) -> String {
-        format!("UPDATE {} SET drop_after = {} WHERE relation = {}", self.table(PARTS), moment(at), oid_of(table))
+        format!(
+            "UPDATE {} SET drop_after = {} WHERE relation = {}",
+            self.table(PARTS),
+            moment(at),
+            oid_of(table)
+        )
     }
 
     /// A table was written to a file, whose digest an earlier step has bound.
@@ -445,7 +452,8 @@ impl Ledger {
             .map(|row| {
                 serde_json::from_str(row.get(0)).map_err(|error| EngineError::Precondition {
                     what: format!("unit {unit} has a leftover in its record that is not understood: {error}"),
-                    remedy: "Use the version of replat that began it, or remove what it names by hand.".into(),
+                    remedy: "Use the version of replat that began it, or remove what it names by hand."
+                        .into(),
                 })
             })
             .collect()

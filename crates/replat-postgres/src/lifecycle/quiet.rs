@@ -115,7 +115,9 @@ pub async fn run(pair: &Pair<'_>, txn: &Txn, spent: &mut Spent) -> Result<(), St
         return Ok(());
     }
     match txn.manner {
-        Manner::Plain => pair.attempt(txn, "READ COMMITTED", pair.left(), spent).await.map_err(|e| pair.stop(e)),
+        Manner::Plain => {
+            pair.attempt(txn, "READ COMMITTED", pair.left(), spent).await.map_err(|e| pair.stop(e))
+        }
         Manner::Snapshot => {
             pair.attempt(txn, "REPEATABLE READ", pair.left(), spent).await.map_err(|e| pair.stop(e))
         }
@@ -196,7 +198,9 @@ enum Failed {
 impl Failed {
     fn is_busy(&self) -> bool {
         match self {
-            Failed::Server(error) => error.code().is_some_and(|c| is_lock(c) && *c != SqlState::OBJECT_IN_USE),
+            Failed::Server(error) => {
+                error.code().is_some_and(|c| is_lock(c) && *c != SqlState::OBJECT_IN_USE)
+            }
             Failed::Stop(_) => false,
         }
     }
@@ -231,12 +235,19 @@ impl Pair<'_> {
     }
 
     async fn is_true(&self, question: &str) -> Result<bool, Stop> {
-        let answer = self.work.client.simple_query(question).await.map_err(|e| self.stop(Failed::Server(e)))?;
+        let answer =
+            self.work.client.simple_query(question).await.map_err(|e| self.stop(Failed::Server(e)))?;
         Ok(rows(&answer).next().and_then(|row| row.get(0)) == Some("t"))
     }
 
     /// One try of all statements. `queue`: how long it may stand in queues; nothing for not at all.
-    async fn attempt(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+    async fn attempt(
+        &self,
+        txn: &Txn,
+        level: &str,
+        queue: Duration,
+        spent: &mut Spent,
+    ) -> Result<(), Failed> {
         let done = self.statements(txn, level, queue, spent).await;
         if done.is_err() {
             // The session may be gone, and with it the transaction; then the next call says so.
@@ -245,7 +256,13 @@ impl Pair<'_> {
         done
     }
 
-    async fn statements(&self, txn: &Txn, level: &str, queue: Duration, spent: &mut Spent) -> Result<(), Failed> {
+    async fn statements(
+        &self,
+        txn: &Txn,
+        level: &str,
+        queue: Duration,
+        spent: &mut Spent,
+    ) -> Result<(), Failed> {
         let brief = txn.manner == Manner::Brief;
         let long = !brief || txn.steps.iter().any(|step| matches!(step.then, Then::Archived { .. }));
         let (hold, pause) = if long { (Duration::ZERO, Duration::ZERO) } else { (HOLD_MAX, PAUSE_MAX) };
@@ -264,7 +281,8 @@ impl Pair<'_> {
             crash_at_named(|| format!("rotate.{}.{n}", txn.name));
             let contested = step.locks.iter().any(|(_, mode)| *mode > Mode::ShareUpdateExclusive);
             let begun = Instant::now();
-            let answer = self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
+            let answer =
+                self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
             // Without a queue nobody stood behind us; only what was not locked beforehand may have waited.
             let waited = step.sql.ends_with(" NOWAIT") && queue.is_zero();
             if brief && contested && !waited && (answer.is_err() || step.sql.ends_with(" NOWAIT")) {
@@ -533,7 +551,14 @@ impl Ladder {
     fn new(limits: &Limits) -> Ladder {
         // A seed of nothing would stay nothing.
         let random = limits.seed ^ 0x9e37_79b9_7f4a_7c15;
-        Ladder { each: limits.wait_each, total: limits.wait_total, last: BTreeSet::new(), starved: 0, tries: 0, random }
+        Ladder {
+            each: limits.wait_each,
+            total: limits.wait_total,
+            last: BTreeSet::new(),
+            starved: 0,
+            tries: 0,
+            random,
+        }
     }
 
     /// How long the next try may stand in the queue; `None`: it does not.

@@ -233,7 +233,8 @@ impl Step {
 
     /// A lock on a table alone, in no queue.
     pub fn lock_only(table: &TableName, mode: Mode) -> Step {
-        Step::new(format!("LOCK TABLE ONLY {} IN {} MODE NOWAIT", quoted(table), mode.sql())).locks(table, mode)
+        Step::new(format!("LOCK TABLE ONLY {} IN {} MODE NOWAIT", quoted(table), mode.sql()))
+            .locks(table, mode)
     }
 
     /// A lock on a table with all below it, in no queue.
@@ -310,7 +311,9 @@ impl Txn {
         let mut stall = match self.manner {
             _ if step.records => "replat's own records".to_owned(),
             Manner::Alone { .. } => "waits for older transactions, in no queue".to_owned(),
-            Manner::Brief if !harmless => "in no queue; 5 to 50 ms in the queue if it starves, within the budget".into(),
+            Manner::Brief if !harmless => {
+                "in no queue; 5 to 50 ms in the queue if it starves, within the budget".into()
+            }
             _ => "in no queue".to_owned(),
         };
         if self.only_if.is_some() {
@@ -346,9 +349,7 @@ pub async fn recipe(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, Engine
             create::create(kitchen, unit, parent, parts, edge.as_ref()).await
         }
         Work::Overflow { parent, old, new } => create::overflow(kitchen, unit, parent, old, new).await,
-        Work::Finalize { parent, part, bound } => {
-            retire::finalize(kitchen, unit, parent, part, bound).await
-        }
+        Work::Finalize { parent, part, bound } => retire::finalize(kitchen, unit, parent, part, bound).await,
         Work::Retire { .. } => retire::retire(kitchen, unit).await,
         Work::Drop { table, table_id, .. } => retire::drop(kitchen, unit, table, *table_id).await,
         Work::Adopt { parts } => retire::adopt(kitchen, unit, parts).await,

@@ -55,7 +55,10 @@ pub fn bound(bound: &Bound) -> String {
 /// The bounds of several partitions: of ranges where they begin and end.
 fn bounds(parts: &[NewPart]) -> String {
     match (parts.first(), parts.last()) {
-        (Some(NewPart { bound: Bound::Range { from, .. }, .. }), Some(NewPart { bound: Bound::Range { to, .. }, .. })) => {
+        (
+            Some(NewPart { bound: Bound::Range { from, .. }, .. }),
+            Some(NewPart { bound: Bound::Range { to, .. }, .. }),
+        ) => {
             format!("[{},{})", edge(from), edge(to))
         }
         _ => {
@@ -69,7 +72,9 @@ fn bounds(parts: &[NewPart]) -> String {
 /// What a unit does, in a few words: `create billing.usage_events +1 [2026-10-01,2026-10-02)`.
 pub fn work(unit: &Unit) -> String {
     let set = table(&unit.set);
-    let of = |parent: &TableName| if *parent == unit.set { String::new() } else { format!(" below {}", table(parent)) };
+    let of = |parent: &TableName| {
+        if *parent == unit.set { String::new() } else { format!(" below {}", table(parent)) }
+    };
     match &unit.work {
         Work::Create { parent, parts, .. } => {
             format!("create {set}{} +{} {}", of(parent), parts.len(), bounds(parts))
@@ -84,7 +89,9 @@ pub fn work(unit: &Unit) -> String {
         Work::Archive { table: t, .. } => format!("archive {set} {}", word(&t.name)),
         Work::Drop { table: t, .. } => format!("drop {set} {}", word(&t.name)),
         Work::Finalize { part, .. } => format!("finalize {set} {}", word(&part.name)),
-        Work::Reap { tables, unit } => format!("reap {set} {} of {unit}", counted(tables.len(), "table", "tables")),
+        Work::Reap { tables, unit } => {
+            format!("reap {set} {} of {unit}", counted(tables.len(), "table", "tables"))
+        }
         Work::Adopt { parts } => format!("adopt {set} {}", counted(parts.len(), "partition", "partitions")),
         Work::Recut { parent, old, new } => {
             format!("recut {set}{} -{} +{} {}", of(parent), old.len(), new.len(), bounds(new))
@@ -125,7 +132,12 @@ pub fn entry(entry: &Entry) -> String {
             proofs.dedup();
             line += &format!(" proof={}", proofs.join(","));
         }
-        line += &format!(" held={} stall={} tries={}", ms(outcome.held_us), ms(outcome.stalled_us), outcome.tries);
+        line += &format!(
+            " held={} stall={} tries={}",
+            ms(outcome.held_us),
+            ms(outcome.stalled_us),
+            outcome.tries
+        );
         if let Some(version) = outcome.version {
             line += &format!(" version={version}");
         }
@@ -167,9 +179,15 @@ pub fn lasting(seconds: Option<u64>) -> String {
 /// The last line of a run: `rotate done created=2 retired=1 …`.
 pub fn summary(report: &RunReport) -> String {
     let what = match report.ending {
-        Ending::Unchanged => return format!("rotate done nothing to do, unchanged duration={}", duration(report)),
+        Ending::Unchanged => {
+            return format!("rotate done nothing to do, unchanged duration={}", duration(report));
+        }
         Ending::ReadOnly => {
-            return format!("rotate done nothing to do, {} is read-only duration={}", word(&report.database), duration(report));
+            return format!(
+                "rotate done nothing to do, {} is read-only duration={}",
+                word(&report.database),
+                duration(report)
+            );
         }
         Ending::Shown => "rotate shown",
         Ending::Through => "rotate done",
@@ -261,7 +279,8 @@ pub fn script(unit: &Unit, script: &Script) -> String {
         text += &format!("--   because {because}\n");
     }
     if unit.wal_bytes > 0 || unit.relations > 0 {
-        text += &format!("--   about {} of log, {} relations\n", bytes(unit.wal_bytes), count(unit.relations));
+        text +=
+            &format!("--   about {} of log, {} relations\n", bytes(unit.wal_bytes), count(unit.relations));
     }
     for transaction in &script.transactions {
         let how = match (transaction.alone, transaction.repeated) {
@@ -352,7 +371,13 @@ mod tests {
 
     #[test]
     fn spans_are_in_the_largest_unit_that_tells_enough() {
-        let rows = [(None, "for ever"), (Some(0), "0"), (Some(120), "2min"), (Some(90_000), "25h"), (Some(864_000), "10d")];
+        let rows = [
+            (None, "for ever"),
+            (Some(0), "0"),
+            (Some(120), "2min"),
+            (Some(90_000), "25h"),
+            (Some(864_000), "10d"),
+        ];
         for (seconds, wanted) in rows {
             assert_eq!(lasting(seconds), wanted);
         }

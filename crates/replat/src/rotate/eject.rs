@@ -96,7 +96,8 @@ fn sql(unit: &Unit, script: &Script) -> String {
         if statements.is_empty() {
             continue;
         }
-        let lone = transaction.alone || statements.first().is_some_and(|s| s.to_ascii_uppercase().starts_with("BEGIN"));
+        let lone = transaction.alone
+            || statements.first().is_some_and(|s| s.to_ascii_uppercase().starts_with("BEGIN"));
         if !lone {
             text += "BEGIN;\n";
         }

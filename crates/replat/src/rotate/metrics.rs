@@ -363,7 +363,9 @@ mod tests {
 
     #[test]
     fn a_damaged_page_is_no_reason_to_fail() {
-        for page in ["", "\n\n", "replat_rotate_runs_total", "replat_rotate_runs_total{ 3", "x{a=\"b\"} NaN", "é 1"] {
+        for page in
+            ["", "\n\n", "replat_rotate_runs_total", "replat_rotate_runs_total{ 3", "x{a=\"b\"} NaN", "é 1"]
+        {
             let page = text(&[("db", None)], page, 1);
             assert!(page.contains("outcome=\"error\"} 1\n"), "{page}");
         }

@@ -73,8 +73,9 @@ fn of_spec(project: &Project, reach: &Reach, read_only: bool) -> Result<Vec<Plac
     if let (Some((name, _)), None) = (unplaced, &reach.database) {
         let known = spec.databases.keys().cloned().collect::<Vec<_>>().join(", ");
         let what = format!("[lifecycles.{name}] does not say which database holds its tables");
-        return Err(Failure::new("RP2001", Exit::Invalid, what)
-            .remedy(format!("Add to it: database = \"NAME\"; the spec has {known}. Or name one: --database NAME")));
+        return Err(Failure::new("RP2001", Exit::Invalid, what).remedy(format!(
+            "Add to it: database = \"NAME\"; the spec has {known}. Or name one: --database NAME"
+        )));
     }
     if names.is_empty() {
         return Err(nowhere());

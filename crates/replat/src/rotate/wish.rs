@@ -19,15 +19,12 @@ use crate::failure::{Exit, Failure};
 const ASKED_BEYOND: u32 = 2;
 
 /// What a run over `lifecycles` is to do.
-pub fn settings(
-    run: &Run,
-    lifecycles: &[(String, Lifecycle)],
-    dry_run: bool,
-) -> Result<Settings, Failure> {
+pub fn settings(run: &Run, lifecycles: &[(String, Lifecycle)], dry_run: bool) -> Result<Settings, Failure> {
     let overrides = overrides(&run.wanted, &run.reach.tables)?;
     // The first of two lifecycles that are about a table is the one that counts, and so are its levels; what the
     // command line says of them goes there, and not over them.
-    let overrides = if lifecycles.is_empty() { overrides } else { Lifecycle { levels: Vec::new(), ..overrides } };
+    let overrides =
+        if lifecycles.is_empty() { overrides } else { Lifecycle { levels: Vec::new(), ..overrides } };
     let lifecycles: Vec<(String, Lifecycle)> =
         lifecycles.iter().map(|(name, lifecycle)| (name.clone(), recut(lifecycle, &run.wanted))).collect();
     let wish = Wish { lifecycles, overrides, allow: run.switches.allow(), requests: Vec::new() };
@@ -119,16 +116,14 @@ fn recut(lifecycle: &Lifecycle, wanted: &Wanted) -> Lifecycle {
 
 /// What has to be looked at for the wish.
 pub fn look(wish: &Wish, tables: &[String]) -> Look {
-    let all: Vec<&Lifecycle> =
-        wish.lifecycles.iter().map(|(_, l)| l).chain([&wish.overrides]).collect();
+    let all: Vec<&Lifecycle> = wish.lifecycles.iter().map(|(_, l)| l).chain([&wish.overrides]).collect();
     let sized = |l: &&Lifecycle| {
         l.partition_size.is_some()
             || l.quota.is_some()
             || l.retire.as_ref().is_some_and(|r| r.keep_bytes.is_some())
     };
-    let asked = |l: &&&Lifecycle| {
-        l.retire.as_ref().is_some_and(|r| r.when.is_some() || !r.legal_hold.is_empty())
-    };
+    let asked =
+        |l: &&&Lifecycle| l.retire.as_ref().is_some_and(|r| r.when.is_some() || !r.legal_hold.is_empty());
     let retiring = |l: &&Lifecycle| {
         let retire = l.retire.clone().unwrap_or_default();
         let oldest = retire.max_per_run.unwrap_or(3).saturating_add(ASKED_BEYOND);

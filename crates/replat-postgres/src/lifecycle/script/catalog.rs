@@ -102,9 +102,10 @@ pub async fn parent_of_set(
     let parent = there(kitchen, name).await?;
     let root: Option<u32> = kitchen
         .client
-        .query_one("SELECT pg_catalog.pg_partition_root($1::pg_catalog.oid::pg_catalog.regclass)::pg_catalog.oid", &[
-            &parent.id,
-        ])
+        .query_one(
+            "SELECT pg_catalog.pg_partition_root($1::pg_catalog.oid::pg_catalog.regclass)::pg_catalog.oid",
+            &[&parent.id],
+        )
         .await
         .map_err(on(kitchen.database, "reading the catalogue"))?
         .get(0);
@@ -187,7 +188,10 @@ pub async fn foreign(kitchen: &Kitchen<'_>, table: u32) -> Result<Foreign, Engin
 /// What the driver says.
 pub async fn may_lock(client: &Client, database: &str, table: u32) -> Result<bool, EngineError> {
     let row = client
-        .query_one("SELECT pg_catalog.has_table_privilege($1::pg_catalog.oid, 'UPDATE, DELETE, TRUNCATE')", &[&table])
+        .query_one(
+            "SELECT pg_catalog.has_table_privilege($1::pg_catalog.oid, 'UPDATE, DELETE, TRUNCATE')",
+            &[&table],
+        )
         .await;
     Ok(row.map_err(on(database, "reading privileges"))?.get(0))
 }

@@ -211,8 +211,10 @@ impl<'a> Swap<'a> {
         check.push(lock_catch_all(table, Mode::AccessExclusive));
         check.push(same(&table.name, table.id));
         check.push(
-            Step::new(format!("ALTER TABLE {target} ADD CONSTRAINT {quoted_name} CHECK ({condition}) NOT VALID"))
-                .locks(&table.name, Mode::AccessExclusive),
+            Step::new(format!(
+                "ALTER TABLE {target} ADD CONSTRAINT {quoted_name} CHECK ({condition}) NOT VALID"
+            ))
+            .locks(&table.name, Mode::AccessExclusive),
         );
         check.push(Step::record(kitchen.ledger.leaves(self.unit, kitchen.run, &leftover)));
         let mut validate = Txn::plain("validate");
@@ -237,8 +239,12 @@ impl<'a> Swap<'a> {
         }
         if let Proof::Check { table, name, .. } = proof {
             txn.push(
-                Step::new(format!("ALTER TABLE {} DROP CONSTRAINT {}", quoted(&table.name), quote_ident(name)))
-                    .locks(&table.name, Mode::AccessExclusive),
+                Step::new(format!(
+                    "ALTER TABLE {} DROP CONSTRAINT {}",
+                    quoted(&table.name),
+                    quote_ident(name)
+                ))
+                .locks(&table.name, Mode::AccessExclusive),
             );
         }
         self.check_again(&mut txn);
@@ -312,9 +318,10 @@ impl<'a> Swap<'a> {
                 "Run rotate again: it moves its rows first.",
             ));
             txn.push(self.detaches(&parent, &old.name));
-            let gone = self.foreign.out.iter().fold(Step::new(format!("DROP TABLE {name}")), |step, table| {
-                step.locks(&table.name, Mode::AccessExclusive)
-            });
+            let gone =
+                self.foreign.out.iter().fold(Step::new(format!("DROP TABLE {name}")), |step, table| {
+                    step.locks(&table.name, Mode::AccessExclusive)
+                });
             txn.push(gone);
         }
     }
@@ -323,14 +330,16 @@ impl<'a> Swap<'a> {
         let step = Step::new(format!("ALTER TABLE {parent} DETACH PARTITION {}", quoted(part)))
             .locks(&self.parent.name, Mode::AccessExclusive)
             .locks(part, Mode::AccessExclusive);
-        let step = self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
+        let step =
+            self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
         with_foreign(step, &self.foreign, Mode::ShareRowExclusive, Mode::AccessExclusive)
     }
 
     fn attaches(&self, parent: &str, part: &TableName, bound: &Bound) -> Step {
         let sql = format!("ALTER TABLE {parent} ATTACH PARTITION {} {}", quoted(part), bounds::sql(bound));
         let step = Step::new(sql).locks(&self.parent.name, Mode::ShareUpdateExclusive);
-        let step = self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
+        let step =
+            self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
         let returns = self.edge.as_ref().is_some_and(|edge| edge.relation.name == *part);
         let out = if returns { Mode::AccessExclusive } else { Mode::ShareRowExclusive };
         with_foreign(step, &self.foreign, out, Mode::ShareRowExclusive)
@@ -522,8 +531,7 @@ impl<'a> Stage<'a> {
 
     fn after(&self, parent: &TableName, part: &NewPart, settings: &Settings, txn: &mut Txn) {
         txn.steps.extend(settings.give(&part.table, part.below.is_some(), &self.me));
-        let entry =
-            Entry { table: &part.table, parent, bound: &part.bound, origin: "made", state: "staged" };
+        let entry = Entry { table: &part.table, parent, bound: &part.bound, origin: "made", state: "staged" };
         txn.push(Step::record(self.kitchen.ledger.enters(self.unit, &entry)));
     }
 

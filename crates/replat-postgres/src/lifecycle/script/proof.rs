@@ -50,9 +50,15 @@ pub async fn keys(kitchen: &Kitchen<'_>, table: u32) -> Result<Vec<KeyPart>, Eng
         .map(|row| {
             let text = match row.get::<_, Option<String>>(0) {
                 Some(column) => quote_ident(&column),
-                None => format!("({})", expressions.next().ok_or_else(|| {
-                    refuse("a partition key has fewer expressions than it says", "Report it with the table.")
-                })?),
+                None => format!(
+                    "({})",
+                    expressions.next().ok_or_else(|| {
+                        refuse(
+                            "a partition key has fewer expressions than it says",
+                            "Report it with the table.",
+                        )
+                    })?
+                ),
             };
             Ok(KeyPart { text, type_name: row.get(1) })
         })

@@ -26,7 +26,10 @@ async fn own(kitchen: &Kitchen<'_>, table: &TableName, id: u32) -> Result<Own, E
         ));
     };
     if own.legal_hold {
-        return Err(refuse(format!("{table} is under a legal hold"), "Lift the hold first, if that is allowed."));
+        return Err(refuse(
+            format!("{table} is under a legal hold"),
+            "Lift the hold first, if that is allowed.",
+        ));
     }
     Ok(own)
 }
@@ -80,7 +83,8 @@ impl Leave<'_> {
         begin.push(Step::record(kitchen.ledger.begin(self.unit, kitchen.run)));
         begin.steps.extend(references.iter().map(|reference| reference.clone()));
         let default = catalog::default_of(kitchen, parent.id).await?;
-        let statement = format!("ALTER TABLE {} DETACH PARTITION {}", quoted(&parent.name), quoted(&part.name));
+        let statement =
+            format!("ALTER TABLE {} DETACH PARTITION {}", quoted(&parent.name), quoted(&part.name));
         let Some(default) = default else {
             return Ok([vec![begin], self.beside_readers(&statement, &foreign)].concat());
         };
@@ -124,9 +128,8 @@ impl Leave<'_> {
             )
         };
         let locks = |step: Step| {
-            let step = step
-                .locks(&parent.name, Mode::ShareUpdateExclusive)
-                .locks(&part.name, Mode::AccessExclusive);
+            let step =
+                step.locks(&parent.name, Mode::ShareUpdateExclusive).locks(&part.name, Mode::AccessExclusive);
             with_foreign(step, foreign, Mode::ShareRowExclusive, Mode::AccessExclusive)
         };
         let detach = Txn {
@@ -369,12 +372,8 @@ fn filing(kitchen: &Kitchen<'_>, unit: &Unit, table: &Relation, bound: Option<&B
     let path = archive::path(folder, &table.name, table.id);
     let mut txn = Txn { manner: Manner::Snapshot, ..Txn::plain("archive") };
     txn.push(Step::record(kitchen.ledger.begin(unit, kitchen.run)));
-    let filing = Filing {
-        table: table.name.clone(),
-        table_id: table.id,
-        bound: bound.cloned(),
-        path: path.clone(),
-    };
+    let filing =
+        Filing { table: table.name.clone(), table_id: table.id, bound: bound.cloned(), path: path.clone() };
     let copy = Step::new(archive::copy(&table.name)).locks(&table.name, Mode::AccessShare);
     txn.push(Step { then: Then::Archive(filing), ..copy });
     txn.push(Step::record(kitchen.ledger.archived(&table.name, &path)));
@@ -403,7 +402,8 @@ pub(super) async fn adopt(
                 return Err(refuse(format!("{} is not a partition", part.name), PLAN_AGAIN));
             };
             let parent = catalog::by_id(kitchen, parent).await?;
-            let parent = parent.ok_or_else(|| refuse(format!("{} lost its parent", part.name), PLAN_AGAIN))?;
+            let parent =
+                parent.ok_or_else(|| refuse(format!("{} lost its parent", part.name), PLAN_AGAIN))?;
             if part.id == found.id {
                 catalog::parent_of_set(kitchen, &parent.name, unit.set_id).await?;
             }

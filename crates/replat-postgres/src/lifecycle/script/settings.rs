@@ -116,7 +116,8 @@ fn storage(row: &Row, leaf: bool) -> String {
     }
     let options = row.get::<_, Option<Vec<String>>>(3).unwrap_or_default();
     let toast = row.get::<_, Option<Vec<String>>>(4).unwrap_or_default();
-    let options = options.iter().map(|option| ("", option)).chain(toast.iter().map(|option| ("toast.", option)));
+    let options =
+        options.iter().map(|option| ("", option)).chain(toast.iter().map(|option| ("toast.", option)));
     let options: Vec<String> = options
         .filter_map(|(prefix, option)| {
             let (name, value) = option.split_once('=')?;
@@ -149,7 +150,8 @@ async fn grants(kitchen: &Kitchen<'_>, from: &Relation) -> Result<Vec<String>, E
         )
         .await
         .map_err(&failed)?;
-    statements.extend(added.iter().map(|row| format!("REVOKE ALL ON TABLE {HERE} FROM {}", role(row.get(0)))));
+    statements
+        .extend(added.iter().map(|row| format!("REVOKE ALL ON TABLE {HERE} FROM {}", role(row.get(0)))));
     // The owner has everything unless somebody took some of it away.
     let reduced = kitchen
         .client
@@ -182,8 +184,11 @@ async fn grants(kitchen: &Kitchen<'_>, from: &Relation) -> Result<Vec<String>, E
         .map_err(&failed)?;
     let mut told: BTreeMap<(String, bool), Vec<String>> = BTreeMap::new();
     for row in rows.iter().filter(|row| reduced.is_some() || !row.get::<_, bool>(4)) {
-        let column = row.get::<_, Option<String>>(3).map_or(String::new(), |c| format!(" ({})", quote_ident(&c)));
-        told.entry((role(row.get(0)), row.get(2))).or_default().push(format!("{}{column}", row.get::<_, &str>(1)));
+        let column =
+            row.get::<_, Option<String>>(3).map_or(String::new(), |c| format!(" ({})", quote_ident(&c)));
+        told.entry((role(row.get(0)), row.get(2)))
+            .or_default()
+            .push(format!("{}{column}", row.get::<_, &str>(1)));
     }
     statements.extend(told.into_iter().map(|((role, further), what)| {
         let further = if further { " WITH GRANT OPTION" } else { "" };
@@ -273,7 +278,8 @@ async fn policies(kitchen: &Kitchen<'_>, from: &Relation) -> Result<Vec<String>,
     let text = |row: &Row| {
         let roles = row.get::<_, Vec<String>>(3);
         // `public` cannot be the name of a role.
-        let roles = roles.iter().map(|role| if role == "public" { "PUBLIC".into() } else { quote_ident(role) });
+        let roles =
+            roles.iter().map(|role| if role == "public" { "PUBLIC".into() } else { quote_ident(role) });
         let part = |at: usize, word: &str| {
             row.get::<_, Option<String>>(at).map_or(String::new(), |text| format!(" {word} ({text})"))
         };
@@ -317,11 +323,14 @@ async fn publications(
             if !row.get::<_, bool>(1) {
                 return Err(refuse(
                     format!("{} is published by name in {name}, which belongs to another role", from.name),
-                    format!("Make the role of replat an owner of publication {name}, or publish the whole table."),
+                    format!(
+                        "Make the role of replat an owner of publication {name}, or publish the whole table."
+                    ),
                 ));
             }
             let columns = row.get::<_, Option<String>>(2).map_or(String::new(), |list| format!(" ({list})"));
-            let rows = row.get::<_, Option<String>>(3).map_or(String::new(), |text| format!(" WHERE ({text})"));
+            let rows =
+                row.get::<_, Option<String>>(3).map_or(String::new(), |text| format!(" WHERE ({text})"));
             Ok((name, columns + &rows))
         })
         .collect()
