@@ -286,7 +286,7 @@ impl Axis {
                 (1 - end, end - 1)
             }
             Axis::Epoch { unit, bits } => {
-                let (first, last) = whole_range(if bits == 0 { 96 } else { bits });
+                let (first, last) = whole_range(if bits == 0 { 80 } else { bits });
                 // Rounded inwards: a microsecond of which only a part can be held has no text.
                 let micros = |count: i128| count * SECOND / unit.per_second();
                 (micros(first), micros(last))

@@ -35,7 +35,7 @@ const LONGEST: usize = 63;
 /// How many of the newest names may be the model.
 const MODELS: usize = 8;
 /// How many of the newest names are compared with a model.
-const COMPARED: usize = 64;
+const COMPARED: usize = 256;
 /// What a name weighs against the next newer one: two new names outweigh all old ones.
 const WEIGHT: f64 = 0.7;
 /// How many names are tried for one bound before giving up.
@@ -145,7 +145,8 @@ impl Pattern {
     /// The name of `bound` by the pattern, in pieces.
     fn parts(&self, bound: &Bound, grid: Option<&Grid>) -> Parts {
         let learned = || {
-            let subject = Subject::of(bound, self.component, grid)?;
+            // An open end is no key to be called by: another partition will begin or end where the other end is.
+            let subject = Subject::of(bound, self.component, grid).filter(|subject| !subject.is_open())?;
             if matches!(bound, Bound::Hash { modulus, .. } if self.modulus.is_some_and(|known| known != *modulus))
             {
                 return None;
@@ -246,9 +247,13 @@ fn front(pieces: &[Piece]) -> usize {
     (0..pieces.len()).rev().max_by_key(|&at| length(&pieces[at])).unwrap_or(0)
 }
 
+/// What speaks for some pieces: the weight of the names that they give again, how many that are, whether they tell
+/// neighbours apart, and how long the key is that they explain.
+type Merit = (f64, usize, bool, usize);
+
 /// The pieces that give most of the names again, the newest first.
 fn best(parent: &str, known: &[(&str, Subject)]) -> Option<Vec<Piece>> {
-    let mut best: Option<(f64, bool, usize, Vec<Piece>)> = None;
+    let mut best: Option<(Merit, Vec<Piece>)> = None;
     let mut tried: Vec<Vec<Piece>> = Vec::new();
     for (name, subject) in known.iter().take(MODELS) {
         for pieces in candidates(parent, name, subject) {
@@ -264,15 +269,14 @@ fn best(parent: &str, known: &[(&str, Subject)]) -> Option<Vec<Piece>> {
             // One name of several may be anything, unless its key can hardly be an accident.
             let telling = given.len() > 1 || known.len() == 1 || key_length >= 6;
             let distinct = keys(&pieces).any(|(side, form)| subject.distinguishes(side, form));
-            let better =
-                best.as_ref().is_none_or(|(w, d, l, _)| (*w, *d, *l) < (weight, distinct, key_length));
-            if telling && better {
-                best = Some((weight, distinct, key_length, pieces.clone()));
+            let merit = (weight, given.len(), distinct, key_length);
+            if telling && best.as_ref().is_none_or(|(known, _)| *known < merit) {
+                best = Some((merit, pieces.clone()));
             }
             tried.push(pieces);
         }
     }
-    best.map(|(_, _, _, pieces)| pieces)
+    best.map(|(_, pieces)| pieces)
 }
 
 fn keys(pieces: &[Piece]) -> impl Iterator<Item = (Side, &Form)> {

@@ -38,9 +38,9 @@ impl Reading {
         };
         let (mut spans, mut upper) = (Vec::new(), None);
         let mut newest_text = None;
-        for (from, to) in bounds {
-            let (low, high) = (end(from)?, end(to)?);
-            for (found, edge) in [(low, from), (high, to)] {
+        for (from_edge, to_edge) in bounds {
+            let (low, high) = (end(from_edge)?, end(to_edge)?);
+            for (found, edge) in [(low, from_edge), (high, to_edge)] {
                 if let Some((at, _)) = found
                     && upper.is_none_or(|upper| at > upper)
                 {
@@ -48,6 +48,17 @@ impl Reading {
                 }
             }
             if let (Some((from, one)), Some((to, other))) = (low, high) {
+                if from >= to {
+                    // Two values of one step: this is not how these bounds were meant.
+                    axis.bound(value(from_edge).unwrap_or_default())?;
+                    axis.bound(value(to_edge).unwrap_or_default())?;
+                    let one = span_text(axis, (from, to));
+                    return Err(NotLearned::Mixed {
+                        other: one.clone(),
+                        one,
+                        why: "it ends where it begins",
+                    });
+                }
                 spans.push(Span { from, to, exact: one && other });
             }
         }
@@ -128,6 +139,7 @@ pub(super) fn readings(
     if texts.is_empty() {
         return without_bounds(type_name, hint.interval, left);
     }
+    let only = left.len() == 1;
     let mut refused = None;
     let mut readings = Vec::new();
     for axis in left {
@@ -135,7 +147,9 @@ pub(super) fn readings(
             Ok(reading) if certain || !axis.is_time() => readings.push(reading),
             Ok(reading) if reading.is_near(now) && reading.is_round() => readings.push(reading),
             Ok(_) => {}
-            Err(why) => refused = refused.or(Some(why)),
+            // That it is not some snowflake is no news; that it is not what the type says, or the only reading, is.
+            Err(why) if only || !axis.is_time() => refused = Some(why),
+            Err(_) => {}
         }
     }
     match (readings.is_empty(), refused) {

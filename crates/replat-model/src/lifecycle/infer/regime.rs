@@ -162,7 +162,11 @@ fn regime(reading: &Reading, model: Span, interval: Interval, zone: &TimeZone) -
     let on_natural = |grid: &Grid| grid.on_grid(model.from) && grid.on_grid(model.to);
     let grid = match natural.filter(on_natural) {
         Some(grid) => grid,
-        None => Grid::through(axis, interval, model.from, zone.clone()).ok()?,
+        None => {
+            let length = model.to.0 - model.from.0;
+            let origin = if axis.is_time() { model.from.0 } else { model.from.0.rem_euclid(length) };
+            Grid::through(axis, interval, Position(origin), zone.clone()).ok()?
+        }
     };
     let (mut single, mut row) = (0, 0);
     for span in reading.spans.iter().rev() {
@@ -187,10 +191,7 @@ pub(super) fn is_natural(grid: &Grid) -> bool {
         Interval::Fixed(micros) => {
             DAY % i128::from(micros) == 0 && wall.rem_euclid(DAY) % i128::from(micros) == 0
         }
-        Interval::Number(_) | Interval::Decimal { .. } => {
-            let length = grid.next(grid.origin).map_or(0, |next| next.0 - grid.origin.0);
-            length > 0 && grid.origin.0.rem_euclid(length) <= 1
-        }
+        Interval::Number(_) | Interval::Decimal { .. } => grid.origin.0 == 0 || grid.origin.0 == 1,
     }
 }
 

@@ -126,6 +126,12 @@ impl<'a> Subject<'a> {
         self.prefix
     }
 
+    /// Whether it is a range without a beginning or an end.
+    pub(super) fn is_open(&self) -> bool {
+        let open = |end: &End| !matches!(end.edge, Edge::At(_));
+        matches!(&self.key, Key::Range { from, to } if open(from) || open(to))
+    }
+
     /// One of them, as it is written in names.
     pub(super) fn prefix_text(&self, component: usize) -> Option<String> {
         self.prefix.get(component).map(edge_text)
@@ -141,10 +147,9 @@ impl<'a> Subject<'a> {
                 );
             }
             Key::Hash { remainder } => {
-                for (digits, number) in numbers(name) {
+                for (width, number) in numbers(name) {
                     let plus =
                         number.checked_sub(i128::from(*remainder)).filter(|plus| (0..=1).contains(plus));
-                    let width = padded(digits);
                     forms
                         .extend(plus.map(|plus| (Side::Lower, Form::Remainder { plus: plus as u32, width })));
                 }
@@ -160,13 +165,13 @@ impl<'a> Subject<'a> {
                         }
                         forms.extend([1, 1_000].map(|per_second| (side, Form::Epoch { per_second })));
                     }
-                    let widths = numbers(name).map(|(digits, _)| padded(digits));
-                    forms.extend(widths.chain([0]).map(|width| (side, Form::Number { width })));
+                    forms.extend(numbers(name).map(|(width, _)| (side, Form::Number { width })));
                 }
                 if let (Some(at), Some(_)) = (from.at, self.grid) {
-                    forms.extend(numbers(name).map(|(digits, number)| {
-                        (Side::Lower, Form::Ordinal { from: at, number, width: padded(digits) })
-                    }));
+                    forms.extend(
+                        numbers(name)
+                            .map(|(width, number)| (Side::Lower, Form::Ordinal { from: at, number, width })),
+                    );
                 }
             }
         }
@@ -244,8 +249,11 @@ impl<'a> Subject<'a> {
                 };
                 let Form::Time { form: time, utc } = form else { return self.text(*side, form) };
                 let wall = self.wall(at, *utc)?;
-                let on_grid = self.grid.is_none_or(|grid| grid.on_grid(at));
-                let text = match time.level.holds(wall) || on_grid && self.distinguishes(*side, form) {
+                let clear = match self.grid {
+                    Some(grid) if grid.on_grid(at) => self.distinguishes(*side, form),
+                    _ => time.level.holds(wall),
+                };
+                let text = match clear {
                     true => self.text(*side, form)?,
                     false => {
                         let form = time.finer(self.level(at, wall));
@@ -269,10 +277,10 @@ impl<'a> Subject<'a> {
     }
 
     fn plain_range(&self, from: &End) -> String {
-        let upper = || self.at(Side::Upper).is_none();
+        let open = matches!(&self.key, Key::Range { to, .. } if *to.edge == Edge::Max);
         match from.at {
             // A partition without an upper end stands beside one that begins there, once it gives way.
-            _ if upper() && matches!(from.edge, Edge::At(_)) => "max".into(),
+            _ if open => "max".into(),
             Some(at) if from.axis.is_time() => {
                 let Some(wall) = self.wall(at, false) else { return edge_text(from.edge) };
                 let form = TimeForm::plain(self.level(at, wall), ("", "_", ""));
@@ -396,13 +404,9 @@ fn number_text(text: &str) -> String {
     text.replace('-', "n").replace('.', "_")
 }
 
-/// The runs of digits in a name, the last first, with their numbers.
-fn numbers(name: &str) -> impl Iterator<Item = (&str, i128)> {
-    let runs = name.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
-    runs.filter_map(|run| Some((run, run.parse().ok()?))).collect::<Vec<_>>().into_iter().rev()
-}
-
-/// The width of a number that has zeros in front; 0 if it has none.
-fn padded(digits: &str) -> usize {
-    if digits.len() > 1 && digits.starts_with('0') { digits.len() } else { 0 }
+/// The numbers in a name, the last first, each without a width and with that of its digits.
+fn numbers(name: &str) -> impl Iterator<Item = (usize, i128)> {
+    let runs = name.rsplit(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
+    runs.filter_map(|run| Some((run.len(), run.parse().ok()?)))
+        .flat_map(|(width, number)| [(0, number), (width, number)])
 }
