@@ -15,7 +15,7 @@ const APPEARANCES_MAX: usize = 100;
 /// The remainders that no partition takes, of the largest modulus that there is.
 ///
 /// A modulus divides every larger one of the same table, so the largest tells all of them apart.
-pub(super) fn missing_remainders(bounds: &[Bound]) -> Vec<Bound> {
+pub(crate) fn missing_remainders(bounds: &[Bound]) -> Vec<Bound> {
     let there = || {
         bounds.iter().filter_map(|bound| match bound {
             Bound::Hash { modulus, remainder } => Some((*modulus, *remainder)),
