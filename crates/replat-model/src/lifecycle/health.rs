@@ -1,10 +1,7 @@
 //! What is wrong with what is there, or stands in the way.
 
-mod check;
 pub mod codes;
 mod likeness;
-
-pub use check::check;
 
 use serde::{Deserialize, Serialize};
 
