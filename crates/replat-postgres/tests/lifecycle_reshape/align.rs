@@ -4,7 +4,7 @@ use replat_model::lifecycle::plan::Work;
 
 use crate::harness::{Shop, unit};
 
-const SCHEMA: &str = "create table p (id int, k int, v int) partition by range (k); \
+const SCHEMA: &str = "create table p (id int not null, k int not null, v int) partition by range (k); \
      create table p_1 partition of p for values from (0) to (100); \
      create table p_2 partition of p for values from (100) to (200) partition by range (id); \
      create table p_21 partition of p_2 for values from (0) to (1000000); \

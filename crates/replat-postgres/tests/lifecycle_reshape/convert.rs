@@ -56,11 +56,11 @@ async fn seen(shop: &Shop) -> Vec<String> {
            where table_name = 'p' \
          union all select 'grant on ' || column_name || ' ' || grantee || ' ' || privilege_type \
            from information_schema.column_privileges where table_name = 'p' \
-         union all select 'trigger ' || tgname || ' ' || tgenabled || ' ' || pg_get_triggerdef(oid) from pg_trigger \
+         union all select 'trigger ' || tgname || ' ' || tgenabled::text || ' ' || pg_get_triggerdef(oid) from pg_trigger \
            where tgrelid = 'p'::regclass and not tgisinternal \
          union all select 'key ' || conname || ' ' || convalidated || ' ' || pg_get_constraintdef(oid) \
            from pg_constraint where conrelid in ('p'::regclass, 'r'::regclass) and contype in ('f', 'p') \
-         union all select 'column ' || attname || ' ' || attidentity || attgenerated || ' ' || attnotnull from pg_attribute \
+         union all select 'column ' || attname || ' ' || attidentity::text || attgenerated::text || ' ' || attnotnull from pg_attribute \
            where attrelid = 'p'::regclass and attnum > 0 \
          union all select 'sequence ' || coalesce(pg_get_serial_sequence('p', 'n'), '') || ' ' \
            || coalesce(pg_get_serial_sequence('p', 'i'), '') \
@@ -267,14 +267,14 @@ async fn a_conversion_that_is_killed_is_gone_on_with() {
     let shop = Shop::open(SCHEMA).await;
     let load = Load::begin(&shop, SHAPE, 5_000).await;
     for unit in [convert("kill"), unconvert("llik")] {
-        let mut deaths: u32 = 0;
+        let mut deaths: i32 = 0;
         loop {
             let client = shop.server.client(DATABASE).await.expect("a session");
             let session =
                 Session { client: &client, database: DATABASE, ledger: &shop.ledger, unit: &unit, run: "test" };
             let limits = limits();
             let act = replat_postgres::lifecycle::reshape::act(&session, &limits, &Quiet);
-            let time = Duration::from_millis(8 * 5_u64.pow(deaths) / 4_u64.pow(deaths));
+            let time = Duration::from_secs_f64(0.008 * 1.25_f64.powi(deaths));
             match tokio::time::timeout(time, act).await {
                 Ok(outcome) => break assert!(outcome.unwrap_or_else(|e| panic!("{}: {e:?}", unit.id)).done),
                 Err(_) => deaths += 1,
