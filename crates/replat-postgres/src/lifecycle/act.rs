@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, Limits, Outcome};
 use replat_model::lifecycle::facts::{Bound, TableName};
-use replat_model::lifecycle::plan::Unit;
+use replat_model::lifecycle::plan::{Unit, Work};
 use tokio_postgres::Client;
 
 use super::ledger::{self, Change, Ledger, PARTS, Placed};
-use super::mirror::survey::Session;
+use super::mirror::{self, survey::Session};
 use super::quiet::{self, Pair, Spent, Stop};
 use super::reshape;
 use super::script::{self, Kitchen, Recipe, Step, Txn};
@@ -56,6 +56,14 @@ pub async fn act(
         Kitchen { client: &bench.work.client, database: bench.database, ledger: &ledger, run: bench.run };
     let pair = bench.pair(limits, since, heard);
     let mut spent = Spent::default();
+    // What such a unit left on tables in use is found by name, and takes more than one transaction.
+    if let Work::Reap { unit: broken, .. } = &unit.work {
+        let session = Session { client: &bench.work.client, database: bench.database, ledger: &ledger, unit, run: bench.run };
+        if let Err(error) = mirror::undo::undo(&session, broken, &mut mirror::brief::Patience::new(limits)).await {
+            let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+            return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
+        }
+    }
     // Rows move there, which goes on where it was broken off.
     if reshape::is_its(&unit.work) {
         let session = Session {

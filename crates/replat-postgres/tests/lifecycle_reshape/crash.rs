@@ -29,9 +29,9 @@ async fn a_drain_that_is_killed_again_and_again_is_gone_on_with() {
         let shop = Shop::open(&schema(key)).await;
         let load = Load::begin(&shop, SHAPE, 20_000).await;
         let unit = drain("k1ll");
-        let mut deaths = 0;
+        let mut deaths: i32 = 0;
         // A little later each time, so that each stage is met whatever the machine is busy with.
-        while !killed_after(&shop, &unit, Duration::from_millis(15 + 12 * deaths)).await {
+        while !killed_after(&shop, &unit, Duration::from_secs_f64(0.012 * 1.25_f64.powi(deaths))).await {
             deaths += 1;
         }
         load.go_on(20).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use replat_engine::EngineError;
-use replat_engine::lifecycle::Limits;
+use replat_engine::lifecycle::{Limits, Outcome};
 use replat_model::lifecycle::facts::TableName;
 use tokio_postgres::SimpleQueryMessage;
 
@@ -16,6 +16,8 @@ use crate::failpoint::crash_at_named;
 const FREE_TRIES: u32 = 12;
 /// How long a try may stand in the queue, one after the other; bounded by [`Limits::wait_each`] too.
 const LADDER_MS: [u64; 4] = [5, 10, 25, 50];
+/// The least that the server knows.
+const NO_QUEUE: Duration = Duration::from_millis(1);
 /// Pauses between tries.
 const PAUSE_MS: (u64, u64) = (5, 100);
 
@@ -100,6 +102,21 @@ impl Patience {
         }
     }
 
+    /// What came of it, as far as it is known here.
+    pub fn outcome(&self, proofs: Vec<String>, rows: u64, version: Option<u64>) -> Outcome {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Outcome {
+            done: true,
+            why: None,
+            tries: self.tries,
+            stalled_us: micros(self.stalled),
+            held_us: micros(self.held),
+            proofs,
+            rows,
+            version,
+        }
+    }
+
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.began.elapsed() > self.limits.patience
@@ -142,13 +159,11 @@ pub async fn try_once(
 ) -> Result<Tried, EngineError> {
     let queue = patience.queue(nth);
     let mut text = vec!["BEGIN".to_owned()];
-    // Should this process freeze between the messages, nobody waits for it; there is only one, so it cannot.
-    if let Some(wait) = queue {
-        text.push(format!("SET LOCAL lock_timeout = {}", wait.as_millis()));
-    }
+    // All in one message: a process that dies or freezes in the middle leaves no locks held. A lock that is not among
+    // those asked for first is waited for as briefly as the server can.
+    text.push(format!("SET LOCAL lock_timeout = {}", queue.unwrap_or(NO_QUEUE).as_millis()));
     text.push("SELECT pg_catalog.clock_timestamp() AS t".into());
     text.extend(brief.locks.iter().map(|lock| lock.sql(queue.is_none())));
-    // Locks that come along with a statement are on tables that only we use, or are those already held.
     text.push("SELECT pg_catalog.clock_timestamp() AS t".into());
     text.extend(brief.statements.iter().cloned());
     text.push("COMMIT".into());

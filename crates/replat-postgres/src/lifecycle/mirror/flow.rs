@@ -47,9 +47,9 @@ pub async fn replace(
 ) -> Result<Outcome, EngineError> {
     let mut patience = Patience::new(limits);
     session.settle().await?;
-    session.alone().await?;
+    session.alone(&session.unit.id).await?;
     let outcome = in_peace(session, wanted, limits, &mut patience, heard, before_swap).await;
-    session.not_alone().await;
+    session.not_alone(&session.unit.id).await;
     outcome
 }
 
@@ -62,19 +62,13 @@ async fn in_peace(
     before_swap: &[String],
 ) -> Result<Outcome, EngineError> {
     if is_done(session, wanted).await? {
-        return Ok(Outcome { done: true, version: version(session).await?, ..Outcome::default() });
+        return Ok(patience.outcome(Vec::new(), 0, session.version().await?));
     }
     match run(session, wanted, patience, heard, before_swap).await {
-        Ok(rows) => Ok(Outcome {
-            done: true,
-            rows,
-            tries: patience.tries,
-            stalled_us: micros(patience.stalled),
-            held_us: micros(patience.held),
-            proofs: vec!["check".into(); wanted.targets.len()],
-            version: version(session).await?,
-            ..Outcome::default()
-        }),
+        Ok(rows) => {
+            let proofs = vec!["check".into(); wanted.targets.len()];
+            Ok(patience.outcome(proofs, rows, session.version().await?))
+        }
         Err(error) if matches!(error, EngineError::Unreachable { .. }) => Err(error),
         Err(error) => {
             let mut patience = Patience::new(limits);
@@ -549,20 +543,6 @@ async fn let_replicas_catch_up(session: &Session<'_>) -> Result<(), EngineError>
     Err(refuse("a replica stays more than 5 seconds behind".into(), "Let it catch up, then run again."))
 }
 
-async fn version(session: &Session<'_>) -> Result<Option<u64>, EngineError> {
-    let sql = format!(
-        "SELECT pg_catalog.max(version) FROM {} WHERE unit = $1",
-        session.ledger.table("lifecycle_outbox")
-    );
-    let row = session.client.query_one(&sql, &[&session.unit.id]).await;
-    let version: Option<i64> = row.map_err(on(session.database, "reading the version"))?.get(0);
-    Ok(version.map(i64::unsigned_abs))
-}
-
 fn changed(wanted: &Replacement) -> EngineError {
     refuse(format!("{} was altered meanwhile", wanted.parent), "Run again.")
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -126,7 +126,8 @@ fn identity_index(table: &TableName, model: &TableName) -> String {
     format!("DO {}", quote_literal(&body))
 }
 
-fn partition_by(level: &NewLevel) -> String {
+/// How a table is cut, as the end of CREATE TABLE.
+pub fn partition_by(level: &NewLevel) -> String {
     let method = match level.method {
         Method::Range => "RANGE",
         Method::List => "LIST",
@@ -135,7 +136,8 @@ fn partition_by(level: &NewLevel) -> String {
     format!(" PARTITION BY {method} ({})", level.keys.join(", "))
 }
 
-fn children(parent: &TableName, level: &NewLevel) -> Vec<String> {
+/// Partitions of a table that nobody uses yet.
+pub fn children(parent: &TableName, level: &NewLevel) -> Vec<String> {
     let mut statements = Vec::new();
     for part in &level.parts {
         let cut = part.below.as_ref().map(partition_by).unwrap_or_default();

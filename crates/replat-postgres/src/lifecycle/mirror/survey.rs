@@ -48,10 +48,10 @@ impl Session<'_> {
         self.run("settings", settings).await
     }
 
-    /// Waits until no other session works on the unit: the server may still be busy with the last statement of a
+    /// Waits until no other session works on a unit: the server may still be busy with the last statement of a
     /// process that was killed. Can be taken several times.
-    pub async fn alone(&self) -> Result<(), EngineError> {
-        let number = unit_lock(self.unit);
+    pub async fn alone(&self, unit: &str) -> Result<(), EngineError> {
+        let number = unit_lock(unit);
         let lock = format!(
             "SET lock_timeout = {ALONE_MS}; SELECT pg_catalog.pg_advisory_lock({number}); SET lock_timeout = 0"
         );
@@ -59,10 +59,21 @@ impl Session<'_> {
     }
 
     /// The end of [`Session::alone`].
-    pub async fn not_alone(&self) {
-        let number = unit_lock(self.unit);
+    pub async fn not_alone(&self, unit: &str) {
+        let number = unit_lock(unit);
         // A session that is gone has no lock either.
         drop(self.client.batch_execute(&format!("SELECT pg_catalog.pg_advisory_unlock({number})")).await);
+    }
+
+    /// The version that the unit's change got.
+    pub async fn version(&self) -> Result<Option<u64>, EngineError> {
+        let sql = format!(
+            "SELECT pg_catalog.max(version) FROM {} WHERE unit = $1",
+            self.ledger.table("lifecycle_outbox")
+        );
+        let row = self.client.query_one(&sql, &[&self.unit.id]).await;
+        let version: Option<i64> = row.map_err(on(self.database, "reading the version"))?.get(0);
+        Ok(version.map(i64::unsigned_abs))
     }
 
     /// Runs statements.
@@ -84,8 +95,8 @@ impl Session<'_> {
     }
 }
 
-fn unit_lock(unit: &Unit) -> i64 {
-    let digest = Sha256::digest(format!("replat unit {}", unit.id));
+fn unit_lock(unit: &str) -> i64 {
+    let digest = Sha256::digest(format!("replat unit {unit}"));
     i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 
@@ -189,7 +200,11 @@ pub async fn survey(session: &Session<'_>, wanted: &Replacement) -> Result<Found
     let proofs = match wanted.ending {
         Ending::Plain => vec!["true".to_owned(); wanted.targets.len()],
         Ending::Attached => {
-            proofs(session, wanted, parent_id, &children, parent.get(2), parent.get(3)).await?
+            let stays = children.iter().filter(|(table, _, _)| !wanted.sources.contains(table));
+            let stays: Vec<Bound> = stays.map(|(_, _, bound)| bound.clone()).collect();
+            let comes: Vec<Bound> = wanted.targets.iter().map(|target| target.bound.clone()).collect();
+            let of = (parent_id, parent.get(3));
+            proofs(session, &wanted.parent, parent.get(2), &stays, &comes, of).await?
         }
     };
     let default = children.iter().find(|(table, _, bound)| {
@@ -428,40 +443,35 @@ async fn references(session: &Session<'_>, parent_id: u32) -> Result<Vec<Foreign
 /// The engine skips the scan of a table that is attached if a CHECK implies the partition constraint; its proof is
 /// by form. So the CHECK is the very expression that the engine will ask for: temporary tables with the bounds to come
 /// are made, asked, and rolled back. Bounds that overlap or do not parse are found here, before anything is made.
-async fn proofs(
+pub async fn proofs(
     session: &Session<'_>,
-    wanted: &Replacement,
-    parent_id: u32,
-    children: &[Child],
+    like: &TableName,
     key: &str,
-    above: Option<String>,
+    stays: &[Bound],
+    comes: &[Bound],
+    parent: (u32, Option<String>),
 ) -> Result<Vec<String>, EngineError> {
     let skeleton = "pg_temp.replat_skeleton";
     let mut script = vec![
         "BEGIN".to_owned(),
-        format!("CREATE TEMPORARY TABLE replat_skeleton (LIKE {}) PARTITION BY {key}", named(&wanted.parent)),
+        format!("CREATE TEMPORARY TABLE replat_skeleton (LIKE {}) PARTITION BY {key}", named(like)),
     ];
-    let stays = children.iter().filter(|(table, _, _)| !wanted.sources.contains(table));
-    let bounds = stays.map(|(_, _, bound)| bound).chain(wanted.targets.iter().map(|t| &t.bound));
     // The default comes last: its presence would have each of the others look into it.
-    let (rest, others): (Vec<_>, Vec<_>) =
-        bounds.enumerate().partition(|(_, bound)| **bound == Bound::Default);
+    let bounds = stays.iter().chain(comes).enumerate();
+    let (rest, others): (Vec<_>, Vec<_>) = bounds.partition(|(_, bound)| **bound == Bound::Default);
     for (at, bound) in others.iter().chain(&rest) {
         let bound = bounds::sql(bound);
         script.push(format!("CREATE TEMPORARY TABLE replat_bone_{at} PARTITION OF {skeleton} {bound}"));
     }
-    let first = children.len() - wanted.sources.len();
-    let asked: Vec<String> = (first..first + wanted.targets.len())
+    let asked: Vec<String> = (stays.len()..stays.len() + comes.len())
         .map(|at| {
-            format!(
-                "pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)"
-            )
+            format!("pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)")
         })
         .collect();
     let ask = format!(
-        "SELECT {skel}::pg_catalog.regclass::pg_catalog.oid, ARRAY[{}]",
-        asked.join(", "),
-        skel = quote_literal(skeleton)
+        "SELECT {}::pg_catalog.regclass::pg_catalog.oid, ARRAY[{}]",
+        quote_literal(skeleton),
+        asked.join(", ")
     );
     let made = session.client.batch_execute(&script.join("; ")).await;
     let answer = match made {
@@ -477,12 +487,12 @@ async fn proofs(
         _ => failed(session.database, "trying the bounds", error),
     })?;
     let (skeleton_id, conditions): (u32, Vec<Option<String>>) = (row.get(0), row.get(1));
+    let (parent_id, above) = parent;
     let above = above.map(|above| format!(" AND {above}")).unwrap_or_default();
     // Hash conditions name the table whose partitions they tell apart.
     let (from, to) = (format!("'{skeleton_id}'::oid"), format!("'{parent_id}'::oid"));
-    let condition = |text: Option<String>| {
-        format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to))
-    };
+    let condition =
+        |text: Option<String>| format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to));
     Ok(conditions.into_iter().map(condition).collect())
 }
 

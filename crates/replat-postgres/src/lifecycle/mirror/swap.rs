@@ -103,11 +103,19 @@ pub fn swap(session: &Session<'_>, wanted: &Replacement, found: &Found) -> Brief
         }
     }
     match wanted.ending {
-        Ending::Attached => attach(session, wanted, found, &mut statements),
-        Ending::Plain => {}
+        Ending::Attached => {
+            attach(session, wanted, found, &mut statements);
+            statements.push(session.ledger.ended(&session.unit.id, None, "done", None));
+            statements.extend(session.ledger.tells(session.unit, &change(session, wanted, found)));
+        }
+        // What takes over a name says itself how, and tells of it.
+        Ending::Plain => {
+            for key in &found.references {
+                let (table, key) = (named(&wanted.parent), quote_ident(&key.name));
+                statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT {key}"));
+            }
+        }
     }
-    statements.push(session.ledger.ended(&session.unit.id, None, "done", None));
-    statements.extend(session.ledger.tells(session.unit, &change(session, wanted, found)));
     Brief { name: "swap", locks: locks(wanted, found), statements }
 }
 
@@ -179,17 +187,14 @@ fn change(session: &Session<'_>, wanted: &Replacement, found: &Found) -> Change 
         removed: gone
             .map(|(table, bound)| Placed { table: table.clone(), bound: bound.clone(), below: None })
             .collect(),
-        added: match wanted.ending {
-            Ending::Plain => Vec::new(),
-            Ending::Attached => wanted
-                .targets
-                .iter()
-                .map(|target| Placed {
-                    table: target.called.clone(),
-                    bound: target.bound.clone(),
-                    below: target.below.clone(),
-                })
-                .collect(),
-        },
+        added: wanted
+            .targets
+            .iter()
+            .map(|target| Placed {
+                table: target.called.clone(),
+                bound: target.bound.clone(),
+                below: target.below.clone(),
+            })
+            .collect(),
     }
 }

@@ -18,9 +18,9 @@ use crate::sql::quote_ident;
 /// [`EngineError`] if a lock is not to be had in time, or the server refuses; then it can be tried again.
 pub async fn undo(session: &Session<'_>, unit: &str, patience: &mut Patience) -> Result<(), EngineError> {
     session.settle().await?;
-    session.alone().await?;
+    session.alone(unit).await?;
     let undone = undo_alone(session, unit, patience).await;
-    session.not_alone().await;
+    session.not_alone(unit).await;
     undone
 }
 
@@ -36,7 +36,14 @@ async fn undo_alone(session: &Session<'_>, unit: &str, patience: &mut Patience) 
         };
         briefly(session, &brief, patience).await?;
     }
-    for (table, check) in checked(session, &format!("replat_{tag}_not")).await? {
+    let staged = session.ledger.own(session.client, "p.state = 'staged'").await?;
+    for own in staged.iter().filter(|own| own.unit == unit && !own.attached) {
+        drop_staged(session, &own.table, patience).await?;
+    }
+    // What is left with these names is on tables in use.
+    let mut checks = checked(session, &format!("replat_{tag}_not")).await?;
+    checks.extend(checked(session, &format!("replat_{tag}_bound")).await?);
+    for (table, check) in checks {
         let drop = format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", named(&table), quote_ident(&check));
         let brief = Brief {
             name: "unexclude",
@@ -45,9 +52,8 @@ async fn undo_alone(session: &Session<'_>, unit: &str, patience: &mut Patience) 
         };
         briefly(session, &brief, patience).await?;
     }
-    let staged = session.ledger.own(session.client, "p.state = 'staged'").await?;
-    for own in staged.iter().filter(|own| own.unit == unit && !own.attached) {
-        drop_staged(session, &own.table, patience).await?;
+    for index in indexes(session, &format!("replat_{tag}_key")).await? {
+        session.run("dropping an index", &format!("DROP INDEX CONCURRENTLY {}", named(&index))).await?;
     }
     session.run("dropping a function", &format!("DROP FUNCTION IF EXISTS {}()", named(&journal))).await?;
     session
@@ -129,4 +135,17 @@ async fn checked(session: &Session<'_>, check: &str) -> Result<Vec<(TableName, S
         .map_err(on(session.database, "looking for checks"))?;
     let found = |row: &tokio_postgres::Row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
     Ok(rows.iter().map(|row| (found(row), check.to_owned())).collect())
+}
+
+async fn indexes(session: &Session<'_>, name: &str) -> Result<Vec<TableName>, EngineError> {
+    let rows = session
+        .client
+        .query(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE c.relname = $1 AND c.relkind = 'i'",
+            &[&name],
+        )
+        .await
+        .map_err(on(session.database, "looking for an index"))?;
+    Ok(rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect())
 }

@@ -357,6 +357,12 @@ async fn own_indexes(kitchen: &Kitchen<'_>, from: &Relation) -> Result<Vec<Strin
 }
 
 impl Settings {
+    /// Without the indexes, which are said elsewhere.
+    #[must_use]
+    pub fn without_indexes(&self) -> Settings {
+        Settings { indexes: Vec::new(), ..self.clone() }
+    }
+
     /// The statements that give them to `table`, which is nobody's yet. `me` is the role of this session.
     pub fn give(&self, table: &TableName, cut: bool, me: &str) -> Vec<Step> {
         let name = quoted(table);
