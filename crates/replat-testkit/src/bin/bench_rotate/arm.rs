@@ -280,9 +280,10 @@ fn arguments(job: Job) -> Vec<String> {
     let mut arguments = vec!["rotate".to_owned()];
     match job {
         Job::Maintain { ahead, keep } => {
-            arguments.push(format!("--buffer-days={ahead}"));
-            // As many as pg_partman makes, whatever the load may look like.
-            arguments.push("--no-forecast".to_owned());
+            // As many as pg_partman makes, by the same count, and whatever the load may look like; to move rows is a
+            // case of its own.
+            arguments.push(format!("--ahead={ahead}"));
+            arguments.extend(["--no-forecast", "--no-drain"].map(str::to_owned));
             if let Some(days) = keep {
                 arguments.push(format!("--keep={days}d"));
             }
