@@ -130,7 +130,7 @@ fn work_word(work: &Work) -> String {
 }
 
 pub fn engine(url: &str, database: &str, run: &str) -> PostgresLifecycle {
-    let info = ConnInfo::resolve(url, &Environment::of_process()).expect("a connection string");
+    let info = ConnInfo::resolve(Some(url), &Environment::of_process()).expect("a connection string");
     PostgresLifecycle::new(info, database, run)
 }
 
