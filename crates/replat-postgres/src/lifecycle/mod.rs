@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | what is there | [`look`], [`bounds`], [`adopted`], [`health`] |
+//! | what is there | [`look`], [`bounds`], [`adopted`] |
 //! | what replat keeps about it | [`ledger`] |
 //! | a unit as statements with their locks | [`script`] |
 //! | bringing it about without anybody noticing | [`act`], [`quiet`], [`archive`] |
@@ -16,7 +16,6 @@ pub mod adopted;
 pub mod archive;
 pub mod bounds;
 pub mod engine;
-pub mod health;
 pub mod ledger;
 pub mod look;
 pub mod memory;
