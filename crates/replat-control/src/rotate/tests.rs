@@ -198,6 +198,8 @@ pub(super) fn set(name: &str) -> SetFacts {
         samples: Vec::new(),
         relations_each: 3,
         managed_by: None,
+        managed_as: None,
+        managed_notes: Vec::new(),
     }
 }
 

@@ -51,8 +51,17 @@ pub struct Wish {
 
 impl Wish {
     /// What is wanted of `set`: the name of the spec's lifecycle, if one speaks of it, and the lifecycle itself.
-    /// `None` if nothing is wanted of it.
+    /// `None` if nothing is wanted of it. Of a set that is taken over, what its former tool was told holds where
+    /// nobody says otherwise.
     pub fn of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {
+        let (name, wanted) = self.said_of(set)?;
+        match &set.managed_as {
+            Some(told) if wanted.adopt == Some(true) => Some((name, wanted.over(told))),
+            _ => Some((name, wanted)),
+        }
+    }
+
+    fn said_of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {
         let spoken = self.lifecycles.iter().find(|(_, lifecycle)| lifecycle.covers(&set.table));
         match spoken {
             Some((name, lifecycle)) => Some((Some(name), self.overrides.over(lifecycle))),

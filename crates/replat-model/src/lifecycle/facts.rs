@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::Lifecycle;
+
 /// Microseconds since 1970-01-01 00:00 UTC, by the database's clock.
 pub type Micros = i64;
 
@@ -154,6 +156,13 @@ pub struct SetFacts {
     pub relations_each: u32,
     /// Who manages this set besides replat, if anybody: `pg_partman 4.7.2`.
     pub managed_by: Option<String>,
+    /// What that tool was told to do, in our words; `None` if that cannot be read. It is the base of what is wanted
+    /// once the set is taken over.
+    #[serde(default)]
+    pub managed_as: Option<Lifecycle>,
+    /// What was said there that has no equal here, or needs a look, in sentences.
+    #[serde(default)]
+    pub managed_notes: Vec<String>,
 }
 
 /// How one partitioned table is cut.

@@ -100,6 +100,8 @@ pub fn set(name: &str, level: Level) -> SetFacts {
         samples: Vec::new(),
         relations_each: 6,
         managed_by: None,
+        managed_as: None,
+        managed_notes: Vec::new(),
     }
 }
 

@@ -27,6 +27,8 @@ use replat_model::lifecycle::policy::matches;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+pub(super) use assembly::{Nodes, oid};
+
 use crate::error::on;
 
 /// What every transaction here begins with.

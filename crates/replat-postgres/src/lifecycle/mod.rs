@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | what is there | [`look`], [`bounds`], [`adopted`], [`health`] |
+//! | what is there | [`look`], [`bounds`], [`adopted`] |
 //! | what replat keeps about it | [`ledger`] |
 //! | hearing when a run is wanted | [`listen`] |
 //! | a unit as statements with their locks | [`script`] |
@@ -17,7 +17,6 @@ pub mod adopted;
 pub mod archive;
 pub mod bounds;
 pub mod engine;
-pub mod health;
 pub mod ledger;
 pub mod listen;
 pub mod look;

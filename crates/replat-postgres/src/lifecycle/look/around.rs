@@ -36,6 +36,8 @@ impl Root {
             samples: Vec::new(),
             relations_each: 0,
             managed_by: None,
+            managed_as: None,
+            managed_notes: Vec::new(),
         }
     }
 }
@@ -128,12 +130,7 @@ pub(super) async fn fill(
     references(reading, sets, nodes).await?;
     publications(reading, sets, nodes).await?;
     relations_each(reading, sets, nodes).await?;
-    for (set, tool) in adopted::managers(reading).await? {
-        if let Some(facts) = sets.iter_mut().find(|facts| facts.table == set) {
-            facts.managed_by = Some(tool);
-        }
-    }
-    Ok(())
+    adopted::fill(reading, sets, nodes).await
 }
 
 /// What lies below the set's own table: schemas and tablespaces of its newest partitions, owners of its defaults.

@@ -1,1 +1,0 @@
-//! Alignment of indexes, privileges and pruning.
