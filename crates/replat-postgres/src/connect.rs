@@ -9,10 +9,12 @@ mod door;
 mod error;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_postgres::config::{SslMode as DriverSslMode, SslNegotiation};
-use tokio_postgres::{CancelToken, Client, Config, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, SimpleQueryMessage};
 
 use crate::conninfo::{ChannelBinding, ConnInfo, Host, Secret};
 use dial::Secured;
@@ -58,8 +60,25 @@ impl fmt::Debug for Connected {
 ///
 /// [`ConnectError`] with every attempt that was made; [`ConnectError::is_temporary`] says whether to try again.
 pub async fn connect(info: &ConnInfo, application_name: &str) -> Result<Connected, ConnectError> {
-    let Entrance { session: client, host, role, address, encryption, encrypted } =
-        enter(info, &SqlLogin { application_name }).await?;
+    open(info, &SqlLogin { application_name, heard: None }).await
+}
+
+/// The same, and what the session is notified of goes to `heard`, payload by payload. Who does not read keeps the
+/// session waiting.
+///
+/// # Errors
+///
+/// As [`connect()`].
+pub async fn connect_listening(
+    info: &ConnInfo,
+    application_name: &str,
+    heard: mpsc::Sender<String>,
+) -> Result<Connected, ConnectError> {
+    open(info, &SqlLogin { application_name, heard: Some(heard) }).await
+}
+
+async fn open(info: &ConnInfo, login: &SqlLogin<'_>) -> Result<Connected, ConnectError> {
+    let Entrance { session: client, host, role, address, encryption, encrypted } = enter(info, login).await?;
     let cancel =
         Cancel { token: client.cancel_token(), info: info.clone(), host: host.clone(), address, encryption };
     Ok(Connected { client, host, cancel, backend_pid: role.backend_pid, encrypted })
@@ -104,6 +123,7 @@ pub(crate) async fn within<T>(
 
 struct SqlLogin<'a> {
     application_name: &'a str,
+    heard: Option<mpsc::Sender<String>>,
 }
 
 impl Login for SqlLogin<'_> {
@@ -116,11 +136,22 @@ impl Login for SqlLogin<'_> {
         password: Option<&Secret>,
     ) -> Result<Client, Failure> {
         let config = driver_config(info, password, self.application_name);
-        let (client, connection) = config.connect_raw(stream, Secured).await?;
+        let (client, mut connection) = config.connect_raw(stream, Secured).await?;
+        let heard = self.heard.clone();
         tokio::spawn(async move {
-            // Whoever uses the client learns of a lost connection from its calls.
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match (message, &heard) {
+                    (Ok(AsyncMessage::Notification(news)), Some(heard)) => {
+                        // Nobody reads any more: the session ends with its client.
+                        drop(heard.send(news.payload().to_owned()).await);
+                    }
+                    (Ok(_), _) => {}
+                    // Whoever uses the client learns of a lost connection from its calls.
+                    (Err(error), _) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended");
+                        break;
+                    }
+                }
             }
         });
         Ok(client)

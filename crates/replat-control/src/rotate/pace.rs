@@ -29,8 +29,7 @@ impl Read<'_> {
     fn axis(&self, table: &TableName, level: &Level) -> Option<Axis> {
         let depth = if *table == self.set.table { 0 } else { depth(&self.set.level, table)? + 1 };
         let bounds: Vec<(Edge, Edge)> = level.parts.iter().filter_map(|part| ends(&part.bound)).collect();
-        let learned =
-            infer::learn(&level.keys.first()?.type_name, self.hints.get(depth), &bounds, self.now);
+        let learned = infer::learn(&level.keys.first()?.type_name, self.hints.get(depth), &bounds, self.now);
         learned.ok().map(|learned| learned.grid.axis)
     }
 
@@ -38,10 +37,8 @@ impl Read<'_> {
         let samples = if level.samples.is_empty() { &self.set.samples } else { &level.samples };
         let known = samples.iter().filter_map(|sample| Some((sample.at, sample.high.as_deref()?)));
         let present = level.high.as_deref().map(|high| (self.now, high));
-        let keys: Vec<(Micros, i128)> = known
-            .chain(present)
-            .filter_map(|(at, text)| Some((at, axis.parse(text).ok()?.0)))
-            .collect();
+        let keys: Vec<(Micros, i128)> =
+            known.chain(present).filter_map(|(at, text)| Some((at, axis.parse(text).ok()?.0))).collect();
         if !axis.is_time() {
             let history = History { samples, parts: &[], keys: &keys, now: self.now };
             return (forecast::learn(&history), None);
@@ -55,12 +52,8 @@ impl Read<'_> {
             Some((at(&from)?, at(&to)?, part.rows.unwrap_or(0), part.bytes.unwrap_or(0)))
         };
         let parts: Vec<_> = level.parts.iter().filter_map(span).collect();
-        let moments: Vec<(Micros, Micros)> = keys
-            .iter()
-            .filter_map(|(seen, key)| {
-                Some((*seen, axis.moment(Position(*key))?))
-            })
-            .collect();
+        let moments: Vec<(Micros, Micros)> =
+            keys.iter().filter_map(|(seen, key)| Some((*seen, axis.moment(Position(*key))?))).collect();
         let learned = forecast::learn(&History { samples, parts: &parts, keys: &[], now: self.now });
         (learned, forecast::lead(&moments))
     }

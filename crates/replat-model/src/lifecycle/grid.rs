@@ -153,15 +153,16 @@ impl Grid {
     ///
     /// [`BadGrid::Calendar`] beyond the years that calendars are kept for.
     pub fn cell(&self, at: Position) -> Result<(Position, Position), BadGrid> {
-        let mut index = self.index_near(at)?;
-        let mut from = self.start(index)?;
+        let base = self.base()?;
+        let mut index = self.index_near(base, at)?;
+        let mut from = self.start(base, index)?;
         // The wall clock may have been set back since the cell began, or forward: at most a few steps.
         while from > at {
             index -= 1;
-            from = self.start(index)?;
+            from = self.start(base, index)?;
         }
         loop {
-            let to = self.start(index + 1)?;
+            let to = self.start(base, index + 1)?;
             if to > at {
                 return Ok((from, to));
             }
@@ -310,27 +311,33 @@ impl Grid {
 
     /// The number of the cell that holds `at`, counted from the origin.
     fn index(&self, at: Position) -> Result<i128, BadGrid> {
-        let mut index = self.index_near(at)?;
-        while self.start(index)? > at {
+        let base = self.base()?;
+        let mut index = self.index_near(base, at)?;
+        while self.start(base, index)? > at {
             index -= 1;
         }
-        while self.start(index + 1)? <= at {
+        while self.start(base, index + 1)? <= at {
             index += 1;
         }
         Ok(index)
     }
 
+    /// What cells are counted from: the wall clock at the origin, or the origin itself.
+    fn base(&self) -> Result<i128, BadGrid> {
+        match self.interval {
+            Interval::Days(_) | Interval::Months(_) => self.wall(self.origin.0),
+            _ => Ok(self.origin.0),
+        }
+    }
+
     /// The number of the cell that holds `at`, as the wall clock has it: near the truth, and mostly it.
-    fn index_near(&self, at: Position) -> Result<i128, BadGrid> {
-        let since = |span: i128| (at.0 - self.origin.0).div_euclid(span);
+    fn index_near(&self, base: i128, at: Position) -> Result<i128, BadGrid> {
         Ok(match self.interval {
-            Interval::Number(_) | Interval::Decimal { .. } => since(self.length()),
-            Interval::Fixed(micros) => since(micros.into()),
-            Interval::Days(days) => {
-                (self.wall(at.0)? - self.wall(self.origin.0)?).div_euclid(i128::from(days) * DAY)
-            }
+            Interval::Number(_) | Interval::Decimal { .. } => (at.0 - base).div_euclid(self.length()),
+            Interval::Fixed(micros) => (at.0 - base).div_euclid(micros.into()),
+            Interval::Days(days) => (self.wall(at.0)? - base).div_euclid(i128::from(days) * DAY),
             Interval::Months(months) => {
-                let (at, origin) = (self.wall(at.0)?, Months::of(self.wall(self.origin.0)?));
+                let (at, origin) = (self.wall(at.0)?, Months::of(base));
                 let since = months_since_2000(at) - origin.since_2000;
                 (since - i128::from(at < month_start(&origin, since))).div_euclid(months.into())
             }
@@ -338,16 +345,13 @@ impl Grid {
     }
 
     /// Where the cell of that number begins.
-    fn start(&self, index: i128) -> Result<Position, BadGrid> {
+    fn start(&self, base: i128, index: i128) -> Result<Position, BadGrid> {
         let at = match self.interval {
-            Interval::Number(_) | Interval::Decimal { .. } => self.origin.0 + index * self.length(),
-            Interval::Fixed(micros) => self.origin.0 + index * i128::from(micros),
-            Interval::Days(days) => {
-                self.instant(self.wall(self.origin.0)? + index * i128::from(days) * DAY)?
-            }
+            Interval::Number(_) | Interval::Decimal { .. } => base + index * self.length(),
+            Interval::Fixed(micros) => base + index * i128::from(micros),
+            Interval::Days(days) => self.instant(base + index * i128::from(days) * DAY)?,
             Interval::Months(months) => {
-                let origin = Months::of(self.wall(self.origin.0)?);
-                self.instant(month_start(&origin, index * i128::from(months)))?
+                self.instant(month_start(&Months::of(base), index * i128::from(months)))?
             }
         };
         Ok(Position(at))

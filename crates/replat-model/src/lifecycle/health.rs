@@ -1,6 +1,9 @@
 //! What is wrong with what is there, or stands in the way.
 
+mod check;
 pub mod codes;
+
+pub use check::check;
 
 use serde::{Deserialize, Serialize};
 

@@ -145,7 +145,8 @@ impl Pattern {
     /// The name of `bound` by the pattern, in pieces.
     fn parts(&self, bound: &Bound, grid: Option<&Grid>) -> Parts {
         let learned = || {
-            let subject = Subject::of(bound, self.component, grid)?;
+            // An open end is no key to be called by: another partition will begin or end where the other end is.
+            let subject = Subject::of(bound, self.component, grid).filter(|subject| !subject.is_open())?;
             if matches!(bound, Bound::Hash { modulus, .. } if self.modulus.is_some_and(|known| known != *modulus))
             {
                 return None;
@@ -246,11 +247,13 @@ fn front(pieces: &[Piece]) -> usize {
     (0..pieces.len()).rev().max_by_key(|&at| length(&pieces[at])).unwrap_or(0)
 }
 
+/// What speaks for some pieces: the weight of the names that they give again, how many that are, whether they tell
+/// neighbours apart, and how long the key is that they explain.
+type Merit = (f64, usize, bool, usize);
+
 /// The pieces that give most of the names again, the newest first.
 fn best(parent: &str, known: &[(&str, Subject)]) -> Option<Vec<Piece>> {
-    // How much weight they give again, how many that are, whether they tell neighbours apart, and how much of the name
-    // they explain.
-    let mut best: Option<((f64, usize, bool, usize), Vec<Piece>)> = None;
+    let mut best: Option<(Merit, Vec<Piece>)> = None;
     let mut tried: Vec<Vec<Piece>> = Vec::new();
     for (name, subject) in known.iter().take(MODELS) {
         for pieces in candidates(parent, name, subject) {

@@ -345,6 +345,18 @@ fn columns_before_the_growing_one_are_in_the_name() {
 }
 
 #[test]
+fn open_ranges_do_not_take_the_name_of_a_neighbour() {
+    let monthly = grid("date", "1 month", None, None);
+    let parts = [("events_2025_12".to_owned(), cell(&monthly, "2025-12-01"))];
+    let pattern = Pattern::learn("events", &parts, Some(&monthly));
+    for (from, to, name) in
+        [("2026-01-01", "MAXVALUE", "events_pmax"), ("MINVALUE", "2025-12-01", "events_pmin")]
+    {
+        assert_eq!(pattern.name(&range(from, to), Some(&monthly), &free).as_deref(), Ok(name));
+    }
+}
+
+#[test]
 fn sisters_are_called_alike() {
     let daily = grid("date", "1 day", None, None);
     let parts = [("t_eu_2026_01_31".to_owned(), cell(&daily, "2026-01-31"))];

@@ -33,7 +33,7 @@ const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UT
      SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; SET standard_conforming_strings = on; \
      SET quote_all_identifiers = off; SET statement_timeout = 0; SET lock_timeout = '5s'; \
      SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed'; \
-     SET session_replication_role = DEFAULT; SET jit = off";
+     SET jit = off";
 
 /// One database whose partitions have a life.
 pub struct PostgresLifecycle {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what is there | [`look`], [`bounds`], [`adopted`], [`health`] |
 //! | what replat keeps about it | [`ledger`] |
+//! | hearing when a run is wanted | [`listen`] |
 //! | a unit as statements with their locks | [`script`] |
 //! | bringing it about without anybody noticing | [`act`], [`quiet`], [`archive`] |
 //! | what runs leave for each other | [`memory`] |
@@ -18,6 +19,7 @@ pub mod bounds;
 pub mod engine;
 pub mod health;
 pub mod ledger;
+pub mod listen;
 pub mod look;
 pub mod memory;
 pub mod mirror;

@@ -126,6 +126,12 @@ impl<'a> Subject<'a> {
         self.prefix
     }
 
+    /// Whether it is a range without a beginning or an end.
+    pub(super) fn is_open(&self) -> bool {
+        let open = |end: &End| !matches!(end.edge, Edge::At(_));
+        matches!(&self.key, Key::Range { from, to } if open(from) || open(to))
+    }
+
     /// One of them, as it is written in names.
     pub(super) fn prefix_text(&self, component: usize) -> Option<String> {
         self.prefix.get(component).map(edge_text)

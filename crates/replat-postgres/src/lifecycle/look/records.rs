@@ -166,10 +166,7 @@ fn loose(
     }))
 }
 
-async fn samples(
-    reading: &Reading<'_>,
-    schema: &str,
-) -> Result<HashMap<u32, Vec<Sample>>, EngineError> {
+async fn samples(reading: &Reading<'_>, schema: &str) -> Result<HashMap<u32, Vec<Sample>>, EngineError> {
     let sql = format!(
         "select s.set_id, (extract(epoch from s.at) * 1000000)::bigint as at, s.inserted, s.rows, s.bytes, s.high
            from (select *, row_number() over (partition by set_id order by at desc) as place
