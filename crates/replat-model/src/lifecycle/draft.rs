@@ -6,21 +6,21 @@
 
 mod build;
 mod cells;
-mod cut;
+pub(super) mod cut;
 mod horizon;
 mod keys;
 mod loose;
 mod overflow;
 mod range;
 mod retire;
-mod set;
+pub(super) mod set;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LooseState, Micros, Part, SetFacts};
+use super::facts::{Facts, LooseState, Micros, Part, SetFacts, TableName};
 use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
@@ -108,6 +108,18 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     plan.units.sort_by_key(|unit| rank(&unit.work));
     switch_off(&mut plan, wish);
     plan
+}
+
+/// The rows of ranges of all sets of which something is wanted, with their sets.
+pub(super) fn rows(facts: &Facts, wish: &Wish) -> Vec<(TableName, set::Row)> {
+    let mut names = Names::of(facts);
+    let mut found = Vec::new();
+    for set in &facts.sets {
+        let Some((_, policy)) = wish.of(set) else { continue };
+        let drafted = set::draft(facts, set, &policy, &mut names, false);
+        found.extend(drafted.rows.into_iter().map(|row| (set.table.clone(), row)));
+    }
+    found
 }
 
 /// A digest of what a plan would do and of what it was made from; not of when. What was shown and what is applied

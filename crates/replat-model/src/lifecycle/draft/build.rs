@@ -170,6 +170,10 @@ impl<'a> SetDraft<'a> {
 
     /// The tables of new partitions, with all that is below them.
     fn parts(&mut self, at: &Place<'a>, news: Vec<New>) -> Result<Vec<NewPart>, Finding> {
+        // Learning how partitions are called is the dearest thing here, and mostly nothing is to be made.
+        if news.is_empty() {
+            return Ok(Vec::new());
+        }
         let newest = newest(at.level);
         let like = newest.map(|part| part.table.clone());
         let schema = like.as_ref().map_or(&at.parent.schema, |like| &like.schema).clone();
@@ -223,8 +227,8 @@ impl<'a> SetDraft<'a> {
         outer: &[Within],
         table: &TableName,
     ) -> Result<Option<NewLevel>, Finding> {
-        let hint = self.hint(depth);
         let known = template.and_then(|part| Some((part, part.below.as_ref()?)));
+        let hint = self.hint(depth, known.map(|(_, level)| level.method));
         let fits = |level: &Level, hint: &LevelPolicy| {
             method(hint.by) == level.method && is_about(hint, &level.keys)
         };
@@ -436,7 +440,7 @@ fn lists(level: Option<&Level>, hint: Option<&LevelPolicy>) -> Vec<(Bound, Optio
     found
 }
 
-fn method(cut: Cut) -> Method {
+pub(super) fn method(cut: Cut) -> Method {
     match cut {
         Cut::Range => Method::Range,
         Cut::List => Method::List,

@@ -15,7 +15,7 @@ const APPEARANCES_MAX: usize = 100;
 /// The remainders that no partition takes, of the largest modulus that there is.
 ///
 /// A modulus divides every larger one of the same table, so the largest tells all of them apart.
-pub(super) fn missing_remainders(bounds: &[Bound]) -> Vec<Bound> {
+pub(crate) fn missing_remainders(bounds: &[Bound]) -> Vec<Bound> {
     let there = || {
         bounds.iter().filter_map(|bound| match bound {
             Bound::Hash { modulus, remainder } => Some((*modulus, *remainder)),
@@ -43,7 +43,7 @@ impl<'a> SetDraft<'a> {
             .map(|part| part.bound.clone())
             .collect();
         let largest = bounds.iter().filter_map(modulus).max();
-        let asked = self.hint(at.depth).and_then(|hint| hint.modulus);
+        let asked = self.hint(at.depth, Some(at.level.method)).and_then(|hint| hint.modulus);
         let missing = match (largest, asked) {
             (None, None) => {
                 return Err(self.unclear(
@@ -76,7 +76,7 @@ impl<'a> SetDraft<'a> {
 
     /// A level of lists: the values that must be there, those that appeared, and the next of a sliding list.
     pub(super) fn list(&mut self, at: &Place<'a>) -> Result<(), Finding> {
-        let hint = self.hint(at.depth);
+        let hint = self.hint(at.depth, Some(at.level.method));
         let keys: Vec<&str> = at.level.keys.iter().map(name).collect();
         let parts: Vec<&'a Part> = at.level.parts.iter().filter(|part| !part.detach_pending).collect();
         let mut news: Vec<Vec<String>> = Vec::new();

@@ -11,7 +11,7 @@ use super::cells::{self, CELLS_MAX, NoCells, Stretch};
 use super::horizon::spans;
 use super::keys::{Line, lines};
 use super::overflow::{CatchAll, known_empty};
-use super::set::{Place, SetDraft, Within, columns};
+use super::set::{Place, Row, SetDraft, Within, columns};
 
 /// Cells of the past that are made for stray rows in one run at most.
 const STRAY_CELLS_MAX: usize = 100;
@@ -52,6 +52,7 @@ impl<'a> SetDraft<'a> {
                 Some(within) => self.filling(at, &drawn, line, within)?,
                 None => self.growing(at, &mut drawn, line, single)?,
             };
+            self.rows.push(row(at, line, &drawn, self.now));
             if at.outer.is_empty() {
                 self.old_ranges(at, line, &drawn);
             }
@@ -85,7 +86,7 @@ impl<'a> SetDraft<'a> {
         let bounds = |line: &Line<'_>| -> Vec<(Edge, Edge)> {
             line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect()
         };
-        let hint = self.hint(at.depth);
+        let hint = self.hint(at.depth, Some(at.level.method));
         let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
         let learned = own
             .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
@@ -360,6 +361,37 @@ impl<'a> SetDraft<'a> {
         if depth == 0 {
             self.forecast = Some(forecast.clone());
         }
+    }
+}
+
+/// A line as it is, for whoever looks whether it is unbroken.
+fn row(at: &Place<'_>, line: &Line<'_>, drawn: &Drawn<'_>, now: Micros) -> Row {
+    let axis = drawn.grid.axis;
+    let high =
+        at.level.high.as_deref().filter(|_| line.prefix.is_empty()).and_then(|high| axis.parse(high).ok());
+    let inside = at.contained_in(&at.level.keys[line.key]);
+    let here = drawn.grid.at_moment(now).or(high).filter(|here| match inside {
+        None => true,
+        Some(within) => {
+            let read = |edge: &Edge| match edge {
+                Edge::At(text) => axis.bound(text).ok(),
+                _ => None,
+            };
+            read(&within.from).is_none_or(|from| from <= *here)
+                && read(&within.to).is_none_or(|to| *here < to)
+        }
+    });
+    let edge = line.upper.and_then(|raw| match raw.from {
+        Edge::At(text) => axis.bound(text).ok(),
+        _ => None,
+    });
+    Row {
+        parent: at.parent.clone(),
+        here,
+        covered: drawn.covered(),
+        edge,
+        axis,
+        default: at.level.default().is_some(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! One set, level by level.
 
+use super::super::axis::{Axis, Position};
 use super::super::facts::{
     Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName,
 };
 use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::health::{Finding, Severity, codes};
 use super::super::plan::{Understood, Unit, Work};
-use super::super::policy::{Cut, LevelPolicy, Lifecycle};
+use super::super::policy::{LevelPolicy, Lifecycle};
 use super::range::name;
 use super::retire::Due;
 use super::{Names, unit};
@@ -21,6 +22,8 @@ pub(super) struct Drafted {
     pub(super) forecast: Forecast,
     /// Until when partitions are wanted.
     pub(super) until: Option<Micros>,
+    /// The rows of ranges as they are.
+    pub(super) rows: Vec<Row>,
 }
 
 /// A set while its units are thought out.
@@ -43,6 +46,24 @@ pub(super) struct SetDraft<'a> {
     pub(super) evidence: Vec<PartSpan>,
     /// What the outermost level showed of the pace of rows or keys.
     pub(super) forecast: Option<Forecast>,
+    /// The rows of ranges, for whoever looks whether they are unbroken.
+    pub(super) rows: Vec<Row>,
+}
+
+/// A row of ranges as it is.
+pub(crate) struct Row {
+    /// The table whose partitions it is.
+    pub(crate) parent: TableName,
+    /// Where rows come now; `None` where that is not known.
+    pub(crate) here: Option<Position>,
+    /// What the ordinary partitions cover, ascending.
+    pub(crate) covered: Vec<(Position, Position)>,
+    /// Where the range up to MAXVALUE begins.
+    pub(crate) edge: Option<Position>,
+    /// The text of a position.
+    pub(crate) axis: Axis,
+    /// Whether there is a default partition.
+    pub(crate) default: bool,
 }
 
 /// Until where a level grows.
@@ -118,7 +139,9 @@ pub(super) fn draft<'a>(
         old: Vec::new(),
         evidence: Vec::new(),
         forecast: None,
+        rows: Vec::new(),
     };
+    let top = Place { parent: &set.table, level: &set.level, depth: 0, outer: Vec::new() };
     if !set.lacking.is_empty() {
         draft.find(
             Severity::Error,
@@ -126,10 +149,12 @@ pub(super) fn draft<'a>(
             format!("{}: this role may not do what the work needs", set.table),
             set.lacking.join("; "),
         );
+        draft.understand_only(&top);
         return draft.finish();
     }
     draft.repair(facts);
     if stopped {
+        draft.understand_only(&top);
         return draft.finish();
     }
     if let Some(tool) = &set.managed_by
@@ -141,9 +166,9 @@ pub(super) fn draft<'a>(
             format!("{} is managed by {tool}: two tools would fight over its partitions", set.table),
             "Take it over with `adopt`, and switch the other tool off for it; or leave it out.".into(),
         );
+        draft.understand_only(&top);
         return draft.finish();
     }
-    let top = Place { parent: &set.table, level: &set.level, depth: 0, outer: Vec::new() };
     draft.level(&top);
     draft.adopt();
     draft.retire();
@@ -182,6 +207,14 @@ impl<'a> SetDraft<'a> {
         }
     }
 
+    /// Reads the levels for those who only look, and plans nothing for them.
+    fn understand_only(&mut self, top: &Place<'a>) {
+        let (works, findings) = (self.works.len(), self.findings.len());
+        self.level(top);
+        self.works.truncate(works);
+        self.findings.truncate(findings);
+    }
+
     /// The levels below `part`.
     pub(super) fn descend(&mut self, at: &Place<'a>, part: &'a Part) {
         if let Some(below) = &part.below {
@@ -202,19 +235,18 @@ impl<'a> SetDraft<'a> {
         }
     }
 
-    /// What the policy says of the level at `depth`.
-    pub(super) fn hint(&self, depth: usize) -> Option<&'a LevelPolicy> {
-        self.policy.levels.get(depth)
+    /// What the policy says of the level at `depth`, if that is cut by `method`: a level for whatever column there is
+    /// (`--interval` for all tables) says nothing of levels that are cut by something else.
+    pub(super) fn hint(&self, depth: usize, method: Option<Method>) -> Option<&'a LevelPolicy> {
+        let said = self.policy.levels.get(depth)?;
+        (said.column != "*" || method.is_none_or(|method| method == super::build::method(said.by)))
+            .then_some(said)
     }
 
     /// The policy says what is there.
     fn agreed(&self, at: &Place<'_>) -> Result<(), Finding> {
-        let Some(hint) = self.hint(at.depth) else { return Ok(()) };
-        let by = |cut: Cut| match cut {
-            Cut::Range => Method::Range,
-            Cut::List => Method::List,
-            Cut::Hash => Method::Hash,
-        };
+        let Some(hint) = self.hint(at.depth, Some(at.level.method)) else { return Ok(()) };
+        let by = super::build::method;
         let there: Vec<&str> =
             at.level.keys.iter().map(|key| key.column.as_deref().unwrap_or(&key.text)).collect();
         let asked: Vec<&str> = columns(hint);
@@ -283,7 +315,7 @@ impl<'a> SetDraft<'a> {
             because: self.until.map_or("it does not grow by itself".into(), |until| until.because),
         });
         let units = self.works.into_iter().map(|work| unit(set, work)).collect();
-        Drafted { units, findings: self.findings, understood, forecast, until }
+        Drafted { units, findings: self.findings, understood, forecast, until, rows: self.rows }
     }
 }
 
