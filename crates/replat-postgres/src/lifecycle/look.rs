@@ -117,6 +117,11 @@ impl<'a> Reading<'a> {
         Ok(tried)
     }
 
+    /// The session, for what has statements of its own that only read.
+    pub(super) fn client(&self) -> &'a Client {
+        self.client
+    }
+
     /// Gives a driver's error its place.
     pub(super) fn failed(&self) -> impl Fn(tokio_postgres::Error) -> EngineError + 'a {
         on(self.database, self.during)

@@ -123,8 +123,8 @@ pub fn look(wish: &Wish, tables: &[String]) -> Look {
             || l.quota.is_some()
             || l.retire.as_ref().is_some_and(|r| r.keep_bytes.is_some())
     };
-    let asked =
-        |l: &&&Lifecycle| l.retire.as_ref().is_some_and(|r| r.when.is_some() || !r.legal_hold.is_empty());
+    // Even without conditions it is to be known whether rows of other tables refer to what is retired.
+    let asked = |l: &&&Lifecycle| l.retire.is_some();
     let retiring = |l: &&Lifecycle| {
         let retire = l.retire.clone().unwrap_or_default();
         let oldest = retire.max_per_run.unwrap_or(3).saturating_add(ASKED_BEYOND);

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 
 use super::Reading;
 use super::assembly::{Nodes, oid};
-use crate::sql::quote_ident;
+use crate::lifecycle::ledger::{self, Ledger};
 
 /// How far back samples are read.
 const SAMPLE_DAYS: u32 = 180;
@@ -83,9 +83,9 @@ impl Records {
 
 /// Reads them; none, if there is no record in this database that this role may read and trust.
 pub(super) async fn read(reading: &Reading<'_>) -> Result<Records, EngineError> {
-    let Some(schema) = schema(reading).await? else { return Ok(Records::default()) };
+    let Some(ledger) = ledger(reading).await? else { return Ok(Records::default()) };
     let mut records = Records::default();
-    let sql = include_str!("records.sql").replace(":schema", &quote_ident(&schema));
+    let sql = include_str!("records.sql").replace(":parts", &ledger.table(ledger::PARTS));
     for row in reading.query(&sql, &[]).await? {
         let id: u32 = reading.get(&row, "relation")?;
         let table = TableName::new(
@@ -104,24 +104,22 @@ pub(super) async fn read(reading: &Reading<'_>) -> Result<Records, EngineError> 
             records.loose.push(loose);
         }
     }
-    records.samples = samples(reading, &schema).await?;
+    records.samples = samples(reading, &ledger).await?;
     Ok(records)
 }
 
-/// Where the records are: the schema of the table that says so itself, and whose owner this role can act for, so that
-/// nobody can plant a record by which replat would drop tables. The schema `replat` goes first.
-async fn schema(reading: &Reading<'_>) -> Result<Option<String>, EngineError> {
+/// Where the records are, if this role may read them. Without them every partition counts as somebody else's, which
+/// is never retired.
+async fn ledger(reading: &Reading<'_>) -> Result<Option<Ledger>, EngineError> {
+    let Some(ledger) = ledger::find(reading.client()).await? else { return Ok(None) };
     let sql = "
-        select n.nspname::text as schema_name
+        select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT') as readable
           from pg_class c
           join pg_namespace n on n.oid = c.relnamespace
-         where c.relname = 'lifecycle_part' and c.relkind = 'r'
-           and obj_description(c.oid, 'pg_class') = 'replat lifecycle'
-           and pg_has_role(c.relowner, 'USAGE') and has_schema_privilege(n.oid, 'USAGE')
-         order by n.nspname <> 'replat', n.nspname
-         limit 1";
-    let rows = reading.query(sql, &[]).await?;
-    rows.first().map(|row| reading.get(row, "schema_name")).transpose()
+         where n.nspname = $1 and c.relname = $2";
+    let rows = reading.query(sql, &[&ledger.schema, &ledger::PARTS]).await?;
+    let readable = rows.first().map(|row| reading.get::<bool>(row, "readable")).transpose()?;
+    Ok(readable.filter(|readable| *readable).map(|_| ledger))
 }
 
 fn loose(
@@ -166,15 +164,15 @@ fn loose(
     }))
 }
 
-async fn samples(reading: &Reading<'_>, schema: &str) -> Result<HashMap<u32, Vec<Sample>>, EngineError> {
+async fn samples(reading: &Reading<'_>, ledger: &Ledger) -> Result<HashMap<u32, Vec<Sample>>, EngineError> {
     let sql = format!(
         "select s.set_id, (extract(epoch from s.at) * 1000000)::bigint as at, s.inserted, s.rows, s.bytes, s.high
            from (select *, row_number() over (partition by set_id order by at desc) as place
-                   from {}.lifecycle_sample
+                   from {}
                   where at > now() - interval '{SAMPLE_DAYS} days') s
           where s.place <= {SAMPLES_MAX}
           order by s.set_id, s.at",
-        quote_ident(schema)
+        ledger.table("lifecycle_sample")
     );
     // A record that was made by an older version may lack the table.
     let Ok(rows) = reading.try_query(5_000, &sql, &[]).await? else { return Ok(HashMap::new()) };

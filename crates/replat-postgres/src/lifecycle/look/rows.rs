@@ -49,13 +49,24 @@ pub(super) async fn fill(
     strays(reading, sets, &known).await?;
     let mut refused = Vec::new();
     for set in sets {
-        let Some(retiring) = wanted.retiring.iter().find(|r| is_wanted(&r.tables, &set.table)) else {
-            continue;
-        };
-        refused.extend(conditions(reading, set, retiring, &known).await?);
-        referenced(reading, set, retiring, &known).await?;
+        if let Some(retiring) = asked_of(set, &wanted.retiring) {
+            refused.extend(conditions(reading, set, &retiring, &known).await?);
+            referenced(reading, set, &retiring, &known).await?;
+        }
     }
     Ok(refused)
+}
+
+/// What retirement asks of a set's rows: of several wishes that are about it the last condition, every hold, and the
+/// most partitions.
+fn asked_of(set: &SetFacts, wishes: &[Retiring]) -> Option<Retiring> {
+    let of_it = wishes.iter().filter(|wish| is_wanted(&wish.tables, &set.table));
+    of_it.cloned().reduce(|one, other| Retiring {
+        tables: Vec::new(),
+        when: other.when.or(one.when),
+        legal_hold: one.legal_hold.into_iter().chain(other.legal_hold).collect(),
+        oldest: one.oldest.max(other.oldest),
+    })
 }
 
 /// What decides whether a question is cheap, or may be asked at all.
