@@ -206,7 +206,7 @@ impl Rotation<'_> {
         let mut findings: BTreeSet<Finding> = plan.findings.iter().chain(&health).cloned().collect();
         // Vetoes are findings here: nothing is to be made.
         self.vetoes(&facts, &facts.sets.iter().map(|s| &s.table).collect(), &plan, &mut findings).await;
-        report.ending = if facts.vitals.read_only { Ending::ReadOnly } else { Ending::Shown };
+        report.ending = if facts.vitals.read_only { Ending::ReadOnly } else { Ending::Checked };
         self.conclude(&mut report, &facts, &plan, findings, begun);
         Ok(report)
     }

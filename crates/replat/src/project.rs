@@ -208,7 +208,9 @@ pub fn resolved(
     }
     if read_only {
         let options = info.options.take().unwrap_or_default();
-        info.options = Some(format!("{options} -c default_transaction_read_only=on").trim().to_owned());
+        // The second setting tells those who look that the first one is ours, and not the database's own.
+        let ours = "-c default_transaction_read_only=on -c replat.shows=on";
+        info.options = Some(format!("{options} {ours}").trim().to_owned());
     }
     Ok(info)
 }

@@ -74,7 +74,8 @@ async fn one(
     if global.dry_run && !style.is_json() {
         for entry in &report.entries {
             if let Some(script) = &entry.script {
-                style.line(render::rotate::script(&entry.unit, script).trim_end());
+                let text = render::rotate::script(&entry.unit, script, global.verbose > 0);
+                style.line(text.trim_end());
             }
         }
     }
@@ -305,7 +306,7 @@ pub async fn runway(global: &Global, style: Style, args: &RunwayArgs) -> Result<
         short.extend(
             all.iter()
                 .filter(|r| least.is_some_and(|least| r.seconds.is_some_and(|s| s < least.as_secs())))
-                .map(|r| format!("{}: {}", r.set, render::rotate::lasting(r.seconds))),
+                .map(|r| format!("{}: {}", r.set, render::rotate::lasts(r))),
         );
         values.push(json!({
             "database": place.name,
@@ -342,7 +343,7 @@ pub async fn plan(global: &Global, style: Style, args: &PlanRotateArgs) -> Resul
         file.write(out)?;
     }
     let detail = global.verbose > 0 || global.dry_run || args.run.reports.explain;
-    let mut text = render::rotate::rotate_plan(&file.plan, &file.scripts, detail);
+    let mut text = render::rotate::rotate_plan(&file.plan, &file.scripts, detail, global.verbose > 0);
     if args.run.reports.explain {
         for set in &file.plan.understood {
             text += &format!("{}: {}; {}\n", set.table, set.grid, set.because);
@@ -420,6 +421,6 @@ async fn carried_out(
 /// `show` of a plan of a run.
 pub fn show(style: Style, path: &Path) -> Result<Exit, Failure> {
     let file = RotatePlanFile::read(path)?;
-    style.result(&render::rotate::rotate_plan(&file.plan, &file.scripts, true), &json!(file));
+    style.result(&render::rotate::rotate_plan(&file.plan, &file.scripts, true, false), &json!(file));
     Ok(Exit::Done)
 }

@@ -41,8 +41,10 @@ pub enum Ending {
     Unchanged,
     /// The database is read-only: nothing can be done here.
     ReadOnly,
-    /// Only shown: a dry run, or a check.
+    /// Only shown: a dry run.
     Shown,
+    /// Only looked: a check.
+    Checked,
 }
 
 /// What became of one unit.

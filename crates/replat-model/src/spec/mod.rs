@@ -53,7 +53,7 @@ pub struct Spec {
     /// How careful a deployment is. Default: every key's own default.
     #[serde(default = "Policy::shipped")]
     pub policy: Policy,
-    /// What is wanted of the partitions of tables in a database, by names of your choice. Default: none.
+    /// What is wanted of partitioned tables, by names of your choice; `replat rotate` sees to it. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lifecycles: BTreeMap<String, Lifecycle>,
 }

@@ -176,20 +176,23 @@ pub fn lasting(seconds: Option<u64>) -> String {
     }
 }
 
+/// How long a table's inserts are safe, for people.
+pub fn lasts(runway: &Runway) -> String {
+    if runway.unknown.is_some() { "unknown".into() } else { lasting(runway.seconds) }
+}
+
 /// The last line of a run: `rotate done created=2 retired=1 …`.
 pub fn summary(report: &RunReport) -> String {
     let what = match report.ending {
         Ending::Unchanged => {
-            return format!("rotate done nothing to do, unchanged duration={}", duration(report));
+            return format!("rotate done created=0 retired=0 unchanged duration={}", duration(report));
         }
         Ending::ReadOnly => {
-            return format!(
-                "rotate done nothing to do, {} is read-only duration={}",
-                word(&report.database),
-                duration(report)
-            );
+            let database = word(&report.database);
+            return format!("rotate done created=0 retired=0 read_only={database} duration={}", duration(report));
         }
         Ending::Shown => "rotate shown",
+        Ending::Checked => return checked(report),
         Ending::Through => "rotate done",
     };
     let mut line = what.to_owned();
@@ -218,10 +221,29 @@ pub fn summary(report: &RunReport) -> String {
     if report.stalled_us() > 0 {
         line += &format!(" stall={}", ms(report.stalled_us()));
     }
-    if let Some(least) = report.runways.iter().find(|r| r.seconds.is_some()) {
-        line += &format!(" runway_min={}({})", lasting(least.seconds), table(&least.set));
-    }
-    line + &format!(" duration={}", duration(report))
+    line + &least(report) + &format!(" duration={}", duration(report))
+}
+
+/// The table whose inserts are safe for the shortest time.
+fn least(report: &RunReport) -> String {
+    let known = |r: &&Runway| r.seconds.is_some() && r.unknown.is_none();
+    let least = report.runways.iter().find(known);
+    least.map_or_else(String::new, |r| format!(" runway_min={}({})", lasting(r.seconds), table(&r.set)))
+}
+
+fn checked(report: &RunReport) -> String {
+    let n = |severity: Severity| report.findings.iter().filter(|f| f.severity == severity).count();
+    let gaps: u64 = report.census.values().map(|c| c.gaps).sum();
+    let overdue: u64 = report.census.values().map(|c| c.overdue).sum();
+    format!(
+        "rotate check tables={} errors={} warnings={} notes={} gaps={gaps} overdue={overdue}{} duration={}",
+        report.sets,
+        n(Severity::Error),
+        n(Severity::Warning),
+        n(Severity::Note),
+        least(report),
+        duration(report)
+    )
 }
 
 fn duration(report: &RunReport) -> String {
@@ -273,7 +295,7 @@ pub fn understood(report: &RunReport) -> String {
 }
 
 /// The statements of a unit, with locks and stalls.
-pub fn script(unit: &Unit, script: &Script) -> String {
+pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
     let mut text = format!("-- {}  {}\n", unit.id, work(unit));
     if let Work::Retire { because, .. } | Work::Drop { because, .. } = &unit.work {
         text += &format!("--   because {because}\n");
@@ -290,7 +312,11 @@ pub fn script(unit: &Unit, script: &Script) -> String {
             (false, false) => "",
         };
         text += &format!("-- {}{how}\n", transaction.name);
-        for statement in &transaction.statements {
+        let kept = transaction.statements.iter().filter(|s| s.records && !records).count();
+        if kept > 0 {
+            text += &format!("--   and {} on replat's own records: -v\n", counted(kept, "statement", "statements"));
+        }
+        for statement in transaction.statements.iter().filter(|s| records || !s.records) {
             for lock in &statement.locks {
                 text += &format!("--   locks {} in {}: {}\n", table(&lock.table), lock.mode, statement.stall);
             }
@@ -302,7 +328,7 @@ pub fn script(unit: &Unit, script: &Script) -> String {
 }
 
 /// A plan with its statements.
-pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool) -> String {
+pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool, records: bool) -> String {
     let mut text = format!(
         "A run over {}, as of {}: {}\n",
         counted(plan.understood.len(), "table", "tables"),
@@ -314,7 +340,7 @@ pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool
         if let Some((_, found)) = scripts.iter().find(|(id, _)| *id == unit.id)
             && detail
         {
-            text += &script(unit, found);
+            text += &script(unit, found, records);
         }
     }
     let wal: u64 = plan.units.iter().map(|u| u.wal_bytes).sum();
@@ -335,7 +361,7 @@ pub fn runways(runways: &[Runway]) -> String {
     for runway in runways {
         let name = table(&runway.set);
         let until = runway.until.as_deref().unwrap_or("-");
-        text += &format!("{:>9}  {name:<width$}  {until}  {}\n", lasting(runway.seconds), runway.because);
+        text += &format!("{:>9}  {name:<width$}  {until}  {}\n", lasts(runway), runway.because);
     }
     text
 }

@@ -35,7 +35,8 @@ pub struct Teller {
     json: bool,
     quiet: bool,
     explain: bool,
-    said: Mutex<Option<Instant>>,
+    /// When progress was told last, or a unit began.
+    said: Mutex<Instant>,
 }
 
 impl Teller {
@@ -49,7 +50,7 @@ impl Teller {
             _ => Form::Lines,
         };
         let json = global.progress == Progress::Json;
-        Teller { style, form, json, quiet: global.quiet, explain, said: Mutex::new(None) }
+        Teller { style, form, json, quiet: global.quiet, explain, said: Mutex::new(Instant::now()) }
     }
 
     fn fact(&self, text: &str) {
@@ -82,10 +83,10 @@ impl Hear for Teller {
             return;
         }
         let mut said = self.said.lock().unwrap_or_else(|e| e.into_inner());
-        if said.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
+        if said.elapsed() < PROGRESS_EVERY {
             return;
         }
-        *said = Some(Instant::now());
+        *said = Instant::now();
         let of_text = of.map_or_else(String::new, |of| format!(" of {}", render::count(of)));
         match self.json {
             true => self.style.progress(&json!({ "progress": what, "done": done, "of": of })),
@@ -104,6 +105,7 @@ impl Watch for Teller {
                 plan.units.len()
             )),
             News::Begins(unit) => {
+                *self.said.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
                 if self.form == Form::Table {
                     self.style.remark(&format!("  … {}", render::rotate::work(unit)));
                 }

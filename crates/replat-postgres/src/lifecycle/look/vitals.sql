@@ -3,7 +3,9 @@ select (select oid from pg_database where datname = current_database()) as datab
        current_database()::text as database,
        current_setting('server_version')::text as version,
        (extract(epoch from clock_timestamp()) * 1000000)::bigint as now,
-       pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as read_only,
+       -- Sessions that only show are read-only by their own wish, which says nothing of the database.
+       pg_is_in_recovery() or (current_setting('default_transaction_read_only') = 'on'
+         and coalesce(current_setting('replat.shows', true), '') <> 'on') as read_only,
        -- Backends of all databases, background processes among them: what max_connections is up against.
        (select sum(pg_stat_get_db_numbackends(oid)) from pg_database)::bigint as sessions,
        greatest(0, current_setting('max_connections')::bigint
