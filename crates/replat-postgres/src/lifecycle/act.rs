@@ -58,8 +58,16 @@ pub async fn act(
     let mut spent = Spent::default();
     // What such a unit left on tables in use is found by name, and takes more than one transaction.
     if let Work::Reap { unit: broken, .. } = &unit.work {
-        let session = Session { client: &bench.work.client, database: bench.database, ledger: &ledger, unit, run: bench.run };
-        if let Err(error) = mirror::undo::undo(&session, broken, &mut mirror::brief::Patience::new(limits)).await {
+        let session = Session {
+            client: &bench.work.client,
+            database: bench.database,
+            ledger: &ledger,
+            unit,
+            run: bench.run,
+        };
+        if let Err(error) =
+            mirror::undo::undo(&session, broken, &mut mirror::brief::Patience::new(limits)).await
+        {
             let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
             return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
         }

@@ -121,7 +121,9 @@ fn chain<'a>(set: &SetFacts, subs: &HashMap<&str, &'a Config>, nodes: &Nodes) ->
     let mut tables = vec![oid(set.id)];
     while !tables.is_empty() {
         let named = |id: &u32| nodes.get(*id).map(|node| node.table.to_string());
-        let Some(config) = tables.iter().filter_map(named).find_map(|name| subs.get(name.as_str())) else { break };
+        let Some(config) = tables.iter().filter_map(named).find_map(|name| subs.get(name.as_str())) else {
+            break;
+        };
         chain.push(*config);
         tables = tables.iter().flat_map(|id| nodes.children(*id)).copied().collect();
     }

@@ -16,7 +16,10 @@ async fn partitions_get_what_they_lack_of_an_index() {
     let rows = [
         ("nothing but the parent's", "create index i on only p (v, id)"),
         ("an equal one that is not attached", "create index i on only p (v); create index j on p_1 (v)"),
-        ("one that was attached", "create index i on only p (v); create index j on p_1 (v); alter index i attach partition j"),
+        (
+            "one that was attached",
+            "create index i on only p (v); create index j on p_1 (v); alter index i attach partition j",
+        ),
         (
             "one that is invalid",
             "create index i on only p (v); create index j on p_1 (v); \
@@ -35,14 +38,30 @@ async fn partitions_get_what_they_lack_of_an_index() {
     for (case, more) in rows {
         let shop = Shop::open(&format!("{SCHEMA}{more}")).await;
         assert_eq!(shop.one("select indisvalid from pg_index where indexrelid = 'i'::regclass").await, "f");
-        let work =
-            Work::Align { index: "i".into(), missing_on: Vec::new(), attach: Vec::new(), rebuild: Vec::new() };
-        let outcome = shop.act(&unit("align", work.clone())).await.unwrap_or_else(|e| panic!("{case}: {e:?}"));
+        let work = Work::Align {
+            index: "i".into(),
+            missing_on: Vec::new(),
+            attach: Vec::new(),
+            rebuild: Vec::new(),
+        };
+        let outcome =
+            shop.act(&unit("align", work.clone())).await.unwrap_or_else(|e| panic!("{case}: {e:?}"));
         assert!(outcome.done, "{case}");
-        assert_eq!(shop.one("select bool_and(indisvalid) from pg_index where indrelid in \
-             (select relid from pg_partition_tree('p'))").await, "t", "{case}");
-        let each = shop.rows("select indrelid::regclass::text, count(*) from pg_index where indrelid in \
-             (select relid from pg_partition_tree('p')) group by 1 order by 1").await;
+        assert_eq!(
+            shop.one(
+                "select bool_and(indisvalid) from pg_index where indrelid in \
+             (select relid from pg_partition_tree('p'))"
+            )
+            .await,
+            "t",
+            "{case}"
+        );
+        let each = shop
+            .rows(
+                "select indrelid::regclass::text, count(*) from pg_index where indrelid in \
+             (select relid from pg_partition_tree('p')) group by 1 order by 1",
+            )
+            .await;
         assert_eq!(each, ["p|1", "p_1|1", "p_2|1", "p_21|1"], "{case}");
         let again = shop.act(&unit("align", work)).await.unwrap_or_else(|e| panic!("{case}: {e:?}"));
         assert!(again.done && again.tries == 0, "{case}: nothing is left to do");
@@ -55,7 +74,8 @@ async fn what_a_unique_index_cannot_hold_is_said() {
         "{SCHEMA} create unique index i on only p (id, k); insert into p values (1, 1, 1), (1, 1, 2)"
     ))
     .await;
-    let work = Work::Align { index: "i".into(), missing_on: Vec::new(), attach: Vec::new(), rebuild: Vec::new() };
+    let work =
+        Work::Align { index: "i".into(), missing_on: Vec::new(), attach: Vec::new(), rebuild: Vec::new() };
     let error = shop.act(&unit("dup", work.clone())).await.expect_err("two equal rows");
     assert!(error.to_string().contains("could not create unique index"), "{error}");
     shop.client.batch_execute("delete from p where id = 1").await.expect("mended");

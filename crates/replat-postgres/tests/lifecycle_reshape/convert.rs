@@ -77,7 +77,10 @@ async fn seen(shop: &Shop) -> Vec<String> {
 async fn a_live_table_becomes_partitioned_and_ordinary_again() {
     let shop = Shop::open(SCHEMA).await;
     // Publications name leaves, unless they publish by way of the root.
-    shop.client.batch_execute("alter publication pub set (publish_via_partition_root = true)").await.expect("set");
+    shop.client
+        .batch_execute("alter publication pub set (publish_via_partition_root = true)")
+        .await
+        .expect("set");
     let before = seen(&shop).await;
     let load = Load::begin(&shop, SHAPE, 5_000).await;
     load.go_on(30).await;
@@ -105,7 +108,10 @@ async fn a_live_table_becomes_partitioned_and_ordinary_again() {
         "0",
         "sequences go on where they stood"
     );
-    shop.client.batch_execute("delete from p where k = 1500; insert into r values (5, 5)").await.expect("as before");
+    shop.client
+        .batch_execute("delete from p where k = 1500; insert into r values (5, 5)")
+        .await
+        .expect("as before");
     shop.assert_clean().await;
 
     // Two partitions: rows are copied into one table.
@@ -123,7 +129,10 @@ async fn a_live_table_becomes_partitioned_and_ordinary_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_partition_takes_its_name_back_without_a_copy() {
     let shop = Shop::open(SCHEMA).await;
-    shop.client.batch_execute("alter publication pub set (publish_via_partition_root = true)").await.expect("set");
+    shop.client
+        .batch_execute("alter publication pub set (publish_via_partition_root = true)")
+        .await
+        .expect("set");
     let before = seen(&shop).await;
     let mut there = convert("one");
     if let Work::Convert { others, .. } = &mut there.work {
@@ -228,7 +237,8 @@ async fn shapes_and_refusals() {
     ];
     for Row { case, schema, level, first, refused } in rows {
         let shop = Shop::open(schema).await;
-        let levels = vec![NewLevel { method: level.0, keys: vec![level.1.into()], parts: Vec::<NewPart>::new() }];
+        let levels =
+            vec![NewLevel { method: level.0, keys: vec![level.1.into()], parts: Vec::<NewPart>::new() }];
         let work = Work::Convert {
             table: public("p"),
             levels,
@@ -241,7 +251,11 @@ async fn shapes_and_refusals() {
         match (done, refused) {
             (Ok(outcome), None) => {
                 assert!(outcome.done, "{case}");
-                assert_eq!(shop.rows("select tableoid::regclass, * from p").await, ["p_first|1|1|1"], "{case}");
+                assert_eq!(
+                    shop.rows("select tableoid::regclass, * from p").await,
+                    ["p_first|1|1|1"],
+                    "{case}"
+                );
                 let valid = shop.one("select count(*) from pg_index where not indisvalid").await;
                 assert_eq!(valid, "0", "{case}");
                 if level.0 != Method::List {
@@ -250,7 +264,11 @@ async fn shapes_and_refusals() {
             }
             (Err(error), Some(why)) => {
                 assert!(error.to_string().contains(why), "{case}: {error}");
-                assert_eq!(shop.one("select relkind from pg_class where oid = 'p'::regclass").await, "r", "{case}");
+                assert_eq!(
+                    shop.one("select relkind from pg_class where oid = 'p'::regclass").await,
+                    "r",
+                    "{case}"
+                );
             }
             (Ok(_), Some(_)) => panic!("{case}: it was not refused"),
             (Err(error), None) => panic!("{case}: {error}"),
@@ -270,8 +288,13 @@ async fn a_conversion_that_is_killed_is_gone_on_with() {
         let mut deaths: i32 = 0;
         loop {
             let client = shop.server.client(DATABASE).await.expect("a session");
-            let session =
-                Session { client: &client, database: DATABASE, ledger: &shop.ledger, unit: &unit, run: "test" };
+            let session = Session {
+                client: &client,
+                database: DATABASE,
+                ledger: &shop.ledger,
+                unit: &unit,
+                run: "test",
+            };
             let limits = limits();
             let act = replat_postgres::lifecycle::reshape::act(&session, &limits, &Quiet);
             let time = Duration::from_secs_f64(0.008 * 1.25_f64.powi(deaths));

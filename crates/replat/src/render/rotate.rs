@@ -189,7 +189,10 @@ pub fn summary(report: &RunReport) -> String {
         }
         Ending::ReadOnly => {
             let database = word(&report.database);
-            return format!("rotate done created=0 retired=0 read_only={database} duration={}", duration(report));
+            return format!(
+                "rotate done created=0 retired=0 read_only={database} duration={}",
+                duration(report)
+            );
         }
         Ending::Shown => "rotate shown",
         Ending::Checked => return checked(report),
@@ -314,7 +317,10 @@ pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
         text += &format!("-- {}{how}\n", transaction.name);
         let kept = transaction.statements.iter().filter(|s| s.records && !records).count();
         if kept > 0 {
-            text += &format!("--   and {} on replat's own records: -v\n", counted(kept, "statement", "statements"));
+            text += &format!(
+                "--   and {} on replat's own records: -v\n",
+                counted(kept, "statement", "statements")
+            );
         }
         for statement in transaction.statements.iter().filter(|s| records || !s.records) {
             for lock in &statement.locks {

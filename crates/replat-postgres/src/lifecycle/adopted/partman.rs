@@ -58,7 +58,9 @@ pub(super) async fn read(reading: &Reading<'_>, schema: &str) -> Result<Result<T
         let sql = format!("select to_jsonb(c)::text as config from {}.{table} c", quote_ident(schema));
         let rows = match reading.try_query(2_000, &sql, &[]).await? {
             Ok(rows) => rows,
-            Err(error) => return Ok(Err(error.as_db_error().map_or("no answer".into(), |e| e.message().into()))),
+            Err(error) => {
+                return Ok(Err(error.as_db_error().map_or("no answer".into(), |e| e.message().into())));
+            }
         };
         for row in rows {
             let text: String = reading.get(&row, "config")?;
@@ -179,7 +181,9 @@ fn retire(config: &Config, text: &str, notes: &mut Vec<String>) -> Option<Retire
         Err(_) => {}
     }
     if retire.keep.is_none() && retire.keep_keys.is_none() {
-        notes.push(format!("retention of {text:?} is not understood: nothing is retired until `retire.keep` is set"));
+        notes.push(format!(
+            "retention of {text:?} is not understood: nothing is retired until `retire.keep` is set"
+        ));
         return None;
     }
     match (&config.retention_schema, config.retention_keep_table) {
@@ -189,7 +193,9 @@ fn retire(config: &Config, text: &str, notes: &mut Vec<String>) -> Option<Retire
         (None, Some(false)) => {
             retire.how = RetireHow::Drop;
             retire.drop_after = GRACE.parse().ok();
-            notes.push(format!("old partitions were dropped at once; here they are detached, and dropped after {GRACE}"));
+            notes.push(format!(
+                "old partitions were dropped at once; here they are detached, and dropped after {GRACE}"
+            ));
         }
         (None, _) => {}
     }
@@ -243,23 +249,49 @@ mod tests {
         // Type of the key, what differs in the row, then interval, encoding, keep, keep_keys, how.
         let rows = [
             ("date", r#""partition_interval": "1 day""#, ("1 day", None), (None, None, RetireHow::Detach)),
-            ("timestamp with time zone", r#""partition_interval": "7 days", "retention": "30 days""#,
-                ("1 week", None), (Some("30d"), None, RetireHow::Detach)),
-            ("timestamp with time zone", r#""partition_interval": "01:00:00", "retention": "2 mons", "retention_keep_table": false"#,
-                ("1 hour", None), (Some("62d"), None, RetireHow::Drop)),
-            ("bigint", r#""partition_interval": "1000000", "retention": "5000000", "epoch": "none""#,
-                ("1000000", Some("number")), (None, Some(5_000_000), RetireHow::Detach)),
-            ("bigint", r#""partition_interval": "3 mons", "epoch": "milliseconds", "retention": "36:00:00", "retention_schema": "old""#,
-                ("3 months", Some("epoch-ms")), (Some("36h"), None, RetireHow::Detach)),
-            ("uuid", r#""partition_interval": "1 mon", "time_decoder": "partman.uuid7_time_decoder""#,
-                ("1 month", Some("uuidv7")), (None, None, RetireHow::Detach)),
+            (
+                "timestamp with time zone",
+                r#""partition_interval": "7 days", "retention": "30 days""#,
+                ("1 week", None),
+                (Some("30d"), None, RetireHow::Detach),
+            ),
+            (
+                "timestamp with time zone",
+                r#""partition_interval": "01:00:00", "retention": "2 mons", "retention_keep_table": false"#,
+                ("1 hour", None),
+                (Some("62d"), None, RetireHow::Drop),
+            ),
+            (
+                "bigint",
+                r#""partition_interval": "1000000", "retention": "5000000", "epoch": "none""#,
+                ("1000000", Some("number")),
+                (None, Some(5_000_000), RetireHow::Detach),
+            ),
+            (
+                "bigint",
+                r#""partition_interval": "3 mons", "epoch": "milliseconds", "retention": "36:00:00", "retention_schema": "old""#,
+                ("3 months", Some("epoch-ms")),
+                (Some("36h"), None, RetireHow::Detach),
+            ),
+            (
+                "uuid",
+                r#""partition_interval": "1 mon", "time_decoder": "partman.uuid7_time_decoder""#,
+                ("1 month", Some("uuidv7")),
+                (None, None, RetireHow::Detach),
+            ),
         ];
         for (kind, differs, (interval, encoding), (keep, keep_keys, how)) in rows {
-            let row = format!(r#"{{"parent_table": "public.t", "control": "k", "premake": 7, "no_such": [1], {differs}}}"#);
+            let row = format!(
+                r#"{{"parent_table": "public.t", "control": "k", "premake": 7, "no_such": [1], {differs}}}"#
+            );
             let Adopted { lifecycle, .. } = adopted(kind, &row);
             assert_eq!(lifecycle.ahead_count, Some(7));
             let level = &lifecycle.levels[0];
-            assert_eq!((level.interval.as_deref(), level.encoding.as_deref()), (Some(interval), encoding), "{row}");
+            assert_eq!(
+                (level.interval.as_deref(), level.encoding.as_deref()),
+                (Some(interval), encoding),
+                "{row}"
+            );
             let retire = lifecycle.retire.unwrap_or_default();
             let kept = retire.keep.map(|keep| keep.to_string());
             // A duration is written with the unit that makes it shortest.
@@ -276,7 +308,15 @@ mod tests {
             "infinite_time_partitions": false}"#;
         let Adopted { lifecycle, notes, .. } = adopted("text", row);
         assert_eq!(lifecycle.retire, None);
-        let words = ["my.decoder", "\"soon\"", "maintenance was off", "being undone", "by the clock", "a, b", "template"];
+        let words = [
+            "my.decoder",
+            "\"soon\"",
+            "maintenance was off",
+            "being undone",
+            "by the clock",
+            "a, b",
+            "template",
+        ];
         assert_eq!(notes.len(), words.len(), "{notes:?}");
         for (note, word) in notes.iter().zip(words) {
             assert!(note.contains(word), "{note}");

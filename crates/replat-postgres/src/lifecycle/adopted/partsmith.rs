@@ -138,7 +138,8 @@ fn adopted(entry: Entry) -> Result<Adopted, BadDocument> {
         ..Lifecycle::default()
     };
     let notes = vec![
-        "old partitions are detached and stay: set `retire.how` and `retire.drop_after` to drop them".to_owned(),
+        "old partitions are detached and stay: set `retire.how` and `retire.drop_after` to drop them"
+            .to_owned(),
     ];
     Ok(Adopted { table, lifecycle, notes })
 }
@@ -174,7 +175,15 @@ mod tests {
         assert_eq!(
             seen,
             [
-                ("app.events".into(), "at, tenant", Some("1 month"), Some("Europe/Berlin"), None, Some(5), Some("93d".into())),
+                (
+                    "app.events".into(),
+                    "at, tenant",
+                    Some("1 month"),
+                    Some("Europe/Berlin"),
+                    None,
+                    Some(5),
+                    Some("93d".into())
+                ),
                 ("public.ids".into(), "id", Some("1 hour"), None, Some("uuidv7"), Some(2), Some("3h".into())),
             ]
         );
@@ -187,7 +196,10 @@ mod tests {
             (r#"{"version": 2, "tables": []}"#, "version is 2"),
             (r#"{"tables": [{"table_name": "t"}]}"#, "no partition_column"),
             (r#"{"tables": [{"table_name": "t", "partition_column": "k"}]}"#, "no granularity"),
-            (r#"{"tables": [{"table_name": "t", "partition_column": "k", "granularity": "moon"}]}"#, "\"moon\""),
+            (
+                r#"{"tables": [{"table_name": "t", "partition_column": "k", "granularity": "moon"}]}"#,
+                "\"moon\"",
+            ),
             (r#"{"tables": [{"table_name": "t", "scheme": {"method": "hash"}}]}"#, "`scheme`"),
         ];
         for (json, why) in rows {

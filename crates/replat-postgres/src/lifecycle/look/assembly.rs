@@ -18,8 +18,8 @@ use crate::lifecycle::bounds;
 const SIZES_MILLIS: u32 = 20_000;
 
 /// A table of a set, as the catalogue has it.
-pub(super) struct Node {
-    pub(super) table: TableName,
+pub(in super::super) struct Node {
+    pub(in super::super) table: TableName,
     pub(super) parent: u32,
     /// The letter of the catalogue: `r` ordinary, `p` partitioned, `f` foreign.
     pub(super) kind: String,
@@ -40,13 +40,13 @@ pub(super) struct Node {
 
 /// All tables of all sets that are looked at.
 #[derive(Default)]
-pub(super) struct Nodes {
+pub(in super::super) struct Nodes {
     by_id: HashMap<u32, Node>,
     children: HashMap<u32, Vec<u32>>,
 }
 
 impl Nodes {
-    pub(super) fn get(&self, id: u32) -> Option<&Node> {
+    pub(in super::super) fn get(&self, id: u32) -> Option<&Node> {
         self.by_id.get(&id)
     }
 
@@ -55,7 +55,7 @@ impl Nodes {
         self.by_id.keys().copied().collect()
     }
 
-    pub(super) fn children(&self, id: u32) -> &[u32] {
+    pub(in super::super) fn children(&self, id: u32) -> &[u32] {
         self.children.get(&id).map_or(&[], Vec::as_slice)
     }
 
@@ -75,7 +75,7 @@ impl Nodes {
 }
 
 /// A number of the catalogue, as the model has identities.
-pub(super) fn oid(id: u64) -> u32 {
+pub(in super::super) fn oid(id: u64) -> u32 {
     u32::try_from(id).unwrap_or(0)
 }
 

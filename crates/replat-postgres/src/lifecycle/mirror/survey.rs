@@ -465,7 +465,9 @@ pub async fn proofs(
     }
     let asked: Vec<String> = (stays.len()..stays.len() + comes.len())
         .map(|at| {
-            format!("pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)")
+            format!(
+                "pg_catalog.pg_get_partition_constraintdef('pg_temp.replat_bone_{at}'::pg_catalog.regclass)"
+            )
         })
         .collect();
     let ask = format!(
@@ -491,8 +493,9 @@ pub async fn proofs(
     let above = above.map(|above| format!(" AND {above}")).unwrap_or_default();
     // Hash conditions name the table whose partitions they tell apart.
     let (from, to) = (format!("'{skeleton_id}'::oid"), format!("'{parent_id}'::oid"));
-    let condition =
-        |text: Option<String>| format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to));
+    let condition = |text: Option<String>| {
+        format!("{}{above}", text.unwrap_or_else(|| "true".into()).replace(&from, &to))
+    };
     Ok(conditions.into_iter().map(condition).collect())
 }
 

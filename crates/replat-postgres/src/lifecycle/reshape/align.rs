@@ -55,7 +55,10 @@ async fn run(
     }
     let row = session
         .client
-        .query_one("SELECT indisvalid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass($1)", &[&named(&top)])
+        .query_one(
+            "SELECT indisvalid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass($1)",
+            &[&named(&top)],
+        )
         .await
         .map_err(on(session.database, "looking at the index"))?;
     if !row.get::<_, bool>(0) {

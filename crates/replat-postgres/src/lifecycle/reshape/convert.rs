@@ -78,7 +78,9 @@ pub async fn convert(
     let mut patience = Patience::new(limits);
     let outcome = run(session, wanted, &mut patience, heard).await;
     let outcome = match outcome {
-        Err(error) if !matches!(error, EngineError::Unreachable { .. }) && !is_done(session, wanted).await? => {
+        Err(error)
+            if !matches!(error, EngineError::Unreachable { .. }) && !is_done(session, wanted).await? =>
+        {
             undo::undo(session, &session.unit.id, &mut Patience::new(limits)).await?;
             Err(error)
         }
@@ -240,7 +242,9 @@ async fn stage(
         let name = quote_ident(&staged_index(session, at));
         let extended = || {
             let mut columns = index.columns.clone();
-            columns.extend(key_columns(wanted).unwrap_or_default().into_iter().filter(|c| !index.columns.contains(c)));
+            columns.extend(
+                key_columns(wanted).unwrap_or_default().into_iter().filter(|c| !index.columns.contains(c)),
+            );
             columns.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ")
         };
         statements.push(match &index.constraint {
@@ -255,7 +259,11 @@ async fn stage(
         });
     }
     for key in &old.references {
-        statements.push(format!("ALTER TABLE {table} ADD CONSTRAINT {} {}", quote_ident(&key.name), key.definition));
+        statements.push(format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {} {}",
+            quote_ident(&key.name),
+            key.definition
+        ));
     }
     let beside = NewLevel { parts: wanted.others.to_vec(), ..wanted.level.clone() };
     statements.extend(children(&staged, &beside));
@@ -267,7 +275,8 @@ async fn stage(
         let steps = settings.without_indexes().give(&part.table, part.below.is_some(), &me);
         statements.extend(steps.into_iter().filter(|step| step.then == Then::Go).map(|step| step.sql));
     }
-    let entry = Entry { table: &staged, parent: wanted.table, bound: wanted.first, origin: "made", state: "staged" };
+    let entry =
+        Entry { table: &staged, parent: wanted.table, bound: wanted.first, origin: "made", state: "staged" };
     statements.push(session.ledger.enters(session.unit, &entry));
     Ok(statements)
 }
@@ -278,7 +287,8 @@ fn staged_index(session: &Session<'_>, at: usize) -> String {
 
 /// The index that the extended primary key is made of.
 async fn index(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Result<(), EngineError> {
-    let Some(primary) = old.ties.indexes.iter().find(|index| index.primary && lacks_key(wanted, index)) else {
+    let Some(primary) = old.ties.indexes.iter().find(|index| index.primary && lacks_key(wanted, index))
+    else {
         return Ok(());
     };
     let name = wanted.table.beside(wanted.key_index(session));
@@ -298,7 +308,8 @@ async fn index(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Res
         None => {}
     }
     let mut columns = primary.columns.clone();
-    columns.extend(key_columns(wanted).unwrap_or_default().into_iter().filter(|c| !primary.columns.contains(c)));
+    columns
+        .extend(key_columns(wanted).unwrap_or_default().into_iter().filter(|c| !primary.columns.contains(c)));
     let columns = columns.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
     let create = format!(
         "CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({columns})",
@@ -323,7 +334,10 @@ async fn prove(
     let name = wanted.proof(session);
     let there = session
         .client
-        .query_opt("SELECT FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND conname = $2", &[&old.id, &name])
+        .query_opt(
+            "SELECT FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND conname = $2",
+            &[&old.id, &name],
+        )
         .await
         .map_err(on(session.database, "looking for a check"))?;
     if there.is_none() {
@@ -396,8 +410,13 @@ fn swap(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Brief {
     let entry = Entry { table: &part, parent: table, bound: wanted.first, origin: "made", state: "attached" };
     statements.push(session.ledger.enters(session.unit, &entry));
     for other in wanted.others {
-        let entry =
-            Entry { table: &other.table, parent: table, bound: &other.bound, origin: "made", state: "attached" };
+        let entry = Entry {
+            table: &other.table,
+            parent: table,
+            bound: &other.bound,
+            origin: "made",
+            state: "attached",
+        };
         statements.push(session.ledger.enters(session.unit, &entry));
         added.push(Placed::from(other));
     }

@@ -106,14 +106,17 @@ impl Ties {
     pub fn untie(&self, old: &TableName) -> Vec<String> {
         let table = named(old);
         let mut statements: Vec<String> = Vec::new();
-        statements
-            .extend(self.triggers.iter().map(|t| format!("DROP TRIGGER {} ON {table}", quote_ident(&t.name))));
+        statements.extend(
+            self.triggers.iter().map(|t| format!("DROP TRIGGER {} ON {table}", quote_ident(&t.name))),
+        );
         statements.extend(self.keys_in.iter().map(|key| {
             format!("ALTER TABLE {} DROP CONSTRAINT {}", named(&key.table), quote_ident(&key.name))
         }));
-        statements.extend(self.publications.iter().map(|publication| {
-            format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
-        }));
+        statements.extend(
+            self.publications.iter().map(|publication| {
+                format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
+            }),
+        );
         statements
     }
 

@@ -40,7 +40,10 @@ pub async fn unconvert(
     }
     let parts = parts(session, relation.id).await?;
     if parts.is_empty() {
-        return Err(refuse(format!("{table} has no partition"), "Drop it, or give it a partition, then run again."));
+        return Err(refuse(
+            format!("{table} has no partition"),
+            "Drop it, or give it a partition, then run again.",
+        ));
     }
     let tied = ties(session, table, relation.id).await?;
     if let [(part, bound, true)] = &parts[..] {
@@ -54,7 +57,8 @@ pub async fn unconvert(
     }
     let names: Vec<TableName> = parts.iter().map(|(part, _, _)| part.clone()).collect();
     let wanted = Replacement::plain(&session.unit.id, table, &names);
-    let outcome = replace(session, &wanted, limits, heard, &take_name(session, &wanted, &parts, &tied)).await?;
+    let outcome =
+        replace(session, &wanted, limits, heard, &take_name(session, &wanted, &parts, &tied)).await?;
     validate(session).await?;
     Ok(outcome)
 }
@@ -81,7 +85,13 @@ async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError>
 }
 
 /// The only partition takes the name.
-fn give_back(session: &Session<'_>, table: &TableName, part: &TableName, bound: &Bound, tied: &Ties) -> Brief {
+fn give_back(
+    session: &Session<'_>,
+    table: &TableName,
+    part: &TableName,
+    bound: &Bound,
+    tied: &Ties,
+) -> Brief {
     let shell = table.beside(format!("replat_{}_old_0", tag(&session.unit.id)));
     let mut statements = tied.untie(table);
     statements.push(format!("ALTER TABLE {} DETACH PARTITION {}", named(table), named(part)));
@@ -90,7 +100,11 @@ fn give_back(session: &Session<'_>, table: &TableName, part: &TableName, bound: 
     if part.schema != table.schema {
         statements.push(format!("ALTER TABLE {} SET SCHEMA {}", named(part), quote_ident(&table.schema)));
     }
-    statements.push(format!("ALTER TABLE {} RENAME TO {}", named(&table.beside(&part.name)), quote_ident(&table.name)));
+    statements.push(format!(
+        "ALTER TABLE {} RENAME TO {}",
+        named(&table.beside(&part.name)),
+        quote_ident(&table.name)
+    ));
     statements.extend(tied.tie(table));
     let records = session.ledger.table("lifecycle_part");
     statements.push(format!("DELETE FROM {records} WHERE relation = {}", oid_of(table)));
@@ -140,10 +154,8 @@ fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: 
 
 fn end(session: &Session<'_>, table: &TableName, removed: Vec<Placed>, tied: &Ties) -> Vec<String> {
     let change = Change { kind: kind_word(session.unit), parent: table.clone(), removed, added: Vec::new() };
-    let mut statements = vec![
-        super::to_validate(session, tied),
-        session.ledger.ended(&session.unit.id, None, "done", None),
-    ];
+    let mut statements =
+        vec![super::to_validate(session, tied), session.ledger.ended(&session.unit.id, None, "done", None)];
     statements.extend(session.ledger.tells(session.unit, &change));
     statements
 }
