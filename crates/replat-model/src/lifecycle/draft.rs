@@ -28,6 +28,8 @@ use super::policy::{Lifecycle, Quota};
 use super::quota;
 use super::reshape::{self, Request};
 
+pub(super) use keys::lines;
+
 /// How far the clock of this process may be from the database's before it is said, and before nothing is done.
 const CLOCK_SAID_MS: u64 = 60_000;
 const CLOCK_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
@@ -103,7 +105,8 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         plan.findings.extend(drafted.findings);
         plan.understood.extend(drafted.understood);
         let quota = policy.quota.clone().unwrap_or_default();
-        let within = Room { facts, set, quota: &quota, forecast: &drafted.forecast, until: drafted.until };
+        let (forecast, paces, until) = (&drafted.forecast, &drafted.paces, drafted.until);
+        let within = Room { facts, set, quota: &quota, forecast, paces, until };
         within.take(&mut plan, drafted.units);
     }
     if !stopped {
@@ -337,6 +340,7 @@ struct Room<'a> {
     set: &'a SetFacts,
     quota: &'a Quota,
     forecast: &'a Forecast,
+    paces: &'a BTreeMap<TableName, Forecast>,
     until: Option<Micros>,
 }
 
@@ -352,20 +356,66 @@ impl Room<'_> {
         if creating.is_empty() {
             return;
         }
-        let full = quota::tenants(self.quota, self.set, self.forecast, vitals.now, self.until);
+        let full = quota::tenants(self.quota, self.set, self.forecast, self.paces, vitals.now, self.until);
         for (tenant, finding) in full {
             let part = self.set.level.find(&tenant);
             creating.retain(|unit| !part.is_some_and(|part| concerns(&unit.work, part)));
             plan.findings.push(finding);
         }
         let before = plan.units.len();
-        plan.units.extend(creating);
-        let found = quota::room(self.quota, vitals, self.set, &plan.units, self.forecast, self.until);
-        if found.iter().any(|finding| finding.severity == Severity::Error) {
+        plan.units.extend(creating.iter().cloned());
+        let found = self.judge(plan);
+        if is_refused(&found) {
             plan.units.truncate(before);
+            let some = self.take_some(plan, creating);
+            plan.findings.extend(some);
         }
         plan.findings.extend(found);
     }
+
+    /// Takes what there is room for, where there is not enough for all: tenant by tenant, the one that needs least
+    /// first, so that no surge of one takes the room of the others.
+    fn take_some(&self, plan: &mut RotatePlan, creating: Vec<Unit>) -> Option<Finding> {
+        let mut by_tenant: BTreeMap<Option<&TableName>, Vec<Unit>> = BTreeMap::new();
+        for unit in creating {
+            let tenant = self.set.level.parts.iter().find(|part| concerns(&unit.work, part));
+            by_tenant.entry(tenant.map(|part| &part.table)).or_default().push(unit);
+        }
+        if by_tenant.len() < 2 {
+            return None;
+        }
+        let mut groups: Vec<(Option<&TableName>, Vec<Unit>)> = by_tenant.into_iter().collect();
+        groups.sort_by_key(|(_, units)| units.iter().map(|unit| unit.relations).sum::<u64>());
+        let (mut taken, mut left_out) = (0, Vec::new());
+        for (tenant, units) in groups {
+            let before = plan.units.len();
+            plan.units.extend(units);
+            if is_refused(&self.judge(plan)) {
+                plan.units.truncate(before);
+                left_out.push(tenant.unwrap_or(&self.set.table).to_string());
+            } else {
+                taken += 1;
+            }
+        }
+        (taken > 0).then(|| Finding {
+            severity: Severity::Note,
+            code: codes::QUOTA.into(),
+            set: Some(self.set.table.clone()),
+            what: format!(
+                "there is room for some: {taken} of its tables get their partitions, and those of {} are left out",
+                some(left_out.into_iter())
+            ),
+            remedy: "See the quota that is used up.".into(),
+        })
+    }
+
+    fn judge(&self, plan: &RotatePlan) -> Vec<Finding> {
+        quota::room(self.quota, &self.facts.vitals, self.set, &plan.units, self.forecast, self.until)
+    }
+}
+
+fn is_refused(found: &[Finding]) -> bool {
+    found.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// Whether `work` makes something below `part`.
