@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn every_finding_about_partitions_has_a_page_of_the_same_title() {
         for (code, title) in replat_model::lifecycle::health::codes::CODES {
-            let known = CODES.iter().find(|c| c.code == *code).unwrap_or_else(|| panic!("{code} is not listed"));
+            let known =
+                CODES.iter().find(|c| c.code == *code).unwrap_or_else(|| panic!("{code} is not listed"));
             assert_eq!(known.title, *title, "{code}");
             assert!(known.page.starts_with(&format!("# {code}: {title}\n")), "{code}");
         }
