@@ -77,6 +77,7 @@ codes! {
     RP3032 21 "Another run is at work";
     RP3033 0 "An index is not used";
     RP3034 11 "The catalogue is not as it was left";
+    RP3035 14 "The key's type ends";
     RP4001 30 "A replication slot is lost";
     RP4002 11 "A row cannot be stored in its new shape";
     RP4003 11 "The sides differ";
