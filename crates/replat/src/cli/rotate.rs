@@ -196,7 +196,7 @@ pub struct Care {
     /// Make no partitions while a replica is further behind than this. Default: 5s.
     #[arg(long, value_name = "SPAN")]
     pub max_lag: Option<DurationText>,
-    /// Make no partitions while somebody's transaction is older than this. Default: no bound.
+    /// Make no partitions while somebody's transaction is older than this. Default: 24h.
     #[arg(long, value_name = "SPAN")]
     pub max_transaction: Option<DurationText>,
     /// How long one try may stand in a queue for a lock. Default: 50ms.
@@ -224,7 +224,7 @@ pub struct Reports {
     /// Exit with 14 where there are warnings.
     #[arg(long)]
     pub strict: bool,
-    /// Warn of tables whose inserts are safe for less than this. Default: 7d.
+    /// Warn of tables whose inserts are safe for less than this. Default: no warning.
     #[arg(long, value_name = "SPAN")]
     pub runway_min: Option<DurationText>,
     /// Write metrics into this file, in the exposition format of Prometheus.

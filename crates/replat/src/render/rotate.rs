@@ -3,7 +3,7 @@
 use replat_control::rotate::report::{Ending, Entry, RunReport, State};
 use replat_engine::lifecycle::Script;
 use replat_model::lifecycle::facts::{Bound, Edge, Micros, TableName};
-use replat_model::lifecycle::health::{Finding, Severity};
+use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{Kind, NewPart, RotatePlan, Unit, Work};
 use replat_model::lifecycle::runway::Runway;
 
@@ -154,6 +154,12 @@ pub fn entry(entry: &Entry) -> String {
     line
 }
 
+/// Whether a finding says that something wanted is left out. Then it is told even where it is no more than a note: what
+/// is wanted and not done must never go unseen.
+pub fn leaves_out(finding: &Finding) -> bool {
+    [codes::OVERDUE, codes::KEPT, codes::SWITCHED_OFF].contains(&finding.code.as_str())
+}
+
 /// A finding as a line of facts without its time.
 pub fn finding(finding: &Finding) -> String {
     let word = match finding.severity {
@@ -271,8 +277,8 @@ pub fn run(report: &RunReport, explain: bool) -> String {
     if explain {
         text += &understood(report);
     }
-    let notes = report.findings.iter().filter(|f| explain || f.severity > Severity::Note);
-    for f in notes {
+    let told = |f: &&Finding| explain || f.severity > Severity::Note || leaves_out(f);
+    for f in report.findings.iter().filter(told) {
         let mark = match f.severity {
             Severity::Note => "i",
             Severity::Warning => "!",
