@@ -105,7 +105,7 @@ async fn all_shapes_get_the_partitions_of_thirty_days_under_their_own_names() {
         .column(
             "select format('weekly_def_%s FOR VALUES FROM (%L) TO (%L)', to_char(d, 'IYYY\"w\"IW'), d, \
                d + interval '7 days') \
-             from generate_series(date_trunc('week', current_date) - interval '4 weeks', \
+             from generate_series(date_trunc('week', current_date)::timestamp - interval '4 weeks', \
                (now() + interval '30 days')::timestamp, interval '7 days') d",
         )
         .await;

@@ -23,9 +23,31 @@ pub async fn server() -> Arc<Server> {
     }
     let server = Server::builder().setting("timezone", "UTC").start().await.expect("a server");
     server.execute("postgres", "create role app login; create role stranger login").await.expect("roles");
+    admit(&server).await;
     let server = Arc::new(server);
     *shared = Arc::downgrade(&server);
     server
+}
+
+/// The password of the role `locked`, which is asked for one. It looks like nothing else that is ever written.
+pub const PASSWORD: &str = "c4naryGr3yp4ss";
+
+/// Everybody may come in as before, but for one role.
+async fn admit(server: &Server) {
+    let rules = "local all all trust\nhost all locked 127.0.0.1/32 scram-sha-256\n\
+                 host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n";
+    std::fs::write(server.folder().join("data/pg_hba.conf"), rules).expect("pg_hba.conf can be written");
+    let role = format!("create role locked login password '{PASSWORD}'");
+    server.execute("postgres", &role).await.expect("a role");
+    server.execute("postgres", "select pg_reload_conf()").await.expect("the rules hold");
+    let url = format!("postgres://locked@127.0.0.1:{}/postgres", server.port());
+    let refused = async {
+        // The postmaster reads them in its own time.
+        while replat_testkit::server::connect(&url).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.expect("the rules come to hold");
 }
 
 /// A name that nobody else of this process has.
@@ -151,12 +173,20 @@ impl World {
         found
     }
 
-    /// What nothing but a write changes: the next transaction's number, and how much log there is of this database.
-    pub async fn mark(&self) -> (String, Vec<String>) {
-        let client = self.client().await;
-        let catalogue = "select format('%s %s %s', oid, relname, xmin) from pg_class where oid >= 16384 order by oid";
-        let next = "select pg_snapshot_xmax(pg_current_snapshot())::text";
-        (column(&client, next).await.remove(0), column(&client, catalogue).await)
+    /// What nothing but a write changes: every row of the catalogue's great tables with the transaction that wrote it,
+    /// and how often anything was written to any table.
+    pub async fn mark(&self) -> Vec<String> {
+        self.column(
+            "select format('class %s %s %s', oid, relname, xmin) from pg_class where oid >= 16384 \
+             union all select format('schema %s %s', nspname, xmin) from pg_namespace \
+             union all select format('constraint %s %s', oid, xmin) from pg_constraint where oid >= 16384 \
+             union all select format('trigger %s %s', oid, xmin) from pg_trigger \
+             union all select format('written %s %s', relname, n_tup_ins + n_tup_upd + n_tup_del) \
+               from pg_stat_user_tables where schemaname = 'replat' \
+             union all select format('comment %s %s', objoid, xmin) from pg_description where objoid >= 16384 \
+             order by 1",
+        )
+        .await
     }
 }
 
@@ -174,6 +204,11 @@ pub async fn number(client: &Client, sql: &str) -> i64 {
 /// A text as SQL.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A spec with these lines.
+pub fn spec(lines: &str) -> String {
+    format!("version = 1\nproject = \"shop\"\n{lines}\n")
 }
 
 /// A table of one-day ranges over `ts timestamptz`, from `from` days before today until `to` days after it.
