@@ -12,7 +12,7 @@ mod wish;
 
 use std::path::Path;
 
-use replat_control::rotate::report::{RunReport, Worst};
+use replat_control::rotate::report::{Ending, RunReport, Worst};
 use replat_control::rotate::{Drafted, Rotation, runways};
 use replat_engine::EngineError;
 use replat_engine::lifecycle::Look;
@@ -200,14 +200,18 @@ fn worst(ended: &Ended, strict: bool) -> Option<(Exit, Failure)> {
         .find_map(|e| e.code.as_deref())
         .or_else(|| findings.first().map(|f| f.code.as_str()))
         .unwrap_or(codes::TAKEN_BACK);
+    let found = |n| match exit {
+        Exit::Warnings => render::counted(n, "warning", "warnings"),
+        _ => render::counted(n, "error", "errors"),
+    };
     let what = match (entries.len(), findings.len()) {
-        (0, n) => format!("{}: {}", ended.place, render::counted(n, "finding", "findings")),
+        (0, n) => format!("{}: {}", ended.place, found(n)),
         (n, 0) => format!("{}: {} not done", ended.place, render::counted(n, "unit was", "units were")),
         (n, m) => format!(
             "{}: {} not done, {}",
             ended.place,
             render::counted(n, "unit was", "units were"),
-            render::counted(m, "finding", "findings")
+            found(m)
         ),
     };
     let mut failure = Failure::new(crate::codes::known(code), exit, what)
@@ -215,11 +219,11 @@ fn worst(ended: &Ended, strict: bool) -> Option<(Exit, Failure)> {
             let why = e.why.as_deref().unwrap_or("no reason was given");
             format!("{} {}: {why}", e.code.as_deref().unwrap_or("-"), render::rotate::work(&e.unit))
         }))
-        .because(findings.iter().map(|f| {
-            let set = f.set.as_ref().map_or_else(String::new, |set| format!("{set}: "));
-            format!("{} {set}{}", f.code, f.what)
-        }))
-        .state("SAFE: what was begun and not ended was taken back; the other tables were worked on.");
+        .because(findings.iter().map(|f| format!("{} {}", f.code, render::rotate::sentence(f))));
+    if matches!(report.ending, Ending::Through) {
+        failure = failure
+            .state("SAFE: what was begun and not ended was taken back; the other tables were worked on.");
+    }
     for finding in &findings {
         if !failure.remedy.contains(&finding.remedy) {
             failure = failure.remedy(finding.remedy.clone());
