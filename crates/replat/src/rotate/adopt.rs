@@ -195,6 +195,9 @@ fn spec(args: &AdoptArgs, places: &[Place], taken: &[Taken]) -> String {
         let database = (places.len() > 1).then(|| set.database.clone());
         lifecycles.insert(name, Lifecycle { database, ..set.lifecycle.clone() });
     }
+    if args.reach.db_url.is_none() {
+        text += "# How the databases are reached is not repeated here: copy [lifecycles] into the spec that says so.\n";
+    }
     let endpoint = || Endpoint { url: url(args) };
     let written = Written {
         version: 1,
