@@ -127,7 +127,8 @@ async fn by_partman(
         Ok(told) => told,
         Err(why) => {
             for set in sets.iter_mut() {
-                set.managed_notes.push(format!("what {} was told could not be read: {why}", installation.tool));
+                set.managed_notes
+                    .push(format!("what {} was told could not be read: {why}", installation.tool));
             }
             return by_templates(reading, installation, sets).await;
         }

@@ -127,9 +127,10 @@ async fn give_back(
 ) -> Result<replat_control::rotate::report::RunReport, Failure> {
     let settings = wish::settings(run, &place.lifecycles, global.dry_run)?;
     let Drafted { facts, plan, .. } = drafted(place, &settings).await?;
-    let findings = facts.refused.iter().flat_map(|refused| {
-        plan.findings.iter().filter(|f| f.what.starts_with(&refused.table)).cloned()
-    });
+    let findings = facts
+        .refused
+        .iter()
+        .flat_map(|refused| plan.findings.iter().filter(|f| f.what.starts_with(&refused.table)).cloned());
     let back = RotatePlan { findings: findings.collect(), units: disown(&facts), ..plan };
     let engines = engines(place, &settings, 1);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: teller };
@@ -183,9 +184,10 @@ struct Endpoint {
 }
 
 fn spec(args: &AdoptArgs, places: &[Place], taken: &[Taken]) -> String {
-    let mut text = "# What was read of the policies of tools that managed these tables before. Look at it, and change \
+    let mut text =
+        "# What was read of the policies of tools that managed these tables before. Look at it, and change \
                     what you like.\n"
-        .to_owned();
+            .to_owned();
     let mut lifecycles = BTreeMap::new();
     for set in taken {
         let name = free_name(&lifecycles, &set.table);

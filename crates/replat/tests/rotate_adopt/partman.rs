@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "public.by_id",
-        sql: "create table by_id (id bigint not null, n int) partition by range (id); \
+        sql: "create table by_id (id bigint primary key, n int) partition by range (id); \
               select partman.create_parent('public.by_id', 'id', 'native', '1000'); \
               insert into by_id select g, 1 from generate_series(1, 1500, 100) g",
         more: false,
@@ -107,7 +107,9 @@ async fn managed() -> Option<World> {
         .text("select coalesce(max(default_version), '') from pg_available_extensions where name = 'pg_partman'")
         .await;
     if !there.starts_with("4.") {
-        eprintln!("SKIPPED: the server has no pg_partman 4 (found {there:?}); told.rs has its tables by hand");
+        eprintln!(
+            "SKIPPED: the server has no pg_partman 4 (found {there:?}); told.rs has its tables by hand"
+        );
         return None;
     }
     world.sql("create schema partman; create extension pg_partman schema partman").await;
@@ -150,7 +152,11 @@ async fn what_pg_partman_would_make_is_made_with_the_same_names_and_bounds() {
             (before.parts(case.name).await, ours.parts(case.name).await, theirs.parts(case.name).await);
         let missing: Vec<_> = wanted.iter().filter(|part| !made.contains_key(part.0)).collect();
         let other: Vec<_> = wanted.iter().filter(|(name, part)| made.get(*name) != Some(part)).collect();
-        assert!(missing.is_empty() && other.is_empty(), "{}: {missing:#?} {other:#?} of {made:#?}", case.name);
+        assert!(
+            missing.is_empty() && other.is_empty(),
+            "{}: {missing:#?} {other:#?} of {made:#?}",
+            case.name
+        );
         assert!(wanted.len() > was.len(), "{}: pg_partman had something to do", case.name);
         assert!(case.more || made == wanted, "{}: {made:#?} are not {wanted:#?}", case.name);
     }

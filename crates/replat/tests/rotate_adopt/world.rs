@@ -89,7 +89,10 @@ impl World {
 
     /// Runs statements as superuser.
     pub async fn sql(&self, statements: &str) {
-        self.server.execute(&self.database, statements).await.unwrap_or_else(|e| panic!("{e:?}\n{statements}"));
+        self.server
+            .execute(&self.database, statements)
+            .await
+            .unwrap_or_else(|e| panic!("{e:?}\n{statements}"));
     }
 
     /// The only value of a statement.
@@ -156,10 +159,7 @@ pub async fn psql(world: &World, file: &Path) -> (bool, String) {
         .output()
         .await
         .expect("psql runs");
-    let told = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), told)
 }

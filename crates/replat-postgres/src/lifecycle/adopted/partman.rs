@@ -134,7 +134,8 @@ fn level(config: &Config, columns: &BTreeMap<String, String>, notes: &mut Vec<St
     let kind = columns.get(&config.control).map_or("", String::as_str);
     let is_list = config.partition_type == "list";
     LevelPolicy {
-        column: config.control.clone(),
+        // Commas part columns there.
+        column: if config.control.contains(',') { "*".into() } else { config.control.clone() },
         by: if is_list { Cut::List } else { Cut::Range },
         interval: if is_list { None } else { interval(&config.partition_interval, notes) },
         origin: None,

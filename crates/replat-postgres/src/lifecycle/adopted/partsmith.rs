@@ -107,7 +107,8 @@ pub fn partsmith(json: &str) -> Result<Vec<Adopted>, BadDocument> {
         Ok(adopted)
     };
     let all: Vec<Adopted> = document.tables.iter().map(entry).collect::<Result<_, BadDocument>>()?;
-    let twice = all.iter().enumerate().find(|(n, one)| all[..*n].iter().any(|other| other.table == one.table));
+    let twice =
+        all.iter().enumerate().find(|(n, one)| all[..*n].iter().any(|other| other.table == one.table));
     match twice {
         Some((_, one)) => {
             Err(BadDocument::Table { table: one.table.to_string(), why: "it is described twice".into() })
