@@ -113,6 +113,17 @@ fn unreachable(error: &ConnectError) -> Failure {
 
 /// The end of a command: one JSON object where it was asked for, and the worst as a failure on standard error.
 fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exit, Failure> {
+    conclude_with(style, all, strict, kind, &Value::Null)
+}
+
+/// The same, with `more` in the JSON object where that is not null.
+fn conclude_with(
+    style: Style,
+    all: &[Ended],
+    strict: bool,
+    kind: &str,
+    more: &Value,
+) -> Result<Exit, Failure> {
     let failures: Vec<(Exit, Failure)> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
     let worst = failures.into_iter().max_by_key(|(exit, _)| weight(*exit));
     let exit = worst.as_ref().map_or(Exit::Done, |(exit, _)| *exit);
@@ -125,16 +136,17 @@ fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exi
             })
             .collect();
         let error = worst.as_ref().map(|(_, failure)| failure);
-        style.result(
-            "",
-            &json!({
-                "kind": kind,
-                "exit": exit as u8,
-                "summary": summary(all),
-                "databases": databases,
-                "error": error,
-            }),
-        );
+        let mut value = json!({
+            "kind": kind,
+            "exit": exit as u8,
+            "summary": summary(all),
+            "databases": databases,
+            "error": error,
+        });
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more.clone());
+        }
+        style.result("", &value);
     }
     if let Some((_, failure)) = &worst {
         style.trouble(failure);

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LooseState, Micros, Part, SetFacts, TableName};
+use super::facts::{Facts, LooseState, Micros, Origin, Part, SetFacts, TableName};
 use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
@@ -58,7 +58,9 @@ impl Wish {
     pub fn of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {
         let (name, wanted) = self.said_of(set)?;
         match &set.managed_as {
-            Some(told) if wanted.adopt == Some(true) => Some((name, wanted.over(told))),
+            Some(told) if wanted.adopt == Some(true) || set.is_taken_over() => {
+                Some((name, wanted.over(told)))
+            }
             _ => Some((name, wanted)),
         }
     }
@@ -165,6 +167,24 @@ pub fn stale(plan: &RotatePlan, facts: &Facts) -> Option<String> {
         .then(|| "partitions came, went or changed their bounds since the plan was made".to_owned())
 }
 
+/// The units that give back what was taken over and is still attached: it is somebody else's again. What replat made
+/// stays its own.
+pub fn disown(facts: &Facts) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for set in &facts.sets {
+        let mut parts = Vec::new();
+        set.level.each(&mut |part| {
+            if part.origin == Origin::Adopted {
+                parts.push((part.table.clone(), part.id));
+            }
+        });
+        if !parts.is_empty() {
+            units.push(unit(set, Work::Disown { parts }));
+        }
+    }
+    units
+}
+
 /// The unit that does `work` on `set`.
 pub(super) fn unit(set: &SetFacts, work: Work) -> Unit {
     let relations = relations(set, &work);
@@ -245,7 +265,7 @@ fn rank(work: &Work) -> u8 {
         Work::Overflow { .. } => 4,
         Work::Create { .. } => 5,
         Work::Align { .. } => 6,
-        Work::Adopt { .. } => 7,
+        Work::Adopt { .. } | Work::Disown { .. } => 7,
         Work::Retire { .. } => 8,
         Work::Archive { .. } => 9,
         Work::Drop { .. } => 10,

@@ -163,6 +163,19 @@ pub struct SetFacts {
     /// What was said there that has no equal here, or needs a look, in sentences.
     #[serde(default)]
     pub managed_notes: Vec<String>,
+    /// The statement that switches that tool off for this set, for a person to run. `None` if it is off, or if no
+    /// statement can do it.
+    #[serde(default)]
+    pub managed_off: Option<String>,
+}
+
+impl SetFacts {
+    /// Whether replat has made or taken over a partition of it, at whatever depth.
+    pub fn is_taken_over(&self) -> bool {
+        let mut own = false;
+        self.level.each(&mut |part| own |= part.origin != Origin::Foreign);
+        own
+    }
 }
 
 /// How one partitioned table is cut.

@@ -151,6 +151,11 @@ pub enum Work {
         /// They, with their identities.
         parts: Vec<(TableName, u64)>,
     },
+    /// Give partitions back that were taken over: from now on they are not retired.
+    Disown {
+        /// They, with their identities.
+        parts: Vec<(TableName, u64)>,
+    },
     /// Replace some neighbouring partitions by others that cover the same keys: split, merge, other moduli.
     Recut {
         /// The table they are partitions of.
@@ -200,7 +205,7 @@ impl Work {
             Work::Drain { .. } => Kind::Drain,
             Work::Retire { .. } | Work::Archive { .. } => Kind::Retire,
             Work::Drop { .. } => Kind::Drop,
-            Work::Adopt { .. } => Kind::Adopt,
+            Work::Adopt { .. } | Work::Disown { .. } => Kind::Adopt,
             Work::Recut { .. } => Kind::Recut,
             Work::Convert { .. } | Work::Unconvert { .. } => Kind::Convert,
             Work::Align { .. } => Kind::Align,

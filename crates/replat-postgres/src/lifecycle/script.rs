@@ -365,6 +365,7 @@ async fn made(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError>
         Work::Retire { .. } => retire::retire(kitchen, unit).await,
         Work::Drop { table, table_id, .. } => retire::drop(kitchen, unit, table, *table_id).await,
         Work::Adopt { parts } => retire::adopt(kitchen, unit, parts).await,
+        Work::Disown { parts } => retire::disown(kitchen, unit, parts).await,
         Work::Archive { table, table_id, folder } => {
             retire::archive(kitchen, unit, table, *table_id, folder).await
         }

@@ -93,6 +93,9 @@ pub fn work(unit: &Unit) -> String {
             format!("reap {set} {} of {unit}", counted(tables.len(), "table", "tables"))
         }
         Work::Adopt { parts } => format!("adopt {set} {}", counted(parts.len(), "partition", "partitions")),
+        Work::Disown { parts } => {
+            format!("give back {set} {}", counted(parts.len(), "partition", "partitions"))
+        }
         Work::Recut { parent, old, new } => {
             format!("recut {set}{} -{} +{} {}", of(parent), old.len(), new.len(), bounds(new))
         }

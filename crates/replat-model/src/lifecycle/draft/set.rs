@@ -164,17 +164,25 @@ pub(super) fn draft<'a>(
         draft.understand_only(&top);
         return draft.finish();
     }
-    if let Some(tool) = &set.managed_by
-        && policy.adopt != Some(true)
-    {
-        draft.find(
-            Severity::Warning,
-            codes::MANAGED,
-            format!("it is managed by {tool}: two tools would fight over its partitions"),
-            "Take it over with `adopt`, and switch the other tool off for it; or leave it out.".into(),
-        );
-        draft.understand_only(&top);
-        return draft.finish();
+    if let Some(tool) = &set.managed_by {
+        let off = "switch the other tool off for it";
+        let off = set.managed_off.as_ref().map_or(off.to_owned(), |sql| format!("{off}: {sql}"));
+        let both = "two tools would work on its partitions";
+        let what = format!("it is managed by {tool}: {both}");
+        match (policy.adopt, set.is_taken_over(), &set.managed_off) {
+            // Whoever asks for it again and again knows, but the other tool goes on all the same.
+            (Some(true), _, Some(_)) => {
+                draft.find(Severity::Warning, codes::MANAGED, what, format!("{}.", capital(&off)));
+            }
+            (Some(true), ..) | (_, true, None) => {}
+            (_, taken_over, _) => {
+                let first = if taken_over { "" } else { "take it over with `replat adopt`, and " };
+                let remedy = capital(&format!("{first}{off}; or leave it out."));
+                draft.find(Severity::Warning, codes::MANAGED, what, remedy);
+                draft.understand_only(&top);
+                return draft.finish();
+            }
+        }
     }
     draft.level(&top);
     draft.adopt();
@@ -332,6 +340,12 @@ impl<'a> SetDraft<'a> {
         let SetDraft { findings, paces, rows, .. } = self;
         Drafted { units, findings, understood, forecast, paces, until, rows }
     }
+}
+
+/// As a sentence begins.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// The columns that a level of the policy names.

@@ -38,6 +38,7 @@ impl Root {
             managed_by: None,
             managed_as: None,
             managed_notes: Vec::new(),
+            managed_off: None,
         }
     }
 }

@@ -428,3 +428,29 @@ pub(super) async fn adopt(
     txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
     Ok(Recipe { transactions: vec![txn], proofs: Vec::new() })
 }
+
+/// Gives partitions back that were taken over. Those that were made, retired or given back by now stay as they are.
+pub(super) async fn disown(
+    kitchen: &Kitchen<'_>,
+    unit: &Unit,
+    parts: &[(TableName, u64)],
+) -> Result<Recipe, EngineError> {
+    let known = kitchen.ledger.own(kitchen.client, "p.state = 'attached' AND p.origin = 'adopted'").await?;
+    let of = |(_, id): &(TableName, u64)| known.iter().find(|own| u64::from(own.id) == *id);
+    let held = parts.iter().filter_map(of).find(|own| own.legal_hold);
+    if let Some(own) = held {
+        return Err(refuse(
+            format!("{} is under a legal hold, which would be forgotten", own.table),
+            "Lift the hold first, if that is allowed.",
+        ));
+    }
+    let ids: Vec<u32> = parts.iter().filter_map(of).map(|own| own.id).collect();
+    if ids.is_empty() {
+        return Ok(Recipe::default());
+    }
+    let mut txn = Txn::plain("give back");
+    txn.push(Step::record(kitchen.ledger.begin(unit, kitchen.run)));
+    txn.push(Step::record(kitchen.ledger.forgets(&ids)));
+    txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
+    Ok(Recipe { transactions: vec![txn], proofs: Vec::new() })
+}
