@@ -247,7 +247,7 @@ async fn creating_locks_what_it_says() {
 #[tokio::test]
 async fn a_tree_locks_what_it_says() {
     let wrong = Arc::default();
-    let mut study = Study::of(&wrong, 
+    let mut study = Study::of(&wrong,
         "CREATE TABLE ref (id int PRIMARY KEY);
          CREATE TABLE events (tenant text, id bigint, ts timestamptz, r int REFERENCES ref, PRIMARY KEY (tenant, id, ts)) PARTITION BY LIST (tenant);
          CREATE TABLE events_a PARTITION OF events FOR VALUES IN ('a') PARTITION BY RANGE (ts);
