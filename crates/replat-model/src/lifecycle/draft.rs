@@ -4,7 +4,7 @@
 //! plan was carried out, the next draft has nothing to do. Nothing is guessed in favour of a change: an unknown fact
 //! keeps a partition, and a bound that does not fit stops its set.
 
-mod build;
+pub(super) mod build;
 mod cells;
 pub(super) mod cut;
 mod horizon;
@@ -35,7 +35,7 @@ const CLOCK_SAID_MS: u64 = 60_000;
 const CLOCK_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What log one new relation costs: about 30 KiB for a partition with its six relations.
-const WAL_PER_RELATION: u64 = 5 * 1024;
+pub(super) const WAL_PER_RELATION: u64 = 5 * 1024;
 
 /// What is wanted of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,7 +101,8 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     let stopped = clock.iter().any(|finding| finding.severity == Severity::Error);
     plan.findings.extend(clock);
     let mut names = Names::of(facts);
-    for set in &facts.sets {
+    // Whoever asks for one thing gets that, and nothing else besides.
+    for set in facts.sets.iter().filter(|_| wish.requests.is_empty()) {
         let Some((_, policy)) = wish.of(set) else { continue };
         let drafted = set::draft(facts, set, &policy, &mut names, stopped);
         plan.findings.extend(drafted.findings);
@@ -113,15 +114,41 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     }
     if !stopped {
         for request in &wish.requests {
-            match reshape::unit(facts, request) {
-                Ok(units) => plan.units.extend(units),
+            match reshape::units(facts, request, &mut names) {
+                Ok(units) => requested(facts, wish, &mut plan, units),
                 Err(finding) => plan.findings.push(finding),
             }
         }
     }
+    go_on(&mut plan);
     plan.units.sort_by_key(|unit| rank(&unit.work));
     switch_off(&mut plan, wish);
     plan
+}
+
+/// Takes the units of a request into the plan, if the quota of their set has room for what they copy.
+fn requested(facts: &Facts, wish: &Wish, plan: &mut RotatePlan, units: Vec<Unit>) {
+    let before = plan.units.len();
+    let set = units.first().and_then(|unit| facts.sets.iter().find(|set| set.table == unit.set));
+    plan.units.extend(units);
+    let Some((set, (_, policy))) = set.and_then(|set| Some((set, wish.of(set)?))) else { return };
+    let quota = policy.quota.unwrap_or_default();
+    let found = quota::room(&quota, &facts.vitals, set, &plan.units[before..], &Forecast::default(), None);
+    if found.iter().any(|finding| finding.severity == Severity::Error) {
+        plan.units.truncate(before);
+    }
+    plan.findings.extend(found);
+}
+
+/// What was broken off and is in the plan again goes on where it was, so it is not taken back first.
+fn go_on(plan: &mut RotatePlan) {
+    let again: BTreeSet<String> = plan
+        .units
+        .iter()
+        .filter(|unit| matches!(unit.work.kind(), Kind::Drain | Kind::Recut | Kind::Convert))
+        .map(|unit| unit.id.clone())
+        .collect();
+    plan.units.retain(|unit| !matches!(&unit.work, Work::Reap { unit, .. } if again.contains(unit)));
 }
 
 /// The rows of ranges of all sets of which something is wanted, with their sets.
@@ -189,7 +216,7 @@ pub fn disown(facts: &Facts) -> Vec<Unit> {
 pub(super) fn unit(set: &SetFacts, work: Work) -> Unit {
     let relations = relations(set, &work);
     Unit {
-        id: name(set, &work),
+        id: name(&set.table, set.id, &work),
         set: set.table.clone(),
         set_id: set.id,
         wal_bytes: wal_bytes(set, &work, relations),
@@ -199,7 +226,7 @@ pub(super) fn unit(set: &SetFacts, work: Work) -> Unit {
 }
 
 /// The same work has the same name, on whatever day it was planned: reasons and dates do not count.
-fn name(set: &SetFacts, work: &Work) -> String {
+pub(super) fn name(set: &TableName, set_id: u64, work: &Work) -> String {
     let mut timeless = work.clone();
     match &mut timeless {
         Work::Retire { because, drop_after, .. } => {
@@ -209,7 +236,7 @@ fn name(set: &SetFacts, work: &Work) -> String {
         Work::Drop { because, .. } => because.clear(),
         _ => {}
     }
-    let text = serde_json::to_vec(&(&set.table, set.id, timeless)).expect("work has no map with odd keys");
+    let text = serde_json::to_vec(&(set, set_id, timeless)).expect("work has no map with odd keys");
     format!("u-{}", hex(&text, 16))
 }
 
@@ -220,7 +247,7 @@ fn hex(bytes: &[u8], digits: usize) -> String {
 }
 
 /// Tables in a tree of new partitions.
-fn tables(part: &NewPart) -> u64 {
+pub(super) fn tables(part: &NewPart) -> u64 {
     1 + part.below.iter().flat_map(|level| &level.parts).map(tables).sum::<u64>()
 }
 
@@ -451,12 +478,12 @@ fn concerns(work: &Work, part: &Part) -> bool {
 }
 
 /// The names that are taken, those of this plan included.
-struct Names {
+pub(super) struct Names {
     taken: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Names {
-    fn of(facts: &Facts) -> Names {
+    pub(super) fn of(facts: &Facts) -> Names {
         let mut taken = facts.taken.clone();
         for set in &facts.sets {
             taken.entry(set.table.schema.clone()).or_default().insert(set.table.name.clone());
@@ -476,11 +503,11 @@ impl Names {
         Names { taken }
     }
 
-    fn is_taken(&self, schema: &str, name: &str) -> bool {
+    pub(super) fn is_taken(&self, schema: &str, name: &str) -> bool {
         self.taken.get(schema).is_some_and(|names| names.contains(name))
     }
 
-    fn take(&mut self, schema: &str, name: &str) {
+    pub(super) fn take(&mut self, schema: &str, name: &str) {
         self.taken.entry(schema.to_owned()).or_default().insert(name.to_owned());
     }
 }

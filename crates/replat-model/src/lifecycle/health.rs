@@ -50,7 +50,8 @@ pub enum Severity {
 /// What keeps a plan from being made is in the plan's own findings, and not repeated here.
 pub fn check(facts: &Facts, wish: &Wish) -> Vec<Finding> {
     let mut found = Vec::new();
-    if facts.vitals.read_only {
+    // Whoever asks for one thing is told of that, and not of everything else.
+    if facts.vitals.read_only || !wish.requests.is_empty() {
         return found;
     }
     for (set, row) in rows(facts, wish) {

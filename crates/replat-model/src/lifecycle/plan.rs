@@ -182,6 +182,9 @@ pub enum Work {
     Unconvert {
         /// The table.
         table: TableName,
+        /// How it was cut, for the way back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<NewLevel>,
     },
     /// Build what an index of the set lacks on its partitions.
     Align {

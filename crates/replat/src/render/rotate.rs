@@ -100,7 +100,7 @@ pub fn work(unit: &Unit) -> String {
             format!("recut {set}{} -{} +{} {}", of(parent), old.len(), new.len(), bounds(new))
         }
         Work::Convert { table: t, first, .. } => format!("convert {} first={}", table(t), bound(first)),
-        Work::Unconvert { table: t } => format!("unconvert {}", table(t)),
+        Work::Unconvert { table: t, .. } => format!("unconvert {}", table(t)),
         Work::Align { index, missing_on, attach, rebuild } => format!(
             "align {set} {} missing={} attach={} rebuild={}",
             word(index),

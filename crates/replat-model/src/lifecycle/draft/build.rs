@@ -391,13 +391,13 @@ impl<'a> SetDraft<'a> {
 }
 
 /// The newest ordinary partition of this server: what new ones are made like.
-pub(super) fn newest(level: &Level) -> Option<&Part> {
+pub(crate) fn newest(level: &Level) -> Option<&Part> {
     let ordinary = |part: &&Part| !part.is_catch_all() && !part.foreign && !part.detach_pending;
     level.parts.iter().rfind(ordinary)
 }
 
 /// The names of the ordinary partitions.
-fn named(level: &Level) -> Vec<(String, Bound)> {
+pub(crate) fn named(level: &Level) -> Vec<(String, Bound)> {
     let ordinary = level.parts.iter().filter(|part| !part.is_catch_all());
     ordinary.map(|part| (part.table.name.clone(), part.bound.clone())).collect()
 }
@@ -440,7 +440,7 @@ fn lists(level: Option<&Level>, hint: Option<&LevelPolicy>) -> Vec<(Bound, Optio
     found
 }
 
-pub(super) fn method(cut: Cut) -> Method {
+pub(crate) fn method(cut: Cut) -> Method {
     match cut {
         Cut::Range => Method::Range,
         Cut::List => Method::List,
@@ -467,7 +467,7 @@ fn is_open(bound: &Bound) -> bool {
 }
 
 /// What an edge is called.
-fn edge_word(bound: &Bound) -> Option<&'static str> {
+pub(crate) fn edge_word(bound: &Bound) -> Option<&'static str> {
     let Bound::Range { from, to } = bound else { return None };
     match from.iter().zip(to).find(|(from, to)| from != to)? {
         (Edge::Min, _) => Some("before"),
@@ -477,6 +477,6 @@ fn edge_word(bound: &Bound) -> Option<&'static str> {
 }
 
 /// A column in quotes, as a statement has it.
-fn quoted(column: &str) -> String {
+pub(crate) fn quoted(column: &str) -> String {
     format!("\"{}\"", column.replace('"', "\"\""))
 }

@@ -85,6 +85,8 @@ struct Gap {
     equal: Option<(String, bool)>,
     /// Whether that one carries the constraint already.
     equal_carries: bool,
+    /// The constraint as the engine defines it, with its columns.
+    definition: Option<String>,
 }
 
 /// Gaps below an index, outer ones first: an inner partition is looked at when its parent has its part.
@@ -102,6 +104,7 @@ async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Vec<Gap>, Eng
             cut: row.get(7),
             equal: row.get::<_, Option<String>>(8).zip(row.get(9)),
             equal_carries: row.get::<_, Option<bool>>(10).unwrap_or(false),
+            definition: row.get(11),
         })
         .collect())
 }
@@ -112,10 +115,10 @@ async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Resu
         Some((name, false)) if !gap.cut => {
             let drop = format!("DROP INDEX CONCURRENTLY {}", named(&gap.table.beside(name)));
             session.run("dropping an invalid index", &drop).await?;
-            build(session, gap).await?
+            build(session, gap, patience).await?
         }
         Some((name, false)) => name.clone(),
-        None => build(session, gap).await?,
+        None => build(session, gap, patience).await?,
     };
     crash_at("align.built");
     let mut statements = Vec::new();
@@ -148,7 +151,7 @@ async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Resu
 
 /// Builds the index of one partition; its name is made from those of both, so that a build that was broken off is found
 /// again by the index it is equal to.
-async fn build(session: &Session<'_>, gap: &Gap) -> Result<String, EngineError> {
+async fn build(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Result<String, EngineError> {
     let name = super::convert::aside(&gap.table.name, &gap.above.name, 0);
     let taken = session
         .client
@@ -159,6 +162,17 @@ async fn build(session: &Session<'_>, gap: &Gap) -> Result<String, EngineError> 
         false => name,
         true => format!("replat_{}_{}", tag(&session.unit.id), patience_free(&gap.table)),
     };
+    // The shell of a partition that is cut further has no index yet that could become the constraint's.
+    if let Some(definition) = gap.definition.as_ref().filter(|_| gap.cut) {
+        let statement = format!(
+            "ALTER TABLE ONLY {} ADD CONSTRAINT {} {definition}",
+            named(&gap.table),
+            quote_ident(&name)
+        );
+        let locks = vec![Lock::only(&gap.table, "ACCESS EXCLUSIVE")];
+        briefly(session, &Brief { name: "align", locks, statements: vec![statement] }, patience).await?;
+        return Ok(name);
+    }
     let unique = if gap.unique { "UNIQUE " } else { "" };
     let (how, only) = if gap.cut { ("", "ONLY ") } else { ("CONCURRENTLY ", "") };
     let create = format!(

@@ -201,7 +201,9 @@ async fn references(session: &Session<'_>, id: u32) -> Result<Vec<ForeignKey>, E
         .query(
             "SELECT k.conname, pg_catalog.pg_get_constraintdef(k.oid), n.nspname, c.relname, k.convalidated \
              FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.confrelid \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE k.conrelid = $1 AND k.contype = 'f' ORDER BY 1",
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE k.conrelid = $1 AND k.contype = 'f' \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o WHERE o.oid = k.conparentid \
+               AND o.conrelid = k.conrelid) ORDER BY 1",
             &[&id],
         )
         .await
@@ -269,10 +271,11 @@ async fn stage(
     statements.extend(children(&staged, &beside));
     let me = session.client.query_one("SELECT current_user::pg_catalog.text", &[]).await;
     let me: String = me.map_err(on(session.database, "reading the role"))?.get(0);
-    let steps = settings.without_indexes().give(&staged, true, &me);
+    let settings = settings.without_indexes().without_publications();
+    let steps = settings.give(&staged, true, &me);
     statements.extend(steps.into_iter().filter(|step| step.then == Then::Go).map(|step| step.sql));
     for part in wanted.others {
-        let steps = settings.without_indexes().give(&part.table, part.below.is_some(), &me);
+        let steps = settings.give(&part.table, part.below.is_some(), &me);
         statements.extend(steps.into_iter().filter(|step| step.then == Then::Go).map(|step| step.sql));
     }
     let entry =

@@ -12,6 +12,7 @@ use crate::error::on;
 use crate::lifecycle::mirror::brief::Lock;
 use crate::lifecycle::mirror::named;
 use crate::lifecycle::mirror::survey::{Session, refuse};
+use crate::lifecycle::script::{catalog, settings};
 use crate::sql::{quote_ident, quote_literal};
 
 /// What is tied to one table.
@@ -23,7 +24,9 @@ pub struct Ties {
     pub keys_in: Vec<KeyIn>,
     serials: Vec<(TableName, String)>,
     identities: Vec<Identity>,
-    publications: Vec<String>,
+    /// Publications that have it by name, and what follows the name there.
+    publications: Vec<(String, String)>,
+    comment: Option<String>,
     /// Its indexes, and whether each is a constraint's.
     pub indexes: Vec<Index>,
 }
@@ -92,6 +95,7 @@ pub async fn ties(session: &Session<'_>, table: &TableName, id: u32) -> Result<T
         serials: serials(session, id).await?,
         identities: identities(session, id).await?,
         publications: publications(session, id).await?,
+        comment: comment(session, id).await?,
         indexes: indexes(session, id).await?,
     })
 }
@@ -113,7 +117,7 @@ impl Ties {
             format!("ALTER TABLE {} DROP CONSTRAINT {}", named(&key.table), quote_ident(&key.name))
         }));
         statements.extend(
-            self.publications.iter().map(|publication| {
+            self.publications.iter().map(|(publication, _)| {
                 format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
             }),
         );
@@ -160,6 +164,12 @@ impl Ties {
     pub fn tie(&self, new: &TableName) -> Vec<String> {
         let table = named(new);
         let mut statements: Vec<String> = Vec::new();
+        statements.extend(
+            self.comment.iter().map(|text| format!("COMMENT ON TABLE {table} IS {}", quote_literal(text))),
+        );
+        statements.extend(self.publications.iter().map(|(publication, rest)| {
+            format!("ALTER PUBLICATION {} ADD TABLE {table}{rest}", quote_ident(publication))
+        }));
         for (sequence, column) in &self.serials {
             statements.push(format!(
                 "ALTER SEQUENCE {} OWNED BY {table}.{}",
@@ -351,17 +361,17 @@ async fn identities(session: &Session<'_>, id: u32) -> Result<Vec<Identity>, Eng
         .collect())
 }
 
-async fn publications(session: &Session<'_>, id: u32) -> Result<Vec<String>, EngineError> {
-    let rows = session
-        .client
-        .query(
-            "SELECT p.pubname FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
-             WHERE r.prrelid = $1 ORDER BY 1",
-            &[&id],
-        )
-        .await
-        .map_err(on(session.database, "reading publications"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+async fn comment(session: &Session<'_>, id: u32) -> Result<Option<String>, EngineError> {
+    let row = session.client.query_one("SELECT pg_catalog.obj_description($1, 'pg_class')", &[&id]).await;
+    Ok(row.map_err(on(session.database, "reading a comment"))?.get(0))
+}
+
+async fn publications(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
+    let kitchen = session.kitchen();
+    match catalog::by_id(&kitchen, id).await? {
+        Some(relation) => settings::publications(&kitchen, &relation).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 async fn indexes(session: &Session<'_>, id: u32) -> Result<Vec<Index>, EngineError> {
