@@ -160,12 +160,6 @@ pub fn entry(entry: &Entry) -> String {
     line
 }
 
-/// Whether a finding says that something wanted is left out. Then it is told even where it is no more than a note: what
-/// is wanted and not done must never go unseen.
-pub fn leaves_out(finding: &Finding) -> bool {
-    [codes::OVERDUE, codes::KEPT, codes::SWITCHED_OFF].contains(&finding.code.as_str())
-}
-
 /// What a finding says, without the name of its set in front where that is told beside it.
 pub fn said(finding: &Finding) -> &str {
     let name = finding.set.as_ref().map(|set| format!("{set}: "));
@@ -200,6 +194,12 @@ pub fn lasting(seconds: Option<u64>) -> String {
         Some(s) if s < 2 * 86_400 => format!("{}h", s / 3_600),
         Some(s) => format!("{}d", s / 86_400),
     }
+}
+
+/// Whether a finding says that something wanted is left out. Then it is told even where it is no more than a note: what
+/// is wanted and not done must never go unseen.
+pub fn leaves_out(finding: &Finding) -> bool {
+    [codes::OVERDUE, codes::KEPT, codes::SWITCHED_OFF].contains(&finding.code.as_str())
 }
 
 /// How long a table's inserts are safe, for people.
