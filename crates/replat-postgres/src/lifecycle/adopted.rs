@@ -42,6 +42,8 @@ struct Installation {
     /// The tool with its version, for people.
     tool: String,
     readable: bool,
+    /// The role of this session.
+    me: String,
 }
 
 impl Installation {
@@ -89,7 +91,8 @@ async fn installations(reading: &Reading<'_>) -> Result<Vec<Installation>, Engin
                   select from pg_attribute a where a.attrelid = c.oid and a.attname = 'optimize_trigger'
                ) then '4' else '5' end) as tool,
                has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
-                 and coalesce(has_table_privilege(s.oid, 'SELECT'), true) as readable
+                 and coalesce(has_table_privilege(s.oid, 'SELECT'), true) as readable,
+               me.rolname::text as me
           from pg_class c
           join pg_namespace n on n.oid = c.relnamespace
           left join pg_extension e on e.extname = 'pg_partman' and e.extnamespace = n.oid
@@ -112,6 +115,7 @@ async fn installations(reading: &Reading<'_>) -> Result<Vec<Installation>, Engin
             schema: reading.get(&row, "schema_name")?,
             tool: reading.get(&row, "tool")?,
             readable: reading.get(&row, "readable")?,
+            me: reading.get(&row, "me")?,
         });
     }
     Ok(found)
@@ -193,10 +197,10 @@ async fn by_templates(
             set.managed_by = Some(installation.tool.clone());
             // Whether it is on cannot be seen, and then it counts as on.
             set.managed_off = Some(installation.off(set, false));
-            let schema = quote_ident(&installation.schema);
+            let (schema, me) = (quote_ident(&installation.schema), quote_ident(&installation.me));
             set.managed_notes.push(format!(
-                "what it was told may not be read: GRANT USAGE ON SCHEMA {schema} TO CURRENT_USER; GRANT SELECT ON \
-                 {schema}.part_config, {schema}.part_config_sub TO CURRENT_USER, with this role's name"
+                "what it was told may not be read: GRANT USAGE ON SCHEMA {schema} TO {me}; \
+                 GRANT SELECT ON {schema}.part_config, {schema}.part_config_sub TO {me}"
             ));
         }
     }

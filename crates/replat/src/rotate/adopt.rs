@@ -50,7 +50,7 @@ pub async fn adopt(global: &Global, style: Style, args: &AdoptArgs) -> Result<Ex
     let mut places = places(global, &args.reach, global.dry_run)?;
     let run = Run {
         reach: args.reach.clone(),
-        wanted: Wanted { adopt: true, ..Wanted::default() },
+        wanted: Wanted { adopt: !args.forget, ..Wanted::default() },
         switches: Switches { only: vec![KindWord::Adopt], ..Switches::default() },
         ..Run::default()
     };

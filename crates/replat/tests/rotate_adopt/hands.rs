@@ -63,8 +63,8 @@ async fn what_is_taken_over_can_be_retired_and_given_back() {
     world.replat("adopt --forget").await.succeeds();
 
     world.replat("adopt").await.succeeds();
-    world.replat("rotate --keep 45d --only retire --max-retire 1").await.succeeds().prints("retire");
-    assert_eq!(world.parts("\"Mess ungen\"").await.len(), 5);
+    let ran = world.replat("rotate --keep 45d --only retire --max-retire 1").await.succeeds();
+    assert_eq!(world.parts("\"Mess ungen\"").await.len(), 5, "{}", ran.told());
     assert_eq!(
         world.text("select string_agg(state, ',' order by state) from replat.lifecycle_part").await,
         "attached,attached,attached,attached,attached,detached"

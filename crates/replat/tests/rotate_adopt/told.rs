@@ -220,7 +220,7 @@ async fn a_configuration_that_may_not_be_read_still_keeps_others_off() {
     let said = program.line("adopt --json --db-url env:DB_URL").await.succeeds().json();
     let t = set(&said, "public.t");
     assert!(
-        t["notes"][0].as_str().is_some_and(|n| n.contains("GRANT SELECT ON partman.part_config")),
+        t["notes"][0].as_str().is_some_and(|n| n.contains("GRANT SELECT ON \"partman\".part_config")),
         "{t:#}"
     );
     assert_eq!(t["lifecycle"], json!({ "tables": ["public.t"] }));

@@ -129,7 +129,7 @@ impl World {
         rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
     }
 
-    /// A digest of everything in the schemas of users but for replat's own.
+    /// A digest of everything in the schemas of users but for replat's own records.
     pub async fn shape(&self) -> String {
         self.text(
             "select md5(string_agg(line, E'\n' order by line)) from ( \
@@ -137,9 +137,12 @@ impl World {
                       pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid)) as line from pg_class c \
                 where c.relnamespace not in (select oid from pg_namespace \
                       where nspname in ('pg_catalog', 'pg_toast', 'information_schema', 'replat')) \
+                  and c.relname !~ '^lifecycle_' \
                union all select format('%s %s %s', conrelid, conname, contype) from pg_constraint \
+                where connamespace = 'public'::regnamespace and conname !~ '^lifecycle_' \
                union all select format('%s %s %s', attrelid, attname, attnotnull) from pg_attribute a \
                  join pg_class c on c.oid = a.attrelid where c.relnamespace = 'public'::regnamespace \
+                  and c.relname !~ '^lifecycle_' \
                union all select format('%s %s', tgrelid, tgname) from pg_trigger) lines",
         )
         .await
