@@ -144,6 +144,7 @@ mod tests {
                 + include_str!("rotate/engines.rs")
                 + include_str!("rotate/plan_file.rs")
                 + include_str!("rotate/reach.rs")
+                + include_str!("rotate/reshape.rs")
                 + include_str!("rotate/wish.rs")
                 + include_str!("verify.rs")
                 + include_str!("watch.rs")

@@ -7,6 +7,7 @@ mod metrics;
 mod plan_file;
 mod push;
 mod reach;
+mod reshape;
 mod teller;
 mod wish;
 
@@ -43,6 +44,9 @@ struct Ended {
 
 /// `rotate`.
 pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<Exit, Failure> {
+    if let Some(verb) = &args.verb {
+        return reshape::verb(global, style, verb).await;
+    }
     if args.check {
         return check(global, style, &args.run).await;
     }
@@ -179,6 +183,7 @@ fn summary(all: &[Ended]) -> Value {
         "dropped": done(Kind::Drop),
         "repaired": done(Kind::Repair),
         "adopted": done(Kind::Adopt),
+        "reshaped": done(Kind::Recut) + done(Kind::Convert) + done(Kind::Align),
         "failed": failed,
         "databases_failed": all.iter().filter(|e| e.report.is_err()).count(),
         "stalled_us": reports(all).map(RunReport::stalled_us).sum::<u64>(),

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LooseState, Micros, Origin, Part, SetFacts, TableName};
+use super::facts::{Facts, LooseState, LooseTable, Micros, Origin, Part, SetFacts, TableName};
 use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
@@ -90,7 +90,7 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         fingerprint: facts.fingerprint.clone(),
         at: facts.vitals.now,
         units: Vec::new(),
-        findings: facts.refused.iter().map(refused).collect(),
+        findings: facts.refused.iter().filter(|_| wish.requests.is_empty()).map(refused).collect(),
         understood: Vec::new(),
     };
     if facts.vitals.read_only {
@@ -112,6 +112,9 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         let within = Room { facts, set, quota: &quota, forecast, paces, until };
         within.take(&mut plan, drafted.units);
     }
+    if wish.requests.is_empty() {
+        plan.units.extend(ownerless(facts, wish));
+    }
     if !stopped {
         for request in &wish.requests {
             match reshape::units(facts, request, &mut names) {
@@ -124,6 +127,34 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     plan.units.sort_by_key(|unit| rank(&unit.work));
     switch_off(&mut plan, wish);
     plan
+}
+
+/// What was replaced of tables that are partitioned no longer: dropped as any other, when its time is over.
+fn ownerless(facts: &Facts, wish: &Wish) -> Vec<Unit> {
+    let asked = |table: &TableName| match wish.lifecycles.is_empty() {
+        true => wish.overrides.tables.is_empty() || wish.overrides.covers(table),
+        false => wish.lifecycles.iter().any(|(_, lifecycle)| lifecycle.covers(table)),
+    };
+    let over = |loose: &&LooseTable| {
+        loose.state == LooseState::Replaced
+            && !loose.legal_hold
+            && loose.drop_after.is_some_and(|after| after <= facts.vitals.now)
+            && !facts.sets.iter().any(|set| set.table == loose.set)
+            && asked(&loose.set)
+    };
+    let made = |loose: &LooseTable| {
+        let because = "what replaced it has proved itself".to_owned();
+        let work = Work::Drop { table: loose.table.clone(), table_id: loose.id, because };
+        Unit {
+            id: name(&loose.set, 0, &work),
+            set: loose.set.clone(),
+            set_id: 0,
+            work,
+            wal_bytes: WAL_PER_RELATION,
+            relations: 0,
+        }
+    };
+    facts.loose.iter().filter(over).map(made).collect()
 }
 
 /// Takes the units of a request into the plan, if the quota of their set has room for what they copy.

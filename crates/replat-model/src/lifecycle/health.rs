@@ -123,6 +123,8 @@ fn loose(facts: &Facts, wish: &Wish) -> Vec<Finding> {
         let set = facts.sets.iter().find(|set| set.table == loose.set);
         let at = About { set: &loose.set };
         match (set, loose.state) {
+            // What was replaced is dropped when its time is over.
+            (None, LooseState::Replaced) => {}
             (None, _) if everything => found.push(at.finding(
                 Severity::Warning,
                 codes::ORPHAN,

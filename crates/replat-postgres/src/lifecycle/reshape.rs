@@ -7,9 +7,11 @@
 //! | and back | [`unconvert`] |
 //! | indexes that partitions lack | [`align`] |
 //! | what has to follow a table's name | [`ties`] |
+//! | their statements, for people | [`shown`] |
 
 pub mod align;
 pub mod convert;
+pub mod shown;
 pub mod ties;
 pub mod unconvert;
 

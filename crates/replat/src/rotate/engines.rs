@@ -3,6 +3,7 @@
 use replat_control::rotate::Settings;
 use replat_engine::EngineError;
 use replat_engine::lifecycle::LifecycleEngine;
+use replat_model::lifecycle::facts::TableName;
 use replat_postgres::connect::connect;
 use replat_postgres::lifecycle::engine::PostgresLifecycle;
 use replat_postgres::lifecycle::ledger;
@@ -49,4 +50,10 @@ pub async fn records(place: &Place) -> Result<Vec<String>, Failure> {
         statements.push(format!("DROP SCHEMA IF EXISTS {}", quote_ident(&ledger.schema)));
     }
     Ok(statements)
+}
+
+/// Puts a hold on partitions, or ends it; which of them.
+pub async fn hold(place: &Place, table: &TableName, hold: bool) -> Result<Vec<TableName>, Failure> {
+    let session = connect(&place.info, "replat/hold").await.map_err(|e| unreachable(&e))?;
+    ledger::hold(&session.client, table, hold).await.map_err(failed)
 }

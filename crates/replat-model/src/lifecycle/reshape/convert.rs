@@ -48,6 +48,9 @@ pub struct Convert {
 
 /// The units of a conversion.
 pub(super) fn units(facts: &Facts, wanted: &Convert, names: &mut Names) -> Result<Vec<Unit>, Finding> {
+    if let Some(units) = go_on(facts, wanted, names)? {
+        return Ok(units);
+    }
     let table = ordinary(facts, &wanted.table)?;
     let columns = columns(table, wanted)?;
     keys(table, wanted, &columns)?;
@@ -73,6 +76,44 @@ pub(super) fn units(facts: &Facts, wanted: &Convert, names: &mut Names) -> Resul
     });
     let then = job.then(&part, &first, names)?;
     Ok([convert].into_iter().chain(then).collect())
+}
+
+/// What is left of a conversion that was broken off after the table got its new shape; `None` if there was none.
+fn go_on(facts: &Facts, wanted: &Convert, names: &mut Names) -> Result<Option<Vec<Unit>>, Finding> {
+    let Some(set) = facts.sets.iter().find(|set| set.table == wanted.table) else { return Ok(None) };
+    let past = facts.history.iter().find_map(|past| match &past.work {
+        Work::Convert { table, levels, .. } if *table == wanted.table && past.state == "done" => {
+            Some((past, levels.first()?))
+        }
+        _ => None,
+    });
+    let Some((past, level)) = past else { return Ok(None) };
+    let asked: Vec<String> = wanted.level.column.split(',').map(|column| quoted(column.trim())).collect();
+    if level.method != method(wanted.level.by) || level.keys != asked {
+        return Ok(None);
+    }
+    let ordinary = facts.ordinary.iter().find(|table| table.table == wanted.table);
+    let unproven = ordinary.is_some_and(|table| {
+        table.referenced_by.iter().any(|key| key.definition.ends_with("NOT VALID"))
+    });
+    if unproven {
+        let unit = Unit {
+            id: past.id.clone(),
+            set: set.table.clone(),
+            set_id: set.id,
+            work: past.work.clone(),
+            wal_bytes: 0,
+            relations: 0,
+        };
+        return Ok(Some(vec![unit]));
+    }
+    match (wanted.level.by, wanted.level.modulus) {
+        (Cut::Hash, Some(modulus)) => {
+            let wanted = super::Modulus { parent: set.table.clone(), modulus, only: Vec::new() };
+            super::recut::modulus(facts, &wanted, names).map(Some)
+        }
+        _ => Ok(Some(Vec::new())),
+    }
 }
 
 /// The table, if it can be converted at all.

@@ -200,7 +200,19 @@ fn convert(facts: &Facts, table: &TableName, was: &NewLevel, names: &mut Names) 
     let mut units = vec![made(convert, now.id)];
     let same = matches!(was.parts.as_slice(), [only] if only.bound == first && only.below.is_none());
     if !same {
-        let new = was.parts.iter().map(|part_was| NewPart { like: Some(part.clone()), ..part_was.clone() }).collect();
+        // What was replaced still has the old names until it is dropped.
+        let mut free = |table: &TableName| {
+            let name = (1..)
+                .map(|n| if n == 1 { table.name.clone() } else { format!("{}_{n}", table.name) })
+                .find(|name| !names.is_taken(&table.schema, name))
+                .unwrap_or_default();
+            names.take(&table.schema, &name);
+            table.beside(name)
+        };
+        let parts = was.parts.iter();
+        let new = parts
+            .map(|was| NewPart { table: free(&was.table), like: Some(part.clone()), ..was.clone() })
+            .collect();
         let recut = Work::Recut { parent: table.clone(), old: vec![(part, now.id, first)], new };
         units.push(made(recut, 0));
     }

@@ -66,9 +66,9 @@ pub async fn unconvert(
     Ok(outcome)
 }
 
-type Part = (TableName, Bound, bool);
+pub(super) type Part = (TableName, Bound, bool);
 
-async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError> {
+pub(super) async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError> {
     let rows = session
         .client
         .query(
@@ -88,7 +88,7 @@ async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError>
 }
 
 /// The indexes of the only partition, and what those of the parent are called that they belong to.
-async fn index_names(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
+pub(super) async fn index_names(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
     let rows = session
         .client
         .query(
@@ -104,7 +104,7 @@ async fn index_names(session: &Session<'_>, id: u32) -> Result<Vec<(String, Stri
 }
 
 /// The only partition takes the name.
-fn give_back(
+pub(super) fn give_back(
     session: &Session<'_>,
     table: &TableName,
     part: &TableName,
@@ -159,7 +159,7 @@ fn takes_name(new: &TableName, index: &Index) -> String {
 }
 
 /// The end of a swap in which a table that was filled takes the name.
-fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: &Ties) -> Vec<String> {
+pub(super) fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: &Ties) -> Vec<String> {
     let table = &wanted.parent;
     let new = &wanted.targets[0].staged;
     let shell = wanted.aside(table, 0);
@@ -181,6 +181,11 @@ fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: 
     let entry =
         Entry { table: &shell, parent: table, bound: &Bound::Default, origin: "made", state: "replaced" };
     statements.push(session.ledger.enters(session.unit, &entry));
+    // They go with it, whoever made them.
+    for (part, bound, _) in parts {
+        let entry = Entry { table: part, parent: &shell, bound, origin: "made", state: "replaced" };
+        statements.push(session.ledger.enters(session.unit, &entry));
+    }
     statements.push(format!(
         "UPDATE {records} SET drop_after = pg_catalog.clock_timestamp() + '{REPLACED_KEPT}'::pg_catalog.interval \
          WHERE relation = {}",
