@@ -123,12 +123,13 @@ pub struct Own {
 ///
 /// # Errors
 ///
-/// [`EngineError`] if the catalogue cannot be read.
+/// [`EngineError`] if the catalogue cannot be read; [`EngineError::Precondition`] if this role may not read them.
 pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
     let row = client
         .query_opt(
-            "SELECT n.nspname::text FROM pg_catalog.pg_class c \
-               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), current_user::text \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                JOIN pg_catalog.pg_roles o ON o.oid = c.relowner \
                JOIN pg_catalog.pg_roles me ON me.rolname = current_user \
              WHERE c.relname = $1 AND c.relkind = 'r' \
@@ -142,7 +143,19 @@ pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
         )
         .await
         .map_err(on("the database", "looking for replat's own tables"))?;
-    Ok(row.map(|row| Ledger { schema: row.get(0) }))
+    let Some(row) = row else { return Ok(None) };
+    let ledger = Ledger { schema: row.get(0) };
+    if !row.get::<_, bool>(1) {
+        let (schema, role) = (quote_ident(&ledger.schema), quote_ident(row.get(2)));
+        return Err(EngineError::Precondition {
+            what: format!("the role {role} may not read replat's own records in the schema {schema}"),
+            remedy: format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}; \
+                 or use the role that made them, which may also write them."
+            ),
+        });
+    }
+    Ok(Some(ledger))
 }
 
 /// Finds the tables or makes them: in the schema `replat` if this role can have it, else in `fallback`.
