@@ -96,7 +96,7 @@ impl PostgresLifecycle {
             None => Ledger { schema: "replat".into() },
         };
         let kitchen =
-            Kitchen { client: &session.client, database: &self.database, ledger: &ledger, run: &self.run };
+            Kitchen { client: &session.client, database: &self.database, ledger: &ledger, run: &self.run, shown: true };
         Ok(script::recipe(&kitchen, unit).await?.script())
     }
 
