@@ -20,14 +20,13 @@
 //! | breakers, budgets, vetoes | `gate` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
-//! | how long inserts are safe | `pace` |
+//! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
 //! | until when nothing becomes due | `steady` |
 //! | partitions counted | `census` |
 
 mod census;
 mod confirm;
 mod gate;
-mod pace;
 mod queue;
 pub mod report;
 mod steady;
@@ -50,7 +49,7 @@ use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
-pub use pace::runways;
+pub use replat_model::lifecycle::runway::runways;
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;
@@ -376,7 +375,9 @@ impl Rotation<'_> {
     /// Sets that will not last as long as they should.
     fn short(&self, runways: &[Runway]) -> Vec<Finding> {
         let Some(least) = self.settings.runway_min else { return Vec::new() };
-        let short = runways.iter().filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
+        // Those that cannot be told are found by the health check, whatever is wanted.
+        let known = runways.iter().filter(|r| r.unknown.is_none());
+        let short = known.filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
         short
             .map(|runway| Finding {
                 severity: Severity::Warning,

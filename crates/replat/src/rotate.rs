@@ -7,6 +7,7 @@ mod metrics;
 mod plan_file;
 mod push;
 mod reach;
+mod reshape;
 mod teller;
 mod wish;
 
@@ -43,6 +44,9 @@ struct Ended {
 
 /// `rotate`.
 pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<Exit, Failure> {
+    if let Some(verb) = &args.verb {
+        return reshape::verb(global, style, verb).await;
+    }
     if args.check {
         return check(global, style, &args.run).await;
     }
@@ -114,10 +118,21 @@ fn unreachable(error: &ConnectError) -> Failure {
 
 /// The end of a command: one JSON object where it was asked for, and what failed on standard error.
 fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exit, Failure> {
+    conclude_with(style, all, strict, kind, &Value::Null)
+}
+
+/// The same, with `more` in the JSON object where that is not null.
+fn conclude_with(
+    style: Style,
+    all: &[Ended],
+    strict: bool,
+    kind: &str,
+    more: &Value,
+) -> Result<Exit, Failure> {
     let mut failures: Vec<(Exit, Failure)> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
     failures.sort_by_key(|(exit, _)| weight(*exit));
     let worst = failures.last();
-    let exit = worst.as_ref().map_or(Exit::Done, |(exit, _)| *exit);
+    let exit = worst.map_or(Exit::Done, |(exit, _)| *exit);
     if style.is_json() {
         let databases: Vec<Value> = all
             .iter()
@@ -130,17 +145,18 @@ fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exi
                 Err(failure) => json!({ "place": ended.place, "database": ended.place, "error": failure }),
             })
             .collect();
-        let error = worst.as_ref().map(|(_, failure)| failure);
-        style.result(
-            "",
-            &json!({
-                "kind": kind,
-                "exit": exit as u8,
-                "summary": summary(all),
-                "databases": databases,
-                "error": error,
-            }),
-        );
+        let error = worst.map(|(_, failure)| failure);
+        let mut value = json!({
+            "kind": kind,
+            "exit": exit as u8,
+            "summary": summary(all),
+            "databases": databases,
+            "error": error,
+        });
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more.clone());
+        }
+        style.result("", &value);
     }
     // The worst last, where eyes are.
     for (_, failure) in &failures {
@@ -174,6 +190,7 @@ fn summary(all: &[Ended]) -> Value {
         "dropped": done(Kind::Drop),
         "repaired": done(Kind::Repair),
         "adopted": done(Kind::Adopt),
+        "reshaped": done(Kind::Recut) + done(Kind::Convert) + done(Kind::Align),
         "failed": failed,
         "databases_failed": all.iter().filter(|e| e.report.is_err()).count(),
         "stalled_us": reports(all).map(RunReport::stalled_us).sum::<u64>(),

@@ -3,7 +3,7 @@
 use replat_control::rotate::report::{Ending, Entry, RunReport, State};
 use replat_engine::lifecycle::{Script, Statement};
 use replat_model::lifecycle::facts::{Bound, Edge, Micros, TableName};
-use replat_model::lifecycle::health::{Finding, Severity};
+use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{Kind, NewPart, RotatePlan, Unit, Work};
 use replat_model::lifecycle::runway::Runway;
 
@@ -93,11 +93,14 @@ pub fn work(unit: &Unit) -> String {
             format!("reap {set} {} of {unit}", counted(tables.len(), "table", "tables"))
         }
         Work::Adopt { parts } => format!("adopt {set} {}", counted(parts.len(), "partition", "partitions")),
+        Work::Disown { parts } => {
+            format!("give back {set} {}", counted(parts.len(), "partition", "partitions"))
+        }
         Work::Recut { parent, old, new } => {
             format!("recut {set}{} -{} +{} {}", of(parent), old.len(), new.len(), bounds(new))
         }
         Work::Convert { table: t, first, .. } => format!("convert {} first={}", table(t), bound(first)),
-        Work::Unconvert { table: t } => format!("unconvert {}", table(t)),
+        Work::Unconvert { table: t, .. } => format!("unconvert {}", table(t)),
         Work::Align { index, missing_on, attach, rebuild } => format!(
             "align {set} {} missing={} attach={} rebuild={}",
             word(index),
@@ -191,6 +194,12 @@ pub fn lasting(seconds: Option<u64>) -> String {
         Some(s) if s < 2 * 86_400 => format!("{}h", s / 3_600),
         Some(s) => format!("{}d", s / 86_400),
     }
+}
+
+/// Whether a finding says that something wanted is left out. Then it is told even where it is no more than a note: what
+/// is wanted and not done must never go unseen.
+pub fn leaves_out(finding: &Finding) -> bool {
+    [codes::OVERDUE, codes::KEPT, codes::SWITCHED_OFF].contains(&finding.code.as_str())
 }
 
 /// How long a table's inserts are safe, for people.
@@ -301,8 +310,8 @@ pub fn run(report: &RunReport, explain: bool) -> String {
     if explain {
         text += &understood(report);
     }
-    let notes = report.findings.iter().filter(|f| explain || f.severity > Severity::Note);
-    for f in notes {
+    let told = |f: &&Finding| explain || f.severity > Severity::Note || leaves_out(f);
+    for f in report.findings.iter().filter(told) {
         let mark = match f.severity {
             Severity::Note => "i",
             Severity::Warning => "!",
