@@ -52,10 +52,11 @@ pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<
     }
     let run = &args.run;
     let places = places(global, &run.reach, global.dry_run)?;
-    let teller = Teller::new(global, style, run.reports.explain);
     let mut all = Vec::new();
     for place in &places {
+        let teller = Teller::new(global, style, run.reports.explain).at(place, places.len() > 1);
         let report = one(global, style, run, place, &teller).await;
+        report.as_ref().inspect_err(|failure| teller.broke_off(failure)).ok();
         all.push(Ended { place: place.name.clone(), report });
     }
     tell_metrics(run, style, &all).await;
@@ -115,7 +116,7 @@ fn unreachable(error: &ConnectError) -> Failure {
         .remedy(error.remedy())
 }
 
-/// The end of a command: one JSON object where it was asked for, and the worst as a failure on standard error.
+/// The end of a command: one JSON object where it was asked for, and what failed on standard error.
 fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exit, Failure> {
     conclude_with(style, all, strict, kind, &Value::Null)
 }
@@ -128,18 +129,23 @@ fn conclude_with(
     kind: &str,
     more: &Value,
 ) -> Result<Exit, Failure> {
-    let failures: Vec<(Exit, Failure)> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
-    let worst = failures.into_iter().max_by_key(|(exit, _)| weight(*exit));
-    let exit = worst.as_ref().map_or(Exit::Done, |(exit, _)| *exit);
+    let mut failures: Vec<(Exit, Failure)> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
+    failures.sort_by_key(|(exit, _)| weight(*exit));
+    let worst = failures.last();
+    let exit = worst.map_or(Exit::Done, |(exit, _)| *exit);
     if style.is_json() {
         let databases: Vec<Value> = all
             .iter()
             .map(|ended| match &ended.report {
-                Ok(report) => json!(report),
-                Err(failure) => json!({ "database": ended.place, "error": failure }),
+                Ok(report) => {
+                    let mut value = json!(report);
+                    value["place"] = json!(ended.place);
+                    value
+                }
+                Err(failure) => json!({ "place": ended.place, "database": ended.place, "error": failure }),
             })
             .collect();
-        let error = worst.as_ref().map(|(_, failure)| failure);
+        let error = worst.map(|(_, failure)| failure);
         let mut value = json!({
             "kind": kind,
             "exit": exit as u8,
@@ -152,7 +158,8 @@ fn conclude_with(
         }
         style.result("", &value);
     }
-    if let Some((_, failure)) = &worst {
+    // The worst last, where eyes are.
+    for (_, failure) in &failures {
         style.trouble(failure);
     }
     Ok(exit)
@@ -279,10 +286,12 @@ async fn tell_metrics(run: &Run, style: Style, all: &[Ended]) {
 
 /// `rotate --check`: what is wrong with what is there. Sessions cannot write.
 async fn check(global: &Global, style: Style, run: &Run) -> Result<Exit, Failure> {
-    let teller = Teller::new(global, style, run.reports.explain);
     let mut all = Vec::new();
-    for place in &places(global, &run.reach, true)? {
+    let places = places(global, &run.reach, true)?;
+    for place in &places {
+        let teller = Teller::new(global, style, run.reports.explain).at(place, places.len() > 1);
         let report = check_one(run, place, &teller).await;
+        report.as_ref().inspect_err(|failure| teller.broke_off(failure)).ok();
         all.push(Ended { place: place.name.clone(), report });
     }
     tell_metrics(run, style, &all).await;

@@ -218,6 +218,12 @@ impl RunReport {
         entries.chain(findings).max().unwrap_or(Worst::Fine)
     }
 
+    /// Whether nothing is left to do and nothing is to be said: then a run that finds the same may be short. A warning is
+    /// told by every run.
+    pub fn is_quiet(&self) -> bool {
+        self.converged && self.worst() == Worst::Fine
+    }
+
     /// The units that were to be done, and were not; the worst first.
     pub fn not_done(&self) -> Vec<&Entry> {
         let mut all: Vec<&Entry> = self.entries.iter().filter(|e| e.worst() > Worst::Fine).collect();

@@ -10,7 +10,9 @@ use replat_engine::lifecycle::Hear;
 use replat_model::lifecycle::health::Severity;
 use serde_json::json;
 
+use super::reach::Place;
 use crate::cli::{Global, Progress};
+use crate::failure::Failure;
 use crate::render::{self, Style};
 
 /// Progress within a unit is told at most this often.
@@ -35,6 +37,8 @@ pub struct Teller {
     json: bool,
     quiet: bool,
     explain: bool,
+    /// The database, where there are several.
+    place: Option<String>,
     /// When progress was told last, or a unit began.
     said: Mutex<Instant>,
 }
@@ -50,13 +54,27 @@ impl Teller {
             _ => Form::Lines,
         };
         let json = global.progress == Progress::Json;
-        Teller { style, form, json, quiet: global.quiet, explain, said: Mutex::new(Instant::now()) }
+        let said = Mutex::new(Instant::now());
+        Teller { style, form, json, quiet: global.quiet, explain, place: None, said }
+    }
+
+    /// The same for one database, whose name each line has if there are several.
+    #[must_use]
+    pub fn at(mut self, place: &Place, several: bool) -> Teller {
+        self.place = several.then(|| render::rotate::word(&place.name));
+        self
+    }
+
+    /// A run that could not be begun, or broke off; why is told at the very end.
+    pub fn broke_off(&self, failure: &Failure) {
+        self.fact(&format!("rotate failed code={} what={:?}", failure.code, failure.what));
     }
 
     fn fact(&self, text: &str) {
         if self.form == Form::Lines {
             let now = jiff::Timestamp::now();
-            self.style.line(&format!("{now:.0} {text}"));
+            let at = self.place.as_ref().map_or_else(String::new, |place| format!(" at={place}"));
+            self.style.line(&format!("{now:.0} {text}{at}"));
         }
     }
 

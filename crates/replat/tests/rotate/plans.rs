@@ -53,8 +53,6 @@ async fn after_any_change_of_partitions_a_plan_is_refused() {
     ))
     .await;
     let today = world.column("select 'events_' || to_char(current_date, 'YYYYMMDD')").await.remove(0);
-    let bounds = "for values from (current_date::text) to ((current_date + 1)::text)";
-    let _ = bounds;
     let again = format!(
         "do $$ begin execute format('alter table events attach partition {today} for values from (%L) to (%L)', \
            current_date, current_date + 1); end $$"
@@ -97,7 +95,7 @@ async fn a_dry_run_shows_statements_and_locks_and_cannot_write() {
     assert_eq!(world.mark().await, before, "a dry run wrote something");
     let ran = ran.remarks("No change has been made.").prints("rotate shown created=0");
     for part in [
-        "CREATE TABLE bill.daily_",
+        "CREATE TABLE \"bill\".\"daily_",
         "ATTACH PARTITION",
         "locks bill.daily in SHARE UPDATE EXCLUSIVE",
         "locks public.weekly_def in ACCESS EXCLUSIVE",
