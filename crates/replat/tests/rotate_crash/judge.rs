@@ -1,6 +1,6 @@
 //! What a database is like: all that is in it, whether its records agree with it, and whether anything was left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use replat_model::lifecycle::facts::{Bound, TableName};
@@ -230,4 +230,12 @@ pub async fn rows(client: &Client) -> Result<u64, Failure> {
         sum += ask(client, &sql).await?.first().ok_or("a count")?.parse::<u64>()?;
     }
     Ok(sum)
+}
+
+/// What one of two has and the other has not, in lines.
+pub fn different(wanted: &[String], found: &[String]) -> String {
+    let (wanted, found): (BTreeSet<_>, BTreeSet<_>) = (wanted.iter().collect(), found.iter().collect());
+    let missing = wanted.difference(&found).map(|line| format!("\n  - {line}"));
+    let more = found.difference(&wanted).map(|line| format!("\n  + {line}"));
+    missing.chain(more).collect()
 }

@@ -8,6 +8,7 @@
 mod judge;
 mod places;
 mod program;
+mod shapes;
 mod stories;
 
 /// Whatever made a story impossible to tell, or showed that a promise was broken.

@@ -108,7 +108,7 @@ impl Stage {
         let again = program.run(story.run).await?;
         let same = self.judge(&told, &name, &program.folder).await?;
         if same != told.content {
-            return Err(format!("a second run does more: {}", different(&told.content, &same)).into());
+            return Err(format!("a second run does more: {}", judge::different(&told.content, &same)).into());
         }
         let units = again.pointer("/databases/0/entries").and_then(Value::as_array);
         if units.is_some_and(|units| !units.is_empty()) {
@@ -190,17 +190,10 @@ impl Stage {
         program.run(told.story.run).await?;
         let content = self.judge(told, &name, &program.folder).await?;
         if content != told.content {
-            return Err(format!("it is not as it should be: {}", different(&told.content, &content)).into());
+            return Err(format!("it is not as it should be: {}", judge::different(&told.content, &content)).into());
         }
         self.gone(&name).await
     }
-}
-
-fn different(wanted: &[String], found: &[String]) -> String {
-    let (wanted, found): (BTreeSet<_>, BTreeSet<_>) = (wanted.iter().collect(), found.iter().collect());
-    let missing = wanted.difference(&found).map(|line| format!("\n  - {line}"));
-    let more = found.difference(&wanted).map(|line| format!("\n  + {line}"));
-    missing.chain(more).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
