@@ -509,6 +509,18 @@ impl Ledger {
         Ok(row.and_then(|row| row.get(0)))
     }
 
+    /// The kinds of work of the units of this name; one, unless the records were changed by others.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the ledger cannot be read.
+    pub async fn kinds(&self, client: &Client, unit: &str) -> Result<Vec<String>, EngineError> {
+        let sql = format!("SELECT DISTINCT kind FROM {} WHERE id = $1", self.table("lifecycle_unit"));
+        let rows = client.query(&sql, &[&unit]).await;
+        let rows = rows.map_err(on("the database", "reading replat's own records"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// What a unit has put on tables in use and not removed.
     ///
     /// # Errors
