@@ -335,9 +335,11 @@ pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
 
 /// A plan with its statements.
 pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool, records: bool) -> String {
+    let concerned: std::collections::BTreeSet<&TableName> = plan.units.iter().map(|unit| &unit.set).collect();
+    let tables = plan.understood.len().max(concerned.len());
     let mut text = format!(
         "A run over {}, as of {}: {}\n",
-        counted(plan.understood.len(), "table", "tables"),
+        counted(tables, "table", "tables"),
         second(plan.at),
         counted(plan.units.len(), "unit", "units"),
     );

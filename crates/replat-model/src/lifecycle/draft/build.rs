@@ -303,7 +303,7 @@ impl<'a> SetDraft<'a> {
         let stretches = match inside {
             Some(within) => self.inside(&grid, within)?,
             None if grid.axis.is_time() => {
-                let drawn = Drawn { grid: grid.clone(), spans: Vec::<Span<'_>>::new() };
+                let drawn = Drawn { grid: grid.clone(), spans: Vec::<Span<'_>>::new(), lower: None };
                 let forecast = Default::default();
                 let horizon = self.horizon(&drawn, &forecast, &[], None)?;
                 horizon.map_or(Ok(Vec::new()), |horizon| self.stretches(&grid, horizon.here, horizon.end))?

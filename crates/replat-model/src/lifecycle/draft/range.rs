@@ -21,6 +21,8 @@ pub(super) struct Drawn<'a> {
     pub(super) grid: Grid,
     /// The ordinary partitions, ascending, without overlaps.
     pub(super) spans: Vec<Span<'a>>,
+    /// Where the range from MINVALUE on ends. After a conversion the rows of now are in it.
+    pub(super) lower: Option<Position>,
 }
 
 /// One partition on the grid's axis.
@@ -33,7 +35,8 @@ pub(super) struct Span<'a> {
 
 impl Drawn<'_> {
     pub(super) fn covered(&self) -> Vec<Stretch> {
-        self.spans.iter().map(|span| (span.from, span.to)).collect()
+        let lower = self.lower.map(|end| (Position(i128::MIN), end));
+        lower.into_iter().chain(self.spans.iter().map(|span| (span.from, span.to))).collect()
     }
 }
 
@@ -123,7 +126,11 @@ impl<'a> SetDraft<'a> {
             at.depth,
             format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because),
         );
-        Ok(Drawn { grid: learned.grid, spans })
+        let lower = line.lower.and_then(|raw| match raw.to {
+            Edge::At(text) => axis.bound(text).ok(),
+            _ => None,
+        });
+        Ok(Drawn { grid: learned.grid, spans, lower })
     }
 
     /// What a row of ranges lacks that grows by itself.
