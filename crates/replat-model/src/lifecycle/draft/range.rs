@@ -367,11 +367,18 @@ impl<'a> SetDraft<'a> {
             );
             return Ok(Vec::new());
         }
-        if strays.reaches(horizon.end) {
-            let (rows, text) = (strays.count_from(horizon.end), &horizon.until.text);
-            self.stuck(at, format!("{rows} rows from {text} on, where no partitions are wanted"));
-        }
         let covered = drawn.covered();
+        // The last partition that is wanted ends where its cell does, which the horizon may lie within.
+        let last = Position(horizon.end.0 - 1);
+        let end = match cells::around(&drawn.grid, &covered, last) {
+            Ok((_, end)) => end.max(horizon.end),
+            Err(_) => horizon.end,
+        };
+        if strays.reaches(end) {
+            let (rows, text) = (strays.count_from(end), drawn.grid.axis.text(end));
+            let from = text.unwrap_or_else(|_| horizon.until.text.clone());
+            self.stuck(at, format!("{rows} rows from {from} on, where no partitions are wanted"));
+        }
         let now_cell = self.cells(at, cells::around(&drawn.grid, &covered, horizon.here))?.0;
         let kept = self.kept_from(drawn, horizon.here);
         if strays.reaches_below(kept) {
