@@ -428,7 +428,7 @@ fn partitions_are_cut_anew() {
             "by another interval",
             days(),
             Request::Split(Split { interval: Some("12 hours".into()), ..split("e_p20260304") }),
-            Ok("e_p20260304 -> e_p20260304_2=2026-03-04..2026-03-04 12:00:00+00 \
+            Ok("e_p20260304 -> e_p20260304_00=2026-03-04..2026-03-04 12:00:00+00 \
                 e_p20260304_12=2026-03-04 12:00:00+00..2026-03-05"),
         ),
         (
@@ -530,14 +530,19 @@ fn partitions_are_cut_anew() {
         ),
         ("nothing", hashes(4), Request::Modulus(modulus(0)), Err("0 is no modulus")),
     ];
+    let mut wrong = Vec::new();
     for (case, facts, request, wanted) in rows {
-        let found = units(&facts, request);
-        match (&found, wanted) {
-            (Ok(units), Ok(wanted)) => assert_eq!(said(units), wanted, "{case}"),
-            (Err(why), Err(wanted)) => assert!(why.contains(wanted), "{case}: {why}"),
-            _ => panic!("{case}: {found:?}"),
+        let found = units(&facts, request).map(|units| said(&units));
+        let fits = match (&found, wanted) {
+            (Ok(found), Ok(wanted)) => found == wanted,
+            (Err(why), Err(wanted)) => why.contains(wanted),
+            _ => false,
+        };
+        if !fits {
+            wrong.push(format!("{case}: {found:?}, not {wanted:?}"));
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -550,10 +555,8 @@ fn many_cells_are_cut_in_two_rounds() {
     let Work::Recut { new, .. } = &units[0].work else { panic!("{units:?}") };
     assert!((20..=52).contains(&new.len()), "{}", new.len());
     assert_eq!(short(&new[0].bound), "min..2024-03-01");
-    assert_eq!(
-        short(&new.last().expect("parts").bound),
-        "2026-03-04..".to_owned().replace("2026-03-04..", &short(&new.last().expect("parts").bound))
-    );
+    let Bound::Range { to, .. } = &new.last().expect("parts").bound else { panic!("{new:?}") };
+    assert_eq!(to, &[at("2026-03-04 00:00:00+00")]);
     for pair in new.windows(2) {
         let (Bound::Range { to, .. }, Bound::Range { from, .. }) = (&pair[0].bound, &pair[1].bound) else {
             panic!()
