@@ -141,7 +141,11 @@ fn each_set_fails_alone() {
         ),
         (
             "another tool's",
-            SetFacts { managed_by: Some("pg_partman 4.7.2".into()), ..with_bounds(stamps, days(&[(9, 10)])) },
+            SetFacts {
+                managed_by: Some("pg_partman 4.7.2".into()),
+                managed_off: Some("UPDATE part_config SET automatic_maintenance = 'off'".into()),
+                ..with_bounds(stamps, days(&[(9, 10)]))
+            },
             ahead(3),
             &["RP3016 warning"],
             "pg_partman 4.7.2",
