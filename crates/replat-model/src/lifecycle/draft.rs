@@ -386,7 +386,7 @@ pub(super) fn clock(facts: &Facts) -> Option<Finding> {
     let far = ahead.unsigned_abs();
     let severity = match far {
         0..=CLOCK_SAID_MS => return None,
-        ..=CLOCK_REFUSED_MS => Severity::Warning,
+        far if far <= CLOCK_REFUSED_MS => Severity::Warning,
         _ => Severity::Error,
     };
     let then = if severity == Severity::Error {

@@ -393,9 +393,11 @@ fn fitting(axis: Axis, interval: Interval) -> Result<Interval, BadGrid> {
     };
     match (interval, axis) {
         (Interval::Number(_) | Interval::Decimal { .. }, Axis::Integer { .. } | Axis::Numeric { .. }) => {
+            let (first, last) = axis.range();
             match positions(axis, interval) {
-                Some(_) => Ok(interval),
-                None => misfit("it has more decimals than they have"),
+                Some(length) if length <= last.0 - first.0 => Ok(interval),
+                Some(_) => misfit("it is longer than all keys there can be"),
+                None => misfit("it is empty, too long, or has more decimals than they have"),
             }
         }
         (_, Axis::Integer { .. } | Axis::Numeric { .. }) => {

@@ -78,7 +78,7 @@ pub(super) fn position(grid: &Grid, edge: &Edge) -> Option<Position> {
 impl<'a> SetDraft<'a> {
     /// One level of ranges, and all below it.
     pub(super) fn range(&mut self, at: &Place<'a>) -> Result<(), Finding> {
-        let lines = lines(&at.level).map_err(|why| {
+        let lines = lines(at.level).map_err(|why| {
             self.unclear(self.about(at.parent, &why), "Make the bounds alike, or leave the table out.")
         })?;
         // A group that is too new to show its grid has that of the one with the longest row.
@@ -178,7 +178,7 @@ impl<'a> SetDraft<'a> {
             0 => &[],
             _ => &at.level.samples,
         };
-        let high = line.prefix.is_empty().then(|| at.level.high.as_deref()).flatten();
+        let high = at.level.high.as_deref().filter(|_| line.prefix.is_empty());
         let high = high.and_then(|high| drawn.grid.axis.parse(high).ok());
         let forecast = self.forecast(drawn, samples, high);
         self.evidence(at, drawn, &forecast, single);

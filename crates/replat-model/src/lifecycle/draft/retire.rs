@@ -26,6 +26,9 @@ pub(super) struct Old<'a> {
     pub(super) order: i128,
 }
 
+/// What is counted of a partition; `None` if it is not known.
+type Count = fn(&Part) -> Option<u64>;
+
 /// An old partition with the reason.
 pub(super) struct Due<'a> {
     pub(super) old: Old<'a>,
@@ -82,7 +85,7 @@ impl<'a> SetDraft<'a> {
 
     /// How many of the oldest are too much by `keep_bytes` or `keep_rows`. What has no size keeps all older ones.
     fn too_much(&mut self, retire: &Retire, all: &[&Part]) -> usize {
-        let counts: [(Option<u64>, fn(&Part) -> Option<u64>, &str); 2] = [
+        let counts: [(Option<u64>, Count, &str); 2] = [
             (retire.keep_bytes.map(|size| size.bytes()), |part| part.bytes, "keep_bytes"),
             (retire.keep_rows, |part| part.rows, "keep_rows"),
         ];
