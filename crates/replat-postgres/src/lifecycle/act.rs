@@ -12,6 +12,7 @@ use replat_model::lifecycle::facts::{Bound, TableName};
 use replat_model::lifecycle::plan::{Kind, Unit, Work};
 use tokio_postgres::Client;
 
+use super::archive;
 use super::ledger::{self, Change, Ledger, PARTS, Placed};
 use super::mirror::{self, survey::Session};
 use super::quiet::{self, Pair, Spent, Stop};
@@ -105,6 +106,13 @@ pub async fn act(
                 over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await
             }
         };
+    }
+    // A partition stays where it is if it cannot be archived.
+    if let Work::Retire { archive: Some(folder), .. } | Work::Archive { folder, .. } = &unit.work
+        && let Err(error) = archive::usable(folder).await
+    {
+        let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+        return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
     }
     // An earlier try of the same work that was broken off is in the way of its own names.
     if has_remains(&kitchen, &unit.id).await? {

@@ -215,7 +215,7 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
 pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<TableName>, EngineError> {
     let Some(ledger) = find(client).await? else { return Ok(Vec::new()) };
     let sql = format!(
-        "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached', 'replaced') \
+        "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached') \
            AND ((p.schema_name = $1 AND p.table_name = $2) OR (p.set_schema = $1 AND p.set_name = $2) \
              OR (p.parent_schema = $1 AND p.parent_name = $2)) \
            AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

@@ -122,7 +122,9 @@ impl Stage {
         let (reader, breaks) = (self.server.client(database).await?, self.server.client(database).await?);
         let part = judge::ask(
             &breaks,
-            &format!("SELECT '{set}_' || to_char((now() - interval '{days} days') AT TIME ZONE 'UTC', 'YYYYMMDD')"),
+            &format!(
+                "SELECT '{set}_' || to_char((now() - interval '{days} days') AT TIME ZONE 'UTC', 'YYYYMMDD')"
+            ),
         )
         .await?;
         let part = part.first().ok_or("a name")?;
@@ -190,7 +192,9 @@ impl Stage {
         program.run(told.story.run).await?;
         let content = self.judge(told, &name, &program.folder).await?;
         if content != told.content {
-            return Err(format!("it is not as it should be: {}", judge::different(&told.content, &content)).into());
+            return Err(
+                format!("it is not as it should be: {}", judge::different(&told.content, &content)).into()
+            );
         }
         self.gone(&name).await
     }
@@ -242,7 +246,9 @@ async fn a_run_that_dies_anywhere_is_put_right_by_the_next() {
     println!("{died} deaths");
     assert!(failed.is_empty(), "{} deaths did harm: {}", failed.len(), failed.join(", "));
     if only.is_empty() {
-        for kind in ["stage", "check", "validate", "attach", "begin", "detach", "record", "archive", "release"] {
+        for kind in
+            ["stage", "check", "validate", "attach", "begin", "detach", "record", "archive", "release"]
+        {
             assert!(kinds.contains(kind), "nobody died at {kind}");
         }
         for kind in ["drop", "adopt", "take-back", "finalize"] {
