@@ -7,17 +7,17 @@ const SETS: &str = "
     -- Roles belong to all databases of the server, and tests run side by side.
     do $$ begin create role keeper_eject; exception when others then null; end $$;
     do $$ begin create role reader_eject; exception when others then null; end $$;
-    create table \"Ta'g\" (\"a\\t\" timestamptz not null, id bigint not null, primary key (\"a\\t\", id))
+    create table \"Ta'g:x\\y\" (\"a\\t\" timestamptz not null, id bigint not null, primary key (\"a\\t\", id))
       partition by range (\"a\\t\");
     do $$ begin
       for d in -2..1 loop
-        execute format('create table %I partition of \"Ta''g\" for values from (%L) to (%L)',
-          'Ta''g_' || to_char(current_date + d, 'YYYYMMDD'), (current_date + d)::timestamptz,
+        execute format('create table %I partition of \"Ta''g:x\\y\" for values from (%L) to (%L)',
+          'Ta''g:x\\y_' || to_char(current_date + d, 'YYYYMMDD'), (current_date + d)::timestamptz,
           (current_date + d + 1)::timestamptz);
-        execute format('alter table %I owner to keeper_eject', 'Ta''g_' || to_char(current_date + d, 'YYYYMMDD'));
-        execute format('grant select on %I to reader_eject', 'Ta''g_' || to_char(current_date + d, 'YYYYMMDD'));
-        execute format('alter table %1$I replica identity using index %2$I', 'Ta''g_' || to_char(current_date + d,
-          'YYYYMMDD'), 'Ta''g_' || to_char(current_date + d, 'YYYYMMDD') || '_pkey');
+        execute format('alter table %I owner to keeper_eject', 'Ta''g:x\\y_' || to_char(current_date + d, 'YYYYMMDD'));
+        execute format('grant select on %I to reader_eject', 'Ta''g:x\\y_' || to_char(current_date + d, 'YYYYMMDD'));
+        execute format('alter table %1$I replica identity using index %2$I', 'Ta''g:x\\y_' || to_char(current_date + d,
+          'YYYYMMDD'), 'Ta''g:x\\y_' || to_char(current_date + d, 'YYYYMMDD') || '_pkey');
       end loop;
     end $$;
     create table nested (at date not null, n int not null) partition by range (at);
@@ -43,7 +43,7 @@ const SETS: &str = "
       end loop;
     end $$;";
 
-const NAMES: [&str; 3] = ["\"Ta'g\"", "nested", "caught"];
+const NAMES: [&str; 3] = ["\"Ta'g:x\\y\"", "nested", "caught"];
 
 /// What a person sees of all tables: bounds, owners, privileges, replica identities, indexes.
 async fn seen(world: &World) -> String {
@@ -64,14 +64,14 @@ async fn what_is_printed_runs_with_psql_and_leaves_nothing_of_replat() {
     let ours = World::with(SETS).await;
     // Records are there, with something retired and kept.
     ours.replat("adopt").await.succeeds();
-    ours.replat("rotate --only retire --keep 1d --max-retire 1 -t public.Ta'g").await.succeeds();
+    ours.replat("rotate --only retire --keep 1d --max-retire 1 -t public.Ta'g:x\\y").await.succeeds();
     let theirs = ours.copy().await;
     let again = ours.copy().await;
 
     let shape = theirs.shape().await;
     let page = theirs.replat("eject --days 75").await.succeeds().out;
     assert_eq!(theirs.shape().await, shape, "it is printed only");
-    assert!(page.contains("-- DROP TABLE \"public\".\"Ta'g_"), "{page}");
+    assert!(page.contains("-- DROP TABLE \"public\".\"Ta'g:x\\y_"), "{page}");
     std::fs::write(theirs.path("eject.sql"), &page).expect("a file");
     let (done, told) = psql(&theirs, &theirs.path("eject.sql")).await;
     assert!(done, "{told}\n{page}");
@@ -115,7 +115,7 @@ async fn what_fails_of_a_lock_is_run_again() {
     assert!(done, "{told}\n{page}");
     let staged = "select count(*)::text from pg_class c where c.relnamespace = 'public'::regnamespace \
                   and c.relkind in ('r', 'p') and not c.relispartition \
-                  and c.relname not in ('Ta''g', 'nested', 'caught')";
+                  and c.relname not in ('Ta''g:x\\y', 'nested', 'caught')";
     assert_eq!(world.text(staged).await, "0", "nothing half done is left");
 }
 
