@@ -72,14 +72,14 @@ async fn a_live_table_is_cut_by_days_split_merged_and_all_of_it_taken_back() {
 }
 
 const ORDERS: &str = "create table orders (id bigint primary key, v bigint, what text default 'x'); \
-     insert into orders (id, v) select i, i from generate_series(1, 200000) i; create index on orders (v); \
+     insert into orders (id, v) select i, i from generate_series(1, 60000) i; create index on orders (v); \
      analyze orders";
 const INSERT_ORDER: &str = "insert into orders (id, v) values ({id}, {v})";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_table_is_cut_by_a_hash_of_one_modulus_and_another() {
     let world = World::open(ORDERS).await;
-    let load = Load::begin(&world, "orders", INSERT_ORDER, 200_000).await;
+    let load = Load::begin(&world, "orders", INSERT_ORDER, 60_000).await;
     let hash = |modulus: u32| -> Vec<String> {
         (0..modulus).map(|r| format!("FOR VALUES WITH (modulus {modulus}, remainder {r})")).collect()
     };
