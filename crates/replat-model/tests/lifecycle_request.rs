@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use replat_model::lifecycle::draft::{Wish, draft};
 use replat_model::lifecycle::facts::{
-    Bound, ColumnFacts, Edge, Facts, IndexFacts, KeySpan, Method, OrdinaryTable, Part, PastUnit, Reference, Strays,
-    TableKind, TableName, UniqueFacts,
+    Bound, ColumnFacts, Edge, Facts, IndexFacts, KeySpan, Method, OrdinaryTable, Part, PastUnit, Reference,
+    Strays, TableKind, TableName, UniqueFacts,
 };
 use replat_model::lifecycle::plan::{NewPart, RotatePlan, Unit, Work};
 use replat_model::lifecycle::policy::{Cut, LevelPolicy, Overflow};
@@ -46,14 +46,20 @@ fn short(bound: &Bound) -> String {
     };
     match bound {
         Bound::Range { from, to } => format!("{}..{}", edge(&from[0]), edge(&to[0])),
-        Bound::List(values) => values.iter().map(|v| v.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join("+"),
+        Bound::List(values) => {
+            values.iter().map(|v| v.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join("+")
+        }
         Bound::Hash { modulus, remainder } => format!("{remainder}/{modulus}"),
         Bound::Default => "default".into(),
     }
 }
 
 fn news(parts: &[NewPart]) -> String {
-    parts.iter().map(|part| format!("{}={}", part.table.name, short(&part.bound))).collect::<Vec<_>>().join(" ")
+    parts
+        .iter()
+        .map(|part| format!("{}={}", part.table.name, short(&part.bound)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Units in short: `old old -> new=bound new=bound`, and of conversions `first=bound | other=bound`.
@@ -87,7 +93,11 @@ fn hint(column: &str, by: Cut, interval: Option<&str>) -> LevelPolicy {
 }
 
 fn ordinary() -> OrdinaryTable {
-    let column = |type_name: &str, nullable, generated| ColumnFacts { type_name: type_name.into(), nullable, generated };
+    let column = |type_name: &str, nullable, generated| ColumnFacts {
+        type_name: type_name.into(),
+        nullable,
+        generated,
+    };
     OrdinaryTable {
         table: table("events"),
         id: 77,
@@ -242,7 +252,11 @@ fn an_ordinary_table_becomes_the_first_partition_or_it_is_said_why_not() {
             day(),
             |table, wanted| {
                 wanted.extend_key = true;
-                table.unique.push(UniqueFacts { name: "u".into(), primary: false, columns: Some(vec!["what".into()]) });
+                table.unique.push(UniqueFacts {
+                    name: "u".into(),
+                    primary: false,
+                    columns: Some(vec!["what".into()]),
+                });
             },
             Err("the unique index u on (what)"),
         ),
@@ -260,7 +274,12 @@ fn an_ordinary_table_becomes_the_first_partition_or_it_is_said_why_not() {
         ),
         ("no such column", hint("x", Cut::Range, Some("1 day")), |_, _| {}, Err("has no column x")),
         ("a computed column", hint("g", Cut::Range, Some("1")), |_, _| {}, Err("computed from others")),
-        ("two columns of a range", hint("id,ts", Cut::Range, Some("1")), |_, _| {}, Err("2 columns to cut by")),
+        (
+            "two columns of a range",
+            hint("id,ts", Cut::Range, Some("1")),
+            |_, _| {},
+            Err("2 columns to cut by"),
+        ),
         ("no grid of text", hint("what", Cut::Range, Some("1 day")), |_, _| {}, Err("public.events: ")),
         ("no interval", hint("ts", Cut::Range, None), |_, _| {}, Err("public.events: ")),
         (
@@ -269,7 +288,12 @@ fn an_ordinary_table_becomes_the_first_partition_or_it_is_said_why_not() {
             |_, wanted| wanted.first_name = Some("taken".into()),
             Err("there is a public.taken already"),
         ),
-        ("a view", day(), |table, _| table.kind = TableKind::Other("a view".into()), Err("is a view, not a table")),
+        (
+            "a view",
+            day(),
+            |table, _| table.kind = TableKind::Other("a view".into()),
+            Err("is a view, not a table"),
+        ),
         ("partitioned", day(), |table, _| table.kind = TableKind::Partitioned, Err("is partitioned already")),
         (
             "a child",
@@ -290,7 +314,12 @@ fn an_ordinary_table_becomes_the_first_partition_or_it_is_said_why_not() {
             |table, _| table.lacking.push("GRANT app TO me".into()),
             Err("may not work on public.events"),
         ),
-        ("another table", day(), |_, wanted| wanted.table.name = "e".into(), Err("there is no table public.e")),
+        (
+            "another table",
+            day(),
+            |_, wanted| wanted.table.name = "e".into(),
+            Err("there is no table public.e"),
+        ),
         (
             "a hash that others refer to",
             LevelPolicy { modulus: Some(2), ..hint("id", Cut::Hash, None) },
@@ -370,14 +399,16 @@ fn hashes(modulus: u32) -> Facts {
 }
 
 fn lists() -> Facts {
-    let parts = vec![part("l_ab", list(&["a", "b"])), part("l_c", list(&["c"])), part("l_default", Bound::Default)];
+    let parts =
+        vec![part("l_ab", list(&["a", "b"])), part("l_c", list(&["c"])), part("l_default", Bound::Default)];
     facts(vec![set("l", level(Method::List, &[key("tenant", "text")], parts))])
 }
 
 #[test]
 fn partitions_are_cut_anew() {
     let split = |name: &str| Split { table: table(name), ..Split::default() };
-    let merge = |names: &[&str]| Merge { parts: names.iter().map(|name| table(name)).collect(), ..Merge::default() };
+    let merge =
+        |names: &[&str]| Merge { parts: names.iter().map(|name| table(name)).collect(), ..Merge::default() };
     let modulus = |n: u32| Modulus { parent: table("h"), modulus: n, only: Vec::new() };
     let rows: Vec<(&str, Facts, Request, Result<&str, &str>)> = vec![
         (
@@ -446,7 +477,12 @@ fn partitions_are_cut_anew() {
             }),
             Ok("e_p20260304 e_p20260305 e_p20260306 -> e_p20260304=2026-03-04..2026-03-07"),
         ),
-        ("not neighbours", days(), Request::Merge(merge(&["e_p20260304", "e_p20260306"])), Err("does not begin where")),
+        (
+            "not neighbours",
+            days(),
+            Request::Merge(merge(&["e_p20260304", "e_p20260306"])),
+            Err("does not begin where"),
+        ),
         ("one alone", days(), Request::Merge(merge(&["e_p20260304"])), Err("only one partition")),
         ("lists", lists(), Request::Merge(merge(&["l_ab", "l_c"])), Ok("l_ab l_c -> l_a_b_c=a+b+c")),
         (
@@ -455,7 +491,12 @@ fn partitions_are_cut_anew() {
             Request::Merge(merge(&["h_h1", "h_h3"])),
             Ok("h_h1 h_h3 -> h_h1of2=1/2"),
         ),
-        ("remainders of no common one", hashes(4), Request::Merge(merge(&["h_h1", "h_h2"])), Err("smaller modulus")),
+        (
+            "remainders of no common one",
+            hashes(4),
+            Request::Merge(merge(&["h_h1", "h_h2"])),
+            Err("smaller modulus"),
+        ),
         (
             "twice the modulus, one partition at a time",
             hashes(2),
@@ -475,8 +516,18 @@ fn partitions_are_cut_anew() {
             Ok("h_h0 h_h2 -> h_h0of2=0/2; h_h1 h_h3 -> h_h1of2=1/2"),
         ),
         ("as it is", hashes(4), Request::Modulus(modulus(4)), Ok("")),
-        ("no divisor and no multiple", hashes(4), Request::Modulus(modulus(6)), Err("neither a multiple nor a divisor")),
-        ("no hash", days(), Request::Modulus(Modulus { parent: table("e"), ..modulus(4) }), Err("not cut by a hash")),
+        (
+            "no divisor and no multiple",
+            hashes(4),
+            Request::Modulus(modulus(6)),
+            Err("neither a multiple nor a divisor"),
+        ),
+        (
+            "no hash",
+            days(),
+            Request::Modulus(Modulus { parent: table("e"), ..modulus(4) }),
+            Err("not cut by a hash"),
+        ),
         ("nothing", hashes(4), Request::Modulus(modulus(0)), Err("0 is no modulus")),
     ];
     let mut wrong = Vec::new();
@@ -499,14 +550,17 @@ fn many_cells_are_cut_in_two_rounds() {
     let mut facts = days();
     let first = &mut facts.sets[0].level.parts[0];
     first.strays.as_mut().expect("rows").low = Some("2024-03-01 05:00:00+00".into());
-    let units = units(&facts, Request::Split(Split { table: table("e"), ..Split::default() })).expect("a plan");
+    let units =
+        units(&facts, Request::Split(Split { table: table("e"), ..Split::default() })).expect("a plan");
     let Work::Recut { new, .. } = &units[0].work else { panic!("{units:?}") };
     assert!((20..=52).contains(&new.len()), "{}", new.len());
     assert_eq!(short(&new[0].bound), "min..2024-03-01");
     let Bound::Range { to, .. } = &new.last().expect("parts").bound else { panic!("{new:?}") };
     assert_eq!(to, &[at("2026-03-04 00:00:00+00")]);
     for pair in new.windows(2) {
-        let (Bound::Range { to, .. }, Bound::Range { from, .. }) = (&pair[0].bound, &pair[1].bound) else { panic!() };
+        let (Bound::Range { to, .. }, Bound::Range { from, .. }) = (&pair[0].bound, &pair[1].bound) else {
+            panic!()
+        };
         assert_eq!(to, from, "no hole");
     }
 }
@@ -531,10 +585,7 @@ fn what_was_done_is_taken_back_if_it_is_still_so() {
         let back = units(&after, Request::Undo { what: what.into() }).expect("a plan");
         assert_eq!(said(&back), "h_h1of4 h_h3of4 -> h_h1=1/2", "{what}");
     }
-    let refused = [
-        ("public.x", "no unit public.x is recorded"),
-        ("u-0", "no unit u-0 is recorded"),
-    ];
+    let refused = [("public.x", "no unit public.x is recorded"), ("u-0", "no unit u-0 is recorded")];
     for (what, why) in refused {
         let found = units(&after, Request::Undo { what: what.into() }).expect_err(what);
         assert!(found.contains(why), "{found}");
@@ -548,8 +599,13 @@ fn what_was_done_is_taken_back_if_it_is_still_so() {
 fn an_ordinary_table_is_cut_again_as_it_was() {
     let before = days();
     let unit = units(&before, Request::Unconvert { table: table("e") }).expect("a plan").remove(0);
-    let done =
-        PastUnit { id: unit.id.clone(), set: unit.set.clone(), work: unit.work.clone(), state: "done".into(), begun: 1 };
+    let done = PastUnit {
+        id: unit.id.clone(),
+        set: unit.set.clone(),
+        work: unit.work.clone(),
+        state: "done".into(),
+        begun: 1,
+    };
     let mut after = facts(Vec::new());
     after.ordinary.push(OrdinaryTable { table: table("e"), ..ordinary() });
     after.history.push(done);
@@ -575,7 +631,8 @@ fn only_what_lacks_something_is_aligned() {
         scans: None,
     };
     let mut facts = days();
-    facts.sets[0].indexes = vec![index("a", true, &[]), index("b", false, &["e_first"]), index("c", false, &[])];
+    facts.sets[0].indexes =
+        vec![index("a", true, &[]), index("b", false, &["e_first"]), index("c", false, &[])];
     let align = |name: Option<&str>| Request::Align { table: table("e"), index: name.map(str::to_owned) };
     assert_eq!(units(&facts, align(None)).expect("a plan").len(), 2);
     assert_eq!(units(&facts, align(Some("a"))).expect("a plan").len(), 0);
@@ -586,7 +643,10 @@ fn only_what_lacks_something_is_aligned() {
 fn rows_of_now_in_the_first_partition_are_covered() {
     // After a conversion the first partition reaches from MINVALUE beyond now.
     let bound = Bound::Range { from: vec![Edge::Min], to: vec![at("2026-03-12 00:00:00+00")] };
-    let parts = vec![part("e_first", bound), part("e_p20260312", range("2026-03-12 00:00:00+00", "2026-03-13 00:00:00+00"))];
+    let parts = vec![
+        part("e_first", bound),
+        part("e_p20260312", range("2026-03-12 00:00:00+00", "2026-03-13 00:00:00+00")),
+    ];
     let facts = facts(vec![set("e", level(Method::Range, &[key("ts", "timestamp with time zone")], parts))]);
     let wish = Wish { allow: world::ALL.to_vec(), ..Wish::default() };
     let made: Vec<String> = draft(&facts, &wish)
@@ -607,7 +667,8 @@ fn rows_of_now_in_the_first_partition_are_covered() {
 #[test]
 fn what_was_broken_off_goes_on_or_is_in_the_way_and_can_be_taken_back() {
     let mut facts = hashes(2);
-    let modulus = |n: u32| Request::Modulus(Modulus { parent: table("h"), modulus: n, only: vec![table("h_h1")] });
+    let modulus =
+        |n: u32| Request::Modulus(Modulus { parent: table("h"), modulus: n, only: vec![table("h_h1")] });
     let unit = units(&facts, modulus(4)).expect("a plan").remove(0);
     // As a conversion would have begun it, before the set had an identity.
     let past = PastUnit {

@@ -101,7 +101,11 @@ fn in_the_way(facts: &Facts, unit: &Unit) -> Option<Finding> {
         matches!(&past.work, Work::Recut { old: these, .. } if these.iter().any(|one| old.contains(one)))
     })?;
     let what = format!("{} was broken off while it replaced the same partitions of {parent}", other.id);
-    Some(refuse(parent, what, format!("Say again what it was to do, or take it back: replat rotate undo {}", other.id)))
+    Some(refuse(
+        parent,
+        what,
+        format!("Say again what it was to do, or take it back: replat rotate undo {}", other.id),
+    ))
 }
 
 /// The unit as it was begun, if one that replaces the same was broken off.
@@ -134,7 +138,8 @@ fn is_open(past: &PastUnit) -> bool {
 
 fn align(facts: &Facts, table: &TableName, index: Option<&str>) -> Result<Vec<Unit>, Finding> {
     let set = set(facts, table)?;
-    let asked: Vec<_> = set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
+    let asked: Vec<_> =
+        set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
     if let (Some(name), []) = (index, asked.as_slice()) {
         let all = set.indexes.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(refuse(table, format!("{table} has no index {name}"), format!("Name one of: {all}")));
@@ -215,7 +220,11 @@ fn part<'a>(facts: &'a Facts, table: &TableName) -> Result<Found<'a>, Finding> {
             return Ok(Found { set: may(set)?, parent, level, part });
         }
     }
-    Err(refuse(table, format!("there is no partition {table}"), "Name one as schema.table, exact and unquoted."))
+    Err(refuse(
+        table,
+        format!("there is no partition {table}"),
+        "Name one as schema.table, exact and unquoted.",
+    ))
 }
 
 fn find<'a>(
