@@ -435,7 +435,7 @@ fn partitions_are_cut_anew() {
             "at a bound",
             days(),
             Request::Split(Split { at: vec!["2026-03-02 00:00:00+00".into()], ..split("e_first") }),
-            Ok("e_first -> e_before=min..2026-03-02 e_pfrom_2026_03_02=2026-03-02..2026-03-04"),
+            Ok("e_first -> e_before=min..2026-03-02 e_p20260302=2026-03-02..2026-03-04"),
         ),
         ("one day is one day", days(), Request::Split(split("e_p20260304")), Ok("")),
         (
@@ -662,4 +662,28 @@ fn rows_of_now_in_the_first_partition_are_covered() {
     assert_eq!(made.first().map(String::as_str), Some("2026-03-13..2026-03-14"), "{made:?}");
     let found = replat_model::lifecycle::health::check(&facts, &wish);
     assert!(found.iter().all(|finding| finding.code != "RP3005"), "{found:?}");
+}
+
+#[test]
+fn what_was_broken_off_goes_on_or_is_in_the_way_and_can_be_taken_back() {
+    let mut facts = hashes(2);
+    let modulus =
+        |n: u32| Request::Modulus(Modulus { parent: table("h"), modulus: n, only: vec![table("h_h1")] });
+    let unit = units(&facts, modulus(4)).expect("a plan").remove(0);
+    // As a conversion would have begun it, before the set had an identity.
+    let past = PastUnit {
+        id: "u-begun".into(),
+        set: unit.set.clone(),
+        work: unit.work.clone(),
+        state: "begun".into(),
+        begun: 1,
+    };
+    facts.history.push(past);
+    let again = units(&facts, modulus(4)).expect("a plan");
+    assert_eq!(again[0].id, "u-begun");
+    let merge = Merge { parts: vec![table("h_h0"), table("h_h1")], ..Merge::default() };
+    let why = units(&facts, Request::Merge(merge)).expect_err("something is in the way");
+    assert!(why.contains("u-begun was broken off"), "{why}");
+    let back = units(&facts, Request::Undo { what: "u-begun".into() }).expect("a plan");
+    assert!(matches!(&back[0].work, Work::Reap { unit, .. } if unit == "u-begun"), "{back:?}");
 }

@@ -132,7 +132,8 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     plan
 }
 
-/// What was replaced of tables that are partitioned no longer: dropped as any other, when its time is over.
+/// What is left of tables that are not partitioned: what was replaced is dropped as any other when its time is over, and a
+/// conversion that was broken off is taken back, since a table is not to wait for anybody in between.
 fn ownerless(facts: &Facts, wish: &Wish) -> Vec<Unit> {
     let asked = |table: &TableName| match wish.lifecycles.is_empty() {
         true => wish.overrides.tables.is_empty() || wish.overrides.covers(table),
@@ -145,6 +146,26 @@ fn ownerless(facts: &Facts, wish: &Wish) -> Vec<Unit> {
             && !facts.sets.iter().any(|set| set.table == loose.set)
             && asked(&loose.set)
     };
+    let gone = |loose: &&LooseTable| {
+        loose.state == LooseState::Staged
+            && !facts.sets.iter().any(|set| set.table == loose.set)
+            && asked(&loose.set)
+    };
+    let mut staged: BTreeMap<(&TableName, &str), Vec<TableName>> = BTreeMap::new();
+    for loose in facts.loose.iter().filter(gone) {
+        staged.entry((&loose.set, &loose.unit)).or_default().push(loose.table.clone());
+    }
+    let reaped = staged.into_iter().map(|((set, unit), tables)| {
+        let work = Work::Reap { unit: unit.to_owned(), tables };
+        Unit {
+            id: name(set, 0, &work),
+            set: set.clone(),
+            set_id: 0,
+            work,
+            wal_bytes: WAL_PER_RELATION,
+            relations: 0,
+        }
+    });
     let made = |loose: &LooseTable| {
         let because = "what replaced it has proved itself".to_owned();
         let work = Work::Drop { table: loose.table.clone(), table_id: loose.id, because };
@@ -157,7 +178,7 @@ fn ownerless(facts: &Facts, wish: &Wish) -> Vec<Unit> {
             relations: 0,
         }
     };
-    facts.loose.iter().filter(over).map(made).collect()
+    reaped.chain(facts.loose.iter().filter(over).map(made)).collect()
 }
 
 /// Takes the units of a request into the plan, if the quota of their set has room for what they copy.

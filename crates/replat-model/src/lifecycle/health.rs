@@ -125,6 +125,12 @@ fn loose(facts: &Facts, wish: &Wish) -> Vec<Finding> {
         match (set, loose.state) {
             // What was replaced is dropped when its time is over.
             (None, LooseState::Replaced) => {}
+            (None, LooseState::Staged) if everything => found.push(at.finding(
+                Severity::Warning,
+                codes::ORPHAN,
+                format!("{} was left by the broken-off unit {}", loose.table, loose.unit),
+                "Nothing: the next run removes it.",
+            )),
             (None, _) if everything => found.push(at.finding(
                 Severity::Warning,
                 codes::ORPHAN,

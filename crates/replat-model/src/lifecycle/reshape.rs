@@ -87,7 +87,25 @@ pub(super) fn units(facts: &Facts, request: &Request, names: &mut Names) -> Resu
         Request::Align { table, index } => align(facts, table, index.as_deref()),
         Request::Undo { what } => undo::undo(facts, what, names),
     }?;
-    Ok(units.into_iter().map(|unit| as_begun(facts, unit)).collect())
+    let units: Vec<Unit> = units.into_iter().map(|unit| as_begun(facts, unit)).collect();
+    match units.iter().find_map(|unit| in_the_way(facts, unit)) {
+        Some(finding) => Err(finding),
+        None => Ok(units),
+    }
+}
+
+/// Another unit that was broken off, and still has its hands on what this one is to replace.
+fn in_the_way(facts: &Facts, unit: &Unit) -> Option<Finding> {
+    let Work::Recut { parent, old, .. } = &unit.work else { return None };
+    let other = facts.history.iter().filter(|past| is_open(past) && past.id != unit.id).find(|past| {
+        matches!(&past.work, Work::Recut { old: these, .. } if these.iter().any(|one| old.contains(one)))
+    })?;
+    let what = format!("{} was broken off while it replaced the same partitions of {parent}", other.id);
+    Some(refuse(
+        parent,
+        what,
+        format!("Say again what it was to do, or take it back: replat rotate undo {}", other.id),
+    ))
 }
 
 /// The unit as it was begun, if one that replaces the same was broken off.
@@ -102,8 +120,11 @@ fn as_begun(facts: &Facts, unit: Unit) -> Unit {
     };
     let begun = facts.history.iter().filter(|past| is_open(past)).find(same);
     match begun {
-        // A name that means another table by now is another unit.
-        Some(past) if name(&unit.set, unit.set_id, &past.work) == past.id => {
+        // A name that means another table by now is another unit; partitions are named with their identities.
+        Some(past)
+            if matches!(past.work, Work::Recut { .. })
+                || name(&unit.set, unit.set_id, &past.work) == past.id =>
+        {
             Unit { id: past.id.clone(), work: past.work.clone(), ..unit }
         }
         _ => unit,

@@ -40,7 +40,8 @@ mod tempdir {
     impl Folder {
         pub fn new() -> Folder {
             static COUNT: AtomicU64 = AtomicU64::new(0);
-            let name = format!("replat-reshape-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let name =
+                format!("replat-reshape-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = std::env::temp_dir().join(name);
             std::fs::create_dir_all(&path).expect("a folder");
             Folder(path)
@@ -255,7 +256,8 @@ impl Load {
         let wrong = self.reader.await.expect("a reader");
         assert!(wrong.is_empty(), "rows were not visible: {wrong:?}");
         let table = self.table;
-        let found = world.rows(&format!("select id, v from {table} where id >= {STEADY} order by id, v")).await;
+        let found =
+            world.rows(&format!("select id, v from {table} where id >= {STEADY} order by id, v")).await;
         let expected: Vec<String> = journal.iter().map(|(id, v)| format!("{id}|{v}")).collect();
         assert!(!expected.is_empty(), "nothing was written");
         for (expected, found) in expected.iter().zip(&found) {

@@ -305,7 +305,7 @@ impl Job<'_> {
         })
     }
 
-    fn new(&self, bound: Bound, grid: Option<&Grid>, names: &mut Names) -> Result<NewPart, Finding> {
+    fn part(&self, bound: Bound, grid: Option<&Grid>, names: &mut Names) -> Result<NewPart, Finding> {
         let name = self.named(&bound, grid, names)?;
         names.take(&self.table.table.schema, &name);
         Ok(NewPart { table: self.table.table.beside(name), bound, like: None, below: None })
@@ -363,15 +363,15 @@ impl Job<'_> {
         let mut others = Vec::new();
         for (from, to) in bounds {
             let bound = Bound::Range { from: vec![text(from)?], to: vec![text(to)?] };
-            others.push(self.new(bound, Some(&grid), names)?);
+            others.push(self.part(bound, Some(&grid), names)?);
         }
         match self.wanted.overflow {
             Overflow::Reject => {}
             Overflow::Edge => {
                 let bound = Bound::Range { from: vec![text(at)?], to: vec![Edge::Max] };
-                others.push(self.new(bound, None, names)?);
+                others.push(self.part(bound, None, names)?);
             }
-            Overflow::Default => others.push(self.new(Bound::Default, None, names)?),
+            Overflow::Default => others.push(self.part(Bound::Default, None, names)?),
         }
         Ok((first, others))
     }
@@ -385,7 +385,7 @@ impl Job<'_> {
             Cut::Hash => {
                 let Some(modulus) = level.modulus.filter(|modulus| *modulus > 1) else { return Ok(None) };
                 for remainder in 0..modulus {
-                    new.push(self.new(Bound::Hash { modulus, remainder }, None, names)?);
+                    new.push(self.part(Bound::Hash { modulus, remainder }, None, names)?);
                 }
             }
             Cut::List => {
@@ -394,9 +394,9 @@ impl Job<'_> {
                 }
                 for values in &level.values {
                     let bound = Bound::List(values.iter().cloned().map(Some).collect());
-                    new.push(self.new(bound, None, names)?);
+                    new.push(self.part(bound, None, names)?);
                 }
-                new.push(self.new(Bound::Default, None, names)?);
+                new.push(self.part(Bound::Default, None, names)?);
             }
         }
         // What the table has, its parts have too.
