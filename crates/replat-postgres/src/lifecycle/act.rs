@@ -52,8 +52,13 @@ pub async fn act(
     let since = Instant::now();
     let ledger = ledger::ensure(&bench.work.client, &unit.set.schema).await?;
     settle(bench, &ledger).await?;
-    let kitchen =
-        Kitchen { client: &bench.work.client, database: bench.database, ledger: &ledger, run: bench.run, shown: false };
+    let kitchen = Kitchen {
+        client: &bench.work.client,
+        database: bench.database,
+        ledger: &ledger,
+        run: bench.run,
+        shown: false,
+    };
     let pair = bench.pair(limits, since, heard);
     let mut spent = Spent::default();
     // What such a unit left on tables in use is found by name, and takes more than one transaction.

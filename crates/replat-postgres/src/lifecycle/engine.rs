@@ -105,8 +105,13 @@ impl PostgresLifecycle {
             };
             return reshape::shown::script(&session).await;
         }
-        let kitchen =
-            Kitchen { client: &session.client, database: &self.database, ledger: &ledger, run: &self.run, shown: true };
+        let kitchen = Kitchen {
+            client: &session.client,
+            database: &self.database,
+            ledger: &ledger,
+            run: &self.run,
+            shown: true,
+        };
         Ok(script::recipe(&kitchen, unit).await?.script())
     }
 

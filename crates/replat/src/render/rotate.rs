@@ -367,7 +367,9 @@ pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
             let locks: String = statement
                 .locks
                 .iter()
-                .map(|lock| format!("--   locks {} in {}: {}\n", table(&lock.table), lock.mode, statement.stall))
+                .map(|lock| {
+                    format!("--   locks {} in {}: {}\n", table(&lock.table), lock.mode, statement.stall)
+                })
                 .collect();
             // Thirty statements in a row that lock the same need not say so thirty times.
             if locks != said {

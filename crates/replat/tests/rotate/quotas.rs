@@ -11,7 +11,9 @@ fn lifecycle(table: &str, lines: &str) -> String {
 async fn over_quota_nothing_is_done_and_the_others_go_on() {
     const TABLES: [&str; 6] = ["fine", "by_parts", "by_relations", "by_size", "by_database", "by_disk"];
     let world = World::with(&TABLES.map(|table| daily(table, -2, 1)).concat()).await;
-    world.app("insert into by_size (ts, v) select now(), repeat('x', 200) from generate_series(1, 2000)").await;
+    world
+        .app("insert into by_size (ts, v) select now(), repeat('x', 200) from generate_series(1, 2000)")
+        .await;
     let quota = |line: &str| format!("quota = {{ {line} }}");
     let wanted = spec(
         &[
@@ -29,7 +31,8 @@ async fn over_quota_nothing_is_done_and_the_others_go_on() {
     for table in TABLES {
         before.push(world.parts(table).await);
     }
-    let ran = world.rotate_with(&wanted, "").await.exits(22).prints("create public.fine +4").prints("created=4");
+    let ran =
+        world.rotate_with(&wanted, "").await.exits(22).prints("create public.fine +4").prints("created=4");
     for (table, before) in TABLES.into_iter().zip(&before).skip(1) {
         assert_eq!(world.parts(table).await, *before, "{table}: {}", ran.told());
         assert!(ran.err.contains(&format!("RP3019 public.{table}: ")), "{table}: {}", ran.told());
@@ -39,13 +42,18 @@ async fn over_quota_nothing_is_done_and_the_others_go_on() {
     let ran = world.rotate(metrics).await.exits(22);
     assert_eq!(ran.json()["exit"], 22);
     let text = std::fs::read_to_string(world.path("m.prom")).expect("metrics");
-    let alert = format!("replat_lifecycle_findings{{database=\"{}\",severity=\"error\",code=\"RP3019\"}} 5", world.database);
+    let alert = format!(
+        "replat_lifecycle_findings{{database=\"{}\",severity=\"error\",code=\"RP3019\"}} 5",
+        world.database
+    );
     assert!(text.contains(&alert), "{alert}\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_tenants_surge_takes_nothing_from_another() {
-    let mut sql = "create table events (tenant text, ts timestamptz not null, v text) partition by list (tenant);".to_owned();
+    let mut sql =
+        "create table events (tenant text, ts timestamptz not null, v text) partition by list (tenant);"
+            .to_owned();
     for tenant in ["acme", "zeta"] {
         sql += &format!(
             "create table events_{tenant} partition of events for values in ('{tenant}') partition by range (ts); \
@@ -66,7 +74,8 @@ async fn one_tenants_surge_takes_nothing_from_another() {
 async fn a_query_that_would_read_all_partitions_can_forbid_more_of_them() {
     let world = World::with(&format!("{}{}", daily("events", -2, 1), daily("other", -2, 1))).await;
     let prune = |query: &str, veto: bool| {
-        let one = lifecycle("events", &format!("[[lifecycles.events.prune]]\nsql = \"{query}\"\nveto = {veto}"));
+        let one =
+            lifecycle("events", &format!("[[lifecycles.events.prune]]\nsql = \"{query}\"\nveto = {veto}"));
         spec(&(one + &lifecycle("other", "")))
     };
     let all = "select count(*) from public.events where v = 'x'";

@@ -85,9 +85,14 @@ fn labels(text: &str) -> Result<(), &'static str> {
 fn the_reader_of_metrics_is_strict() {
     let fine = "# HELP a b\n# TYPE a gauge\na{x=\"y\\\"\\n\"} 1\n";
     assert_eq!(parse(fine).map(|all| all.len()), Ok(1));
-    for bad in ["a 1\n", "# TYPE a gauge\na 1", "# TYPE a gauge\na x\n", "# TYPE a gauge\na{x=\"\"\"} 1\n",
-        "# TYPE a gauge\na 1\na 1\n", "# TYPE a gauge\na{x=\"\\d\"} 1\n"]
-    {
+    for bad in [
+        "a 1\n",
+        "# TYPE a gauge\na 1",
+        "# TYPE a gauge\na x\n",
+        "# TYPE a gauge\na{x=\"\"\"} 1\n",
+        "# TYPE a gauge\na 1\na 1\n",
+        "# TYPE a gauge\na{x=\"\\d\"} 1\n",
+    ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
 }
@@ -124,7 +129,10 @@ async fn metrics_are_whole_at_every_moment_and_counters_only_grow() {
         *all.get(sample).unwrap_or_else(|| panic!("{sample} is missing: {all:#?}"))
     };
     assert_eq!(at(&first, &format!("replat_rotate_units_total{{{of},kind=\"create\",state=\"done\"}}")), 2.0);
-    assert_eq!(at(&first, &format!("replat_lifecycle_children{{{of},table=\"public.events\",state=\"attached\"}}")), 9.0);
+    assert_eq!(
+        at(&first, &format!("replat_lifecycle_children{{{of},table=\"public.events\",state=\"attached\"}}")),
+        9.0
+    );
     // The hash lasts for ever.
     let odd = "table=\"public.od\\\"d \\\\ né\"";
     assert_eq!(at(&first, &format!("replat_lifecycle_runway_seconds{{{of},{odd}}}")), f64::INFINITY);
@@ -146,7 +154,8 @@ async fn metrics_are_whole_at_every_moment_and_counters_only_grow() {
             assert!(now >= *value, "{sample} fell from {value} to {now}");
         }
     }
-    let runs: f64 = second.iter().filter(|(s, _)| s.starts_with("replat_rotate_runs_total")).map(|(_, n)| n).sum();
+    let runs: f64 =
+        second.iter().filter(|(s, _)| s.starts_with("replat_rotate_runs_total")).map(|(_, n)| n).sum();
     assert_eq!(runs, 3.0, "{second:#?}");
 
     // A run that fails is counted, and the last success stays where it was.
@@ -157,11 +166,19 @@ async fn metrics_are_whole_at_every_moment_and_counters_only_grow() {
     assert!(at(&third, &success) >= ended);
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(reader.join().expect("every page was whole") > 0);
-    let left: Vec<_> = std::fs::read_dir(world.folder.path()).expect("the folder").flatten().map(|f| f.file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(world.folder.path())
+        .expect("the folder")
+        .flatten()
+        .map(|f| f.file_name())
+        .collect();
     assert_eq!(left, ["replat.prom"], "something was left beside it");
 
     // A file that cannot be written is said, and is no failure of the run.
-    world.rotate("--buffer-days=5 --metrics-file nowhere/x.prom").await.succeeds().remarks("warning: nowhere/x.prom");
+    world
+        .rotate("--buffer-days=5 --metrics-file nowhere/x.prom")
+        .await
+        .succeeds()
+        .remarks("warning: nowhere/x.prom");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +193,8 @@ async fn metrics_are_pushed_and_a_gateway_that_is_gone_fails_no_run() {
             request.push(stream.read_u8().await.expect("a head"));
             if let Some(head) = request.strip_suffix(b"\r\n\r\n") {
                 let head = String::from_utf8(head.to_vec()).expect("text");
-                let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+                let length =
+                    head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
                 let length: usize = length.parse().expect("a number");
                 break (head, length);
             }
@@ -199,15 +217,22 @@ async fn metrics_are_pushed_and_a_gateway_that_is_gone_fails_no_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runway_is_how_long_inserts_are_safe() {
-    let world = World::with(&format!(
-        "{}{} create table hashed (id int) partition by hash (id); \
+    let world = World::with(
+        &format!(
+            "{}{} create table hashed (id int) partition by hash (id); \
          create table hashed_0 partition of hashed for values with (modulus 2, remainder 0); \
          create table hashed_1 partition of hashed for values with (modulus 2, remainder 1); \
          drop table gap_$",
-        daily("events", -3, 9),
-        daily("gap", -3, 9)
-    ).replace("gap_$", "gap_x; do $$ begin execute 'drop table gap_' || to_char(current_date + 2, 'YYYYMMDD'); end $$")
-     .replace("drop table gap_x;", "")).await;
+            daily("events", -3, 9),
+            daily("gap", -3, 9)
+        )
+        .replace(
+            "gap_$",
+            "gap_x; do $$ begin execute 'drop table gap_' || to_char(current_date + 2, 'YYYYMMDD'); end $$",
+        )
+        .replace("drop table gap_x;", ""),
+    )
+    .await;
     let ran = world.verb("runway", "--json").await.succeeds();
     let seconds: BTreeMap<String, Option<i64>> = ran.json()["databases"][0]["runways"]
         .as_array()
@@ -217,7 +242,8 @@ async fn the_runway_is_how_long_inserts_are_safe() {
         .collect();
     // Up to the first gap, and not up to the last bound.
     for (table, days) in [("events", 10), ("gap", 2)] {
-        let wanted = world.number(&format!("select extract(epoch from current_date + {days} - now())::bigint")).await;
+        let wanted =
+            world.number(&format!("select extract(epoch from current_date + {days} - now())::bigint")).await;
         let found = seconds[table].unwrap_or_else(|| panic!("{table}: {}", ran.told()));
         assert!((found - wanted).abs() < 120, "{table}: {found} and {wanted}");
     }
@@ -226,7 +252,11 @@ async fn the_runway_is_how_long_inserts_are_safe() {
     let ran = world.verb("runway", "").await.succeeds();
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), 3, "{}", ran.told());
-    assert!(lines[0].contains("public.gap") && lines[1].contains("public.events"), "the shortest first: {}", ran.told());
+    assert!(
+        lines[0].contains("public.gap") && lines[1].contains("public.events"),
+        "the shortest first: {}",
+        ran.told()
+    );
     assert!(lines[2].trim_start().starts_with("for ever  public.hashed"), "{}", ran.told());
     world.verb("runway", "--runway-min=5d").await.exits(14).remarks("public.gap");
     world.verb("runway", "--runway-min=5d -t events").await.succeeds();

@@ -8,7 +8,10 @@ async fn of_two_runs_one_works_and_the_other_says_so() {
     // Somebody's lock keeps the first run at work.
     let other = world.client().await;
     other.batch_execute("begin; lock table events in access exclusive mode").await.expect("a lock");
-    let line = format!("rotate --db-url={} --buffer-days=5 --patience=60s --max-transaction=1ms --json", world.url("app"));
+    let line = format!(
+        "rotate --db-url={} --buffer-days=5 --patience=60s --max-transaction=1ms --json",
+        world.url("app")
+    );
     let mut first = world.program.start(&line.split(' ').collect::<Vec<_>>());
     first.remarks("waits:").await;
     let ran = world.rotate("--buffer-days=5").await.exits(21);
@@ -65,7 +68,11 @@ async fn a_spec_is_about_several_databases_and_one_that_fails_stops_no_other() {
     };
     std::fs::write(world.path("replat.toml"), wanted("")).expect("a spec");
     let ran = world.program.line("rotate").await.succeeds();
-    assert!(ran.out.contains("create public.events +3") && ran.out.contains("create public.clicks +1"), "{}", ran.told());
+    assert!(
+        ran.out.contains("create public.events +3") && ran.out.contains("create public.clicks +1"),
+        "{}",
+        ran.told()
+    );
     assert_eq!(world.parts("ignored").await.len(), 4, "nothing was wanted of it");
     // Each is named, so that lines can be told apart.
     for place in ["one", "two"] {
@@ -88,7 +95,11 @@ async fn a_spec_is_about_several_databases_and_one_that_fails_stops_no_other() {
     let all = wanted(gone).replace("tables = [\"clicks\"]", "tables = [\"clicks\", \"nobody_knows\"]");
     std::fs::write(world.path("replat.toml"), all).expect("a spec");
     let ran = world.program.line("rotate").await.exits(4);
-    assert!(ran.err.contains("error[RP1001]") && ran.err.contains("RP3003 public.nobody_knows"), "{}", ran.told());
+    assert!(
+        ran.err.contains("error[RP1001]") && ran.err.contains("RP3003 public.nobody_knows"),
+        "{}",
+        ran.told()
+    );
     assert!(ran.out.contains("rotate failed code=RP1001"), "{}", ran.told());
 }
 
@@ -98,11 +109,13 @@ async fn who_follows_the_map_reads_every_change_once_and_in_order() {
     world.rotate("--buffer-days=3").await.succeeds();
     world.rotate("--buffer-days=5 --adopt --keep=1d --max-retire=2").await.succeeds();
     world.rotate("--buffer-days=5 --keep=1d --max-retire=1 --jobs=4").await.succeeds();
-    let versions = world.column("select version::text from replat.lifecycle_outbox order by at, version").await;
+    let versions =
+        world.column("select version::text from replat.lifecycle_outbox order by at, version").await;
     let wanted: Vec<String> = (1..=versions.len()).map(|n| n.to_string()).collect();
     assert_eq!(versions, wanted);
     // What comes and goes by the outbox is what came and went in the catalogue.
-    let names = "select jsonb_path_query(change, '$.**.name')::text from replat.lifecycle_outbox order by version";
+    let names =
+        "select jsonb_path_query(change, '$.**.name')::text from replat.lifecycle_outbox order by version";
     let told = world.column(names).await;
     for table in ["events", "clicks"] {
         for part in world.parts(table).await {

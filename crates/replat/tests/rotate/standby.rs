@@ -8,7 +8,8 @@ use crate::world::{World, daily};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_holds_what_writes_log() {
-    let server = Server::builder().setting("wal_receiver_status_interval", "1s").start().await.expect("a server");
+    let server =
+        Server::builder().setting("wal_receiver_status_interval", "1s").start().await.expect("a server");
     server.execute("postgres", "create role app login").await.expect("a role");
     let world = World::on(Arc::new(server), &daily("events", -2, 1)).await;
     let standby = world.server.standby(&[]).await.expect("a standby");
@@ -29,9 +30,12 @@ async fn a_replica_that_is_behind_holds_what_writes_log() {
 
     let replica = standby.client("postgres").await.expect("a session");
     replica.batch_execute("select pg_wal_replay_pause()").await.expect("it stands still");
-    world.app("insert into events (ts, v) select now(), repeat('x', 100) from generate_series(1, 20000)").await;
+    world
+        .app("insert into events (ts, v) select now(), repeat('x', 100) from generate_series(1, 20000)")
+        .await;
     let behind = async {
-        let lag = "select coalesce(extract(epoch from max(replay_lag)) * 1000, 0)::bigint from pg_stat_replication";
+        let lag =
+            "select coalesce(extract(epoch from max(replay_lag)) * 1000, 0)::bigint from pg_stat_replication";
         while world.number(lag).await < 1_100 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
@@ -42,7 +46,8 @@ async fn a_replica_that_is_behind_holds_what_writes_log() {
     assert!(ran.out.contains("goes on when replica standby is at most 1.0 s behind"), "{}", ran.told());
     assert_eq!(world.parts("events").await.len(), 5);
 
-    let line = format!("rotate --db-url={} --buffer-days=5 --max-lag=1s --patience=90s --json", world.url("app"));
+    let line =
+        format!("rotate --db-url={} --buffer-days=5 --max-lag=1s --patience=90s --json", world.url("app"));
     let mut run = world.program.start(&line.split(' ').collect::<Vec<_>>());
     run.remarks("replica standby").await;
     replica.batch_execute("select pg_wal_replay_resume()").await.expect("it goes on");

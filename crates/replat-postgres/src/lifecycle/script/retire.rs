@@ -30,10 +30,12 @@ async fn own(kitchen: &Kitchen<'_>, table: &TableName, id: u32) -> Result<Own, E
             archive: None,
             unit: String::new(),
         },
-        None => return Err(refuse(
-            format!("{table} was neither made nor taken over by replat"),
-            "Take it over first: replat rotate --adopt.",
-        )),
+        None => {
+            return Err(refuse(
+                format!("{table} was neither made nor taken over by replat"),
+                "Take it over first: replat rotate --adopt.",
+            ));
+        }
     };
     if own.legal_hold {
         return Err(refuse(
