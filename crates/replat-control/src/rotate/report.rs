@@ -264,7 +264,9 @@ pub fn parts(work: &Work) -> usize {
         Work::Overflow { new, .. } => new.len(),
         Work::Recut { new, .. } => new.len(),
         Work::Convert { others, .. } => others.len() + 1,
-        Work::Adopt { parts } | Work::Disown { parts } => parts.len(),
+        Work::Adopt { parts } => parts.len(),
+        // What is given back is not counted among what was taken over.
+        Work::Disown { .. } => 0,
         Work::Reap { tables, .. } => tables.len(),
         Work::Finalize { .. }
         | Work::Retire { .. }

@@ -131,6 +131,7 @@ impl PostgresLifecycle {
             let bench =
                 Bench { work: &session, watch: &watch.client, database: &self.database, run: &self.run };
             act::settle(&bench, &ledger).await?;
+            act::close(&bench, &ledger).await?;
         }
         Ok(Box::new(session))
     }

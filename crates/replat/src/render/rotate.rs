@@ -390,9 +390,11 @@ fn is_check(statement: &Statement) -> bool {
 
 /// A plan with its statements.
 pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool, records: bool) -> String {
+    let concerned: std::collections::BTreeSet<&TableName> = plan.units.iter().map(|unit| &unit.set).collect();
+    let tables = plan.understood.len().max(concerned.len());
     let mut text = format!(
         "A run over {}, as of {}: {}\n",
-        counted(plan.understood.len(), "table", "tables"),
+        counted(tables, "table", "tables"),
         second(plan.at),
         counted(plan.units.len(), "unit", "units"),
     );

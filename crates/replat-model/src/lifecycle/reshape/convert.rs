@@ -54,6 +54,16 @@ pub(super) fn units(facts: &Facts, wanted: &Convert, names: &mut Names) -> Resul
     let table = ordinary(facts, &wanted.table)?;
     let columns = columns(table, wanted)?;
     keys(table, wanted, &columns)?;
+    let again = wanted.level.by == Cut::Hash && wanted.level.modulus.is_some_and(|modulus| modulus > 1)
+        || wanted.level.by == Cut::List && !wanted.level.values.is_empty();
+    if let Some(key) = table.referenced_by.first().filter(|_| again) {
+        let what = format!(
+            "foreign key {} of {} refers to {}: it can be converted, but not be cut into several partitions then",
+            key.name, key.table, table.table
+        );
+        let remedy = "Drop that foreign key, run again, and add it again NOT VALID, then VALIDATE it.";
+        return Err(refuse(&table.table, what, remedy));
+    }
     let job = Job { facts, table, wanted, columns };
     let (first, others) = match wanted.level.by {
         Cut::Range => job.ranges(names)?,

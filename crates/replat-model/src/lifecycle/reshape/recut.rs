@@ -87,8 +87,21 @@ impl<'a> Namer<'a> {
         // Beside the one whose place it takes.
         let schema = self.found.part.table.schema.clone();
         let taken = |name: &str| self.names.is_taken(&schema, name);
-        let named = match edge_word(&bound) {
-            Some(word) => self.pattern.name(&Bound::List(vec![Some(word.into())]), None, &taken),
+        // Remainders of several moduli are side by side for a while, so the name says of which.
+        let moduli = self.found.level.parts.iter().filter_map(|part| match part.bound {
+            Bound::Hash { modulus, .. } => Some(modulus),
+            _ => None,
+        });
+        let other = |modulus: u32| moduli.clone().any(|known| known != modulus);
+        let word = match &bound {
+            Bound::Hash { modulus, remainder } if other(*modulus) => Some(format!("h{remainder}of{modulus}")),
+            bound => edge_word(bound).map(str::to_owned),
+        };
+        let named = match word {
+            Some(word) => {
+                let plain = Pattern::learn(&parent.name, &[], None);
+                plain.name(&Bound::List(vec![Some(word)]), None, &taken)
+            }
             None => self.pattern.name(&bound, grid, &taken),
         };
         let name = named.map_err(|bad| Finding {
@@ -145,6 +158,14 @@ fn recut(found: Found<'_>, old: Vec<(TableName, u64, Bound)>, new: Vec<NewPart>)
 /// Whether this part can be replaced at all.
 fn whole(found: Found<'_>) -> Result<(), Finding> {
     let (table, part) = (&found.set.table, found.part);
+    if let Some(key) = found.set.referenced_by.first() {
+        let what = format!(
+            "foreign key {} of {} refers to {table}, and would refuse to let go of any partition",
+            key.name, key.table
+        );
+        let remedy = "Drop it, run again, and add it again NOT VALID, then VALIDATE it.";
+        return Err(refuse(table, what, remedy));
+    }
     if part.foreign {
         let what = format!("{} is on another server", part.table);
         return Err(refuse(table, what, "Copy its rows yourself; replat cannot follow writes to it."));
