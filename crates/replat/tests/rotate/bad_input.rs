@@ -108,8 +108,8 @@ async fn what_was_asked_for_by_name_must_be_there_and_be_fit() {
     }
     // One bad name keeps nothing from the others.
     assert_eq!(world.parts("events").await.len(), 4);
+    assert_eq!(world.mark().await, before, "something was written");
     world.rotate("-t nothing -t events --buffer-days=5").await.exits(4).prints("created=4");
-    let _ = before;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,9 @@ async fn an_interval_or_a_key_that_does_not_fit_changes_nothing() {
         ])
         .await;
     assert!(matches!(ran.code, Some(0 | 4)), "{}", ran.told());
-    assert_eq!(world.number("select count(*) from events where false").await, 0);
+    let four = world.parts("events").await;
+    assert!(four.len() >= 4, "{}", ran.told());
+    world.app("insert into events (ts) values (now())").await;
     // The type of the key ends before the horizon does.
     let ran = world.rotate("-t small --ahead=5").await;
     assert!(matches!(ran.code, Some(0)), "{}", ran.told());
@@ -214,9 +216,8 @@ async fn foreign_partitions_are_left_alone() {
     assert!(ran.out.contains("RP3029"), "{}", ran.told());
     let there =
         "select count(*) from pg_inherits i join pg_class c on c.oid = i.inhrelid where c.relkind = 'f'";
-    assert!(world.number(there).await <= 1);
-    assert_eq!(world.number("select count(*) from pg_foreign_table").await, 1, "{}", ran.told());
-    assert!(world.parts("events").await.len() >= 7, "{}", ran.told());
+    assert_eq!(world.number(there).await, 1, "{}", ran.told());
+    assert_eq!(world.parts("events").await.len(), 8, "{}", ran.told());
 }
 
 #[tokio::test(flavor = "multi_thread")]

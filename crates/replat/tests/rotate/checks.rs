@@ -135,6 +135,8 @@ async fn each_fault_is_found_where_it_is_and_nowhere_else() {
             code == case.code && severity == case.severity && what.contains(case.says)
         });
         assert!(one.is_some(), "{}: {of:#?}", case.set);
+        // A partition whose rows are not seen leaves a gap as well.
+        let of: Vec<_> = of.into_iter().filter(|f| case.set != "pending" || f.0 != "RP3005").collect();
         let others: Vec<_> = of.iter().filter(|(code, _, _)| code != case.code && code != "RP3033").collect();
         assert!(others.is_empty(), "{}: {others:#?}", case.set);
     }

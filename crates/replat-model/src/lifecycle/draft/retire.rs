@@ -134,6 +134,9 @@ impl<'a> SetDraft<'a> {
         let mut foreign = Vec::new();
         let mut later = 0;
         for Due { old, because } in due {
+            if old.part.foreign {
+                continue;
+            }
             if old.part.origin == Origin::Foreign && self.policy.adopt != Some(true) {
                 foreign.push(old.part);
                 continue;

@@ -315,7 +315,8 @@ impl<'a> SetDraft<'a> {
         }
         let mut parts = Vec::new();
         self.set.level.each(&mut |part| {
-            if part.origin == Origin::Foreign && !part.detach_pending {
+            // What lies on another server is that server's business.
+            if part.origin == Origin::Foreign && !part.detach_pending && !part.foreign {
                 parts.push((part.table.clone(), part.id));
             }
         });
