@@ -17,7 +17,8 @@ use crate::sql::quote_ident;
 /// Builds what `index` of the set lacks on its leaves, and attaches it.
 ///
 /// What is there is looked up again, since an index may have been built since the plan was made: a leaf is aligned if
-/// an index of it descends from the parent's; an equal one is only attached; an invalid one is dropped and built anew.
+/// a valid index of it descends from the parent's; an equal one is only attached; an invalid one is dropped and built
+/// anew, or built again where it is if it is attached.
 ///
 /// # Errors
 ///
@@ -87,6 +88,8 @@ pub(super) struct Gap {
     equal_carries: bool,
     /// The constraint as the engine defines it, with its columns.
     definition: Option<String>,
+    /// Its part that is attached, and invalid.
+    attached: Option<String>,
 }
 
 impl Gap {
@@ -97,6 +100,10 @@ impl Gap {
 
     /// What fills it, for people: the name of a new index may turn out to be another one.
     pub(super) fn statements(&self) -> Vec<String> {
+        if let Some(name) = &self.attached {
+            let again = (!self.cut).then(|| self.again(name));
+            return again.into_iter().collect();
+        }
         let new = super::convert::aside(&self.table.name, &self.above.name, 0);
         let (name, build) = match &self.equal {
             Some((name, true)) => (name.clone(), None),
@@ -108,6 +115,11 @@ impl Gap {
             named(&self.table.beside(name))
         );
         build.into_iter().chain([attach]).collect()
+    }
+
+    /// Builds the part that is attached once more.
+    fn again(&self, name: &str) -> String {
+        format!("REINDEX INDEX CONCURRENTLY {}", named(&self.table.beside(name)))
     }
 
     fn create(&self, name: &str) -> String {
@@ -138,11 +150,22 @@ pub(super) async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Ve
             equal: row.get::<_, Option<String>>(8).zip(row.get(9)),
             equal_carries: row.get::<_, Option<bool>>(10).unwrap_or(false),
             definition: row.get(11),
+            attached: row.get(12),
         })
         .collect())
 }
 
 async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Result<(), EngineError> {
+    if let Some(name) = &gap.attached {
+        // It stays where it is; only what it holds is made anew, or what lies below it.
+        if !gap.cut {
+            return session.run("building an index again", &gap.again(name)).await;
+        }
+        for inner in lacking(session, &gap.table.beside(name)).await? {
+            Box::pin(fill(session, &inner, patience)).await?;
+        }
+        return Ok(());
+    }
     let name = match &gap.equal {
         Some((name, true)) => name.clone(),
         Some((name, false)) if !gap.cut => {

@@ -1,4 +1,4 @@
--- Partitions that have no part of the index $1, outermost level only: what they lack, and what equal index they have.
+-- Partitions that have no valid part of the index $1, outermost level only: what they lack, and what equal index they have.
 WITH above AS (
   SELECT x.indexrelid, x.indrelid, x.indisunique, i.relname AS index_name, n.nspname AS index_schema,
     pg_catalog.substr(pg_catalog.pg_get_indexdef(x.indexrelid), pg_catalog.length(pg_catalog.format(
@@ -33,7 +33,8 @@ WITH above AS (
     LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = x.indexrelid
 )
 SELECT b.nspname::text, b.relname::text, a.index_schema::text, a.index_name::text, a.rest, a.indisunique, a.word,
-  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries, a.definition
+  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries, a.definition,
+  (SELECT o.relname::text FROM own o WHERE o.relid = b.oid AND o.inhparent = a.indexrelid) AS attached
 FROM above a CROSS JOIN below b
   LEFT JOIN LATERAL (
     SELECT o.relname, o.indisvalid, o.carries FROM own o
