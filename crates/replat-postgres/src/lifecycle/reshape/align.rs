@@ -85,6 +85,8 @@ struct Gap {
     equal: Option<(String, bool)>,
     /// Whether that one carries the constraint already.
     equal_carries: bool,
+    /// Whether that one is attached already, by whoever was broken off before it was valid.
+    attached: bool,
 }
 
 /// Gaps below an index, outer ones first: an inner partition is looked at when its parent has its part.
@@ -102,11 +104,20 @@ async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Vec<Gap>, Eng
             cut: row.get(7),
             equal: row.get::<_, Option<String>>(8).zip(row.get(9)),
             equal_carries: row.get::<_, Option<bool>>(10).unwrap_or(false),
+            attached: row.get::<_, Option<bool>>(11).unwrap_or(false),
         })
         .collect())
 }
 
 async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Result<(), EngineError> {
+    if let (Some((name, _)), true) = (&gap.equal, gap.attached) {
+        let index = gap.table.beside(name);
+        if !gap.cut {
+            let rebuild = format!("REINDEX INDEX CONCURRENTLY {}", named(&index));
+            return session.run("rebuilding an invalid index", &rebuild).await;
+        }
+        return within(session, gap, &index, patience).await;
+    }
     let name = match &gap.equal {
         Some((name, true)) => name.clone(),
         Some((name, false)) if !gap.cut => {
@@ -138,8 +149,18 @@ async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Resu
     };
     briefly(session, &Brief { name: "align", locks, statements }, patience).await?;
     crash_at("align.attached");
+    within(session, gap, &gap.table.beside(&name), patience).await
+}
+
+/// Fills the gaps below the index of a partition that is itself partitioned.
+async fn within(
+    session: &Session<'_>,
+    gap: &Gap,
+    index: &TableName,
+    patience: &mut Patience,
+) -> Result<(), EngineError> {
     if gap.cut {
-        for inner in lacking(session, &gap.table.beside(&name)).await? {
+        for inner in lacking(session, index).await? {
             Box::pin(fill(session, &inner, patience)).await?;
         }
     }

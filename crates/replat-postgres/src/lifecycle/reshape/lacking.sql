@@ -32,13 +32,15 @@ WITH above AS (
     LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = x.indexrelid
 )
 SELECT b.nspname::text, b.relname::text, a.index_schema::text, a.index_name::text, a.rest, a.indisunique, a.word,
-  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries
+  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries, e.inhparent IS NOT NULL
 FROM above a CROSS JOIN below b
   LEFT JOIN LATERAL (
-    SELECT o.relname, o.indisvalid, o.carries FROM own o
-    WHERE o.relid = b.oid AND o.inhparent IS NULL AND o.rest = a.rest AND o.indisunique = a.indisunique
+    SELECT o.relname, o.indisvalid, o.carries, o.inhparent FROM own o
+    WHERE o.relid = b.oid AND (o.inhparent = a.indexrelid
+        OR o.inhparent IS NULL AND o.rest = a.rest AND o.indisunique = a.indisunique)
+      -- What is attached already can only be completed: a partition has one index for each of its parent's.
       -- A constraint's index serves a plain one, but not the other way round unless it can still become one.
-    ORDER BY o.indisvalid DESC, (o.carries = (a.word IS NOT NULL)) DESC, o.indexrelid LIMIT 1
+    ORDER BY o.inhparent NULLS LAST, o.indisvalid DESC, (o.carries = (a.word IS NOT NULL)) DESC, o.indexrelid LIMIT 1
   ) e ON true
 WHERE NOT EXISTS (
   SELECT FROM own o WHERE o.relid = b.oid AND o.inhparent = a.indexrelid AND o.indisvalid
