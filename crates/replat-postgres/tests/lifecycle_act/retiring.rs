@@ -6,14 +6,18 @@ use replat_model::lifecycle::facts::{Bound, TableName};
 use replat_model::lifecycle::plan::{Unit, Work};
 use sha2::{Digest, Sha256};
 
-use crate::world::{Ears, EVENTS, World, act_heard, ask, create, day, limits, pend, table};
+use crate::world::{EVENTS, Ears, World, act_heard, ask, create, day, limits, pend, table};
 
 /// A folder that is removed with this.
 struct Folder(PathBuf);
 
 impl Folder {
     fn of(world: &World, what: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("replat-archive-{}-{}-{what}", std::process::id(), world.database));
+        let path = std::env::temp_dir().join(format!(
+            "replat-archive-{}-{}-{what}",
+            std::process::id(),
+            world.database
+        ));
         Folder(path)
     }
 
@@ -66,8 +70,9 @@ async fn retire(world: &World, part: &str, bound: Bound, archive: Option<String>
 
 async fn drop_of(world: &World, part: &str) -> Unit {
     let table_id = world.id(&table(part)).await;
-    let mut unit =
-        world.unit(&table("events"), Work::Drop { table: table(part), table_id, because: "over".into() }).await;
+    let mut unit = world
+        .unit(&table("events"), Work::Drop { table: table(part), table_id, because: "over".into() })
+        .await;
     unit.id = format!("u-drop-{part}");
     unit
 }
@@ -76,15 +81,14 @@ const DEFAULT: &str = "CREATE TABLE events_rest PARTITION OF events DEFAULT;";
 
 #[tokio::test]
 async fn a_partition_leaves_and_keeps_its_rows() {
-    for (what, more, concurrently) in
-        [("no default", "", true), ("beside a default", DEFAULT, false)]
-    {
+    for (what, more, concurrently) in [("no default", "", true), ("beside a default", DEFAULT, false)] {
         let world = World::with(&format!("{EVENTS} {more}")).await;
         adopt(&world, "events", &[OLD]).await;
         let unit = retire(&world, OLD, day(1).bound, None).await;
         let script = replat_engine::lifecycle::LifecycleEngine::script(&world.engine(), &unit).await;
         let script = script.expect("a script");
-        let alone = script.transactions.iter().any(|t| t.alone && t.statements[0].sql.ends_with("CONCURRENTLY"));
+        let alone =
+            script.transactions.iter().any(|t| t.alone && t.statements[0].sql.ends_with("CONCURRENTLY"));
         assert_eq!(alone, concurrently, "{what}");
         let outcome = world.done(&unit).await;
         assert_eq!(outcome.version, Some(1), "{what}");
@@ -131,7 +135,8 @@ async fn nobody_waits_for_a_detach_that_waits() {
         outcome = &mut works => panic!("it should wait for the reader: {outcome:?}"),
     }
     // Others get all locks they want at once.
-    let at_once = "SET lock_timeout = '1ms'; SELECT count(*) FROM events; UPDATE events SET kind = 'b' WHERE id = 7";
+    let at_once =
+        "SET lock_timeout = '1ms'; SELECT count(*) FROM events; UPDATE events SET kind = 'b' WHERE id = 7";
     writer.batch_execute(at_once).await.expect("no queue");
     reader.batch_execute("COMMIT").await.expect("the reader ends");
     let outcome = works.await;
@@ -202,7 +207,9 @@ async fn what_is_not_replats_is_not_touched() {
     assert!(outcome.why.is_some_and(|why| why.contains("legal hold")));
     world.run("UPDATE replat.lifecycle_part SET legal_hold = false").await;
     // Another table of that name, or of that bound.
-    world.run(&format!("ALTER TABLE {OLD} RENAME TO events_renamed; CREATE TABLE {OLD} (precious int)")).await;
+    world
+        .run(&format!("ALTER TABLE {OLD} RENAME TO events_renamed; CREATE TABLE {OLD} (precious int)"))
+        .await;
     for table in [OLD, "events_renamed"] {
         let mut unit = unit.clone();
         unit.id = format!("u-{table}");
@@ -231,17 +238,35 @@ async fn a_table_is_dropped_only_as_it_was_retired() {
     let rows = [
         ("", ""),
         ("CREATE VIEW v AS SELECT * FROM events_2030_01_01", "other objects depend on it"),
-        ("CREATE TABLE uses (id bigint, ts timestamptz, FOREIGN KEY (id, ts) REFERENCES events_2030_01_01)", "other objects depend on it"),
-        ("ALTER TABLE events ATTACH PARTITION events_2030_01_01 FOR VALUES FROM ('2030-01-01+00') TO ('2030-01-02+00')", "still in use as a partition"),
-        ("INSERT INTO events_2030_01_01 VALUES (1000, '2030-01-01 12:00+00', 'new')", "has changed since it was archived: 101 rows now, 100"),
+        (
+            "CREATE TABLE uses (id bigint, ts timestamptz, FOREIGN KEY (id, ts) REFERENCES events_2030_01_01)",
+            "other objects depend on it",
+        ),
+        (
+            "ALTER TABLE events ATTACH PARTITION events_2030_01_01 FOR VALUES FROM ('2030-01-01+00') TO ('2030-01-02+00')",
+            "still in use as a partition",
+        ),
+        (
+            "INSERT INTO events_2030_01_01 VALUES (1000, '2030-01-01 12:00+00', 'new')",
+            "has changed since it was archived: 101 rows now, 100",
+        ),
         ("UPDATE events_2030_01_01 SET kind = 'other' WHERE id = 7", "has changed since it was archived"),
         ("DELETE FROM events_2030_01_01 WHERE id = 7", "has changed since it was archived"),
         // What was only rewritten is the same.
-        ("UPDATE events_2030_01_01 SET kind = kind; CLUSTER events_2030_01_01 USING events_2030_01_01_pkey", ""),
+        (
+            "UPDATE events_2030_01_01 SET kind = kind; CLUSTER events_2030_01_01 USING events_2030_01_01_pkey",
+            "",
+        ),
         ("UPDATE replat.lifecycle_part SET legal_hold = true", "legal hold"),
-        ("UPDATE replat.lifecycle_part SET archive_sha256 = repeat('0', 64)", "is not the file that was written"),
+        (
+            "UPDATE replat.lifecycle_part SET archive_sha256 = repeat('0', 64)",
+            "is not the file that was written",
+        ),
         ("DELETE FROM replat.lifecycle_part", "neither made nor taken over"),
-        ("UPDATE replat.lifecycle_part SET archive_path = NULL, archive_sha256 = NULL", "was to be archived to"),
+        (
+            "UPDATE replat.lifecycle_part SET archive_path = NULL, archive_sha256 = NULL",
+            "was to be archived to",
+        ),
     ];
     for (what, said) in rows {
         let world = World::with(EVENTS).await;
@@ -301,7 +326,8 @@ async fn an_archive_is_what_the_table_was() {
 
     // It can be read again, by what lies beside it alone.
     let beside = std::fs::read(format!("{path}.json")).expect("the file beside it");
-    let beside: replat_postgres::lifecycle::archive::Contents = serde_json::from_slice(&beside).expect("contents");
+    let beside: replat_postgres::lifecycle::archive::Contents =
+        serde_json::from_slice(&beside).expect("contents");
     assert_eq!((beside.rows, beside.sha256.as_str(), beside.bound), (103, digest, Some(day(1).bound)));
     let text = "SELECT string_agg(t::text, '/' ORDER BY id) FROM events_2030_01_01 t";
     let before = world.ask(text).await;
@@ -342,7 +368,8 @@ async fn a_folder_that_cannot_be_written_to_keeps_the_partition_where_it_is() {
     let mut unit = retire(&world, OLD, day(1).bound, Some(inner.display().to_string())).await;
     let outcome = world.act(&unit).await;
     assert!(!outcome.done, "{outcome:?}");
-    let files: Vec<_> = std::fs::read_dir(&inner).expect("a folder").flatten().map(|e| e.file_name()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&inner).expect("a folder").flatten().map(|e| e.file_name()).collect();
     assert!(files.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{files:?}");
     assert_eq!(world.ask(&format!("SELECT count(*) FROM {OLD}")).await, "100", "no row is lost");
     let outcome = world.act(&drop_of(&world, OLD).await).await;
@@ -386,8 +413,11 @@ async fn a_detach_that_was_broken_off_is_finished() {
 
 #[tokio::test]
 async fn what_a_dead_unit_staged_is_removed_and_nothing_else() {
-    let many = "INSERT INTO events SELECT n, '2031-01-01', repeat('x', 200) FROM generate_series(1, 30000) n;";
-    let world = World::with(&format!("{EVENTS} {DEFAULT} {many} CREATE TABLE events_2030_01_09 (precious int)")).await;
+    let many =
+        "INSERT INTO events SELECT n, '2031-01-01', repeat('x', 200) FROM generate_series(1, 30000) n;";
+    let world =
+        World::with(&format!("{EVENTS} {DEFAULT} {many} CREATE TABLE events_2030_01_09 (precious int)"))
+            .await;
     let unit = world.unit(&table("events"), create(vec![day(2), day(3)])).await;
     // As a process leaves it that dies between the check and the attach.
     {

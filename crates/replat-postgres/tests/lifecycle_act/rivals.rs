@@ -76,7 +76,9 @@ async fn a_long_transaction_delays_a_new_partition_and_nobody_else() {
             world.has_no_orphan().await;
         }
         stop.store(true, Ordering::SeqCst);
-        load.await.expect("the load does not panic").unwrap_or_else(|e| panic!("{what}: a writer waited: {e:?}"));
+        load.await
+            .expect("the load does not panic")
+            .unwrap_or_else(|e| panic!("{what}: a writer waited: {e:?}"));
         assert!(writes.load(Ordering::SeqCst) > 3, "{what}: the load stood still");
         holder.batch_execute("ROLLBACK").await.expect("the holder ends");
         world.done(&unit).await;
@@ -140,7 +142,10 @@ async fn the_same_unit_twice_at_once_does_no_harm() {
         println!("{done} of two: {a:?} {b:?}");
         world.done(&unit).await;
         assert_eq!(world.ask("SELECT count(*), max(version) FROM replat.lifecycle_outbox").await, "1|1");
-        assert_eq!(world.ask("SELECT count(*) FROM replat.lifecycle_part WHERE state = 'attached'").await, "2");
+        assert_eq!(
+            world.ask("SELECT count(*) FROM replat.lifecycle_part WHERE state = 'attached'").await,
+            "2"
+        );
         drop(one.alone().await.expect("alone"));
         world.has_no_orphan().await;
     }
@@ -181,7 +186,8 @@ async fn all_kinds_of_work_are_done_by_an_ordinary_role_under_any_name() {
             assert!(engine.script(unit).await.is_ok(), "{schema}.{set} {count}");
         };
         let second = NewPart { table: name("_2"), ..day(2) };
-        let work = |parts: Vec<NewPart>| Work::Create { parent: parent.clone(), parts, default: None, edge: None };
+        let work =
+            |parts: Vec<NewPart>| Work::Create { parent: parent.clone(), parts, default: None, edge: None };
         done(&mut unit, work(vec![second.clone()])).await;
         let id = world.id(&first).await;
         done(&mut unit, Work::Adopt { parts: vec![(first.clone(), id)] }).await;
@@ -200,7 +206,9 @@ async fn all_kinds_of_work_are_done_by_an_ordinary_role_under_any_name() {
         done(&mut unit, Work::Drop { table: first, table_id: id, because: "over".into() }).await;
         std::fs::remove_dir_all(&folder).expect("an archive was made");
         // Edges instead of the default, which has to be empty; then one of them gives way.
-        world.run(&format!("DELETE FROM {s}.{t} WHERE \"I d\" > 1; TRUNCATE {s}.{}", q(&name("_rest").name))).await;
+        world
+            .run(&format!("DELETE FROM {s}.{t} WHERE \"I d\" > 1; TRUNCATE {s}.{}", q(&name("_rest").name)))
+            .await;
         let rest = (name("_rest"), world.id(&name("_rest")).await, Bound::Default);
         let edge = |tail: &str, bound: Bound| NewPart { table: name(tail), bound, like: None, below: None };
         let Bound::Range { from, to } = second.bound.clone() else { panic!("a range") };
@@ -212,7 +220,11 @@ async fn all_kinds_of_work_are_done_by_an_ordinary_role_under_any_name() {
         let third = NewPart { table: name("_3"), ..day(3) };
         let Bound::Range { to: end, .. } = range("", "2030-01-04 00:00:00+00") else { panic!("a range") };
         let edge = replat_model::lifecycle::plan::EdgeMove { table: name("_hi"), from: to, to: end };
-        done(&mut unit, Work::Create { parent: parent.clone(), parts: vec![third], default: None, edge: Some(edge) }).await;
+        done(
+            &mut unit,
+            Work::Create { parent: parent.clone(), parts: vec![third], default: None, edge: Some(edge) },
+        )
+        .await;
         // Finish a detach, and take back what was begun.
         crate::world::pend(&world, &format!("{s}.{t}"), &format!("{s}.{}", q(&second.table.name))).await;
         let finalize = Work::Finalize { parent: parent.clone(), part: second.table, bound: second.bound };

@@ -184,9 +184,11 @@ pub async fn version(client: &Client) -> Result<u64, Failure> {
 ///
 /// What is missing or too much.
 pub async fn archives(client: &Client, folder: &Path) -> Result<(), Failure> {
-    let recorded =
-        ask(client, "SELECT archive_path, archive_sha256 FROM replat.lifecycle_part WHERE archive_path IS NOT NULL")
-            .await?;
+    let recorded = ask(
+        client,
+        "SELECT archive_path, archive_sha256 FROM replat.lifecycle_part WHERE archive_path IS NOT NULL",
+    )
+    .await?;
     for line in &recorded {
         let (path, digest) = line.rsplit_once('|').ok_or("two columns")?;
         let found = Sha256::digest(std::fs::read(path).map_err(|error| format!("{path}: {error}"))?);
@@ -196,7 +198,9 @@ pub async fn archives(client: &Client, folder: &Path) -> Result<(), Failure> {
         }
     }
     let files: Vec<String> = match std::fs::read_dir(folder) {
-        Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
+        Ok(entries) => {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        }
         Err(_) => Vec::new(),
     };
     let halves: Vec<&String> = files.iter().filter(|name| name.ends_with(".tmp")).collect();

@@ -122,7 +122,9 @@ impl Stage {
         let (reader, breaks) = (self.server.client(database).await?, self.server.client(database).await?);
         let part = judge::ask(
             &breaks,
-            &format!("SELECT '{set}_' || to_char((now() - interval '{days} days') AT TIME ZONE 'UTC', 'YYYYMMDD')"),
+            &format!(
+                "SELECT '{set}_' || to_char((now() - interval '{days} days') AT TIME ZONE 'UTC', 'YYYYMMDD')"
+            ),
         )
         .await?;
         let part = part.first().ok_or("a name")?;
@@ -190,7 +192,9 @@ impl Stage {
         program.run(told.story.run).await?;
         let content = self.judge(told, &name, &program.folder).await?;
         if content != told.content {
-            return Err(format!("it is not as it should be: {}", judge::different(&told.content, &content)).into());
+            return Err(
+                format!("it is not as it should be: {}", judge::different(&told.content, &content)).into()
+            );
         }
         self.gone(&name).await
     }
@@ -242,11 +246,37 @@ async fn a_run_that_dies_anywhere_is_put_right_by_the_next() {
     println!("{died} deaths");
     assert!(failed.is_empty(), "{} deaths did harm: {}", failed.len(), failed.join(", "));
     if only.is_empty() {
-        for kind in ["stage", "check", "validate", "attach", "begin", "detach", "record", "archive", "release"] {
+        for kind in
+            ["stage", "check", "validate", "attach", "begin", "detach", "record", "archive", "release"]
+        {
             assert!(kinds.contains(kind), "nobody died at {kind}");
         }
         for kind in ["drop", "adopt", "take-back", "finalize"] {
             assert!(kinds.contains(kind), "nobody died at {kind}");
         }
     }
+}
+
+/// Names that no script shows: somebody dies at each.
+#[test]
+fn every_named_place_in_the_sources_has_its_death() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../replat-postgres/src/lifecycle")];
+    let mut named = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                let calls = text.split("crash_at(\"").skip(1);
+                named.extend(calls.filter_map(|call| call.split('"').next().map(str::to_owned)));
+            }
+        }
+    }
+    let visited = STORIES.iter().flat_map(|story| story.places).copied().chain(crate::shapes::places());
+    let visited: BTreeSet<String> =
+        visited.map(|place| place.split(':').next().unwrap_or_default().to_owned()).collect();
+    let missed: Vec<&String> = named.difference(&visited).collect();
+    assert!(named.len() > 10 && missed.is_empty(), "nobody dies at {missed:?}");
 }

@@ -41,7 +41,10 @@ pub async fn reap(
     for own in &tops {
         // Nobody uses it, unless somebody has attached it since: the lock keeps that from happening between the
         // question and the drop.
-        txn.push(Step::new(format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE NOWAIT", quoted(&own.table))));
+        txn.push(Step::new(format!(
+            "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE NOWAIT",
+            quoted(&own.table)
+        )));
         txn.push(same(&own.table, own.id));
         txn.push(Step::must(
             format!("SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = {})", own.id),
