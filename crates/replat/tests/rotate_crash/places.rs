@@ -176,6 +176,9 @@ impl Stage {
         if places.is_empty() && told.story.places.is_empty() {
             return Err(format!("there is nothing to do: {shown:#}").into());
         }
+        if told.story.only_named {
+            places.clear();
+        }
         places.extend(told.story.places.iter().map(|place| vec![(*place).to_owned()]));
         places.extend(told.story.twice.iter().map(|(a, b)| vec![(*a).to_owned(), (*b).to_owned()]));
         Ok(places)
