@@ -24,6 +24,11 @@ pub fn crash_at_named(name: impl FnOnce() -> String) {
     }
 }
 
+/// Whether the environment names a place, so that what is usually done at once has to be done step by step.
+pub fn armed() -> bool {
+    cfg!(debug_assertions) && std::env::var_os("REPLAT_CRASH_AT").is_some()
+}
+
 /// Nothing, in a release build.
 #[cfg(not(debug_assertions))]
 pub fn crash_at(_name: &str) {}

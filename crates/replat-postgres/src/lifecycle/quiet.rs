@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use replat_engine::EngineError;
-use replat_engine::failpoint::crash_at_named;
+use replat_engine::failpoint::{armed, crash_at_named};
 use replat_engine::lifecycle::{Hear, Limits};
 use replat_model::lifecycle::facts::TableName;
 use replat_model::lifecycle::patience::{Attempt, Backoff, Ladder, Left};
@@ -278,15 +278,26 @@ impl Pair<'_> {
         let mut values: Vec<(&str, String)> = Vec::new();
         let mut held: Option<Instant> = None;
         let mut told = spent.version;
-        for (n, step) in txn.steps.iter().enumerate() {
+        let mut rest = txn.steps.as_slice();
+        while let Some(first) = rest.first() {
+            let n = txn.steps.len() - rest.len();
             crash_at_named(|| format!("rotate.{}.{n}", txn.name));
-            let contested = step.locks.iter().any(|(_, mode)| *mode > Mode::ShareUpdateExclusive);
+            // What holds locks goes in one message: no time is spent on the way, whatever the way is.
+            let together = if brief && !armed() { Step::swift(rest) } else { 1 };
+            let (steps, after) = rest.split_at(together);
+            rest = after;
+            let contested =
+                steps.iter().flat_map(|s| &s.locks).any(|(_, mode)| *mode > Mode::ShareUpdateExclusive);
             let begun = Instant::now();
-            let answer =
-                self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await;
+            let answer = match steps {
+                [step] => {
+                    self.step(step, brief && queue > Duration::ZERO, &mut values, spent, &mut told).await
+                }
+                steps => self.swiftly(steps, &mut values, &mut told).await,
+            };
             // Without a queue nobody stood behind us; only what was not locked beforehand may have waited.
-            let waited = step.sql.ends_with(" NOWAIT") && queue.is_zero();
-            if brief && contested && !waited && (answer.is_err() || step.sql.ends_with(" NOWAIT")) {
+            let locks = first.sql.ends_with(" NOWAIT");
+            if brief && contested && !(locks && queue.is_zero()) && (answer.is_err() || locks) {
                 spent.stalled += begun.elapsed().min(queue.max(NO_QUEUE));
             }
             answer?;
@@ -324,44 +335,21 @@ impl Pair<'_> {
             _ => {}
         }
         let sql = if queued { Step::queued(&step.sql) } else { &step.sql };
-        let sql = values.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&bound(name), value));
-        let answer = client.simple_query(&sql).await.map_err(Failed::Server)?;
-        let mut rows = rows(&answer);
-        match &step.then {
-            Then::Go | Then::Archive(_) | Then::Archived { .. } => Ok(()),
-            Then::Must { why, remedy } => match rows.next().and_then(|row| row.get(0)) {
-                Some("t") => Ok(()),
-                _ => Err(refused(why.clone(), Some(remedy.clone()))),
-            },
-            Then::Bind(name) => match rows.next().and_then(|row| row.get(0)) {
-                Some(value) => {
-                    // Each table of a unit has its own.
-                    values.retain(|(known, _)| known != name);
-                    values.push((name, value.to_owned()));
-                    Ok(())
-                }
-                None => Err(refused(format!("there is no {}", name.replace('_', " ")), None)),
-            },
-            Then::Version => {
-                *told = rows.next().and_then(|row| row.get(0)).and_then(|text| text.parse().ok());
-                Ok(())
-            }
-            Then::Bounds(asked) => {
-                let found: Vec<_> = rows
-                    .filter_map(|row| {
-                        let table = TableName::new(row.get(0)?, row.get(1)?);
-                        Some((table, bounds::parse(row.get(2)?).ok()?))
-                    })
-                    .collect();
-                match asked.iter().find(|asked| !found.contains(asked)) {
-                    None => Ok(()),
-                    Some((table, _)) => Err(refused(
-                        format!("the bounds of {table} do not read as they were asked for"),
-                        Some("Report it with the partition key and the bounds.".into()),
-                    )),
-                }
-            }
-        }
+        let answer = client.simple_query(&filled(sql, values)).await.map_err(Failed::Server)?;
+        heed(step, &answer, values, told)
+    }
+
+    /// Several statements in one message.
+    async fn swiftly<'s>(
+        &self,
+        steps: &'s [Step],
+        values: &mut Vec<(&'s str, String)>,
+        told: &mut Option<u64>,
+    ) -> Result<(), Failed> {
+        let sql: Vec<String> = steps.iter().map(|step| filled(&step.sql, values)).collect();
+        let answer = self.work.client.simple_query(&sql.join(";\n")).await.map_err(Failed::Server)?;
+        let mut answers = answer.split_inclusive(|m| matches!(m, SimpleQueryMessage::CommandComplete(_)));
+        steps.iter().try_for_each(|step| heed(step, answers.next().unwrap_or_default(), values, told))
     }
 
     /// Statements outside of a transaction block, which wait for locks no longer than `wait` each.
@@ -443,6 +431,56 @@ impl Pair<'_> {
         }
         Ok(holders)
     }
+}
+
+/// Draws the consequence of a statement's answer.
+fn heed<'s>(
+    step: &'s Step,
+    answer: &[SimpleQueryMessage],
+    values: &mut Vec<(&'s str, String)>,
+    told: &mut Option<u64>,
+) -> Result<(), Failed> {
+    let mut rows = rows(answer);
+    match &step.then {
+        Then::Go | Then::Archive(_) | Then::Archived { .. } => Ok(()),
+        Then::Must { why, remedy } => match rows.next().and_then(|row| row.get(0)) {
+            Some("t") => Ok(()),
+            _ => Err(refused(why.clone(), Some(remedy.clone()))),
+        },
+        Then::Bind(name) => match rows.next().and_then(|row| row.get(0)) {
+            Some(value) => {
+                // Each table of a unit has its own.
+                values.retain(|(known, _)| known != name);
+                values.push((name, value.to_owned()));
+                Ok(())
+            }
+            None => Err(refused(format!("there is no {}", name.replace('_', " ")), None)),
+        },
+        Then::Version => {
+            *told = rows.next().and_then(|row| row.get(0)).and_then(|text| text.parse().ok());
+            Ok(())
+        }
+        Then::Bounds(asked) => {
+            let found: Vec<_> = rows
+                .filter_map(|row| {
+                    let table = TableName::new(row.get(0)?, row.get(1)?);
+                    Some((table, bounds::parse(row.get(2)?).ok()?))
+                })
+                .collect();
+            match asked.iter().find(|asked| !found.contains(asked)) {
+                None => Ok(()),
+                Some((table, _)) => Err(refused(
+                    format!("the bounds of {table} do not read as they were asked for"),
+                    Some("Report it with the partition key and the bounds.".into()),
+                )),
+            }
+        }
+    }
+}
+
+/// A statement with the values that earlier ones have found.
+fn filled(sql: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&bound(name), value))
 }
 
 fn refused(why: String, remedy: Option<String>) -> Failed {

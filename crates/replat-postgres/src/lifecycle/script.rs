@@ -257,6 +257,20 @@ impl Step {
         table.below.iter().fold(self.locks(&table.name, mode), |step, below| step.locks(below, mode))
     }
 
+    /// How many of the first of `steps` can go in one message; at least one. None of them asks for a lock in advance, and
+    /// none is run before it is known that all is as it must be.
+    pub fn swift(steps: &[Step]) -> usize {
+        let mut asked = false;
+        let together = steps.iter().take_while(|step| {
+            let asks = matches!(step.then, Then::Must { .. });
+            let waits = asked && !asks;
+            asked |= asks;
+            let heeded = matches!(step.then, Then::Go | Then::Bounds(_) | Then::Version) || asks;
+            heeded && !waits && !step.sql.ends_with(" NOWAIT")
+        });
+        together.count().max(1)
+    }
+
     /// The statement that waits in no queue, as one that waits for as long as `lock_timeout` allows.
     pub fn queued(sql: &str) -> &str {
         sql.strip_suffix(" NOWAIT").filter(|sql| sql.starts_with("LOCK TABLE ")).unwrap_or(sql)
@@ -396,3 +410,29 @@ pub(crate) fn refuse(what: impl Into<String>, remedy: impl Into<String>) -> Engi
 
 /// What to do when the catalogue is not as it was.
 pub(crate) const PLAN_AGAIN: &str = "Run rotate again: it looks and plans anew.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_run_before_it_is_known_that_all_is_as_it_must_be() {
+        let (go, must) = (Step::new("go"), Step::must("must", "why", "remedy"));
+        let lock = Step::lock_only(&TableName::new("s", "t"), Mode::Share);
+        let bind = Step { then: Then::Bind("x"), ..Step::new("bind") };
+        let rows: [(&[&Step], usize); 8] = [
+            (&[&go, &go, &go], 3),
+            (&[&go, &must, &must, &go], 3),
+            (&[&must, &go], 1),
+            (&[&lock, &go], 1),
+            (&[&go, &lock], 1),
+            (&[&go, &bind, &go], 1),
+            (&[&bind], 1),
+            (&[&must], 1),
+        ];
+        for (n, (steps, want)) in rows.into_iter().enumerate() {
+            let steps: Vec<Step> = steps.iter().map(|step| (*step).clone()).collect();
+            assert_eq!(Step::swift(&steps), want, "row {n}");
+        }
+    }
+}

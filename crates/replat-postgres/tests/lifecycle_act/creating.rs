@@ -408,3 +408,32 @@ async fn the_policy_for_rows_of_no_partition_can_change() {
     assert_eq!(world.parts("events").await.lines().count(), 1);
     world.has_no_orphan().await;
 }
+
+/// What is beside the set, how many partitions it gets, and in how many transactions: each holds locks for a while.
+#[tokio::test]
+async fn many_partitions_are_divided_where_others_may_wait() {
+    let default = "CREATE TABLE events_rest PARTITION OF events DEFAULT;";
+    let foreign = "CREATE TABLE ref (id int PRIMARY KEY); ALTER TABLE events ADD r int REFERENCES ref;";
+    let many =
+        "INSERT INTO events SELECT n, '2031-01-01', repeat('x', 200) FROM generate_series(1, 30000) n;";
+    let rows = [
+        ("".to_owned(), 28, 1),
+        (default.to_owned(), 12, 1),
+        (default.to_owned(), 13, 2),
+        (foreign.to_owned(), 28, 3),
+        (format!("{default}{foreign}{many}"), 28, 3),
+    ];
+    for (more, days, transactions) in rows {
+        let world = World::with(&format!("{EVENTS} {more}")).await;
+        let unit = world.unit(&table("events"), create((2..2 + days).map(day).collect())).await;
+        let outcome = world.done(&unit).await;
+        assert_eq!(outcome.version, Some(transactions), "{more}");
+        assert_eq!(outcome.proofs.len(), days as usize, "{more}");
+        let told = "SELECT count(*) FROM replat.lifecycle_outbox, jsonb_array_elements(change->'added')";
+        assert_eq!(world.ask(told).await, days.to_string(), "{more}");
+        let spread = "SELECT max(jsonb_array_length(change->'added')) <= 14 OR count(*) = 1 FROM replat.lifecycle_outbox";
+        assert_eq!(world.ask(spread).await, "t", "{more}");
+        println!("{days} in {transactions}: held {} us at most", outcome.held_us);
+        world.has_no_orphan().await;
+    }
+}

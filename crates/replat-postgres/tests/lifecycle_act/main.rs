@@ -3,4 +3,5 @@
 mod creating;
 mod locks;
 mod retiring;
+mod rivals;
 mod world;

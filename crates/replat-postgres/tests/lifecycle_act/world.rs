@@ -221,6 +221,7 @@ pub async fn pend(world: &World, parent: &str, part: &str) {
     let broken = breaks.batch_execute(&detach).await;
     assert!(broken.is_err(), "the reader is in its way");
     reader.batch_execute("ROLLBACK").await.expect("the reader ends");
-    let pending = format!("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = '{part}'::regclass");
+    let id = part.replace('\'', "''");
+    let pending = format!("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = '{id}'::regclass");
     assert_eq!(world.ask(&pending).await, "t");
 }

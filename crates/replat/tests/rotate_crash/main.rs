@@ -8,6 +8,7 @@
 mod judge;
 mod places;
 mod program;
+mod rivals;
 mod shapes;
 mod stories;
 

@@ -176,6 +176,9 @@ impl Stage {
         if places.is_empty() && told.story.places.is_empty() {
             return Err(format!("there is nothing to do: {shown:#}").into());
         }
+        if told.story.only_named {
+            places.clear();
+        }
         places.extend(told.story.places.iter().map(|place| vec![(*place).to_owned()]));
         places.extend(told.story.twice.iter().map(|(a, b)| vec![(*a).to_owned(), (*b).to_owned()]));
         Ok(places)
@@ -255,4 +258,28 @@ async fn a_run_that_dies_anywhere_is_put_right_by_the_next() {
             assert!(kinds.contains(kind), "nobody died at {kind}");
         }
     }
+}
+
+/// Names that no script shows: somebody dies at each.
+#[test]
+fn every_named_place_in_the_sources_has_its_death() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../replat-postgres/src/lifecycle")];
+    let mut named = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                let calls = text.split("crash_at(\"").skip(1);
+                named.extend(calls.filter_map(|call| call.split('"').next().map(str::to_owned)));
+            }
+        }
+    }
+    let visited = STORIES.iter().flat_map(|story| story.places).copied().chain(crate::shapes::places());
+    let visited: BTreeSet<String> =
+        visited.map(|place| place.split(':').next().unwrap_or_default().to_owned()).collect();
+    let missed: Vec<&String> = named.difference(&visited).collect();
+    assert!(named.len() > 10 && missed.is_empty(), "nobody dies at {missed:?}");
 }

@@ -62,6 +62,18 @@ impl Program {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// Runs it to its end, whatever that is: how it exits, and what it says to people and programs.
+    ///
+    /// # Errors
+    ///
+    /// If it does not exit by itself.
+    pub async fn ends(&self, arguments: &[&str]) -> Result<(i32, String), Failure> {
+        let output = self.output(arguments, None).await?;
+        let code = output.status.code().ok_or("it was killed")?;
+        let texts = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        Ok((code, texts.concat()))
+    }
+
     /// What it would do.
     ///
     /// # Errors

@@ -155,6 +155,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// The places of all cases.
+pub fn places() -> Vec<&'static str> {
+    cases().iter().flat_map(|case| case.places).copied().collect()
+}
+
 fn unit(id: &str, work: Work) -> Unit {
     Unit { id: id.into(), set: table("p"), set_id: 0, work, wal_bytes: 0, relations: 0 }
 }

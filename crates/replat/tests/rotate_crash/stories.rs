@@ -15,6 +15,8 @@ pub struct Story {
     pub run: &'static [&'static str],
     /// Places that no script shows: within work that moves rows. `name:2` is the second time.
     pub places: &'static [&'static str],
+    /// Whether the places of its script are those of other stories too, so that only those that are named are visited.
+    pub only_named: bool,
     /// Places at which two processes die, one after the other.
     pub twice: &'static [(&'static str, &'static str)],
 }
@@ -70,11 +72,27 @@ pub const STORIES: &[Story] = &[
         keeps_rows: true,
         run: &["--ahead=2", "--no-forecast", "--only=create"],
         places: &[],
+        only_named: false,
         twice: &[
             ("rotate.attach.0", "rotate.take-back.3"),
             ("rotate.attach.0", "rotate.take-back.committed"),
             ("rotate.check.committed", "rotate.take-back.2"),
         ],
+    },
+    Story {
+        name: "many",
+        schema: "
+            CREATE TABLE ref (id int PRIMARY KEY); INSERT INTO ref VALUES (1);
+            CREATE TABLE plain (id bigint, ts timestamptz NOT NULL, r int REFERENCES ref, PRIMARY KEY (id, ts)) PARTITION BY RANGE (ts);
+            SELECT days('plain', -1, 0);
+            CREATE TABLE plain_rest PARTITION OF plain DEFAULT;
+            INSERT INTO plain SELECT n, '2001-01-01', 1 FROM generate_series(1, 40000) n;",
+        before: &[],
+        keeps_rows: true,
+        run: &["--ahead=13", "--no-forecast", "--only=create"],
+        places: &["rotate.attach.committed:1", "rotate.attach.0:2", "rotate.attach.9:2", "rotate.attach.committed:2"],
+        only_named: true,
+        twice: &[("rotate.attach.committed:1", "rotate.take-back.committed")],
     },
     Story {
         name: "edge",
@@ -91,6 +109,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: true,
         run: &["--ahead=2", "--no-forecast", "--only=create", "--overflow=edge"],
         places: &[],
+        only_named: false,
         twice: &[],
     },
     Story {
@@ -104,6 +123,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: true,
         run: &["--ahead=2", "--no-forecast", "--only=create", "--overflow=edge"],
         places: &[],
+        only_named: false,
         twice: &[],
     },
     Story {
@@ -137,6 +157,7 @@ pub const STORIES: &[Story] = &[
             "mirror.swap.after",
             "mirror.swapped",
         ],
+        only_named: false,
         twice: &[],
     },
     Story {
@@ -153,6 +174,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: true,
         run: &["--only=retire", "--keep=3d", "--retire=archive", "--archive={folder}", "--drop-after=30d"],
         places: &[],
+        only_named: false,
         twice: &[
             ("rotate.detach.committed", "rotate.settle.0"),
             ("rotate.detach.committed", "rotate.settle.1"),
@@ -180,6 +202,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: false,
         run: &["--only=drop"],
         places: &[],
+        only_named: false,
         twice: &[],
     },
     Story {
@@ -192,6 +215,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: true,
         run: &["--adopt", "--only=adopt"],
         places: &[],
+        only_named: false,
         twice: &[],
     },
     Story {
@@ -213,6 +237,7 @@ pub const STORIES: &[Story] = &[
         keeps_rows: false,
         run: &["--only=adopt"],
         places: &[],
+        only_named: false,
         twice: &[],
     },
 ];

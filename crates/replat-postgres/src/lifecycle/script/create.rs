@@ -2,7 +2,8 @@
 //!
 //! They are staged as tables of their own, in one transaction that locks nothing in use; then attached together, in one
 //! short transaction that is tried without a queue. A default partition has to prove that it has no row of theirs: an
-//! all but empty one is read under the lock, a bigger one proves it beforehand with a CHECK.
+//! all but empty one is read under the lock, a bigger one proves it beforehand with a CHECK. Where others may wait for the
+//! attaches, many are divided over some transactions: those that are committed stay, whatever becomes of the rest.
 //!
 //! Foreign keys are not built on staged tables: the attach would drop their triggers again, and lock the table they
 //! refer to against everybody. Left to the attach, they cost the check of an empty table.
@@ -24,6 +25,9 @@ use crate::sql::quote_ident;
 
 /// How many bytes of a catch-all may be read under the lock, over all attaches of a unit: a few milliseconds' worth.
 const READ_MAX: u64 = 1 << 20;
+
+/// How many partitions are attached in one transaction that others may wait for, at 1 to 2 ms each.
+const AT_ONCE: usize = 12;
 
 /// New partitions of `parent`.
 pub(super) async fn create(
@@ -169,8 +173,22 @@ impl<'a> Swap<'a> {
             recipe.transactions.extend(self.check(kitchen, table, name, condition));
         }
         recipe.proofs = self.added.iter().map(|_| proof.word().to_owned()).collect();
-        recipe.transactions.push(self.attach(kitchen, &proof));
+        let each = if self.is_divisible() { AT_ONCE } else { usize::MAX };
+        let pieces = self.added.len().div_ceil(each).max(1);
+        // Of equal size, so that the longest is as short as can be.
+        let mut rest = self.added.as_slice();
+        for piece in (1..=pieces).rev() {
+            let (parts, after) = rest.split_at(rest.len().div_ceil(piece));
+            rest = after;
+            recipe.transactions.push(self.attach(kitchen, &proof, parts, rest.is_empty()));
+        }
         Ok(recipe)
+    }
+
+    /// Whether others may wait for the attaches, and some of them may be committed before the others. Otherwise all are
+    /// committed together: every commit has all sessions plan anew.
+    fn is_divisible(&self) -> bool {
+        (self.default.is_some() || self.foreign.any()) && self.edge.is_none() && self.gone.is_empty()
     }
 
     /// What the attach relies on.
@@ -225,19 +243,19 @@ impl<'a> Swap<'a> {
         [check, validate]
     }
 
-    fn attach(&self, kitchen: &Kitchen<'_>, proof: &Proof) -> Txn {
+    fn attach(&self, kitchen: &Kitchen<'_>, proof: &Proof, parts: &[NewPart], last: bool) -> Txn {
         let mut txn = Txn::brief("attach");
         self.lock(&mut txn);
         self.look_again(proof, &mut txn);
         self.detach(&mut txn);
         let parent = quoted(&self.parent.name);
-        for part in &self.added {
+        for part in parts {
             txn.push(self.attaches(&parent, &part.table, &part.bound));
         }
         if let Some(edge) = &self.edge {
             txn.push(self.attaches(&parent, &edge.relation.name, &edge.new));
         }
-        if let Proof::Check { table, name, .. } = proof {
+        if let (Proof::Check { table, name, .. }, true) = (proof, last) {
             txn.push(
                 Step::new(format!(
                     "ALTER TABLE {} DROP CONSTRAINT {}",
@@ -247,8 +265,8 @@ impl<'a> Swap<'a> {
                 .locks_tree(table, Mode::AccessExclusive),
             );
         }
-        self.check_again(&mut txn);
-        self.record(kitchen, &mut txn);
+        self.check_again(parts, &mut txn);
+        self.record(kitchen, parts, last, &mut txn);
         txn
     }
 
@@ -349,9 +367,9 @@ impl<'a> Swap<'a> {
     }
 
     /// Bounds as they were asked for, and every index of the parent there, attached and valid.
-    fn check_again(&self, txn: &mut Txn) {
+    fn check_again(&self, parts: &[NewPart], txn: &mut Txn) {
         let mut asked: Vec<(TableName, Bound)> =
-            self.added.iter().map(|part| (part.table.clone(), part.bound.clone())).collect();
+            parts.iter().map(|part| (part.table.clone(), part.bound.clone())).collect();
         asked.extend(self.edge.iter().map(|edge| (edge.relation.name.clone(), edge.new.clone())));
         if asked.is_empty() {
             return;
@@ -374,10 +392,10 @@ impl<'a> Swap<'a> {
         ));
     }
 
-    fn record(&self, kitchen: &Kitchen<'_>, txn: &mut Txn) {
+    fn record(&self, kitchen: &Kitchen<'_>, parts: &[NewPart], last: bool, txn: &mut Txn) {
         let ledger = kitchen.ledger;
         let mut all = Vec::new();
-        for part in &self.added {
+        for part in parts {
             names(part, &mut all);
         }
         if !all.is_empty() {
@@ -402,9 +420,12 @@ impl<'a> Swap<'a> {
             kind: kind_word(self.unit),
             parent: self.parent.name.clone(),
             removed: gone.chain(edge(|edge| &edge.old)).collect(),
-            added: self.added.iter().map(Placed::from).chain(edge(|edge| &edge.new)).collect(),
+            added: parts.iter().map(Placed::from).chain(edge(|edge| &edge.new)).collect(),
         };
-        finish(kitchen, self.unit, &change, txn);
+        if last {
+            txn.push(Step::record(ledger.done(self.unit, kitchen.run)));
+        }
+        tell(kitchen, self.unit, &change, txn);
     }
 }
 
@@ -434,6 +455,10 @@ impl Proof {
 /// commit, and no longer.
 pub(crate) fn finish(kitchen: &Kitchen<'_>, unit: &Unit, change: &Change, txn: &mut Txn) {
     txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
+    tell(kitchen, unit, change, txn);
+}
+
+fn tell(kitchen: &Kitchen<'_>, unit: &Unit, change: &Change, txn: &mut Txn) {
     let [lock, tell] = kitchen.ledger.tells(unit, change);
     txn.push(Step::record(lock));
     txn.push(Step { then: Then::Version, ..Step::record(tell) });

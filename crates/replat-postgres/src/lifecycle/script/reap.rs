@@ -7,7 +7,7 @@ use replat_model::lifecycle::plan::Unit;
 
 use super::catalog;
 use super::create::same;
-use super::{Kitchen, Mode, Recipe, Step, Txn};
+use super::{Kitchen, Mode, PLAN_AGAIN, Recipe, Step, Txn};
 use crate::lifecycle::ledger::{Leftover, PARTS, quoted};
 use crate::sql::{quote_ident, quote_literal};
 
@@ -36,12 +36,23 @@ pub async fn reap(
     }
     let which = format!("p.unit = {} AND p.state = 'staged'", quote_literal(broken));
     let staged = ledger.own(kitchen.client, &which).await?;
-    for own in &staged {
-        txn.push(same(&own.table, own.id));
-    }
     // What was made below a staged table goes with it.
-    let tops = staged.iter().filter(|own| !own.attached);
-    txn.steps.extend(tops.map(|own| Step::new(format!("DROP TABLE {}", quoted(&own.table)))));
+    let tops: Vec<_> = staged.iter().filter(|own| !own.attached).collect();
+    for own in &tops {
+        // Nobody uses it, unless somebody has attached it since: the lock keeps that from happening between the
+        // question and the drop.
+        txn.push(Step::new(format!(
+            "LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE NOWAIT",
+            quoted(&own.table)
+        )));
+        txn.push(same(&own.table, own.id));
+        txn.push(Step::must(
+            format!("SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = {})", own.id),
+            format!("{} was attached meanwhile", own.table),
+            PLAN_AGAIN,
+        ));
+    }
+    txn.steps.extend(tops.iter().map(|own| Step::new(format!("DROP TABLE {}", quoted(&own.table)))));
     txn.push(Step::record(format!(
         "DELETE FROM {} WHERE unit = {} AND state = 'staged' \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = relation)",
