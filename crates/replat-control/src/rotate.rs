@@ -22,6 +22,7 @@
 //! | whether the catalogue says what was done | `confirm` |
 //! | how long inserts are safe | `pace` |
 //! | until when nothing becomes due | `steady` |
+//! | whether rows come faster than forecast | `velocity` |
 //! | partitions counted | `census` |
 
 mod census;
@@ -31,6 +32,7 @@ mod pace;
 mod queue;
 pub mod report;
 mod steady;
+mod velocity;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +53,7 @@ use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
 pub use pace::runways;
+pub use velocity::{Surge, Velocity};
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;

@@ -19,21 +19,31 @@ pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
 }
 
 /// A set as the policy's words and its own bounds say that it is read.
-struct Read<'a> {
-    set: &'a SetFacts,
-    hints: &'a [LevelPolicy],
-    now: Micros,
+pub struct Read<'a> {
+    /// The set.
+    pub set: &'a SetFacts,
+    /// What the policy says of its levels.
+    pub hints: &'a [LevelPolicy],
+    /// The database's clock.
+    pub now: Micros,
 }
 
 impl Read<'_> {
-    fn axis(&self, table: &TableName, level: &Level) -> Option<Axis> {
+    /// What the keys of a level mean.
+    pub fn axis(&self, table: &TableName, level: &Level) -> Option<Axis> {
         let depth = if *table == self.set.table { 0 } else { depth(&self.set.level, table)? + 1 };
         let bounds: Vec<(Edge, Edge)> = level.parts.iter().filter_map(|part| ends(&part.bound)).collect();
         let learned = infer::learn(&level.keys.first()?.type_name, self.hints.get(depth), &bounds, self.now);
         learned.ok().map(|learned| learned.grid.axis)
     }
 
-    fn forecast(&self, axis: Axis, level: &Level) -> (Forecast, Option<f64>) {
+    /// How fast rows come by the earlier looks at the set alone.
+    pub fn of_samples(&self) -> Forecast {
+        forecast::learn(&History { samples: &self.set.samples, parts: &[], keys: &[], now: self.now })
+    }
+
+    /// How fast rows and keys come to a level, and how far ahead of now, in days.
+    pub fn forecast(&self, axis: Axis, level: &Level) -> (Forecast, Option<f64>) {
         let samples = if level.samples.is_empty() { &self.set.samples } else { &level.samples };
         let known = samples.iter().filter_map(|sample| Some((sample.at, sample.high.as_deref()?)));
         let present = level.high.as_deref().map(|high| (self.now, high));
@@ -92,7 +102,8 @@ impl Line for AxisLine {
     }
 }
 
-fn ends(bound: &Bound) -> Option<(Edge, Edge)> {
+/// From where to where a range goes, by its first key.
+pub fn ends(bound: &Bound) -> Option<(Edge, Edge)> {
     match bound {
         Bound::Range { from, to } => Some((from.first()?.clone(), to.first()?.clone())),
         _ => None,
