@@ -35,6 +35,8 @@ pub struct Teller {
     json: bool,
     quiet: bool,
     explain: bool,
+    /// Whether runs come again and again, so that one without news is one line.
+    standing: bool,
     /// When progress was told last, or a unit began.
     said: Mutex<Instant>,
 }
@@ -50,7 +52,32 @@ impl Teller {
             _ => Form::Lines,
         };
         let json = global.progress == Progress::Json;
-        Teller { style, form, json, quiet: global.quiet, explain, said: Mutex::new(Instant::now()) }
+        Teller {
+            style,
+            form,
+            json,
+            quiet: global.quiet,
+            explain,
+            standing: false,
+            said: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Of a daemon: lines, wherever they go.
+    pub fn standing(global: &Global, style: Style, explain: bool) -> Teller {
+        let form = if style.is_json() { Form::End } else { Form::Lines };
+        Teller { form, json: false, quiet: true, standing: true, ..Teller::new(global, style, explain) }
+    }
+
+    /// The end of one of a daemon's runs, and why it was begun.
+    pub fn came(&self, report: &RunReport, because: &str) {
+        if self.explain && self.form == Form::Lines {
+            for line in render::rotate::understood(report).lines() {
+                self.fact(&format!("explain {}", line.trim()));
+            }
+        }
+        let summary = render::rotate::summary(report);
+        self.fact(&format!("{summary} database={} because={because:?}", render::rotate::word(&report.database)));
     }
 
     fn fact(&self, text: &str) {
@@ -98,6 +125,7 @@ impl Hear for Teller {
 impl Watch for Teller {
     fn told(&self, news: &News<'_>) {
         match news {
+            News::Began { .. } if self.standing => {}
             News::Began { run, facts, plan } => self.fact(&format!(
                 "rotate start run={run} database={} tables={} units={}",
                 render::rotate::word(&facts.vitals.database),
