@@ -299,11 +299,11 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
 /// Passes notifications on for ever; opens the session again when it is lost, and says once that it was.
 async fn listen(place: PlaceNumber, info: ConnInfo, heard: mpsc::Sender<Waiting>) {
     let mut failures = 0u32;
-    let mut first = true;
+    let (mut first, mut said) = (true, false);
     loop {
         match Listener::open(&info, CHANNEL).await {
             Ok(mut listener) => {
-                failures = 0;
+                (failures, said) = (0, false);
                 let back = Waiting::of(Occasion::Reconnected { place });
                 if !std::mem::take(&mut first) && heard.send(back).await.is_err() {
                     return;
@@ -323,8 +323,8 @@ async fn listen(place: PlaceNumber, info: ConnInfo, heard: mpsc::Sender<Waiting>
                 }
                 tracing::info!("the session that hears notifications of {} was lost", info.dbname);
             }
-            Err(error) if failures == 0 => {
-                first = false;
+            Err(error) if !said => {
+                (first, said) = (false, true);
                 let causes = crate::failure::causes(&error).join(": ");
                 tracing::warn!("notifications of {} cannot be heard now: {error}: {causes}", info.dbname);
             }

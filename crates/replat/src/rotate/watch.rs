@@ -1,11 +1,9 @@
 //! `rotate --watch`: what the daemon's runs are.
 
-use std::path::Path;
-
 use replat_control::rotate::report::{Ending, Reason, RunReport, Worst};
 use replat_control::rotate::{Rotation, Surge, Velocity};
 use replat_model::lifecycle::policy::{More, matches};
-use replat_model::spec::{SecretText, UrlSource};
+use replat_model::spec::SecretText;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +14,6 @@ use super::{Ended, failed, measured, metrics, publish, value, wish, worst_of};
 use crate::cli::{Global, RotateArgs, Run, WatchArgs};
 use crate::daemon::{Ask, Jet, JetError, JetStart, Occasion, PlaceNumber, RunEnd, Watch, Work};
 use crate::failure::{Exit, Failure};
-use crate::project::written;
 use crate::render::Style;
 
 /// When to run where nobody says: often enough for hourly partitions, and not when everybody else's jobs begin.
@@ -101,31 +98,53 @@ fn heed_signals(style: Style, stopped: tokio::sync::oneshot::Sender<()>) -> Resu
 
 fn jet_start(args: &WatchArgs) -> Result<Option<JetStart>, Failure> {
     let Some(url) = &args.nats else { return Ok(None) };
-    let bad = |option: &'static str| {
-        move |what: String| {
-            Failure::new("RP1005", Exit::Invalid, format!("{option}: {what}"))
-                .remedy("Write --nats=nats://HOST:4222, or --nats=env:NAME; --nats-creds=FILE, or env:NAME.")
-        }
-    };
-    // A variable's remedy is that of databases; ours says what is meant.
-    let read = |text: &SecretText, option| written(text, Path::new("."), &bad(option));
     let name = |text: &str, option| match text.is_empty() || text.contains(['.', '*', '>', ' ', '\t']) {
-        true => Err(bad(option)(format!("{text:?} has characters that no name in JetStream has"))),
+        true => Err(bad_nats(option, format!("{text:?} is no name that JetStream takes"))),
         false => Ok(text.to_owned()),
     };
-    let credentials = args.nats_creds.as_ref().map(|text| match text.source() {
-        // A path as it is, without file: before it.
-        Ok(UrlSource::Literal(path)) => std::fs::read_to_string(path)
-            .map_err(|e| bad("--nats-creds")(format!("the file cannot be read: {e}"))),
-        _ => read(text, "--nats-creds"),
+    let credentials = args.nats_creds.as_ref().map(|text| {
+        kept(text, "--nats-creds").and_then(|kept| match kept {
+            Kept::Here(path) => read(path, "--nats-creds"),
+            Kept::Read(text) => Ok(text),
+        })
     });
     Ok(Some(JetStart {
-        url: read(url, "--nats")?,
+        url: match kept(url, "--nats")? {
+            Kept::Here(url) => url.to_owned(),
+            Kept::Read(url) => url.trim().to_owned(),
+        },
         credentials: credentials.transpose()?,
         stream: name(&args.nats_stream, "--nats-stream")?,
         subject: args.nats_subject.clone(),
         consumer: name(&args.nats_durable, "--nats-durable")?,
     }))
+}
+
+/// A secret, as it was given, or from where it is kept.
+enum Kept<'a> {
+    Here(&'a str),
+    Read(String),
+}
+
+fn kept<'a>(text: &'a SecretText, option: &str) -> Result<Kept<'a>, Failure> {
+    let text = text.expose();
+    if let Some(variable) = text.strip_prefix("env:") {
+        let missing = |_| bad_nats(option, format!("the environment has no variable {variable}"));
+        return std::env::var(variable).map(Kept::Read).map_err(missing);
+    }
+    match text.strip_prefix("file:") {
+        Some(path) => read(path, option).map(Kept::Read),
+        None => Ok(Kept::Here(text)),
+    }
+}
+
+fn read(path: &str, option: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| bad_nats(option, format!("{path} cannot be read: {e}")))
+}
+
+fn bad_nats(option: &str, what: impl std::fmt::Display) -> Failure {
+    Failure::new("RP1005", Exit::Invalid, format!("{option}: {what}"))
+        .remedy("Write --nats=nats://HOST:4222, or --nats=env:NAME; --nats-creds=FILE, or env:NAME.")
 }
 
 fn no_messages(error: &JetError) -> Failure {
