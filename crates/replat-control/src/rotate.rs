@@ -32,9 +32,9 @@ mod pace;
 mod queue;
 pub mod report;
 mod steady;
-mod velocity;
 #[cfg(test)]
 mod tests;
+mod velocity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -184,11 +184,7 @@ impl Standing {
 
 impl Read<'_> {
     /// How fast rows come to a level, whatever it is cut by.
-    fn rows_forecast(
-        &self,
-        table: &TableName,
-        level: &Level,
-    ) -> replat_model::lifecycle::forecast::Forecast {
+    fn rows_forecast(&self, table: &TableName, level: &Level) -> replat_model::lifecycle::forecast::Forecast {
         match self.axis(table, level) {
             Some(axis) => self.forecast(axis, level).0,
             None => self.of_samples(),
@@ -215,7 +211,8 @@ mod tests {
             })
             .collect();
         if known {
-            set.samples = (0..12).map(|day| sample(NOW - (12 - day) * 86_400 * SECOND, day * 1_000)).collect();
+            set.samples =
+                (0..12).map(|day| sample(NOW - (12 - day) * 86_400 * SECOND, day * 1_000)).collect();
         }
         set
     }

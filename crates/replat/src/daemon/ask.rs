@@ -97,9 +97,13 @@ impl FromStr for Ask {
             return Ok(Ask::default());
         }
         let ask: Ask = serde_json::from_str(text).map_err(|e| BadAsk::Json(e.to_string()))?;
-        let bounds =
-            [("buffer_days", ask.buffer_days, DAYS_MAX, "at most 3660"), ("ahead", ask.ahead, AHEAD_MAX, "at most 1000")];
-        if let Some((key, value, _, why)) = bounds.into_iter().find(|(_, value, most, _)| *value > Some(*most)) {
+        let bounds = [
+            ("buffer_days", ask.buffer_days, DAYS_MAX, "at most 3660"),
+            ("ahead", ask.ahead, AHEAD_MAX, "at most 1000"),
+        ];
+        if let Some((key, value, _, why)) =
+            bounds.into_iter().find(|(_, value, most, _)| *value > Some(*most))
+        {
             return Err(BadAsk::Value { key, value: value.unwrap_or(0).to_string(), why });
         }
         if let Some(until) = &ask.until

@@ -90,7 +90,8 @@ impl Occasion {
             Occasion::Start | Occasion::Schedule => true,
             Occasion::Surge { place: only, .. } | Occasion::Reconnected { place: only } => *only == place,
             Occasion::Asked { place: only, ask, .. } => {
-                only.is_none_or(|only| only == place) && ask.database.as_deref().is_none_or(|only| only == name)
+                only.is_none_or(|only| only == place)
+                    && ask.database.as_deref().is_none_or(|only| only == name)
             }
         }
     }

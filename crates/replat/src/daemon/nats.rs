@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::ConnectErrorKind;
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::{self, AckKind, Message};
 use futures_util::StreamExt;
@@ -96,7 +96,9 @@ impl Jet {
             // A server that lets nobody in will not change its mind.
             let refused = matches!(
                 e.kind(),
-                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls
+                ConnectErrorKind::Authentication
+                    | ConnectErrorKind::AuthorizationViolation
+                    | ConnectErrorKind::Tls
             );
             failed("connecting to NATS", !refused)(&e)
         })?;

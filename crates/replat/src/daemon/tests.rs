@@ -164,4 +164,3 @@ async fn what_did_not_succeed_is_tried_again_more_and_more_seldom_and_what_was_r
     let rests: Vec<u64> = (1..9).map(|failures| rest(failures).as_secs()).collect();
     assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
 }
-

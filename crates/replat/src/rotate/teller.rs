@@ -77,7 +77,10 @@ impl Teller {
             }
         }
         let summary = render::rotate::summary(report);
-        self.fact(&format!("{summary} database={} because={because:?}", render::rotate::word(&report.database)));
+        self.fact(&format!(
+            "{summary} database={} because={because:?}",
+            render::rotate::word(&report.database)
+        ));
     }
 
     fn fact(&self, text: &str) {

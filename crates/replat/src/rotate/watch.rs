@@ -69,9 +69,8 @@ pub async fn watch(global: &Global, style: Style, args: &RotateArgs) -> Result<E
 /// The first signal says that it is time to stop; the second one stops at once, whatever is under way.
 fn heed_signals(style: Style, stopped: tokio::sync::oneshot::Sender<()>) -> Result<(), Failure> {
     let hear = |kind| {
-        signal(kind).map_err(|e| {
-            Failure::new("RP9001", Exit::Internal, format!("signals cannot be heard: {e}"))
-        })
+        signal(kind)
+            .map_err(|e| Failure::new("RP9001", Exit::Internal, format!("signals cannot be heard: {e}")))
     };
     let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
     tokio::spawn(async move {
@@ -197,7 +196,8 @@ impl Work for Station<'_> {
             if let Ok(report) = &report {
                 self.teller.came(report, &because);
             }
-            for (end, occasion) in ends.iter_mut().zip(occasions).filter(|(_, o)| o.concerns(n, &place.name)) {
+            for (end, occasion) in ends.iter_mut().zip(occasions).filter(|(_, o)| o.concerns(n, &place.name))
+            {
                 let here = self.end(occasion, place, report.as_ref().ok());
                 *end = Some(end.map_or(here, |end| end.max(here)));
             }
@@ -233,7 +233,10 @@ impl Work for Station<'_> {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.blind[n], true) {
-                        tracing::warn!("how fast rows come to {} cannot be measured now: {error}", place.name);
+                        tracing::warn!(
+                            "how fast rows come to {} cannot be measured now: {error}",
+                            place.name
+                        );
                     }
                 }
             }
@@ -309,7 +312,8 @@ impl Station<'_> {
             Ending::Unchanged => RunEnd::Done,
             _ => {
                 if let Some(table) = unknown(ask, report) {
-                    let what = format!("warning: {occasion}: {}: nothing is wanted of any such table", place.name);
+                    let what =
+                        format!("warning: {occasion}: {}: nothing is wanted of any such table", place.name);
                     self.style.remark(&format!("{what} as {table}"));
                     return RunEnd::Refused;
                 }
@@ -322,7 +326,8 @@ impl Station<'_> {
     async fn tell(&mut self, all: &[Ended], occasions: &[Occasion], narrowed: bool) {
         let worst = worst_of(all, false);
         // When it happened, and for how long, is no news.
-        let trouble = worst.as_ref().map(|failure| format!("{} {} {:?}", failure.code, failure.what, failure.exit));
+        let trouble =
+            worst.as_ref().map(|failure| format!("{} {} {:?}", failure.code, failure.what, failure.exit));
         let news = trouble != self.trouble;
         let began = all.iter().any(|ended| ended.report.is_ok());
         if self.style.is_json() && (began || news) {

@@ -102,8 +102,13 @@ impl Stream {
 async fn a_message_is_acknowledged_when_its_partitions_are_there_and_not_before() {
     let (place, stream) = (Place::with_days().await, Stream::new().await);
     let nats = format!("--nats={}", stream.nats.url());
-    let arguments =
-        [nats.as_str(), "--nats-subject=ask.rotate", "--buffer-days=5", "--patience=1s", "--velocity-every=0s"];
+    let arguments = [
+        nats.as_str(),
+        "--nats-subject=ask.rotate",
+        "--buffer-days=5",
+        "--patience=1s",
+        "--velocity-every=0s",
+    ];
     let mut daemon = Daemon::start(&place.url, &arguments);
     daemon.good_run("start").await;
     // A message whose run succeeds.
@@ -151,7 +156,8 @@ async fn messages_that_came_while_nobody_was_there_are_found_at_the_next_start()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_server_that_cannot_be_used_is_told_of_at_the_start() {
     let (place, stream) = (Place::with_days().await, Stream::new().await);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
     let away = format!("nats://user:c4n4ry@127.0.0.1:{free}");
     let here = stream.nats.url();
     let cases: [(&str, &[&str], i32, &str); 3] = [
@@ -160,7 +166,8 @@ async fn a_message_server_that_cannot_be_used_is_told_of_at_the_start() {
         (&here, &["--nats-creds=/not/there"], 3, "--nats-creds"),
     ];
     for (url, more, code, said) in cases {
-        let arguments = [&["rotate", "--watch", "--db-url", place.url.as_str(), "--nats=env:AT"], more].concat();
+        let arguments =
+            [&["rotate", "--watch", "--db-url", place.url.as_str(), "--nats=env:AT"], more].concat();
         let ran = replat(&arguments).env("AT", url).output().await.expect("it runs");
         let err = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(code), "{url}: {err}");

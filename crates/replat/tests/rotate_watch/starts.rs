@@ -20,8 +20,13 @@ async fn a_schedule_runs_again_and_again_and_metrics_count_its_runs() {
     let place = Place::with_days().await;
     let page = std::env::temp_dir().join(format!("replat-watch-{}.prom", std::process::id()));
     let file = format!("--metrics-file={}", page.display());
-    let arguments =
-        ["--buffer-days=5", "--schedule=TZ=Europe/Berlin */2 * * * * *", "--no-listen", "--velocity-every=0s", &file];
+    let arguments = [
+        "--buffer-days=5",
+        "--schedule=TZ=Europe/Berlin */2 * * * * *",
+        "--no-listen",
+        "--velocity-every=0s",
+        &file,
+    ];
     let mut daemon = Daemon::start(&place.url, &arguments);
     daemon.good_run("start").await;
     // Somebody takes a partition away: the next run but one at the latest has it again.
@@ -35,7 +40,8 @@ async fn a_schedule_runs_again_and_again_and_metrics_count_its_runs() {
     assert!(place.takes("events", 5).await, "{last} is missing still");
     let runs = until("a page that counts", async || {
         let text = std::fs::read_to_string(&page).ok()?;
-        let line = text.lines().find(|l| l.starts_with("replat_rotate_runs_total{") && l.contains("\"success\""))?;
+        let line =
+            text.lines().find(|l| l.starts_with("replat_rotate_runs_total{") && l.contains("\"success\""))?;
         line.rsplit(' ').next()?.parse::<u32>().ok().filter(|runs| *runs >= 3)
     });
     runs.await;
