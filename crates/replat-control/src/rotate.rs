@@ -20,7 +20,7 @@
 //! | breakers, budgets, vetoes | `gate` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
-//! | how long inserts are safe | `pace` |
+//! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
 //! | until when nothing becomes due | `steady` |
 //! | whether rows come faster than forecast | `velocity` |
 //! | partitions counted | `census` |
@@ -28,7 +28,6 @@
 mod census;
 mod confirm;
 mod gate;
-mod pace;
 mod queue;
 pub mod report;
 mod steady;
@@ -52,7 +51,7 @@ use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
-pub use pace::runways;
+pub use replat_model::lifecycle::runway::runways;
 pub use velocity::{Surge, Velocity};
 
 use gate::{Gate, Stand, Vetoes, provisions};
@@ -355,7 +354,9 @@ impl Rotation<'_> {
     /// Sets that will not last as long as they should.
     fn short(&self, runways: &[Runway]) -> Vec<Finding> {
         let Some(least) = self.settings.runway_min else { return Vec::new() };
-        let short = runways.iter().filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
+        // Those that cannot be told are found by the health check, whatever is wanted.
+        let known = runways.iter().filter(|r| r.unknown.is_none());
+        let short = known.filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
         short
             .map(|runway| Finding {
                 severity: Severity::Warning,

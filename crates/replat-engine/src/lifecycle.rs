@@ -72,6 +72,19 @@ pub struct Look {
     pub indexes: bool,
     /// What retirement asks of rows, for the sets it is about.
     pub retiring: Vec<Retiring>,
+    /// Ordinary tables that are to be converted.
+    pub ordinary: Vec<OrdinaryLook>,
+    /// Whether it is wanted which units changed shapes before.
+    pub history: bool,
+}
+
+/// An ordinary table to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrdinaryLook {
+    /// The table.
+    pub table: TableName,
+    /// Columns whose least and greatest values are wanted; without an index on them that reads the table.
+    pub columns: Vec<String>,
 }
 
 /// What retirement asks of the rows of some sets. Every question reads rows, so it is asked of old partitions only.

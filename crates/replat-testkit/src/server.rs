@@ -206,6 +206,26 @@ impl Server {
         ServerBuilder::default()
     }
 
+    /// A streaming standby of this server, called `standby` there, which takes reading sessions; its settings are this
+    /// one's, but for those that are given.
+    ///
+    /// # Errors
+    ///
+    /// See [`ServerError`]; whatever was made is removed again.
+    pub async fn standby(&self, settings: &[(&str, &str)]) -> Result<Server, ServerError> {
+        let (binaries, account, primary) = (self.binaries.clone(), self.account, self.port);
+        let copied = tokio::task::spawn_blocking({
+            let binaries = binaries.clone();
+            move || cluster::copy_of(&binaries, account, primary)
+        });
+        let folder = copied.await.expect("copying a server does not panic")?;
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = self.options.settings.iter().cloned().chain(own).collect();
+        let options = ServerBuilder { settings, ..self.options.clone() };
+        let mut server = Server { binaries, account, folder, port: free_port()?, options, postmaster: None };
+        server.run().await.map(|()| server)
+    }
+
     /// The port on `127.0.0.1`; it stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.port

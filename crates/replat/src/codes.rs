@@ -9,7 +9,8 @@ pub struct Code {
     pub code: &'static str,
     /// What it means, in a few words.
     pub title: &'static str,
-    /// The exit code of a command that ends with it.
+    /// The exit code of a command that ends with it; of what is only worth knowing, 0, and of warnings that of
+    /// `--strict`.
     pub exit: u8,
     /// Its page.
     #[serde(skip)]
@@ -43,6 +44,41 @@ codes! {
     RP2006 3 "A name or value was not understood";
     RP2007 3 "The partition is there already";
     RP2008 13 "Nobody agreed";
+    RP3001 4 "A table cannot be looked after";
+    RP3002 4 "A privilege is missing";
+    RP3003 4 "How a table is cut cannot be told";
+    RP3004 4 "Bounds do not fit together";
+    RP3005 4 "A partition is missing";
+    RP3006 14 "Rows lie in a catch-all partition";
+    RP3007 14 "Rows in a catch-all partition cannot be moved out";
+    RP3008 14 "A detach was broken off";
+    RP3009 14 "An index is not complete";
+    RP3010 14 "Partitions differ from their siblings";
+    RP3011 14 "A publication has only some of the partitions";
+    RP3012 14 "The partitions will not last";
+    RP3013 0 "Old partitions are overdue";
+    RP3014 14 "An old partition may not be retired";
+    RP3015 14 "Tables were left over";
+    RP3016 14 "Another tool manages the table";
+    RP3017 4 "The clocks disagree";
+    RP3018 0 "The database is read-only";
+    RP3019 22 "A quota is used up";
+    RP3020 22 "A breaker is open";
+    RP3021 4 "The policy does not fit the table";
+    RP3022 4 "No name can be given";
+    RP3023 4 "Too many partitions would be needed";
+    RP3024 14 "It is not known how fast keys come";
+    RP3025 0 "Old bounds have a hole";
+    RP3026 0 "Work is switched off";
+    RP3027 4 "A request cannot be carried out";
+    RP3028 11 "A query reads too many partitions";
+    RP3029 0 "A partition is a foreign table";
+    RP3030 22 "The stall budget is spent";
+    RP3031 20 "A unit was taken back";
+    RP3032 21 "Another run is at work";
+    RP3033 0 "An index is not used";
+    RP3034 11 "The catalogue is not as it was left";
+    RP3035 14 "The key's type ends";
     RP4001 30 "A replication slot is lost";
     RP4002 11 "A row cannot be stored in its new shape";
     RP4003 11 "The sides differ";
@@ -85,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn every_finding_about_partitions_has_a_page_of_the_same_title() {
+        for (code, title) in replat_model::lifecycle::health::codes::CODES {
+            let known =
+                CODES.iter().find(|c| c.code == *code).unwrap_or_else(|| panic!("{code} is not listed"));
+            assert_eq!(known.title, *title, "{code}");
+            assert!(known.page.starts_with(&format!("# {code}: {title}\n")), "{code}");
+        }
+    }
+
+    #[test]
     fn every_code_that_the_program_uses_is_known() {
         let sources =
             concat!(include_str!("deploy.rs"), include_str!("failure.rs"), include_str!("planning.rs"))
@@ -99,6 +145,7 @@ mod tests {
                 + include_str!("rotate/engines.rs")
                 + include_str!("rotate/plan_file.rs")
                 + include_str!("rotate/reach.rs")
+                + include_str!("rotate/reshape.rs")
                 + include_str!("rotate/watch.rs")
                 + include_str!("rotate/wish.rs")
                 + include_str!("verify.rs")

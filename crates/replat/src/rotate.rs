@@ -7,13 +7,14 @@ mod metrics;
 mod plan_file;
 mod push;
 mod reach;
+mod reshape;
 mod teller;
 mod watch;
 mod wish;
 
 use std::path::Path;
 
-use replat_control::rotate::report::{RunReport, Worst};
+use replat_control::rotate::report::{Ending, RunReport, Worst};
 use replat_control::rotate::{Drafted, Rotation, runways};
 use replat_engine::EngineError;
 use replat_engine::lifecycle::Look;
@@ -44,6 +45,9 @@ struct Ended {
 
 /// `rotate`.
 pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<Exit, Failure> {
+    if let Some(verb) = &args.verb {
+        return reshape::verb(global, style, verb).await;
+    }
     if args.daemon.watch {
         return watch::watch(global, style, args).await;
     }
@@ -117,9 +121,24 @@ fn unreachable(error: &ConnectError) -> Failure {
 
 /// The end of a command: one JSON object where it was asked for, and the worst as a failure on standard error.
 fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exit, Failure> {
+    conclude_with(style, all, strict, kind, &Value::Null)
+}
+
+/// The same, with `more` in the JSON object where that is not null.
+fn conclude_with(
+    style: Style,
+    all: &[Ended],
+    strict: bool,
+    kind: &str,
+    more: &Value,
+) -> Result<Exit, Failure> {
     let worst = worst_of(all, strict);
     if style.is_json() {
-        style.result("", &value(all, kind, worst.as_ref()));
+        let mut value = value(all, kind, worst.as_ref());
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more.clone());
+        }
+        style.result("", &value);
     }
     if let Some(failure) = &worst {
         style.trouble(failure);
@@ -175,6 +194,7 @@ fn summary(all: &[Ended]) -> Value {
         "dropped": done(Kind::Drop),
         "repaired": done(Kind::Repair),
         "adopted": done(Kind::Adopt),
+        "reshaped": done(Kind::Recut) + done(Kind::Convert) + done(Kind::Align),
         "failed": failed,
         "databases_failed": all.iter().filter(|e| e.report.is_err()).count(),
         "stalled_us": reports(all).map(RunReport::stalled_us).sum::<u64>(),
@@ -208,14 +228,18 @@ fn worst(ended: &Ended, strict: bool) -> Option<Failure> {
         .find_map(|e| e.code.as_deref())
         .or_else(|| findings.first().map(|f| f.code.as_str()))
         .unwrap_or(codes::TAKEN_BACK);
+    let found = |n| match exit {
+        Exit::Warnings => render::counted(n, "warning", "warnings"),
+        _ => render::counted(n, "error", "errors"),
+    };
     let what = match (entries.len(), findings.len()) {
-        (0, n) => format!("{}: {}", ended.place, render::counted(n, "finding", "findings")),
+        (0, n) => format!("{}: {}", ended.place, found(n)),
         (n, 0) => format!("{}: {} not done", ended.place, render::counted(n, "unit was", "units were")),
         (n, m) => format!(
             "{}: {} not done, {}",
             ended.place,
             render::counted(n, "unit was", "units were"),
-            render::counted(m, "finding", "findings")
+            found(m)
         ),
     };
     let mut failure = Failure::new(crate::codes::known(code), exit, what)
@@ -223,11 +247,11 @@ fn worst(ended: &Ended, strict: bool) -> Option<Failure> {
             let why = e.why.as_deref().unwrap_or("no reason was given");
             format!("{} {}: {why}", e.code.as_deref().unwrap_or("-"), render::rotate::work(&e.unit))
         }))
-        .because(findings.iter().map(|f| {
-            let set = f.set.as_ref().map_or_else(String::new, |set| format!("{set}: "));
-            format!("{} {set}{}", f.code, f.what)
-        }))
-        .state("SAFE: what was begun and not ended was taken back; the other tables were worked on.");
+        .because(findings.iter().map(|f| format!("{} {}", f.code, render::rotate::sentence(f))));
+    if matches!(report.ending, Ending::Through) {
+        failure = failure
+            .state("SAFE: what was begun and not ended was taken back; the other tables were worked on.");
+    }
     for finding in &findings {
         if !failure.remedy.contains(&finding.remedy) {
             failure = failure.remedy(finding.remedy.clone());

@@ -15,14 +15,27 @@ use crate::render::{Style, counted};
 pub fn validate(global: &Global, style: Style) -> Result<(), Failure> {
     let project = Project::open(global)?;
     let spec = &project.spec;
-    let text = format!(
-        "{} is valid: {}, {}\nNext:  replat plan deploy -p …",
+    let mut text = format!(
+        "{} is valid: {}, {}",
         project.file.display(),
         counted(spec.databases.len(), "database", "databases"),
         counted(spec.contexts.len(), "context", "contexts")
     );
+    if !spec.lifecycles.is_empty() {
+        text += &format!(", {}", counted(spec.lifecycles.len(), "lifecycle", "lifecycles"));
+    }
+    // A spec of lifecycles alone has nothing to deploy.
+    let next = match spec.contexts.is_empty() && !spec.lifecycles.is_empty() {
+        true => "replat plan rotate",
+        false => "replat plan deploy -p …",
+    };
+    text += &format!("\nNext:  {next}");
     let contexts: Vec<&String> = spec.contexts.keys().collect();
-    style.result(&text, &json!({ "valid": true, "file": project.file, "contexts": contexts }));
+    let lifecycles: Vec<&String> = spec.lifecycles.keys().collect();
+    let value = json!({
+        "valid": true, "file": project.file, "contexts": contexts, "lifecycles": lifecycles,
+    });
+    style.result(&text, &value);
     Ok(())
 }
 

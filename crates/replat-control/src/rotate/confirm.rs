@@ -44,6 +44,7 @@ fn differences(work: &Work, set: Option<&SetFacts>) -> Vec<String> {
         | Work::Archive { .. }
         | Work::Drop { .. }
         | Work::Adopt { .. }
+        | Work::Disown { .. }
         | Work::Convert { .. }
         | Work::Unconvert { .. }
         | Work::Align { .. } => Vec::new(),

@@ -260,7 +260,7 @@ pub fn parts(work: &Work) -> usize {
         Work::Overflow { new, .. } => new.len(),
         Work::Recut { new, .. } => new.len(),
         Work::Convert { others, .. } => others.len() + 1,
-        Work::Adopt { parts } => parts.len(),
+        Work::Adopt { parts } | Work::Disown { parts } => parts.len(),
         Work::Reap { tables, .. } => tables.len(),
         Work::Finalize { .. }
         | Work::Retire { .. }

@@ -26,6 +26,10 @@ pub fn until(facts: &Facts, wish: &Wish) -> Option<Micros> {
 }
 
 fn of_set(set: &SetFacts, lifecycle: &Lifecycle, now: Micros) -> Option<Micros> {
+    // What another tool is told, or whether it is on, changes without a trace in the catalogue.
+    if set.managed_by.is_some() {
+        return None;
+    }
     let retire = lifecycle.retire.clone().unwrap_or_default();
     let by_rows = retire.keep_bytes.is_some() || retire.keep_rows.is_some() || retire.when.is_some();
     let grows = lifecycle.levels.iter().any(|level| level.grow.is_some());

@@ -200,6 +200,7 @@ pub(super) fn set(name: &str) -> SetFacts {
         managed_by: None,
         managed_as: None,
         managed_notes: Vec::new(),
+        managed_off: None,
     }
 }
 

@@ -8,10 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use replat_model::lifecycle::draft::Wish;
-use replat_model::lifecycle::facts::{Edge, Facts, Level, Micros, Sample, SetFacts, TableName};
+use replat_model::lifecycle::facts::{Bound, Edge, Facts, Level, Micros, Sample, SetFacts, TableName};
 use replat_model::lifecycle::policy::Lifecycle;
-
-use super::pace::{Read, ends};
+use replat_model::lifecycle::runway::Read;
 
 const DAY: f64 = 86_400e6;
 
@@ -110,7 +109,11 @@ impl Velocity {
     fn of_rows(&mut self, set: &SetFacts, read: &Read<'_>, now: Micros) -> Option<f64> {
         let newest = set.samples.last()?;
         let last = self.rows.insert(set.id, newest.clone())?;
-        read.rows_forecast(&set.table, &set.level).surge(&last, newest.inserted, now)
+        let forecast = match read.grid(&set.table, &set.level) {
+            Some(moving) => read.forecast(&moving, &set.level).0,
+            None => read.of_samples(),
+        };
+        forecast.surge(&last, newest.inserted, now)
     }
 
     /// How a level stands whose keys are numbers; `None` of others, and the first time.
@@ -122,7 +125,9 @@ impl Velocity {
         read: &Read<'_>,
         now: Micros,
     ) -> Option<Standing> {
-        let axis = read.axis(table, level).filter(|axis| !axis.is_time())?;
+        // The highest key in use is known of the first component alone.
+        let moving = read.grid(table, level).filter(|moving| moving.key == 0)?;
+        let axis = Some(moving.grid.axis).filter(|axis| !axis.is_time())?;
         let high = axis.parse(level.high.as_deref()?).ok()?.0;
         let (at, before) = self.keys.insert(id, (now, high))?;
         let days = (now - at) as f64 / DAY;
@@ -130,7 +135,7 @@ impl Velocity {
         if days <= 0.0 || came < 0.0 {
             return None;
         }
-        let (forecast, _) = read.forecast(axis, level);
+        let (forecast, _) = read.forecast(&moving, level);
         let ratio = forecast.keys(days).map(|(expected, _)| (came + NOISE) / (expected + NOISE));
         let at = |edge: &Edge| match edge {
             Edge::At(text) => axis.bound(text).ok().map(|at| at.0),
@@ -139,8 +144,10 @@ impl Velocity {
         let mut spans: Vec<(i128, i128)> = level
             .parts
             .iter()
-            .filter_map(|part| ends(&part.bound))
-            .filter_map(|(from, to)| Some((at(&from)?, at(&to)?)))
+            .filter_map(|part| match &part.bound {
+                Bound::Range { from, to } => Some((at(from.first()?)?, at(to.first()?)?)),
+                _ => None,
+            })
             .collect();
         spans.sort_unstable();
         let (_, mut end) = *spans.iter().find(|(from, to)| *from <= high && high < *to).or(spans.last())?;
@@ -179,16 +186,6 @@ impl Standing {
         let enough = (2.0 * self.per_day * least / self.width).ceil();
         let enough = if enough < f64::from(MOST) { enough as u32 } else { MOST };
         (enough > self.ahead).then_some(enough)
-    }
-}
-
-impl Read<'_> {
-    /// How fast rows come to a level, whatever it is cut by.
-    fn rows_forecast(&self, table: &TableName, level: &Level) -> replat_model::lifecycle::forecast::Forecast {
-        match self.axis(table, level) {
-            Some(axis) => self.forecast(axis, level).0,
-            None => self.of_samples(),
-        }
     }
 }
 

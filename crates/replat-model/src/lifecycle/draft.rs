@@ -4,7 +4,7 @@
 //! plan was carried out, the next draft has nothing to do. Nothing is guessed in favour of a change: an unknown fact
 //! keeps a partition, and a bound that does not fit stops its set.
 
-mod build;
+pub(super) mod build;
 mod cells;
 pub(super) mod cut;
 mod horizon;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LooseState, Micros, Part, SetFacts, TableName};
+use super::facts::{Facts, LooseState, LooseTable, Micros, Origin, Part, SetFacts, TableName};
 use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
@@ -28,12 +28,14 @@ use super::policy::{Lifecycle, More, Quota};
 use super::quota;
 use super::reshape::{self, Request};
 
+pub(super) use keys::lines;
+
 /// How far the clock of this process may be from the database's before it is said, and before nothing is done.
 const CLOCK_SAID_MS: u64 = 60_000;
 const CLOCK_REFUSED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What log one new relation costs: about 30 KiB for a partition with its six relations.
-const WAL_PER_RELATION: u64 = 5 * 1024;
+pub(super) const WAL_PER_RELATION: u64 = 5 * 1024;
 
 /// What is wanted of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,7 +61,7 @@ impl Wish {
     pub fn of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {
         let (name, wanted) = self.said_of(set)?;
         let wanted = match &set.managed_as {
-            Some(told) if wanted.adopt == Some(true) => wanted.over(told),
+            Some(told) if wanted.adopt == Some(true) || set.is_taken_over() => wanted.over(told),
             _ => wanted,
         };
         let more = self.more.iter().filter(|more| more.covers(&set.table));
@@ -91,7 +93,7 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         fingerprint: facts.fingerprint.clone(),
         at: facts.vitals.now,
         units: Vec::new(),
-        findings: facts.refused.iter().map(refused).collect(),
+        findings: facts.refused.iter().filter(|_| wish.requests.is_empty()).map(refused).collect(),
         understood: Vec::new(),
     };
     if facts.vitals.read_only {
@@ -102,26 +104,85 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
     let stopped = clock.iter().any(|finding| finding.severity == Severity::Error);
     plan.findings.extend(clock);
     let mut names = Names::of(facts);
-    for set in &facts.sets {
+    // Whoever asks for one thing gets that, and nothing else besides.
+    for set in facts.sets.iter().filter(|_| wish.requests.is_empty()) {
         let Some((_, policy)) = wish.of(set) else { continue };
         let drafted = set::draft(facts, set, &policy, &mut names, stopped);
         plan.findings.extend(drafted.findings);
         plan.understood.extend(drafted.understood);
         let quota = policy.quota.clone().unwrap_or_default();
-        let within = Room { facts, set, quota: &quota, forecast: &drafted.forecast, until: drafted.until };
+        let (forecast, paces, until) = (&drafted.forecast, &drafted.paces, drafted.until);
+        let within = Room { facts, set, quota: &quota, forecast, paces, until };
         within.take(&mut plan, drafted.units);
+    }
+    if wish.requests.is_empty() {
+        plan.units.extend(ownerless(facts, wish));
     }
     if !stopped {
         for request in &wish.requests {
-            match reshape::unit(facts, request) {
-                Ok(units) => plan.units.extend(units),
+            match reshape::units(facts, request, &mut names) {
+                Ok(units) => requested(facts, wish, &mut plan, units),
                 Err(finding) => plan.findings.push(finding),
             }
         }
     }
+    go_on(&mut plan);
     plan.units.sort_by_key(|unit| rank(&unit.work));
     switch_off(&mut plan, wish);
     plan
+}
+
+/// What was replaced of tables that are partitioned no longer: dropped as any other, when its time is over.
+fn ownerless(facts: &Facts, wish: &Wish) -> Vec<Unit> {
+    let asked = |table: &TableName| match wish.lifecycles.is_empty() {
+        true => wish.overrides.tables.is_empty() || wish.overrides.covers(table),
+        false => wish.lifecycles.iter().any(|(_, lifecycle)| lifecycle.covers(table)),
+    };
+    let over = |loose: &&LooseTable| {
+        loose.state == LooseState::Replaced
+            && !loose.legal_hold
+            && loose.drop_after.is_some_and(|after| after <= facts.vitals.now)
+            && !facts.sets.iter().any(|set| set.table == loose.set)
+            && asked(&loose.set)
+    };
+    let made = |loose: &LooseTable| {
+        let because = "what replaced it has proved itself".to_owned();
+        let work = Work::Drop { table: loose.table.clone(), table_id: loose.id, because };
+        Unit {
+            id: name(&loose.set, 0, &work),
+            set: loose.set.clone(),
+            set_id: 0,
+            work,
+            wal_bytes: WAL_PER_RELATION,
+            relations: 0,
+        }
+    };
+    facts.loose.iter().filter(over).map(made).collect()
+}
+
+/// Takes the units of a request into the plan, if the quota of their set has room for what they copy.
+fn requested(facts: &Facts, wish: &Wish, plan: &mut RotatePlan, units: Vec<Unit>) {
+    let before = plan.units.len();
+    let set = units.first().and_then(|unit| facts.sets.iter().find(|set| set.table == unit.set));
+    plan.units.extend(units);
+    let Some((set, (_, policy))) = set.and_then(|set| Some((set, wish.of(set)?))) else { return };
+    let quota = policy.quota.unwrap_or_default();
+    let found = quota::room(&quota, &facts.vitals, set, &plan.units[before..], &Forecast::default(), None);
+    if found.iter().any(|finding| finding.severity == Severity::Error) {
+        plan.units.truncate(before);
+    }
+    plan.findings.extend(found);
+}
+
+/// What was broken off and is in the plan again goes on where it was, so it is not taken back first.
+fn go_on(plan: &mut RotatePlan) {
+    let again: BTreeSet<String> = plan
+        .units
+        .iter()
+        .filter(|unit| matches!(unit.work.kind(), Kind::Drain | Kind::Recut | Kind::Convert))
+        .map(|unit| unit.id.clone())
+        .collect();
+    plan.units.retain(|unit| !matches!(&unit.work, Work::Reap { unit, .. } if again.contains(unit)));
 }
 
 /// The rows of ranges of all sets of which something is wanted, with their sets.
@@ -167,11 +228,29 @@ pub fn stale(plan: &RotatePlan, facts: &Facts) -> Option<String> {
         .then(|| "partitions came, went or changed their bounds since the plan was made".to_owned())
 }
 
+/// The units that give back what was taken over and is still attached: it is somebody else's again. What replat made
+/// stays its own.
+pub fn disown(facts: &Facts) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for set in &facts.sets {
+        let mut parts = Vec::new();
+        set.level.each(&mut |part| {
+            if part.origin == Origin::Adopted {
+                parts.push((part.table.clone(), part.id));
+            }
+        });
+        if !parts.is_empty() {
+            units.push(unit(set, Work::Disown { parts }));
+        }
+    }
+    units
+}
+
 /// The unit that does `work` on `set`.
 pub(super) fn unit(set: &SetFacts, work: Work) -> Unit {
     let relations = relations(set, &work);
     Unit {
-        id: name(set, &work),
+        id: name(&set.table, set.id, &work),
         set: set.table.clone(),
         set_id: set.id,
         wal_bytes: wal_bytes(set, &work, relations),
@@ -181,7 +260,7 @@ pub(super) fn unit(set: &SetFacts, work: Work) -> Unit {
 }
 
 /// The same work has the same name, on whatever day it was planned: reasons and dates do not count.
-fn name(set: &SetFacts, work: &Work) -> String {
+pub(super) fn name(set: &TableName, set_id: u64, work: &Work) -> String {
     let mut timeless = work.clone();
     match &mut timeless {
         Work::Retire { because, drop_after, .. } => {
@@ -191,7 +270,7 @@ fn name(set: &SetFacts, work: &Work) -> String {
         Work::Drop { because, .. } => because.clear(),
         _ => {}
     }
-    let text = serde_json::to_vec(&(&set.table, set.id, timeless)).expect("work has no map with odd keys");
+    let text = serde_json::to_vec(&(set, set_id, timeless)).expect("work has no map with odd keys");
     format!("u-{}", hex(&text, 16))
 }
 
@@ -202,7 +281,7 @@ fn hex(bytes: &[u8], digits: usize) -> String {
 }
 
 /// Tables in a tree of new partitions.
-fn tables(part: &NewPart) -> u64 {
+pub(super) fn tables(part: &NewPart) -> u64 {
     1 + part.below.iter().flat_map(|level| &level.parts).map(tables).sum::<u64>()
 }
 
@@ -247,7 +326,7 @@ fn rank(work: &Work) -> u8 {
         Work::Overflow { .. } => 4,
         Work::Create { .. } => 5,
         Work::Align { .. } => 6,
-        Work::Adopt { .. } => 7,
+        Work::Adopt { .. } | Work::Disown { .. } => 7,
         Work::Retire { .. } => 8,
         Work::Archive { .. } => 9,
         Work::Drop { .. } => 10,
@@ -342,6 +421,7 @@ struct Room<'a> {
     set: &'a SetFacts,
     quota: &'a Quota,
     forecast: &'a Forecast,
+    paces: &'a BTreeMap<TableName, Forecast>,
     until: Option<Micros>,
 }
 
@@ -357,20 +437,66 @@ impl Room<'_> {
         if creating.is_empty() {
             return;
         }
-        let full = quota::tenants(self.quota, self.set, self.forecast, vitals.now, self.until);
+        let full = quota::tenants(self.quota, self.set, self.forecast, self.paces, vitals.now, self.until);
         for (tenant, finding) in full {
             let part = self.set.level.find(&tenant);
             creating.retain(|unit| !part.is_some_and(|part| concerns(&unit.work, part)));
             plan.findings.push(finding);
         }
         let before = plan.units.len();
-        plan.units.extend(creating);
-        let found = quota::room(self.quota, vitals, self.set, &plan.units, self.forecast, self.until);
-        if found.iter().any(|finding| finding.severity == Severity::Error) {
+        plan.units.extend(creating.iter().cloned());
+        let found = self.judge(plan);
+        if is_refused(&found) {
             plan.units.truncate(before);
+            let some = self.take_some(plan, creating);
+            plan.findings.extend(some);
         }
         plan.findings.extend(found);
     }
+
+    /// Takes what there is room for, where there is not enough for all: tenant by tenant, the one that needs least
+    /// first, so that no surge of one takes the room of the others.
+    fn take_some(&self, plan: &mut RotatePlan, creating: Vec<Unit>) -> Option<Finding> {
+        let mut by_tenant: BTreeMap<Option<&TableName>, Vec<Unit>> = BTreeMap::new();
+        for unit in creating {
+            let tenant = self.set.level.parts.iter().find(|part| concerns(&unit.work, part));
+            by_tenant.entry(tenant.map(|part| &part.table)).or_default().push(unit);
+        }
+        if by_tenant.len() < 2 {
+            return None;
+        }
+        let mut groups: Vec<(Option<&TableName>, Vec<Unit>)> = by_tenant.into_iter().collect();
+        groups.sort_by_key(|(_, units)| units.iter().map(|unit| unit.relations).sum::<u64>());
+        let (mut taken, mut left_out) = (0, Vec::new());
+        for (tenant, units) in groups {
+            let before = plan.units.len();
+            plan.units.extend(units);
+            if is_refused(&self.judge(plan)) {
+                plan.units.truncate(before);
+                left_out.push(tenant.unwrap_or(&self.set.table).to_string());
+            } else {
+                taken += 1;
+            }
+        }
+        (taken > 0).then(|| Finding {
+            severity: Severity::Note,
+            code: codes::QUOTA.into(),
+            set: Some(self.set.table.clone()),
+            what: format!(
+                "there is room for some: {taken} of its tables get their partitions, and those of {} are left out",
+                some(left_out.into_iter())
+            ),
+            remedy: "See the quota that is used up.".into(),
+        })
+    }
+
+    fn judge(&self, plan: &RotatePlan) -> Vec<Finding> {
+        quota::room(self.quota, &self.facts.vitals, self.set, &plan.units, self.forecast, self.until)
+    }
+}
+
+fn is_refused(found: &[Finding]) -> bool {
+    found.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// Whether `work` makes something below `part`.
@@ -386,12 +512,12 @@ fn concerns(work: &Work, part: &Part) -> bool {
 }
 
 /// The names that are taken, those of this plan included.
-struct Names {
+pub(super) struct Names {
     taken: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Names {
-    fn of(facts: &Facts) -> Names {
+    pub(super) fn of(facts: &Facts) -> Names {
         let mut taken = facts.taken.clone();
         for set in &facts.sets {
             taken.entry(set.table.schema.clone()).or_default().insert(set.table.name.clone());
@@ -411,11 +537,11 @@ impl Names {
         Names { taken }
     }
 
-    fn is_taken(&self, schema: &str, name: &str) -> bool {
+    pub(super) fn is_taken(&self, schema: &str, name: &str) -> bool {
         self.taken.get(schema).is_some_and(|names| names.contains(name))
     }
 
-    fn take(&mut self, schema: &str, name: &str) {
+    pub(super) fn take(&mut self, schema: &str, name: &str) {
         self.taken.entry(schema.to_owned()).or_default().insert(name.to_owned());
     }
 }

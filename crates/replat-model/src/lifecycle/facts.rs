@@ -8,13 +8,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Work;
 use super::policy::Lifecycle;
 
 /// Microseconds since 1970-01-01 00:00 UTC, by the database's clock.
 pub type Micros = i64;
 
 /// A table's name, as the catalogue has it: unquoted, exact.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableName {
     /// The schema.
     pub schema: String,
@@ -52,12 +53,111 @@ pub struct Facts {
     pub loose: Vec<LooseTable>,
     /// Tables that were asked for by name but cannot be planned for, with the reason.
     pub refused: Vec<Refused>,
+    /// Ordinary tables that were asked for, as a conversion needs to know them.
+    #[serde(default)]
+    pub ordinary: Vec<OrdinaryTable>,
+    /// Conversions, splits, merges and changes of moduli, the newest first; only where they were asked for.
+    #[serde(default)]
+    pub history: Vec<PastUnit>,
     /// Names that are taken, by schema: every relation and every type of each schema that holds a set or a partition.
     #[serde(default)]
     pub taken: BTreeMap<String, BTreeSet<String>>,
     /// A digest of all parents and children, cheap to read again: equal fingerprints mean that no partition came,
     /// went or changed its bounds.
     pub fingerprint: String,
+}
+
+/// A table that is not partitioned, or is something else altogether, as a conversion needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdinaryTable {
+    /// It.
+    pub table: TableName,
+    /// Its identity in the catalogue.
+    pub id: u64,
+    /// What it is.
+    pub kind: TableKind,
+    /// What this session lacks to work on it, each with the statement that gives it. Empty if nothing.
+    pub lacking: Vec<String>,
+    /// Its columns.
+    pub columns: BTreeMap<String, ColumnFacts>,
+    /// Rows, by the statistics; `None` if it was never analysed.
+    pub rows: Option<u64>,
+    /// Size with indexes and TOAST, in bytes.
+    pub bytes: u64,
+    /// Itself, its indexes, TOAST and that table's index.
+    pub relations: u32,
+    /// The values of the columns that were asked about.
+    pub spans: BTreeMap<String, KeySpan>,
+    /// Unique indexes, those of constraints among them.
+    pub unique: Vec<UniqueFacts>,
+    /// Foreign keys of other tables that refer to it.
+    pub referenced_by: Vec<Reference>,
+    /// What keeps its name from going over to another table, each with what to do about it.
+    pub hindrances: Vec<(String, String)>,
+}
+
+/// What a relation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableKind {
+    /// An ordinary table that stands alone.
+    Ordinary,
+    /// A partitioned one.
+    Partitioned,
+    /// A partition of another table, or a child that inherits from it.
+    Child(TableName),
+    /// One that others inherit from.
+    Inherited,
+    /// Something else, in words: `a view`.
+    Other(String),
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnFacts {
+    /// Its type, as the engine formats it.
+    pub type_name: String,
+    /// Whether a row may have no value there.
+    pub nullable: bool,
+    /// Whether it is computed from others.
+    pub generated: bool,
+}
+
+/// The values of a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySpan {
+    /// The least, as the engine prints it; `None` if there is no value, or the type has no order.
+    pub low: Option<String>,
+    /// The greatest.
+    pub high: Option<String>,
+    /// Whether a row has no value there.
+    pub absent: bool,
+}
+
+/// A unique index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UniqueFacts {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the primary key's.
+    pub primary: bool,
+    /// Its key columns; `None` if one of them is an expression.
+    pub columns: Option<Vec<String>>,
+}
+
+/// A unit that was begun, by the records of the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastUnit {
+    /// Its name.
+    pub id: String,
+    /// The set.
+    pub set: TableName,
+    /// What it did, or was to do.
+    pub work: Work,
+    /// What became of it: `begun`, `done`, `failed`, `taken-back`.
+    pub state: String,
+    /// When it was begun.
+    pub begun: Micros,
 }
 
 /// A table that cannot be planned for.
@@ -163,6 +263,19 @@ pub struct SetFacts {
     /// What was said there that has no equal here, or needs a look, in sentences.
     #[serde(default)]
     pub managed_notes: Vec<String>,
+    /// The statement that switches that tool off for this set, for a person to run. `None` if it is off, or if no
+    /// statement can do it.
+    #[serde(default)]
+    pub managed_off: Option<String>,
+}
+
+impl SetFacts {
+    /// Whether replat has made or taken over a partition of it, at whatever depth.
+    pub fn is_taken_over(&self) -> bool {
+        let mut own = false;
+        self.level.each(&mut |part| own |= part.origin != Origin::Foreign);
+        own
+    }
 }
 
 /// How one partitioned table is cut.

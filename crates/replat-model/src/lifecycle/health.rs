@@ -10,6 +10,7 @@ use super::draft::{Wish, cut, rows, set::Row, some};
 use super::facts::{
     Bound, Facts, IndexFacts, Level, LooseState, Method, Part, Publication, SetFacts, TableName,
 };
+use super::runway::{Runway, runways};
 
 /// One thing that is wrong, or worth knowing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +25,12 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+}
+
+/// `what` is so of `table`, in the text of a finding about `set`: the set itself is not named, since whoever shows a
+/// finding puts it in front.
+pub(crate) fn about(set: &TableName, table: &TableName, what: &str) -> String {
+    if table == set { what.to_owned() } else { format!("{table}: {what}") }
 }
 
 /// How bad a finding is.
@@ -43,7 +50,8 @@ pub enum Severity {
 /// What keeps a plan from being made is in the plan's own findings, and not repeated here.
 pub fn check(facts: &Facts, wish: &Wish) -> Vec<Finding> {
     let mut found = Vec::new();
-    if facts.vitals.read_only {
+    // Whoever asks for one thing is told of that, and not of everything else.
+    if facts.vitals.read_only || !wish.requests.is_empty() {
         return found;
     }
     for (set, row) in rows(facts, wish) {
@@ -55,8 +63,20 @@ pub fn check(facts: &Facts, wish: &Wish) -> Vec<Finding> {
         set.indexes.iter().for_each(|index| at.index(index, &mut found));
         set.publications.iter().for_each(|publication| found.extend(at.publication(set, publication)));
     }
+    found.extend(runways(facts, wish).into_iter().filter_map(untold));
     found.extend(loose(facts, wish));
     found
+}
+
+/// Not to know how long inserts are safe is not to be safe.
+fn untold(runway: Runway) -> Option<Finding> {
+    let why = runway.unknown?;
+    Some(About { set: &runway.set }.finding(
+        Severity::Warning,
+        codes::RUNWAY,
+        format!("it is not known how long its partitions last: {why}"),
+        "Run ANALYZE on it, and let runs look at it for some days; or say how it goes on, by `levels` in the policy.",
+    ))
 }
 
 /// A row of ranges has no gap from now on.
@@ -76,7 +96,7 @@ fn unbroken(set: &TableName, row: &Row) -> Vec<Finding> {
         found.push(at.finding(
             severity,
             codes::GAP,
-            format!("{parent}: no partition takes what comes now ({}): {then}", text(here)),
+            about(set, parent, &format!("no partition takes what comes now ({}): {then}", text(here))),
             "Run `replat rotate`; if it did run, see what it said of this table.",
         ));
     }
@@ -88,7 +108,7 @@ fn unbroken(set: &TableName, row: &Row) -> Vec<Finding> {
         found.push(at.finding(
             Severity::Warning,
             codes::GAP,
-            format!("{parent}: no partition {}", some(gaps.into_iter())),
+            about(set, parent, &format!("no partition {}", some(gaps.into_iter()))),
             "Run `replat rotate`; a gap within the horizon is filled, and others when they are near.",
         ));
     }
@@ -103,6 +123,8 @@ fn loose(facts: &Facts, wish: &Wish) -> Vec<Finding> {
         let set = facts.sets.iter().find(|set| set.table == loose.set);
         let at = About { set: &loose.set };
         match (set, loose.state) {
+            // What was replaced is dropped when its time is over.
+            (None, LooseState::Replaced) => {}
             (None, _) if everything => found.push(at.finding(
                 Severity::Warning,
                 codes::ORPHAN,
@@ -152,7 +174,7 @@ impl About<'_> {
             found.push(self.finding(
                 Severity::Note,
                 codes::FOREIGN_TABLE,
-                format!("{parent}: on another server: {}", names(&foreign)),
+                about(self.set, parent, &format!("on another server: {}", names(&foreign))),
                 "Nothing, if that is meant: new partitions are made here, and these are left alone.",
             ));
         }
@@ -191,10 +213,11 @@ impl About<'_> {
                 Severity::Error,
                 codes::GAP,
                 match bounds.is_empty() {
-                    true => format!("{parent}: it has no partition: rows are refused"),
-                    false => format!(
-                        "{parent}: no partition takes the remainder {}: rows are refused",
-                        some(which)
+                    true => about(self.set, parent, "it has no partition: rows are refused"),
+                    false => about(
+                        self.set,
+                        parent,
+                        &format!("no partition takes the remainder {}: rows are refused", some(which)),
                     ),
                 },
                 "Run `replat rotate`; if it did run, see what it said of this table.",

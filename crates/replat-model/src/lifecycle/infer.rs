@@ -109,12 +109,12 @@ impl NotLearned {
     pub fn remedy(&self) -> String {
         match self {
             NotLearned::Axis(_) => "Name another encoding, or leave this table out.".into(),
-            NotLearned::Reading { .. } => "Give the level's `encoding`, such as \"epoch-ms\" or \"number\".".into(),
+            NotLearned::Reading { .. } => "Say what the values mean: the level's `encoding`, such as \"epoch-ms\" or \"number\".".into(),
             NotLearned::Bound(_) => "Give the level's `encoding`, or repair that bound.".into(),
             NotLearned::Grid(_) => "Correct the level's `interval`, `origin` or `zone`.".into(),
-            NotLearned::NoInterval => "Give an interval, such as \"1 day\" (`interval` of the level).".into(),
+            NotLearned::NoInterval => "Say how long a partition is: --interval=\"1 day\", or `interval` of the level in the policy.".into(),
             NotLearned::Mixed { .. } | NotLearned::Unnatural { .. } => {
-                "Give an interval (`interval` of the level); new partitions then follow it from the newest bound on."
+                "Give an interval (--interval, or `interval` of the level); new partitions then follow it from the newest bound on."
                     .into()
             }
             NotLearned::Zone { .. } => "Give the level's `zone`, such as \"Europe/Berlin\".".into(),

@@ -151,6 +151,11 @@ pub enum Work {
         /// They, with their identities.
         parts: Vec<(TableName, u64)>,
     },
+    /// Give partitions back that were taken over: from now on they are not retired.
+    Disown {
+        /// They, with their identities.
+        parts: Vec<(TableName, u64)>,
+    },
     /// Replace some neighbouring partitions by others that cover the same keys: split, merge, other moduli.
     Recut {
         /// The table they are partitions of.
@@ -177,6 +182,9 @@ pub enum Work {
     Unconvert {
         /// The table.
         table: TableName,
+        /// How it was cut, for the way back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<NewLevel>,
     },
     /// Build what an index of the set lacks on its partitions.
     Align {
@@ -200,7 +208,7 @@ impl Work {
             Work::Drain { .. } => Kind::Drain,
             Work::Retire { .. } | Work::Archive { .. } => Kind::Retire,
             Work::Drop { .. } => Kind::Drop,
-            Work::Adopt { .. } => Kind::Adopt,
+            Work::Adopt { .. } | Work::Disown { .. } => Kind::Adopt,
             Work::Recut { .. } => Kind::Recut,
             Work::Convert { .. } | Work::Unconvert { .. } => Kind::Convert,
             Work::Align { .. } => Kind::Align,

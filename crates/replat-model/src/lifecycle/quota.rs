@@ -3,14 +3,13 @@
 //! Sizes are judged with what the forecast lets come until the horizon. A quota whose fact could not be read is an
 //! error as well: a size that nobody knows is not a size within bounds.
 
+use std::collections::BTreeMap;
+
 use super::facts::{Level, Method, Micros, Part, SetFacts, TableName, Vitals};
 use super::forecast::{Forecast, words};
-use super::health::{Finding, Severity};
+use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, Unit, Work};
 use super::policy::Quota;
-
-/// The code of all findings here.
-const QUOTA: &str = "RP3019";
 
 /// A table has at most so many partitions unless a quota says otherwise: planning a query looks at each.
 pub const PARTITIONS_MAX: u32 = 10_000;
@@ -49,7 +48,7 @@ pub fn room(
         found.extend(judge.disk(vitals.disk_free_bytes, comes, limit, &growth));
     }
     if let Some(limit) = quota.table.map(|size| size.bytes()) {
-        found.extend(judge.size(&format!("{}", set.table), level_bytes(&set.level), comes, limit, &growth));
+        found.extend(judge.size("the table", level_bytes(&set.level), comes, limit, &growth));
     }
     if let Some(limit) = quota.relations {
         let more = units.iter().filter(making).fold(0_u64, |sum, unit| sum.saturating_add(unit.relations));
@@ -68,30 +67,43 @@ pub fn room(
 /// Tenants, which are partitions of the outermost level, that have used up [`Quota::tenant`], each with an error about
 /// it. Units below such a tenant are not to be done; the other tenants go on.
 ///
-/// The set's growth until the horizon is shared out by size, where the outermost level is a list or a hash. Ranges over
-/// time are not shared out to, since it is new ones that grow.
+/// Where the outermost level is a list or a hash, each tenant grows until the horizon by its own pace, if `own` has it
+/// for a table below it; what else comes to the set is shared out by size among the others. So one that surges takes
+/// nothing from the rest. Ranges over time do not grow, since it is new ones that do.
 pub fn tenants(
     quota: &Quota,
     set: &SetFacts,
     forecast: &Forecast,
+    own: &BTreeMap<TableName, Forecast>,
     now: Micros,
     until: Option<Micros>,
 ) -> Vec<(TableName, Finding)> {
     let Some(limit) = quota.tenant.map(|size| size.bytes()) else { return Vec::new() };
     let judge = Judge { set: &set.table };
-    let growth = match set.level.method {
-        Method::Range => Growth { bytes: 0, unknown: false, days: 0.0 },
-        Method::List | Method::Hash => Growth::until(forecast, now, until),
+    let grows = set.level.method != Method::Range;
+    let growth = match grows {
+        false => Growth { bytes: 0, unknown: false, days: 0.0 },
+        true => Growth::until(forecast, now, until),
     };
-    let whole = level_bytes(&set.level).unwrap_or(0).max(1) as f64;
-    let over = |part: &Part| {
+    let by_pace = |part: &Part| -> Option<u64> {
+        let mut paces = own.iter().filter(|(table, _)| {
+            part.table == **table || part.below.as_ref().is_some_and(|below| below.find(table).is_some())
+        });
+        let first = paces.next().filter(|_| grows)?.1.bytes(now, growth.days)?;
+        Some(paces.filter_map(|(_, pace)| pace.bytes(now, growth.days)).fold(first, u64::saturating_add))
+    };
+    let parts: Vec<(&Part, Option<u64>)> = set.level.parts.iter().map(|part| (part, by_pace(part))).collect();
+    let known = parts.iter().filter_map(|(_, comes)| *comes).fold(0, u64::saturating_add);
+    let rest = growth.bytes.saturating_sub(known) as f64;
+    let others = parts.iter().filter(|(_, comes)| comes.is_none());
+    let whole = others.filter_map(|(part, _)| part_bytes(part)).fold(0, u64::saturating_add).max(1) as f64;
+    let over = |(part, comes): (&Part, Option<u64>)| {
         let bytes = part_bytes(part);
-        let share = bytes.unwrap_or(0) as f64 / whole;
-        let comes = (growth.bytes as f64 * share) as u64;
+        let comes = comes.unwrap_or_else(|| (rest * (bytes.unwrap_or(0) as f64 / whole)) as u64);
         let finding = judge.size(&format!("{}", part.table), bytes, comes, limit, &growth)?;
         Some((part.table.clone(), finding))
     };
-    set.level.parts.iter().filter_map(over).collect()
+    parts.into_iter().filter_map(over).collect()
 }
 
 /// How many relations the biggest transaction of a unit locks, by estimate.
@@ -144,7 +156,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn finding(&self, severity: Severity, what: String, remedy: String) -> Finding {
-        Finding { severity, code: QUOTA.to_owned(), set: Some(self.set.clone()), what, remedy }
+        Finding { severity, code: codes::QUOTA.to_owned(), set: Some(self.set.clone()), what, remedy }
     }
 
     fn error(&self, what: String, remedy: &str) -> Option<Finding> {
@@ -214,7 +226,7 @@ impl Judge<'_> {
             return None;
         }
         self.error(
-            format!("{} has {now} partitions, and the plan adds {more}; the quota is {limit}", self.set),
+            format!("the table has {now} partitions, and the plan adds {more}; the quota is {limit}"),
             "Retire partitions, choose a longer interval, or raise quota.partitions.",
         )
     }
@@ -246,8 +258,8 @@ impl Judge<'_> {
         self.finding(
             Severity::Warning,
             format!(
-                "{} is judged by its size now, since its growth is not known: {}",
-                self.set, forecast.because
+                "the table is judged by its size now, since its growth is not known: {}",
+                forecast.because
             ),
             "Analyse its partitions, or let replat look at it for some days.".to_owned(),
         )
@@ -258,7 +270,7 @@ impl Judge<'_> {
 fn new_parts(work: &Work) -> u64 {
     match work {
         Work::Create { parts, .. } | Work::Drain { parts, .. } => parts.iter().map(new_tables).sum(),
-        Work::Recut { new, .. } => new.iter().map(new_tables).sum(),
+        Work::Recut { new, .. } | Work::Overflow { new, .. } => new.iter().map(new_tables).sum(),
         Work::Convert { others, .. } => others.iter().map(new_tables).sum::<u64>() + 1,
         _ => 0,
     }

@@ -6,11 +6,14 @@
 //! somebody has to move.
 
 mod ranges;
+mod reading;
 
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Bound, Level, Method, Micros, Part, SetFacts, TableName};
 use super::forecast::{Forecast, words};
+
+pub use reading::{Moving, Read, runways};
 
 /// How long inserts into one set are safe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ pub struct Runway {
 
 /// What the values of a range's key mean, as far as a runway needs it: positions on a line.
 pub trait Line {
+    /// Which component of the key it is: the one that moves from partition to partition.
+    fn key(&self) -> usize {
+        0
+    }
     /// The position of a bound, as the engine prints it; `None` if it cannot be read.
     fn position(&self, text: &str) -> Option<i128>;
     /// Whether positions are moments.
@@ -73,7 +80,7 @@ impl Pace {
 
 /// How the tables of a set that are cut by ranges are read: a set, or a partition of it that is cut further.
 pub trait Reading {
-    /// The line of the table's first key; `None` if it is not known what its bounds mean.
+    /// The line of the component of the table's key that moves; `None` if it is not known what its bounds mean.
     fn line(&self, table: &TableName, level: &Level) -> Option<Box<dyn Line>>;
     /// The pace of that key.
     fn pace(&self, table: &TableName, level: &Level) -> Pace;

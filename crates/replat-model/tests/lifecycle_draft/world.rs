@@ -102,6 +102,7 @@ pub fn set(name: &str, level: Level) -> SetFacts {
         managed_by: None,
         managed_as: None,
         managed_notes: Vec::new(),
+        managed_off: None,
     }
 }
 
@@ -219,6 +220,7 @@ pub fn line(work: &Work) -> String {
         Work::Finalize { part, .. } => format!("finalize {}", part.name),
         Work::Reap { unit, tables } => format!("reap {unit}: {}", tables.len()),
         Work::Adopt { parts } => format!("adopt {}", parts.len()),
+        Work::Disown { parts } => format!("disown {}", parts.len()),
         other => format!("{:?}", other.kind()),
     }
 }

@@ -1,5 +1,7 @@
 //! What quotas forbid.
 
+use std::collections::BTreeMap;
+
 use replat_model::lifecycle::facts::{Bound, Method, SetFacts, TableName, Vitals};
 use replat_model::lifecycle::forecast::{Forecast, History, learn};
 use replat_model::lifecycle::health::Severity;
@@ -87,7 +89,7 @@ fn quotas_are_judged_with_what_comes_and_unknown_is_no_consent() {
             "cannot say how much disk is free",
         ),
         ("table", table_of("130GB"), known(), month, None, ""),
-        ("table in a month", table_of("100GB"), known(), month, error, "app.events has 80 GB"),
+        ("table in a month", table_of("100GB"), known(), month, error, "the table has 80 GB"),
         (
             "a partition of unknown size",
             table_of("1TB"),
@@ -204,7 +206,10 @@ fn one_tenants_quota_is_no_other_tenants() {
     let month = Some(NOW + 30 * DAY);
     let forecast = gigabyte_a_day();
     let over = |quota: &Quota, set: &SetFacts, until| -> Vec<String> {
-        tenants(quota, set, &forecast, NOW, until).into_iter().map(|(table, _)| table.name).collect()
+        tenants(quota, set, &forecast, &BTreeMap::new(), NOW, until)
+            .into_iter()
+            .map(|(table, _)| table.name)
+            .collect()
     };
     let mut blind = facts();
     blind.level.parts[1].bytes = None;

@@ -18,7 +18,9 @@ use replat_engine::EngineError;
 use replat_model::lifecycle::facts::{SetFacts, TableName};
 use replat_model::lifecycle::policy::Lifecycle;
 
+use super::ledger::quoted;
 use super::look::{Nodes, Reading, oid};
+use crate::sql::{quote_ident, quote_literal};
 use partman::{Config, Told};
 
 pub use partsmith::{BadDocument, partsmith};
@@ -40,6 +42,27 @@ struct Installation {
     /// The tool with its version, for people.
     tool: String,
     readable: bool,
+    /// The role of this session.
+    me: String,
+}
+
+impl Installation {
+    /// The statement that makes it leave a set alone; with `below`, also the tables below that are cut further.
+    fn off(&self, set: &SetFacts, below: bool) -> String {
+        let tables = match below {
+            false => format!("= {}", quote_literal(&set.table.to_string())),
+            true => format!(
+                "IN (SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_partition_tree({}) t \
+                 JOIN pg_catalog.pg_class c ON c.oid = t.relid \
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace)",
+                quote_literal(&quoted(&set.table))
+            ),
+        };
+        format!(
+            "UPDATE {}.part_config SET automatic_maintenance = 'off' WHERE parent_table {tables}",
+            quote_ident(&self.schema)
+        )
+    }
 }
 
 /// Fills in who else manages each set, and what it was told.
@@ -58,6 +81,9 @@ pub(super) async fn fill(
 }
 
 /// The tables that look like pg_partman's configuration, whether or not it came as an extension.
+///
+/// Without the extension they are believed only if somebody made them whom this session trusts anyway: what is said
+/// there decides what is retired.
 async fn installations(reading: &Reading<'_>) -> Result<Vec<Installation>, EngineError> {
     let sql = "
         select n.nspname::text as schema_name,
@@ -65,12 +91,20 @@ async fn installations(reading: &Reading<'_>) -> Result<Vec<Installation>, Engin
                   select from pg_attribute a where a.attrelid = c.oid and a.attname = 'optimize_trigger'
                ) then '4' else '5' end) as tool,
                has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
-                 and coalesce(has_table_privilege(s.oid, 'SELECT'), true) as readable
+                 and coalesce(has_table_privilege(s.oid, 'SELECT'), true) as readable,
+               me.rolname::text as me
           from pg_class c
           join pg_namespace n on n.oid = c.relnamespace
           left join pg_extension e on e.extname = 'pg_partman' and e.extnamespace = n.oid
           left join pg_class s on s.relname = 'part_config_sub' and s.relnamespace = n.oid
+          join pg_roles o on o.oid = c.relowner
+          join pg_roles me on me.rolname = current_user
          where c.relname = 'part_config' and c.relkind = 'r'
+           and (o.oid = me.oid or o.rolsuper
+             or o.oid = (select d.datdba from pg_database d where d.datname = current_database())
+             or (not me.rolsuper and pg_has_role(o.oid, 'MEMBER'))
+             or exists (select from pg_depend d
+                         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
            and (select count(*) from pg_attribute a
                  where a.attrelid = c.oid and not a.attisdropped
                    and a.attname in ('parent_table', 'control', 'partition_interval', 'premake')) = 4
@@ -81,6 +115,7 @@ async fn installations(reading: &Reading<'_>) -> Result<Vec<Installation>, Engin
             schema: reading.get(&row, "schema_name")?,
             tool: reading.get(&row, "tool")?,
             readable: reading.get(&row, "readable")?,
+            me: reading.get(&row, "me")?,
         });
     }
     Ok(found)
@@ -92,25 +127,40 @@ async fn by_partman(
     sets: &mut [SetFacts],
     nodes: &Nodes,
 ) -> Result<(), EngineError> {
-    let Told { tops, subs } = match partman::read(reading, &installation.schema).await? {
+    let Told { tops, subs, unclear } = match partman::read(reading, &installation.schema).await? {
         Ok(told) => told,
-        // It is there, but not as any version writes it: it manages, and is not understood.
         Err(why) => {
-            for set in sets {
-                set.managed_notes.push(format!("{} could not be read: {why}", installation.tool));
+            for set in sets.iter_mut() {
+                set.managed_notes
+                    .push(format!("what {} was told could not be read: {why}", installation.tool));
             }
-            return Ok(());
+            return by_templates(reading, installation, sets).await;
         }
     };
     let tops: HashMap<&str, &Config> = tops.iter().map(|config| (config.table.as_str(), config)).collect();
     let subs: HashMap<&str, &Config> = subs.iter().map(|config| (config.table.as_str(), config)).collect();
     for set in sets {
-        let Some(top) = tops.get(set.table.to_string().as_str()) else { continue };
+        let name = set.table.to_string();
+        // A row that no known version writes still says that the set is managed.
+        for (_, why) in unclear.iter().filter(|(table, _)| *table == name) {
+            set.managed_by = Some(installation.tool.clone());
+            set.managed_off = Some(installation.off(set, false));
+            set.managed_notes.push(format!("what it was told is not understood: {why}"));
+        }
+        let Some(top) = tops.get(name.as_str()) else { continue };
         let below = chain(set, &subs, nodes);
         let adopted = partman::lifecycle_of(&set.table, &set.columns, top, &below);
         set.managed_by = Some(installation.tool.clone());
         set.managed_as = Some(adopted.lifecycle);
-        set.managed_notes = adopted.notes;
+        set.managed_notes.extend(adopted.notes);
+        // Each table that is cut further has a row of its own, and so a switch.
+        let mut below_is_on = false;
+        set.level.each(&mut |part| {
+            below_is_on |= tops.get(part.table.to_string().as_str()).is_some_and(|c| c.is_automatic());
+        });
+        if top.is_automatic() || below_is_on {
+            set.managed_off = Some(installation.off(set, below_is_on));
+        }
     }
     Ok(())
 }
@@ -145,10 +195,12 @@ async fn by_templates(
     for set in sets {
         if templates.contains(&format!("template_{}_{}", set.table.schema, set.table.name)) {
             set.managed_by = Some(installation.tool.clone());
+            // Whether it is on cannot be seen, and then it counts as on.
+            set.managed_off = Some(installation.off(set, false));
+            let (schema, me) = (quote_ident(&installation.schema), quote_ident(&installation.me));
             set.managed_notes.push(format!(
-                "its configuration may not be read: GRANT USAGE ON SCHEMA and SELECT ON {}.part_config and \
-                 part_config_sub to take it over",
-                installation.schema
+                "what it was told may not be read: GRANT USAGE ON SCHEMA {schema} TO {me}; \
+                 GRANT SELECT ON {schema}.part_config, {schema}.part_config_sub TO {me}"
             ));
         }
     }
@@ -173,6 +225,11 @@ async fn by_partsmith(reading: &Reading<'_>, sets: &mut [SetFacts]) -> Result<()
         for set in sets.iter_mut().filter(named) {
             if set.managed_by.is_none() {
                 set.managed_by = Some("pg-partsmith".into());
+                set.managed_notes.push(
+                    "what it was told is in its own document: give that as JSON with --partsmith, and take the table \
+                     out of it"
+                        .into(),
+                );
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use super::act::{self, Bench};
 use super::ledger::{self, Ledger};
 use super::script::{self, Kitchen};
-use super::{look, memory};
+use super::{look, memory, mirror, reshape};
 use crate::connect::{Connected, connect};
 use crate::conninfo::ConnInfo;
 use crate::error::on;
@@ -95,6 +95,16 @@ impl PostgresLifecycle {
             Some(ledger) => ledger,
             None => Ledger { schema: "replat".into() },
         };
+        if reshape::is_its(&unit.work) {
+            let session = mirror::survey::Session {
+                client: &session.client,
+                database: &self.database,
+                ledger: &ledger,
+                unit,
+                run: &self.run,
+            };
+            return reshape::shown::script(&session).await;
+        }
         let kitchen =
             Kitchen { client: &session.client, database: &self.database, ledger: &ledger, run: &self.run };
         Ok(script::recipe(&kitchen, unit).await?.script())

@@ -193,6 +193,33 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
     Ok(ledger)
 }
 
+/// Puts a hold on partitions, so that they are neither retired nor dropped, or lifts it: on one table, or on all that
+/// belong to a set. Which of them; none if replat has no record of any.
+///
+/// # Errors
+///
+/// [`EngineError`] if the records cannot be kept.
+pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<TableName>, EngineError> {
+    let Some(ledger) = find(client).await? else { return Ok(Vec::new()) };
+    let sql = format!(
+        "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached', 'replaced') \
+           AND ((p.schema_name = $1 AND p.table_name = $2) OR (p.set_schema = $1 AND p.set_name = $2) \
+             OR (p.parent_schema = $1 AND p.parent_name = $2)) \
+           AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.oid = p.relation AND c.relname = p.table_name AND n.nspname = p.schema_name) \
+         RETURNING p.schema_name, p.table_name",
+        ledger.table(PARTS)
+    );
+    let rows = client.query(&sql, &[&table.schema, &table.name, &hold]).await;
+    let rows = rows.map_err(on("the database", "writing down a hold"))?;
+    let mut held: Vec<TableName> = rows
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect();
+    held.sort();
+    Ok(held)
+}
+
 impl Ledger {
     /// The ledger's table `name`, quoted.
     pub fn table(&self, name: &str) -> String {
@@ -324,7 +351,11 @@ impl Ledger {
             oid_of(entry.table),
             quote_literal(&entry.table.schema),
             quote_literal(&entry.table.name),
-            unit.set_id,
+            match unit.set_id {
+                // A set that was made by the unit before it.
+                0 => oid_of(&unit.set),
+                id => id.to_string(),
+            },
             quote_literal(&unit.set.schema),
             quote_literal(&unit.set.name),
             oid_of(entry.parent),

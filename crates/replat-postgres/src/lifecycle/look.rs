@@ -14,6 +14,7 @@ mod assembly;
 mod indexes;
 mod keys;
 mod order;
+mod ordinary;
 mod records;
 mod rows;
 mod vitals;
@@ -182,8 +183,9 @@ async fn read(reading: &Reading<'_>, wanted: &Look) -> Result<Facts, EngineError
     let vitals = vitals::read(reading, wanted.sizes).await?;
     let fingerprint = read_fingerprint(reading).await?;
     let all = around::sets(reading).await?;
-    let (roots, mut refused) = chosen(reading, wanted, all).await?;
     let records = records::read(reading).await?;
+    let all = all.into_iter().filter(|root| !records.is_loose(root.id, &root.table)).collect();
+    let (roots, mut refused) = chosen(reading, wanted, all).await?;
     let trees = assembly::trees(reading, &roots, &records, wanted).await?;
     refused.extend(trees.refused);
     let mut sets = trees.sets;
@@ -195,9 +197,12 @@ async fn read(reading: &Reading<'_>, wanted: &Look) -> Result<Facts, EngineError
     for set in &mut sets {
         records.fill_samples(set, vitals.now, &trees.nodes);
     }
-    let taken = taken(reading, &sets).await?;
+    let ordinary = ordinary::read(reading, &wanted.ordinary).await?;
+    let history = if wanted.history { ordinary::history(reading).await? } else { Vec::new() };
+    let beside = ordinary.iter().map(|table| table.table.schema.clone());
+    let taken = taken(reading, &sets, beside).await?;
     let loose = records.loose(|set| is_wanted(&wanted.tables, set));
-    Ok(Facts { vitals, sets, loose, refused, taken, fingerprint, ..Facts::default() })
+    Ok(Facts { vitals, sets, loose, refused, taken, fingerprint, ordinary, history })
 }
 
 /// Whether a set is among those asked for.
@@ -224,8 +229,9 @@ async fn chosen(
 async fn taken(
     reading: &Reading<'_>,
     sets: &[replat_model::lifecycle::facts::SetFacts],
+    beside: impl Iterator<Item = String>,
 ) -> Result<BTreeMap<String, BTreeSet<String>>, EngineError> {
-    let mut schemas: BTreeSet<String> = BTreeSet::new();
+    let mut schemas: BTreeSet<String> = beside.collect();
     for set in sets {
         schemas.insert(set.table.schema.clone());
         set.level.each(&mut |part| {

@@ -335,6 +335,8 @@ impl Pair<'_> {
             },
             Then::Bind(name) => match rows.next().and_then(|row| row.get(0)) {
                 Some(value) => {
+                    // Each table of a unit has its own.
+                    values.retain(|(known, _)| known != name);
                     values.push((name, value.to_owned()));
                     Ok(())
                 }

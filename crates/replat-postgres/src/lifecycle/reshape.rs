@@ -7,9 +7,11 @@
 //! | and back | [`unconvert`] |
 //! | indexes that partitions lack | [`align`] |
 //! | what has to follow a table's name | [`ties`] |
+//! | their statements, for people | [`shown`] |
 
 pub mod align;
 pub mod convert;
+pub mod shown;
 pub mod ties;
 pub mod unconvert;
 
@@ -65,7 +67,7 @@ pub async fn act(
             let wanted = Conversion { table, level, first_name, first, others };
             convert::convert(session, &wanted, limits, heard).await
         }
-        Work::Unconvert { table } => unconvert::unconvert(session, table, limits, heard).await,
+        Work::Unconvert { table, .. } => unconvert::unconvert(session, table, limits, heard).await,
         Work::Align { index, .. } => align::align(session, &session.unit.set, index, limits, heard).await,
         _ => Err(refuse("this work moves no rows".into(), "Report this.")),
     }

@@ -251,6 +251,12 @@ impl Step {
         self
     }
 
+    /// It also takes this lock of a table and of all below it.
+    #[must_use]
+    pub fn locks_tree(self, table: &catalog::Relation, mode: Mode) -> Step {
+        table.below.iter().fold(self.locks(&table.name, mode), |step, below| step.locks(below, mode))
+    }
+
     /// The statement that waits in no queue, as one that waits for as long as `lock_timeout` allows.
     pub fn queued(sql: &str) -> &str {
         sql.strip_suffix(" NOWAIT").filter(|sql| sql.starts_with("LOCK TABLE ")).unwrap_or(sql)
@@ -365,6 +371,7 @@ async fn made(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe, EngineError>
         Work::Retire { .. } => retire::retire(kitchen, unit).await,
         Work::Drop { table, table_id, .. } => retire::drop(kitchen, unit, table, *table_id).await,
         Work::Adopt { parts } => retire::adopt(kitchen, unit, parts).await,
+        Work::Disown { parts } => retire::disown(kitchen, unit, parts).await,
         Work::Archive { table, table_id, folder } => {
             retire::archive(kitchen, unit, table, *table_id, folder).await
         }

@@ -1,4 +1,5 @@
 //! Units of lifecycle on real servers: what they make, what they lock, whom they wait for, and what is left of them.
 
 mod creating;
+mod locks;
 mod world;

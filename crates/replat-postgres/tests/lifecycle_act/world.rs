@@ -202,3 +202,16 @@ impl Hear for Ears {
         self.0.lock().expect("nobody panics here").push(what.to_owned());
     }
 }
+
+/// A detach that is broken off after its first transaction, as a process that dies leaves it.
+pub async fn pend(world: &World, parent: &str, part: &str) {
+    let (reader, breaks) = (world.session().await, world.session().await);
+    reader.batch_execute(&format!("BEGIN; SELECT FROM {parent} LIMIT 1")).await.expect("a reader");
+    breaks.batch_execute("SET lock_timeout = '100ms'").await.expect("a setting");
+    let detach = format!("ALTER TABLE {parent} DETACH PARTITION {part} CONCURRENTLY");
+    let broken = breaks.batch_execute(&detach).await;
+    assert!(broken.is_err(), "the reader is in its way");
+    reader.batch_execute("ROLLBACK").await.expect("the reader ends");
+    let pending = format!("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = '{part}'::regclass");
+    assert_eq!(world.ask(&pending).await, "t");
+}

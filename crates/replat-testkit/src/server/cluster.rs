@@ -23,11 +23,32 @@ pub fn folder(account: Account) -> PathBuf {
 ///
 /// [`ServerError::Prepare`] if the folder cannot be made, [`ServerError::Program`] if `initdb` or `cp` fails.
 pub fn create(binaries: &Binaries, account: Account) -> Result<PathBuf, ServerError> {
+    let own = empty(account)?;
+    let template = template(binaries, account, &folder(account))?;
+    run(account.command("cp").arg("-Rp").arg(&template).arg(own.join("data")))?;
+    Ok(own)
+}
+
+/// The folder of a standby that follows the server at `port` on `127.0.0.1`, with a copy of its data.
+///
+/// # Errors
+///
+/// As [`create`], for `pg_basebackup`.
+pub fn copy_of(binaries: &Binaries, account: Account, port: u16) -> Result<PathBuf, ServerError> {
+    let own = empty(account)?;
+    let mut backup = account.command(binaries.program("pg_basebackup"));
+    let from = format!("host=127.0.0.1 port={port} user=postgres application_name=standby");
+    backup.arg("-d").arg(from).arg("-D").arg(own.join("data")).args(["-R", "-c", "fast", "-X", "stream"]);
+    run(backup.arg("--no-sync"))?;
+    Ok(own)
+}
+
+/// One server's own folder, with no data in it yet.
+fn empty(account: Account) -> Result<PathBuf, ServerError> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let root = folder(account);
     make_directory(&root, account)?;
-    let template = template(binaries, account, &root)?;
     let own = root.join(format!("server-{}-{serial}", process::id()));
     // A process with our number may have died without its watchdog.
     if own.exists() {
@@ -35,7 +56,6 @@ pub fn create(binaries: &Binaries, account: Account) -> Result<PathBuf, ServerEr
     }
     make_directory(&own, account)?;
     make_directory(&own.join("socket"), account)?;
-    run(account.command("cp").arg("-Rp").arg(&template).arg(own.join("data")))?;
     Ok(own)
 }
 

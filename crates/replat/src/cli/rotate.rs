@@ -196,7 +196,7 @@ pub struct Care {
     /// Make no partitions while a replica is further behind than this. Default: 5s.
     #[arg(long, value_name = "SPAN")]
     pub max_lag: Option<DurationText>,
-    /// Make no partitions while somebody's transaction is older than this. Default: no bound.
+    /// Make no partitions while somebody's transaction is older than this. Default: 24h.
     #[arg(long, value_name = "SPAN")]
     pub max_transaction: Option<DurationText>,
     /// How long one try may stand in a queue for a lock. Default: 50ms.
@@ -224,7 +224,7 @@ pub struct Reports {
     /// Exit with 14 where there are warnings.
     #[arg(long)]
     pub strict: bool,
-    /// Warn of tables whose inserts are safe for less than this. Default: 7d.
+    /// Warn of tables whose inserts are safe for less than this. Default: no warning.
     #[arg(long, value_name = "SPAN")]
     pub runway_min: Option<DurationText>,
     /// Write metrics into this file, in the exposition format of Prometheus.
@@ -278,7 +278,200 @@ pub struct RotateArgs {
 
 /// Changes of a table's shape: each shows its plan first, and asks.
 #[derive(Debug, Subcommand)]
-pub enum RotateVerb {}
+pub enum RotateVerb {
+    /// Cut an ordinary table that is in use into partitions. It becomes the first of them, and no row is copied.
+    Convert(ConvertArgs),
+    /// Make a partitioned table ordinary again.
+    Unconvert(TableArgs),
+    /// Cut a partition that is in use into several. Rows stay visible.
+    Split(SplitArgs),
+    /// Make one partition of several that are in use. Rows stay visible.
+    Merge(MergeArgs),
+    /// Give a hash another modulus, one partition at a time. Rows stay visible.
+    Modulus(ModulusArgs),
+    /// Build on partitions what they lack of the table's indexes.
+    Align(AlignArgs),
+    /// Take back what a unit did, online; or what is left of one that was broken off.
+    Undo(UndoArgs),
+    /// Keep a partition, or all of a table, from being retired and dropped.
+    Hold(HoldArgs),
+    /// End a hold.
+    Release(HoldArgs),
+}
+
+/// Which database, and how careful.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Where {
+    /// The database: a postgres:// URI, key=value pairs, env:NAME or file:PATH. Without it the spec says which, or the
+    /// PG* variables.
+    #[arg(long, env = "REPLAT_DB_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
+    pub db_url: Option<SecretText>,
+    /// The database, by its name in the spec.
+    #[arg(long, value_name = "NAME", conflicts_with = "db_url")]
+    pub database: Option<String>,
+    /// Only so many units now; the same words go on with the rest another time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_most: Option<u32>,
+    /// How careful it is.
+    #[command(flatten)]
+    pub care: Care,
+}
+
+/// Options of `rotate convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// The table, as schema.table; without a schema it is public.
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// By what it is cut: range:COLUMN, list:COLUMN or hash:COLUMN,….
+    #[arg(long, value_name = "METHOD:COLUMN")]
+    pub by: String,
+    /// Of a range: the length of partitions, such as "1 day" or 1000000.
+    #[arg(long, value_name = "INTERVAL")]
+    pub interval: Option<String>,
+    /// Of a range over times: the zone whose midnights are bounds.
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Of a range: what its values mean where the type does not say: epoch-ms, uuidv7, number, ….
+    #[arg(long, value_name = "ENCODING")]
+    pub encoding: Option<String>,
+    /// Of a hash: how many partitions there are to be in the end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub modulus: Option<u32>,
+    /// Of a list: values that get a partition of their own, separated by commas. Can be given several times.
+    #[arg(long, value_name = "VALUE,…")]
+    pub values: Vec<String>,
+    /// Of a range over times: for how many days partitions are made ready. Default: 30.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub buffer_days: Option<u32>,
+    /// Of a range: how many partitions are made ready.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub ahead: Option<u32>,
+    /// Of a range: where rows go that belong to no partition. Before, the table took every row; edge keeps it so.
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "edge")]
+    pub overflow: OverflowWord,
+    /// What the table is called as a partition. Default: TABLE_first.
+    #[arg(long, value_name = "NAME")]
+    pub first: Option<String>,
+    /// Let the primary key be extended by the column to cut by, if it lacks it. What it was is then no longer kept
+    /// unique by itself.
+    #[arg(long)]
+    pub extend_key: bool,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of verbs that need only a table.
+#[derive(Clone, Debug, Args)]
+pub struct TableArgs {
+    /// The table, as schema.table; without a schema it is public.
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate split`.
+#[derive(Clone, Debug, Args)]
+pub struct SplitArgs {
+    /// The partition; or a table, whose first partition is meant if it began before all others, else the largest.
+    #[arg(value_name = "PARTITION")]
+    pub table: String,
+    /// A bound between two pieces; of a list, values that get a partition of their own. Can be given several times.
+    #[arg(long, value_name = "BOUND", conflicts_with = "interval")]
+    pub at: Vec<String>,
+    /// The length of the pieces. Default: as the other partitions are.
+    #[arg(long, value_name = "INTERVAL")]
+    pub interval: Option<String>,
+    /// The zone whose midnights are bounds.
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Cut off only so many pieces from the newest end, and leave the rest in one. Every time the rest is copied as
+    /// well, so all at once costs less. Default: all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub pieces: Option<u32>,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate merge`.
+#[derive(Clone, Debug, Args)]
+pub struct MergeArgs {
+    /// The partitions, which lie side by side.
+    #[arg(value_name = "PARTITION", required_unless_present = "of")]
+    pub parts: Vec<String>,
+    /// Or the table whose ranges from --from to --to become one.
+    #[arg(long, value_name = "TABLE", conflicts_with = "parts")]
+    pub of: Option<String>,
+    /// From this bound on.
+    #[arg(long, value_name = "BOUND", requires = "of")]
+    pub from: Option<String>,
+    /// Up to this bound.
+    #[arg(long, value_name = "BOUND", requires = "of")]
+    pub to: Option<String>,
+    /// What the new partition is called. Default: as the others are.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate modulus`.
+#[derive(Clone, Debug, Args)]
+pub struct ModulusArgs {
+    /// The table that is cut by a hash.
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// How many partitions it is to have: a multiple, or a divisor, of what it has.
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub modulus: u32,
+    /// Only this partition now. Can be given several times.
+    #[arg(long, value_name = "PARTITION")]
+    pub only: Vec<String>,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate align`.
+#[derive(Clone, Debug, Args)]
+pub struct AlignArgs {
+    /// The table, as schema.table; without a schema it is public.
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Only this index.
+    #[arg(long, value_name = "NAME")]
+    pub index: Option<String>,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate undo`.
+#[derive(Clone, Debug, Args)]
+pub struct UndoArgs {
+    /// The unit, as u-…; or a table, whose last change of shape is meant.
+    #[arg(value_name = "UNIT|TABLE")]
+    pub what: String,
+    /// Where, and how.
+    #[command(flatten)]
+    pub place: Where,
+}
+
+/// Options of `rotate hold` and `rotate release`.
+#[derive(Clone, Debug, Args)]
+pub struct HoldArgs {
+    /// The partition, or a table with all its partitions.
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+}
 
 /// Options of `runway`.
 #[derive(Clone, Debug, Default, Args)]
@@ -311,9 +504,15 @@ pub struct AdoptArgs {
     /// Which tables.
     #[command(flatten)]
     pub reach: Reach,
-    /// Write what was read of their policy as [lifecycles] of a spec into this file.
-    #[arg(long, value_name = "FILE")]
+    /// What pg-partsmith was told: its document, as JSON. Only its tables are taken over.
+    #[arg(long, value_name = "FILE", conflicts_with = "forget")]
+    pub partsmith: Option<PathBuf>,
+    /// Write what was read of their policy as [lifecycles] of a spec into this file, which must not be there yet.
+    #[arg(long, value_name = "FILE", conflicts_with = "forget")]
     pub out: Option<PathBuf>,
+    /// Give back what was taken over and is still attached: replat retires it no more.
+    #[arg(long)]
+    pub forget: bool,
 }
 
 /// Options of `eject`.

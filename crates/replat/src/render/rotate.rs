@@ -3,7 +3,7 @@
 use replat_control::rotate::report::{Ending, Entry, RunReport, State};
 use replat_engine::lifecycle::Script;
 use replat_model::lifecycle::facts::{Bound, Edge, Micros, TableName};
-use replat_model::lifecycle::health::{Finding, Severity};
+use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{Kind, NewPart, RotatePlan, Unit, Work};
 use replat_model::lifecycle::runway::Runway;
 
@@ -93,11 +93,14 @@ pub fn work(unit: &Unit) -> String {
             format!("reap {set} {} of {unit}", counted(tables.len(), "table", "tables"))
         }
         Work::Adopt { parts } => format!("adopt {set} {}", counted(parts.len(), "partition", "partitions")),
+        Work::Disown { parts } => {
+            format!("give back {set} {}", counted(parts.len(), "partition", "partitions"))
+        }
         Work::Recut { parent, old, new } => {
             format!("recut {set}{} -{} +{} {}", of(parent), old.len(), new.len(), bounds(new))
         }
         Work::Convert { table: t, first, .. } => format!("convert {} first={}", table(t), bound(first)),
-        Work::Unconvert { table: t } => format!("unconvert {}", table(t)),
+        Work::Unconvert { table: t, .. } => format!("unconvert {}", table(t)),
         Work::Align { index, missing_on, attach, rebuild } => format!(
             "align {set} {} missing={} attach={} rebuild={}",
             word(index),
@@ -132,12 +135,15 @@ pub fn entry(entry: &Entry) -> String {
             proofs.dedup();
             line += &format!(" proof={}", proofs.join(","));
         }
-        line += &format!(
-            " held={} stall={} tries={}",
-            ms(outcome.held_us),
-            ms(outcome.stalled_us),
-            outcome.tries
-        );
+        // What is as it should be is not worth a word: no lock in anybody's way, no queue, the first try.
+        for (name, us) in [("held", outcome.held_us), ("stall", outcome.stalled_us)] {
+            if us > 0 {
+                line += &format!(" {name}={}", ms(us));
+            }
+        }
+        if outcome.tries > 1 {
+            line += &format!(" tries={}", outcome.tries);
+        }
         if let Some(version) = outcome.version {
             line += &format!(" version={version}");
         }
@@ -154,6 +160,20 @@ pub fn entry(entry: &Entry) -> String {
     line
 }
 
+/// What a finding says, without the name of its set in front where that is told beside it.
+pub fn said(finding: &Finding) -> &str {
+    let name = finding.set.as_ref().map(|set| format!("{set}: "));
+    name.and_then(|name| finding.what.strip_prefix(&name)).unwrap_or(&finding.what)
+}
+
+/// A finding with the name of its set, as a sentence.
+pub fn sentence(finding: &Finding) -> String {
+    match &finding.set {
+        Some(set) => format!("{}: {}", table(set), said(finding)),
+        None => finding.what.clone(),
+    }
+}
+
 /// A finding as a line of facts without its time.
 pub fn finding(finding: &Finding) -> String {
     let word = match finding.severity {
@@ -162,7 +182,7 @@ pub fn finding(finding: &Finding) -> String {
         Severity::Error => "error ",
     };
     let set = finding.set.as_ref().map_or_else(String::new, |set| format!(" {}", table(set)));
-    format!("{word}{set} code={} what={:?} remedy={:?}", finding.code, finding.what, finding.remedy)
+    format!("{word}{set} code={} what={:?} remedy={:?}", finding.code, said(finding), finding.remedy)
 }
 
 /// How long, in days, for people.
@@ -176,6 +196,12 @@ pub fn lasting(seconds: Option<u64>) -> String {
     }
 }
 
+/// Whether a finding says that something wanted is left out. Then it is told even where it is no more than a note: what
+/// is wanted and not done must never go unseen.
+pub fn leaves_out(finding: &Finding) -> bool {
+    [codes::OVERDUE, codes::KEPT, codes::SWITCHED_OFF].contains(&finding.code.as_str())
+}
+
 /// How long a table's inserts are safe, for people.
 pub fn lasts(runway: &Runway) -> String {
     if runway.unknown.is_some() { "unknown".into() } else { lasting(runway.seconds) }
@@ -185,12 +211,15 @@ pub fn lasts(runway: &Runway) -> String {
 pub fn summary(report: &RunReport) -> String {
     let what = match report.ending {
         Ending::Unchanged => {
-            return format!("rotate done created=0 retired=0 unchanged duration={}", duration(report));
+            return format!(
+                "rotate done created=0 retired=0 duration={} nothing to do: nothing has changed since the last run",
+                duration(report)
+            );
         }
         Ending::ReadOnly => {
             let database = word(&report.database);
             return format!(
-                "rotate done created=0 retired=0 read_only={database} duration={}",
+                "rotate done created=0 retired=0 duration={} nothing to do: {database} is read-only",
                 duration(report)
             );
         }
@@ -221,10 +250,21 @@ pub fn summary(report: &RunReport) -> String {
             line += &format!(" {name}={n}");
         }
     }
-    if report.stalled_us() > 0 {
+    for (name, severity) in [("errors", Severity::Error), ("warnings", Severity::Warning)] {
+        let n = found(report, severity);
+        if n > 0 {
+            line += &format!(" {name}={n}");
+        }
+    }
+    if !report.entries.is_empty() && report.ending != Ending::Shown {
         line += &format!(" stall={}", ms(report.stalled_us()));
     }
-    line + &least(report) + &format!(" duration={}", duration(report))
+    line += &format!("{} duration={}", least(report), duration(report));
+    if report.entries.is_empty() { line + " nothing to do" } else { line }
+}
+
+fn found(report: &RunReport, severity: Severity) -> usize {
+    report.findings.iter().filter(|f| f.severity == severity).count()
 }
 
 /// The table whose inserts are safe for the shortest time.
@@ -235,15 +275,14 @@ fn least(report: &RunReport) -> String {
 }
 
 fn checked(report: &RunReport) -> String {
-    let n = |severity: Severity| report.findings.iter().filter(|f| f.severity == severity).count();
     let gaps: u64 = report.census.values().map(|c| c.gaps).sum();
     let overdue: u64 = report.census.values().map(|c| c.overdue).sum();
     format!(
         "rotate check tables={} errors={} warnings={} notes={} gaps={gaps} overdue={overdue}{} duration={}",
         report.sets,
-        n(Severity::Error),
-        n(Severity::Warning),
-        n(Severity::Note),
+        found(report, Severity::Error),
+        found(report, Severity::Warning),
+        found(report, Severity::Note),
         least(report),
         duration(report)
     )
@@ -271,15 +310,14 @@ pub fn run(report: &RunReport, explain: bool) -> String {
     if explain {
         text += &understood(report);
     }
-    let notes = report.findings.iter().filter(|f| explain || f.severity > Severity::Note);
-    for f in notes {
+    let told = |f: &&Finding| explain || f.severity > Severity::Note || leaves_out(f);
+    for f in report.findings.iter().filter(told) {
         let mark = match f.severity {
             Severity::Note => "i",
             Severity::Warning => "!",
             Severity::Error => "✗",
         };
-        let set = f.set.as_ref().map_or_else(String::new, |set| format!("{}: ", table(set)));
-        text += &format!("  {mark} {set}{}  {}\n      {}\n", f.what, f.code, f.remedy);
+        text += &format!("  {mark} {}  {}\n      {}\n", sentence(f), f.code, f.remedy);
     }
     text + &summary(report) + "\n"
 }

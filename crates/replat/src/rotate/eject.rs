@@ -6,7 +6,9 @@
 use replat_control::rotate::Rotation;
 use replat_engine::lifecycle::Script;
 use replat_model::lifecycle::facts::{Facts, LooseState};
-use replat_model::lifecycle::plan::Unit;
+use replat_model::lifecycle::plan::{Kind, Unit, Work};
+use replat_postgres::lifecycle::ledger::quoted;
+use replat_postgres::sql::quote_literal;
 use serde_json::json;
 
 use super::engines::{engines, records};
@@ -23,8 +25,11 @@ pub async fn eject(global: &Global, style: Style, args: &EjectArgs) -> Result<Ex
     for place in &places(global, &args.reach, true)? {
         let run = Run {
             reach: args.reach.clone(),
-            wanted: Wanted { buffer_days: Some(args.days), ..Wanted::default() },
-            switches: Switches { only: vec![KindWord::Create], ..Switches::default() },
+            wanted: Wanted { buffer_days: Some(args.days), no_forecast: true, ..Wanted::default() },
+            switches: Switches {
+                only: vec![KindWord::Create, KindWord::Retire, KindWord::Drop],
+                ..Switches::default()
+            },
             ..Run::default()
         };
         let settings = wish::settings(&run, &place.lifecycles, true)?;
@@ -56,58 +61,100 @@ fn page(name: &str, days: u32, facts: &Facts, scripts: &[(Unit, Script)], remova
     let mut text = format!(
         "-- {} without replat. Printed only; nothing was changed.\n\
          --\n\
-         -- 1. Partitions for the next {days} days. Run it with psql, once; or keep it as FILE and run it from cron:\n\
-         --      0 3 1 * *  psql --no-psqlrc --set ON_ERROR_STOP=1 --file FILE \"$DB_URL\"\n\
-         --    NOWAIT and lock_timeout are there so that nobody waits behind it; run it again where it fails of them.\n",
+         -- Run it with psql:\n\
+         --   psql --no-psqlrc --set ON_ERROR_STOP=1 --file FILE \"$DB_URL\"\n\
+         -- NOWAIT and lock_timeout are there so that nobody waits behind it. Where it fails of them, run it again: what\n\
+         -- is there already is passed over.\n\
+         \\set ON_ERROR_STOP on\n\
+         SET search_path = pg_catalog; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD';\n\
+         SET lock_timeout = '50ms'; SET client_min_messages = warning;\n\
+         \n\
+         -- 1. Partitions for the next {days} days.\n",
         render::rotate::word(name)
     );
-    if scripts.is_empty() {
-        text += "--    They are all there already.\n";
-    }
-    for (unit, script) in scripts {
+    let (making, parting): (Vec<_>, Vec<_>) =
+        scripts.iter().partition(|(unit, _)| unit.work.kind() == Kind::Create);
+    for (unit, script) in &making {
         text += "\n";
         text += &sql(unit, script);
     }
-    let kept = facts.loose.iter().filter(|l| l.state == LooseState::Detached);
-    let kept: Vec<String> = kept.map(|l| l.table.to_string()).collect();
-    text += "\n-- 2. Retired tables that are kept; drop them when you no longer want them.\n";
-    for table in &kept {
-        text += &format!("--    {}\n", render::rotate::word(table));
+    if making.is_empty() {
+        text += "--    They are all there already.\n";
+    }
+    text += "\n-- 2. What is due now. Remove the dashes of what you want.\n";
+    for (unit, script) in &parting {
+        let commented: Vec<String> = sql(unit, script).lines().map(|line| format!("-- {line}\n")).collect();
+        text += &commented.concat();
+    }
+    if parting.is_empty() {
+        text += "--    Nothing.\n";
+    }
+    let kept = facts.loose.iter().filter(|l| matches!(l.state, LooseState::Detached | LooseState::Replaced));
+    let kept: Vec<String> = kept.map(|l| format!("DROP TABLE {}", quoted(&l.table))).collect();
+    text += "\n-- 3. Retired tables that are kept. Remove the dashes when you no longer want them.\n";
+    for statement in &kept {
+        text += &format!("-- {};\n", one_line(statement));
     }
     if kept.is_empty() {
         text += "--    There are none.\n";
     }
-    text += "\n-- 3. replat's own records. The partitions stay as they are.\n";
+    text += "\n-- 4. replat's own records. The partitions stay as they are.\n";
     if removal.is_empty() {
         text += "--    There are none.\n";
-    }
-    for statement in removal {
-        text += &format!("{statement};\n");
+    } else {
+        text += &format!("BEGIN;\n{};\nCOMMIT;\n", removal.join(";\n"));
     }
     text
 }
 
 /// A unit as plain SQL: what only concerns replat's records is left out.
+///
+/// New partitions are made in one transaction that is passed over if they are there; only a default partition that
+/// has to prove by its rows that it is in nobody's way needs several.
 fn sql(unit: &Unit, script: &Script) -> String {
-    let mut text = format!("-- {}\n", render::rotate::work(unit));
-    for transaction in &script.transactions {
-        let statements: Vec<&str> =
-            transaction.statements.iter().filter(|s| !s.records).map(|s| s.sql.trim_end()).collect();
-        if statements.is_empty() {
-            continue;
-        }
-        let lone = transaction.alone
-            || statements.first().is_some_and(|s| s.to_ascii_uppercase().starts_with("BEGIN"));
-        if !lone {
-            text += "BEGIN;\n";
-        }
-        for statement in statements {
-            text += statement.trim_end_matches(';');
-            text += ";\n";
-        }
-        if !lone {
-            text += "COMMIT;\n";
+    let transactions: Vec<(bool, Vec<String>)> = script
+        .transactions
+        .iter()
+        .map(|transaction| {
+            let statements = transaction.statements.iter().filter(|s| !s.records);
+            (transaction.alone, statements.map(|s| line(&s.sql)).collect::<Vec<_>>())
+        })
+        .filter(|(_, statements)| !statements.is_empty())
+        .collect();
+    let together = transactions.len() == 2 && transactions.iter().all(|(alone, _)| !alone);
+    let mut text = format!("-- {}\n", one_line(&render::rotate::work(unit)));
+    let last = match &unit.work {
+        Work::Create { parts, .. } => parts.last(),
+        _ => None,
+    };
+    if let Some(last) = last {
+        text += &format!(
+            "SELECT pg_catalog.to_regclass({}) IS NULL AS missing \\gset\n\\if :missing\n",
+            quote_literal(&quoted(&last.table))
+        );
+    }
+    if together && last.is_some() {
+        let all: String = transactions.into_iter().flat_map(|(_, statements)| statements).collect();
+        text += &format!("BEGIN;\n{all}COMMIT;\n");
+    } else {
+        for (alone, statements) in transactions {
+            let all = statements.concat();
+            text += &if alone { all } else { format!("BEGIN;\n{all}COMMIT;\n") };
         }
     }
+    if last.is_some() {
+        text += "\\endif\n";
+    }
     text
+}
+
+/// A statement with its end. One whose answer psql keeps has its own.
+fn line(statement: &str) -> String {
+    let statement = statement.trim().trim_end_matches(';');
+    if statement.ends_with("\\gset") { format!("{statement}\n") } else { format!("{statement};\n") }
+}
+
+/// On one line, for a remark: what follows a line's end would be run.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }

@@ -1,4 +1,7 @@
-//! Metrics to a Pushgateway: one PUT over plain HTTP.
+//! Metrics to a Pushgateway: one POST over plain HTTP.
+//!
+//! POST and not PUT, which would take away what a run does not say: when the last success was, after a failure, and how
+//! long inserts are safe, after a run that found nothing changed.
 
 use std::time::Duration;
 
@@ -19,14 +22,14 @@ struct Target {
     path: String,
 }
 
-/// Replaces the metrics that the gateway has of this job.
+/// Replaces the metrics of the same names that the gateway has of this job.
 ///
 /// # Errors
 ///
 /// In words, with nothing of a user name or password that the address may hold.
 pub async fn push(url: &str, text: &str) -> Result<(), String> {
     let target = target(url)?;
-    let pushed = tokio::time::timeout(WITHIN, put(&target, text)).await;
+    let pushed = tokio::time::timeout(WITHIN, post(&target, text)).await;
     pushed.unwrap_or_else(|_| Err(format!("{} did not answer within {WITHIN:?}", target.authority)))
 }
 
@@ -50,11 +53,11 @@ fn target(url: &str) -> Result<Target, String> {
     Ok(Target { address, authority: authority.to_owned(), path: path.to_owned() })
 }
 
-async fn put(target: &Target, text: &str) -> Result<(), String> {
+async fn post(target: &Target, text: &str) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("{}: {e}", target.authority);
     let mut stream = TcpStream::connect(&target.address).await.map_err(failed)?;
     let request = format!(
-        "PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{text}",
         target.path,
         target.authority,
@@ -144,7 +147,7 @@ mod tests {
         });
         push(&format!("http://127.0.0.1:{port}"), "the page\n").await.expect("pushed");
         let request = gateway.await.expect("the gateway ends");
-        assert!(request.starts_with("PUT /metrics/job/replat_rotate HTTP/1.1\r\n"), "{request}");
+        assert!(request.starts_with("POST /metrics/job/replat_rotate HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("Content-Length: 9\r\n"), "{request}");
     }
 }

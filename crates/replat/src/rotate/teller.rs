@@ -156,7 +156,8 @@ impl Watch for Teller {
             }
             News::GoesOn => self.fact("goes on"),
             News::Finding(finding) => {
-                if self.explain || finding.severity > Severity::Note {
+                let told = self.explain || finding.severity > Severity::Note;
+                if told || render::rotate::leaves_out(finding) {
                     self.fact(&render::rotate::finding(finding));
                 }
             }

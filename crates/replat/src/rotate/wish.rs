@@ -141,6 +141,7 @@ pub fn look(wish: &Wish, tables: &[String]) -> Look {
         sizes: all.iter().any(sized),
         indexes: wish.allow.contains(&Kind::Align),
         retiring: if retires { all.iter().filter(asked).map(retiring).collect() } else { Vec::new() },
+        ..Look::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::policy::{Cut, LevelPolicy};
 use super::cells::{self, Stretch};
 use super::keys::{Line, Raw, lines};
 use super::overflow::{CatchAll, known_empty};
-use super::range::{Drawn, Span, is_about, name};
+use super::range::{Drawn, is_about, name, position};
 use super::set::{Place, SetDraft, Within, columns, within};
 use super::tables;
 
@@ -79,7 +79,7 @@ impl<'a> SetDraft<'a> {
             }
         }
         match edge {
-            Some(edge) if !inside.is_empty() => self.into_edge(at, edge.part, default, inside),
+            Some(edge) if !inside.is_empty() => self.replace_edge(at, edge.part, default, inside),
             _ => Ok(()),
         }
     }
@@ -104,7 +104,7 @@ impl<'a> SetDraft<'a> {
     }
 
     /// New partitions where an edge is: it gives way if it is empty, and is cut up if it is not known to be.
-    fn into_edge(
+    fn replace_edge(
         &mut self,
         at: &Place<'a>,
         edge: &Part,
@@ -211,7 +211,7 @@ impl<'a> SetDraft<'a> {
             self.finding(
                 Severity::Error,
                 codes::NAME,
-                format!("{}: {bad}", self.set.table),
+                bad.to_string(),
                 "Rename what has the name, or shorten the table's own.".into(),
             )
         })?;
@@ -292,18 +292,14 @@ impl<'a> SetDraft<'a> {
         let key = &keys[line.key];
         let bounds: Vec<(Edge, Edge)> =
             line.spans.iter().map(|raw| (raw.from.clone(), raw.to.clone())).collect();
-        let learned = infer::learn(&key.type_name, hint, &bounds, self.now).map_err(|why| {
-            self.unclear(
-                format!("{table}: {why}"),
-                "Say how long its partitions are, by `levels` in the policy.",
-            )
-        })?;
+        let learned = infer::learn(&key.type_name, hint, &bounds, self.now)
+            .map_err(|why| self.unclear(self.about(table, &why.to_string()), &why.remedy()))?;
         let grid = learned.grid;
         let inside = outer.iter().rev().find(|within| within.key == name(key));
         let stretches = match inside {
             Some(within) => self.inside(&grid, within)?,
             None if grid.axis.is_time() => {
-                let drawn = Drawn { grid: grid.clone(), spans: Vec::<Span<'_>>::new() };
+                let drawn = Drawn::empty(grid.clone());
                 let forecast = Default::default();
                 let horizon = self.horizon(&drawn, &forecast, &[], None)?;
                 horizon.map_or(Ok(Vec::new()), |horizon| self.stretches(&grid, horizon.here, horizon.end))?
@@ -316,8 +312,12 @@ impl<'a> SetDraft<'a> {
             }
         };
         let mut found = Vec::new();
-        for stretch in &stretches {
-            found.push((self.bound(&grid, &line, *stretch)?, Some(grid.clone())));
+        let drawn = Drawn::empty(grid.clone());
+        let taken = line.upper.is_some() || level.is_some_and(|level| level.default().is_some());
+        // The bounds of a sister are none of its own.
+        let apart = Line { spans: Vec::new(), lower: None, upper: None, ..line.clone() };
+        for stretch in self.within_type(table, taken, &grid, stretches) {
+            found.push((self.bound_within(&drawn, &apart, stretch, inside)?, Some(grid.clone())));
         }
         if let (Some(Bound::Range { from, .. }), true) =
             (found.first().map(|(bound, _)| bound.clone()), line.lower.is_some())
@@ -346,9 +346,9 @@ impl<'a> SetDraft<'a> {
 
     /// The cells that fill a range of an outer level exactly.
     fn inside(&self, grid: &Grid, within: &Within) -> Result<Vec<Stretch>, Finding> {
-        let read = |edge: &Edge| match edge {
-            Edge::At(text) => grid.axis.bound(text).map_err(|bad| self.no_grid(bad.to_string())),
-            _ => Err(self.no_grid("an open range cannot be filled with partitions".into())),
+        let read = |edge: &Edge| match position(grid, edge) {
+            Some(at) => Ok(at),
+            None => Err(self.no_grid("an open range cannot be filled with partitions".into())),
         };
         let (from, to) = (read(&within.from)?, read(&within.to)?);
         let cut = |(begin, end): Stretch| (begin.max(from), end.min(to));
@@ -371,7 +371,7 @@ impl<'a> SetDraft<'a> {
                     self.finding(
                         Severity::Error,
                         codes::CONTRADICTED,
-                        format!("{} has no column {column:?}, by which the policy cuts it", self.set.table),
+                        format!("there is no column {column:?}, by which the policy cuts it"),
                         "Correct `levels` in the policy.".into(),
                     )
                 })?;
@@ -391,13 +391,13 @@ impl<'a> SetDraft<'a> {
 }
 
 /// The newest ordinary partition of this server: what new ones are made like.
-pub(super) fn newest(level: &Level) -> Option<&Part> {
+pub(crate) fn newest(level: &Level) -> Option<&Part> {
     let ordinary = |part: &&Part| !part.is_catch_all() && !part.foreign && !part.detach_pending;
     level.parts.iter().rfind(ordinary)
 }
 
 /// The names of the ordinary partitions.
-fn named(level: &Level) -> Vec<(String, Bound)> {
+pub(crate) fn named(level: &Level) -> Vec<(String, Bound)> {
     let ordinary = level.parts.iter().filter(|part| !part.is_catch_all());
     ordinary.map(|part| (part.table.name.clone(), part.bound.clone())).collect()
 }
@@ -440,7 +440,7 @@ fn lists(level: Option<&Level>, hint: Option<&LevelPolicy>) -> Vec<(Bound, Optio
     found
 }
 
-pub(super) fn method(cut: Cut) -> Method {
+pub(crate) fn method(cut: Cut) -> Method {
     match cut {
         Cut::Range => Method::Range,
         Cut::List => Method::List,
@@ -456,7 +456,7 @@ fn depth(part: &NewPart) -> usize {
 /// Whether a new partition lies where the upper edge is.
 fn lies_in(new: &New, edge: Raw<'_>) -> bool {
     match (&new.grid, new.stretch, edge.from) {
-        (Some(grid), Some((from, _)), Edge::At(text)) => grid.axis.bound(text).is_ok_and(|edge| from >= edge),
+        (Some(grid), Some((from, _)), edge) => position(grid, edge).is_some_and(|edge| from >= edge),
         _ => false,
     }
 }
@@ -467,7 +467,7 @@ fn is_open(bound: &Bound) -> bool {
 }
 
 /// What an edge is called.
-fn edge_word(bound: &Bound) -> Option<&'static str> {
+pub(crate) fn edge_word(bound: &Bound) -> Option<&'static str> {
     let Bound::Range { from, to } = bound else { return None };
     match from.iter().zip(to).find(|(from, to)| from != to)? {
         (Edge::Min, _) => Some("before"),
@@ -477,6 +477,6 @@ fn edge_word(bound: &Bound) -> Option<&'static str> {
 }
 
 /// A column in quotes, as a statement has it.
-fn quoted(column: &str) -> String {
+pub(crate) fn quoted(column: &str) -> String {
     format!("\"{}\"", column.replace('"', "\"\""))
 }

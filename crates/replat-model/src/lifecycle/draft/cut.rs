@@ -47,7 +47,7 @@ impl<'a> SetDraft<'a> {
         let missing = match (largest, asked) {
             (None, None) => {
                 return Err(self.unclear(
-                    format!("{}: it has no partition, and nothing says how many it is to have", at.parent),
+                    self.about(at.parent, "it has no partition, and nothing says how many it is to have"),
                     "Say the modulus in `levels` of the policy.",
                 ));
             }
@@ -59,7 +59,7 @@ impl<'a> SetDraft<'a> {
                     self.find(
                         Severity::Warning,
                         codes::CONTRADICTED,
-                        format!("{}: its modulus is {largest}; the policy says {asked}", at.parent),
+                        self.about(at.parent, &format!("its modulus is {largest}; the policy says {asked}")),
                         "Ask for the other modulus explicitly: rows have to be moved for it.".into(),
                     );
                 }
@@ -92,10 +92,12 @@ impl<'a> SetDraft<'a> {
                 self.find(
                     Severity::Warning,
                     codes::CONTRADICTED,
-                    format!(
-                        "{}: the policy wants {} in one partition, and some of these values have another",
+                    self.about(
                         at.parent,
-                        values.join(", ")
+                        &format!(
+                            "the policy wants {} in one partition, and some of these values have another",
+                            values.join(", ")
+                        ),
                     ),
                     format!(
                         "Correct `values` in the policy, or detach what has them; without a partition: {}.",
@@ -113,10 +115,12 @@ impl<'a> SetDraft<'a> {
                     self.find(
                         Severity::Warning,
                         codes::TOO_MANY,
-                        format!(
-                            "{}: {} values have no partition; {APPEARANCES_MAX} get one in this run",
+                        self.about(
                             at.parent,
-                            seen.len()
+                            &format!(
+                                "{} values have no partition; {APPEARANCES_MAX} get one in this run",
+                                seen.len()
+                            ),
                         ),
                         "If the column is free text, do not let the list grow by appearance.".into(),
                     );
@@ -165,7 +169,7 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Warning,
                 codes::CONTRADICTED,
-                format!("{}: it has no default partition, so no new value can appear", at.parent),
+                self.about(at.parent, "it has no default partition, so no new value can appear"),
                 "Give it one, or name the values in the policy.".into(),
             );
             return Vec::new();
@@ -190,9 +194,9 @@ impl<'a> SetDraft<'a> {
         let Some((value, newest)) = newest else {
             if parts.iter().any(|part| matches!(part.bound, Bound::List(_))) {
                 return Err(self.unclear(
-                    format!(
-                        "{}: its partitions are not of one whole number each, so none comes next",
-                        at.parent
+                    self.about(
+                        at.parent,
+                        "its partitions are not of one whole number each, so none comes next",
                     ),
                     "Do not let this list slide.",
                 ));

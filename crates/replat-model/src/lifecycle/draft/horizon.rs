@@ -116,7 +116,7 @@ impl SetDraft<'_> {
             self.find(
                 Severity::Warning,
                 codes::RATE,
-                format!("{}: it is not known which partition the newest rows lie in", self.set.table),
+                "it is not known which partition the newest rows lie in".into(),
                 "Run ANALYZE on the table, so that rows are counted.".into(),
             );
             return Ok(None);
@@ -138,8 +138,7 @@ impl SetDraft<'_> {
             Severity::Note,
             codes::RATE,
             format!(
-                "{}: it is not known how fast keys come, so {AHEAD_UNKNOWN} partitions are kept ready instead of {days} days",
-                self.set.table
+                "it is not known how fast keys come, so {AHEAD_UNKNOWN} partitions are kept ready instead of {days} days"
             ),
             "Nothing: every run remembers the highest key, and a few days of runs are enough; or ask for a count.".into(),
         );
@@ -178,7 +177,7 @@ impl SetDraft<'_> {
             self.finding(
                 Severity::Error,
                 codes::CONTRADICTED,
-                format!("{}: `until` is {until:?}: {why}", self.set.table),
+                format!("`until` is {until:?}: {why}"),
                 "Write a day, as 2027-01-01.".into(),
             )
         };

@@ -8,9 +8,9 @@ use super::super::facts::{Bound, Edge, Level, Part};
 
 /// Partitions in a row.
 #[derive(Clone, Debug)]
-pub(super) struct Line<'a> {
+pub(in super::super) struct Line<'a> {
     /// The component that moves.
-    pub(super) key: usize,
+    pub(in super::super) key: usize,
     /// What the components before it are.
     pub(super) prefix: Vec<Edge>,
     /// What the components after it are.
@@ -25,7 +25,7 @@ pub(super) struct Line<'a> {
 
 /// One partition's bounds in the component that moves.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Raw<'a> {
+pub(in super::super) struct Raw<'a> {
     pub(super) from: &'a Edge,
     pub(super) to: &'a Edge,
     pub(super) part: &'a Part,
@@ -52,7 +52,7 @@ impl Line<'_> {
 /// # Errors
 ///
 /// Why the bounds are no lines.
-pub(super) fn lines(level: &Level) -> Result<Vec<Line<'_>>, String> {
+pub(in super::super) fn lines(level: &Level) -> Result<Vec<Line<'_>>, String> {
     let mut lines: Vec<Line<'_>> = Vec::new();
     for part in level.parts.iter().filter(|part| !part.detach_pending) {
         let (from, to) = match &part.bound {

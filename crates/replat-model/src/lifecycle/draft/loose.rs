@@ -72,11 +72,7 @@ impl SetDraft<'_> {
             self.find(
                 Severity::Note,
                 codes::KEPT,
-                format!(
-                    "{}: on legal hold, and not dropped: {}",
-                    self.set.table,
-                    super::some(later.into_iter())
-                ),
+                format!("on legal hold, and not dropped: {}", super::some(later.into_iter())),
                 "Nothing, as long as the hold is wanted.".into(),
             );
         }

@@ -63,10 +63,12 @@ impl SetDraft<'_> {
             self.find(
                 Severity::Warning,
                 codes::STRAYS,
-                format!(
-                    "{}: the catch-all partition {} holds rows, or it is not known that it holds none; it stays until it is empty",
+                self.about(
                     at.parent,
-                    super::some(full.iter().map(|part| part.table.to_string()))
+                    &format!(
+                        "the catch-all partition {} holds rows, or it is not known that it holds none; it stays until it is empty",
+                        super::some(full.iter().map(|part| part.table.to_string()))
+                    ),
                 ),
                 "Let its rows be moved first; then the next run goes on.".into(),
             );
@@ -94,10 +96,12 @@ impl SetDraft<'_> {
         };
         let mut edges = Vec::new();
         if line.lower.is_none() {
-            edges.push(New::catch_all(line.bound(Edge::Min, edge(low)?)));
+            let first = drawn.begin_at(line, low).map_or_else(|| edge(low), Ok)?;
+            edges.push(New::catch_all(line.bound(Edge::Min, first)));
         }
         if line.upper.is_none() {
-            edges.push(New::catch_all(line.bound(edge(high)?, Edge::Max)));
+            let last = drawn.end_at(line, high).map_or_else(|| edge(high), Ok)?;
+            edges.push(New::catch_all(line.bound(last, Edge::Max)));
         }
         Ok(edges)
     }

@@ -1,11 +1,12 @@
 //! A level of ranges: what it lacks, and what is old.
 
 use super::super::axis::Position;
-use super::super::facts::{Bound, Edge, Key, Micros, Part, Sample};
+use super::super::facts::{Bound, Edge, Key, Micros, Part, Sample, TableName};
 use super::super::forecast::Forecast;
 use super::super::grid::Grid;
 use super::super::health::{Finding, Severity, codes};
 use super::super::infer;
+use super::super::policy::Overflow;
 use super::build::New;
 use super::cells::{self, CELLS_MAX, NoCells, Stretch};
 use super::horizon::spans;
@@ -29,11 +30,45 @@ pub(super) struct Span<'a> {
     pub(super) from: Position,
     pub(super) to: Position,
     pub(super) part: &'a Part,
+    /// Its bounds as they are written, which may lie between two steps of the axis.
+    edges: (&'a Edge, &'a Edge),
 }
 
 impl Drawn<'_> {
+    /// The grid, where there is no partition yet.
+    pub(super) fn empty(grid: Grid) -> Self {
+        Drawn { grid, spans: Vec::new() }
+    }
+
     pub(super) fn covered(&self) -> Vec<Stretch> {
         self.spans.iter().map(|span| (span.from, span.to)).collect()
+    }
+
+    /// What ends at `at`, as it is written: what begins there must touch it to the byte.
+    pub(super) fn end_at(&self, line: &Line<'_>, at: Position) -> Option<Edge> {
+        let lower = line.lower.map(|raw| raw.to).filter(|edge| self.reads(edge, at));
+        let span = || self.spans.iter().find(|span| span.to == at).map(|span| span.edges.1);
+        lower.or_else(span).cloned()
+    }
+
+    /// What begins at `at`, as it is written.
+    pub(super) fn begin_at(&self, line: &Line<'_>, at: Position) -> Option<Edge> {
+        let upper = line.upper.map(|raw| raw.from).filter(|edge| self.reads(edge, at));
+        let span = || self.spans.iter().find(|span| span.from == at).map(|span| span.edges.0);
+        upper.or_else(span).cloned()
+    }
+
+    fn reads(&self, edge: &Edge, at: Position) -> bool {
+        position(&self.grid, edge) == Some(at)
+    }
+}
+
+/// Where an edge lies; `None` if it is no value, or cannot be read. One that lies between two steps counts as the
+/// first of them.
+pub(super) fn position(grid: &Grid, edge: &Edge) -> Option<Position> {
+    match edge {
+        Edge::At(text) => grid.axis.parse(text).ok(),
+        Edge::Min | Edge::Max => None,
     }
 }
 
@@ -41,7 +76,7 @@ impl<'a> SetDraft<'a> {
     /// One level of ranges, and all below it.
     pub(super) fn range(&mut self, at: &Place<'a>) -> Result<(), Finding> {
         let lines = lines(&at.level).map_err(|why| {
-            self.unclear(format!("{}: {why}", at.parent), "Make the bounds alike, or leave the table out.")
+            self.unclear(self.about(at.parent, &why), "Make the bounds alike, or leave the table out.")
         })?;
         // A group that is too new to show its grid has that of the one with the longest row.
         let longest = lines.iter().max_by_key(|line| line.spans.len()).expect("there is a line").clone();
@@ -90,17 +125,13 @@ impl<'a> SetDraft<'a> {
         let own = infer::learn(&key.type_name, hint, &bounds(line), self.now);
         let learned = own
             .or_else(|own| infer::learn(&key.type_name, hint, &bounds(longest), self.now).map_err(|_| own));
-        let learned = learned.map_err(|why| {
-            self.unclear(
-                format!("{}: {why}", at.parent),
-                "Say how long a partition is, with --interval or `levels` in the policy.",
-            )
-        })?;
+        let learned =
+            learned.map_err(|why| self.unclear(self.about(at.parent, &why.to_string()), &why.remedy()))?;
         let axis = learned.grid.axis;
         let mut spans = Vec::new();
         for raw in &line.spans {
             let read = |edge: &Edge| match edge {
-                Edge::At(text) => axis.bound(text).map_err(|bad| {
+                Edge::At(text) => axis.parse(text).map_err(|bad| {
                     self.unclear(
                         format!("{}: {bad}", raw.part.table),
                         "Say with `encoding` what the key's values mean, or leave the table out.",
@@ -108,7 +139,8 @@ impl<'a> SetDraft<'a> {
                 }),
                 _ => unreachable!("a line's spans are bounded on both sides"),
             };
-            spans.push(Span { from: read(raw.from)?, to: read(raw.to)?, part: raw.part });
+            let (from, to) = (read(raw.from)?, read(raw.to)?);
+            spans.push(Span { from, to, part: raw.part, edges: (raw.from, raw.to) });
         }
         spans.sort_by_key(|span| (span.from, span.to));
         if let Some(pair) = spans.windows(2).find(|pair| pair[0].to > pair[1].from) {
@@ -142,7 +174,7 @@ impl<'a> SetDraft<'a> {
         let high = line.prefix.is_empty().then(|| at.level.high.as_deref()).flatten();
         let high = high.and_then(|high| drawn.grid.axis.parse(high).ok());
         let forecast = self.forecast(drawn, samples, high);
-        self.evidence(drawn, &forecast, at.depth);
+        self.evidence(at, drawn, &forecast, single);
         if let Some(resized) = self.resized(&drawn.grid, &forecast) {
             drawn.grid = resized;
         }
@@ -150,10 +182,7 @@ impl<'a> SetDraft<'a> {
         let grid = drawn.grid.clone();
         let covered = drawn.covered();
         // What an edge holds has to have a partition from the edge on: a hole would take no rows at all.
-        let edge = line.upper.and_then(|raw| match raw.from {
-            Edge::At(text) => drawn.grid.axis.bound(text).ok(),
-            _ => None,
-        });
+        let edge = line.upper.and_then(|raw| position(&grid, raw.from));
         let wanted = match edge {
             None => self.cells(at, cells::free(&grid, &covered, horizon.here, horizon.end))?,
             Some(edge) => {
@@ -166,13 +195,18 @@ impl<'a> SetDraft<'a> {
                 wanted
             }
         };
+        let taken = line.upper.is_some()
+            || at.level.default().is_some()
+            || self.policy.overflow.is_some_and(|overflow| overflow != Overflow::Reject);
+        let wanted = self.within_type(at.parent, taken, &grid, wanted);
         self.holes(at, drawn, horizon.here);
         let strays = Strays::of(at.level.default(), &drawn.grid, single);
         let past = self.past_strays(at, drawn, &strays, &horizon)?;
+        let past = self.within_type(at.parent, true, &grid, past);
         self.reach(horizon.until);
         let to_new = |stretch: Stretch, stray: bool| -> Result<New, Finding> {
             Ok(New {
-                bound: self.bound(&grid, line, stretch)?,
+                bound: self.bound(drawn, line, stretch)?,
                 stray,
                 grid: Some(grid.clone()),
                 stretch: Some(stretch),
@@ -196,14 +230,10 @@ impl<'a> SetDraft<'a> {
         line: &Line<'_>,
         within: &Within,
     ) -> Result<Vec<New>, Finding> {
-        let axis = drawn.grid.axis;
-        let (low, high) = axis.range();
-        let read = |edge: &Edge, open: Position| match edge {
-            Edge::At(text) => axis.bound(text).map_err(|bad| self.no_grid(bad.to_string())),
-            // A catch-all above has no end to fill up to.
-            _ => Ok(open),
-        };
-        let (from, to) = (read(&within.from, high)?, read(&within.to, low)?);
+        // A catch-all above has no end to fill up to.
+        let (low, high) = drawn.grid.axis.range();
+        let from = position(&drawn.grid, &within.from).unwrap_or(high);
+        let to = position(&drawn.grid, &within.to).unwrap_or(low);
         if drawn.grid.moment(to).is_some_and(|end| end <= self.now) || line.upper.is_some() {
             return Ok(Vec::new());
         }
@@ -215,19 +245,71 @@ impl<'a> SetDraft<'a> {
             .map(|(begin, end)| (begin.max(from), end.min(to)))
             .map(|stretch| {
                 let stray = strays.may_lie_in(stretch);
-                let bound = self.bound(&drawn.grid, line, stretch)?;
+                let bound = self.bound_within(drawn, line, stretch, Some(within))?;
                 Ok(New { bound, stray, grid: Some(drawn.grid.clone()), stretch: Some(stretch) })
             })
             .collect()
     }
 
     /// The bound of a stretch on a line.
-    pub(super) fn bound(&self, grid: &Grid, line: &Line<'_>, (from, to): Stretch) -> Result<Bound, Finding> {
-        let edge = |at: Position| {
+    pub(super) fn bound(
+        &self,
+        drawn: &Drawn<'_>,
+        line: &Line<'_>,
+        stretch: Stretch,
+    ) -> Result<Bound, Finding> {
+        self.bound_within(drawn, line, stretch, None)
+    }
+
+    /// The bound of a stretch on a line that fills an outer range. Where it touches what is there, it does so to the
+    /// byte.
+    pub(super) fn bound_within(
+        &self,
+        drawn: &Drawn<'_>,
+        line: &Line<'_>,
+        (from, to): Stretch,
+        within: Option<&Within>,
+    ) -> Result<Bound, Finding> {
+        let grid = &drawn.grid;
+        let text = |at: Position| {
             let text = grid.axis.text(at).map_err(|bad| self.no_grid(bad.to_string()))?;
             Ok(Edge::At(text))
         };
-        Ok(line.bound(edge(from)?, edge(to)?))
+        let outer =
+            |edge: Option<&Edge>, at: Position| edge.filter(|edge| position(grid, edge) == Some(at)).cloned();
+        let begin = drawn.end_at(line, from).or_else(|| outer(within.map(|within| &within.from), from));
+        let end = drawn.begin_at(line, to).or_else(|| outer(within.map(|within| &within.to), to));
+        Ok(line.bound(begin.map_or_else(|| text(from), Ok)?, end.map_or_else(|| text(to), Ok)?))
+    }
+
+    /// Those of `stretches` that the key's type can hold. The last cell before its end has no upper bound that could
+    /// be written; unless its rows are `taken` by a catch-all, that is said.
+    pub(super) fn within_type(
+        &mut self,
+        parent: &TableName,
+        taken: bool,
+        grid: &Grid,
+        stretches: Vec<Stretch>,
+    ) -> Vec<Stretch> {
+        let (least, greatest) = grid.axis.range();
+        let (held, beyond): (Vec<Stretch>, Vec<Stretch>) =
+            stretches.into_iter().partition(|(from, to)| *from >= least && *to <= greatest);
+        if let Some((from, _)) = beyond.into_iter().find(|(_, to)| *to > greatest && !taken) {
+            let from = grid.axis.text(from).unwrap_or_else(|_| from.to_string());
+            self.find(
+                Severity::Warning,
+                codes::TYPE_END,
+                self.about(
+                    parent,
+                    &format!(
+                        "keys of {} end before the partition from {from} on would: it is not made",
+                        grid.axis.describe()
+                    ),
+                ),
+                "Widen the key's type; or let the last keys have a catch-all: `overflow = \"edge\"`.".into(),
+            );
+        }
+        held
     }
 
     /// Holes between bounds that are over. They take no rows of now, and may be wanted.
@@ -246,7 +328,7 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Note,
                 codes::HOLE,
-                format!("{}: nothing takes rows {}", at.parent, super::some(holes.into_iter())),
+                self.about(at.parent, &format!("nothing takes rows {}", super::some(holes.into_iter()))),
                 "Nothing, if such rows no longer come; or attach what was there.".into(),
             );
         }
@@ -270,9 +352,9 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Warning,
                 codes::STRAYS,
-                format!(
-                    "{}: {} rows lie in its default partition, and draining is off",
-                    at.parent, strays.rows
+                self.about(
+                    at.parent,
+                    &format!("{} rows lie in its default partition, and draining is off", strays.rows),
                 ),
                 "Let rows be moved: `drain = true`.".into(),
             );
@@ -329,7 +411,7 @@ impl<'a> SetDraft<'a> {
         self.find(
             Severity::Warning,
             codes::STUCK,
-            format!("{}: its default partition holds {what}", at.parent),
+            self.about(at.parent, &format!("its default partition holds {what}")),
             "Look at these rows, and correct or delete them; or widen the horizon.".into(),
         );
     }
@@ -341,25 +423,29 @@ impl<'a> SetDraft<'a> {
             NoCells::TooMany => self.finding(
                 Severity::Error,
                 codes::TOO_MANY,
-                format!("{}: more than {CELLS_MAX} partitions would be needed at once", at.parent),
+                self.about(at.parent, &format!("more than {CELLS_MAX} partitions would be needed at once")),
                 "Choose a longer interval or a nearer horizon.".into(),
             ),
         })
     }
 
     pub(super) fn no_grid(&self, why: String) -> Finding {
-        self.unclear(format!("{}: {why}", self.set.table), "Correct the interval or the horizon.")
+        self.unclear(why, "Correct the interval or the horizon.")
     }
 
     pub(super) fn unclear(&self, what: String, remedy: &str) -> Finding {
         self.finding(Severity::Error, codes::UNCLEAR, what, remedy.into())
     }
 
-    /// Keeps what a level showed of the pace of rows, for the quota of the whole set.
-    fn evidence(&mut self, drawn: &Drawn<'_>, forecast: &Forecast, depth: usize) {
+    /// Keeps what a level showed of the pace of rows, for the quotas of the whole set and of the tenant it is of.
+    fn evidence(&mut self, at: &Place<'_>, drawn: &Drawn<'_>, forecast: &Forecast, single: bool) {
         self.evidence.extend(spans(drawn));
-        if depth == 0 {
-            self.forecast = Some(forecast.clone());
+        match at.depth {
+            0 => self.forecast = Some(forecast.clone()),
+            _ if single => {
+                self.paces.insert(at.parent.clone(), forecast.clone());
+            }
+            _ => {}
         }
     }
 }
@@ -373,18 +459,11 @@ fn row(at: &Place<'_>, line: &Line<'_>, drawn: &Drawn<'_>, now: Micros) -> Row {
     let here = drawn.grid.at_moment(now).or(high).filter(|here| match inside {
         None => true,
         Some(within) => {
-            let read = |edge: &Edge| match edge {
-                Edge::At(text) => axis.bound(text).ok(),
-                _ => None,
-            };
-            read(&within.from).is_none_or(|from| from <= *here)
-                && read(&within.to).is_none_or(|to| *here < to)
+            position(&drawn.grid, &within.from).is_none_or(|from| from <= *here)
+                && position(&drawn.grid, &within.to).is_none_or(|to| *here < to)
         }
     });
-    let edge = line.upper.and_then(|raw| match raw.from {
-        Edge::At(text) => axis.bound(text).ok(),
-        _ => None,
-    });
+    let edge = line.upper.and_then(|raw| position(&drawn.grid, raw.from));
     Row {
         parent: at.parent.clone(),
         here,

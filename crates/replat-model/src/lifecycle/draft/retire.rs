@@ -122,7 +122,7 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Error,
                 codes::CONTRADICTED,
-                format!("{}: partitions are to be archived, and no folder is named", self.set.table),
+                "partitions are to be archived, and no folder is named".into(),
                 "Name one: `retire.archive`.".into(),
             );
             return;
@@ -169,8 +169,7 @@ impl<'a> SetDraft<'a> {
                 Severity::Note,
                 codes::KEPT,
                 format!(
-                    "{}: {} old partitions were not made by replat and stay: {}",
-                    self.set.table,
+                    "{} old partitions were not made by replat and stay: {}",
                     foreign.len(),
                     super::some(foreign.iter().map(|part| part.table.to_string()))
                 ),
@@ -181,7 +180,7 @@ impl<'a> SetDraft<'a> {
             self.find(
                 Severity::Note,
                 codes::OVERDUE,
-                format!("{}: {later} more old partitions are left for later runs", self.set.table),
+                format!("{later} more old partitions are left for later runs"),
                 "Nothing; or raise `retire.max_per_run`.".into(),
             );
         }

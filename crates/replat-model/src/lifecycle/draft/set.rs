@@ -1,11 +1,13 @@
 //! One set, level by level.
 
+use std::collections::BTreeMap;
+
 use super::super::axis::{Axis, Position};
 use super::super::facts::{
     Bound, Edge, Facts, Key, Level, Method, Micros, Origin, Part, SetFacts, TableName,
 };
 use super::super::forecast::{self, Forecast, History, PartSpan};
-use super::super::health::{Finding, Severity, codes};
+use super::super::health::{Finding, Severity, about, codes};
 use super::super::plan::{Understood, Unit, Work};
 use super::super::policy::{LevelPolicy, Lifecycle};
 use super::range::name;
@@ -20,6 +22,8 @@ pub(super) struct Drafted {
     pub(super) understood: Option<Understood>,
     /// How fast rows come to the set as a whole.
     pub(super) forecast: Forecast,
+    /// The same of tables below it that grow by themselves, such as a tenant's.
+    pub(super) paces: BTreeMap<TableName, Forecast>,
     /// Until when partitions are wanted.
     pub(super) until: Option<Micros>,
     /// The rows of ranges as they are.
@@ -46,6 +50,8 @@ pub(super) struct SetDraft<'a> {
     pub(super) evidence: Vec<PartSpan>,
     /// What the outermost level showed of the pace of rows or keys.
     pub(super) forecast: Option<Forecast>,
+    /// What each level below showed of it, by the table that is cut.
+    pub(super) paces: BTreeMap<TableName, Forecast>,
     /// The rows of ranges, for whoever looks whether they are unbroken.
     pub(super) rows: Vec<Row>,
 }
@@ -139,6 +145,7 @@ pub(super) fn draft<'a>(
         old: Vec::new(),
         evidence: Vec::new(),
         forecast: None,
+        paces: BTreeMap::new(),
         rows: Vec::new(),
     };
     let top = Place { parent: &set.table, level: &set.level, depth: 0, outer: Vec::new() };
@@ -146,7 +153,7 @@ pub(super) fn draft<'a>(
         draft.find(
             Severity::Error,
             codes::PRIVILEGE,
-            format!("{}: this role may not do what the work needs", set.table),
+            "this role may not do what the work needs".into(),
             set.lacking.join("; "),
         );
         draft.understand_only(&top);
@@ -157,17 +164,25 @@ pub(super) fn draft<'a>(
         draft.understand_only(&top);
         return draft.finish();
     }
-    if let Some(tool) = &set.managed_by
-        && policy.adopt != Some(true)
-    {
-        draft.find(
-            Severity::Warning,
-            codes::MANAGED,
-            format!("{} is managed by {tool}: two tools would fight over its partitions", set.table),
-            "Take it over with `adopt`, and switch the other tool off for it; or leave it out.".into(),
-        );
-        draft.understand_only(&top);
-        return draft.finish();
+    if let Some(tool) = &set.managed_by {
+        let off = "switch the other tool off for it";
+        let off = set.managed_off.as_ref().map_or(off.to_owned(), |sql| format!("{off}: {sql}"));
+        let both = "two tools would work on its partitions";
+        let what = format!("it is managed by {tool}: {both}");
+        match (policy.adopt, set.is_taken_over(), &set.managed_off) {
+            // Whoever asks for it again and again knows, but the other tool goes on all the same.
+            (Some(true), _, Some(_)) => {
+                draft.find(Severity::Warning, codes::MANAGED, what, format!("{}.", capital(&off)));
+            }
+            (Some(true), ..) | (_, true, None) => {}
+            (_, taken_over, _) => {
+                let first = if taken_over { "" } else { "take it over with `replat adopt`, and " };
+                let remedy = capital(&format!("{first}{off}; or leave it out."));
+                draft.find(Severity::Warning, codes::MANAGED, what, remedy);
+                draft.understand_only(&top);
+                return draft.finish();
+            }
+        }
     }
     draft.level(&top);
     draft.adopt();
@@ -187,6 +202,11 @@ impl<'a> SetDraft<'a> {
 
     pub(super) fn finding(&self, severity: Severity, code: &str, what: String, remedy: String) -> Finding {
         Finding { severity, code: code.into(), set: Some(self.set.table.clone()), what, remedy }
+    }
+
+    /// `what` is so of `table`.
+    pub(super) fn about(&self, table: &TableName, what: &str) -> String {
+        about(&self.set.table, table, what)
     }
 
     /// What is wanted of one level and of all below it.
@@ -256,13 +276,15 @@ impl<'a> SetDraft<'a> {
         Err(self.finding(
             Severity::Error,
             codes::CONTRADICTED,
-            format!(
-                "{} is cut by {} of {}; the policy says by {} of {}",
+            self.about(
                 at.parent,
-                word(at.level.method),
-                there.join(", "),
-                word(by(hint.by)),
-                asked.join(", "),
+                &format!(
+                    "it is cut by {} of {}; the policy says by {} of {}",
+                    word(at.level.method),
+                    there.join(", "),
+                    word(by(hint.by)),
+                    asked.join(", "),
+                ),
             ),
             "Correct `levels` in the policy, or leave them out; to cut the table otherwise, ask for a conversion.".into(),
         ))
@@ -315,8 +337,15 @@ impl<'a> SetDraft<'a> {
             because: self.until.map_or("it does not grow by itself".into(), |until| until.because),
         });
         let units = self.works.into_iter().map(|work| unit(set, work)).collect();
-        Drafted { units, findings: self.findings, understood, forecast, until, rows: self.rows }
+        let SetDraft { findings, paces, rows, .. } = self;
+        Drafted { units, findings, understood, forecast, paces, until, rows }
     }
+}
+
+/// As a sentence begins.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// The columns that a level of the policy names.

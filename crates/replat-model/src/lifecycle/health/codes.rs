@@ -78,4 +78,6 @@ codes! {
     UNUSED "RP3033" "An index is not used";
     /// After a unit the catalogue says something else than the unit was to bring about.
     NOT_AS_PLANNED "RP3034" "The catalogue is not as it was left";
+    /// A key whose type cannot hold what comes after the last partition.
+    TYPE_END "RP3035" "The key's type ends";
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::draft::some;
 use super::super::facts::{Level, Part, TableName};
-use super::{About, Finding, Severity, codes};
+use super::{About, Finding, Severity, about, codes};
 
 /// Settings in which old partitions often differ by intent: they lie elsewhere, or are stored otherwise.
 const OF_STORAGE: [&str; 3] = ["tablespace", "storage options", "storage options of its TOAST table"];
@@ -12,7 +12,7 @@ const OF_STORAGE: [&str; 3] = ["tablespace", "storage options", "storage options
 /// Partitions of `level` that differ in a setting from most of their siblings: one finding for each setting.
 ///
 /// Where two values are as frequent, that of the newest partition counts: new ones are made like it.
-pub(super) fn unlike(about: &About<'_>, parent: &TableName, level: &Level) -> Vec<Finding> {
+pub(super) fn unlike(at: &About<'_>, parent: &TableName, level: &Level) -> Vec<Finding> {
     let ordinary: Vec<&Part> =
         level.parts.iter().filter(|part| !part.foreign && !part.detach_pending).collect();
     let mut found = Vec::new();
@@ -30,10 +30,14 @@ pub(super) fn unlike(about: &About<'_>, parent: &TableName, level: &Level) -> Ve
             let severity = if OF_STORAGE.contains(&word) { Severity::Note } else { Severity::Warning };
             let shown = |value: Option<String>| value.map_or("none".to_owned(), |value| format!("{value:?}"));
             let which = odd.iter().map(|part| format!("{} ({})", part.table, shown(value(part))));
-            found.push(about.finding(
+            found.push(at.finding(
                 severity,
                 codes::UNLIKE,
-                format!("{parent}: {word} is mostly {}, but not of {}", shown(usual.flatten()), some(which)),
+                about(
+                    at.set,
+                    parent,
+                    &format!("{word} is mostly {}, but not of {}", shown(usual.flatten()), some(which)),
+                ),
                 "Make them alike, or leave it if that is meant; new partitions take after the newest.",
             ));
         }

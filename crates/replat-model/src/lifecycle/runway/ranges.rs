@@ -7,19 +7,26 @@ use super::{End, Line, Pace, Walk, attached, catch_all};
 /// Microseconds of a day.
 const DAY: f64 = 86_400e6;
 
-/// A range between two values. Of several columns only the first counts.
+/// A range between two values of the component that moves.
 struct Span<'a> {
     part: &'a Part,
     from: i128,
     to: i128,
     /// All components of its bounds.
     edges: (&'a [Edge], &'a [Edge]),
+    /// Which component moves. Those before it are alike in a row of ranges.
+    key: usize,
 }
 
 impl Span<'_> {
-    /// Whether it holds rows at `position`; of several columns, perhaps only some.
+    /// What the components before the one that moves are.
+    fn prefix(&self) -> &[Edge] {
+        &self.edges.0[..self.key]
+    }
+
+    /// Whether it holds rows at `position`; of several columns after the one that moves, perhaps only some.
     fn holds(&self, position: i128) -> bool {
-        let several = self.edges.0.len() > 1;
+        let several = self.edges.0.len() > self.key + 1;
         self.from <= position && (position < self.to || (several && position == self.to))
     }
 
@@ -30,7 +37,7 @@ impl Span<'_> {
 
     /// The value at which it ends.
     fn end(&self) -> Option<&str> {
-        match self.edges.1.first()? {
+        match self.edges.1.get(self.key)? {
             Edge::At(text) => Some(text),
             Edge::Min | Edge::Max => None,
         }
@@ -85,13 +92,33 @@ pub(super) fn end(table: &TableName, level: &Level, walk: &Walk<'_>, from: Micro
         return End::unknown(from, format!("a bound of {table} cannot be read"));
     };
     let arrival = Arrival { line: line.as_ref(), pace, from, start };
+    // Each row of ranges (of a tenant, of a range of (tenant, time)) lasts by itself; the first to end counts.
+    let mut prefixes: Vec<&[Edge]> = Vec::new();
+    for span in &spans {
+        if !prefixes.contains(&span.prefix()) {
+            prefixes.push(span.prefix());
+        }
+    }
+    if prefixes.len() < 2 {
+        return row(table, level, walk, &arrival, &spans.iter().collect::<Vec<_>>());
+    }
+    let rows = prefixes.into_iter().map(|prefix| {
+        let own: Vec<&Span<'_>> = spans.iter().filter(|span| span.prefix() == prefix).collect();
+        row(table, level, walk, &arrival, &own)
+    });
+    rows.reduce(End::min).expect("there are at least two")
+}
+
+/// When inserts into one row of ranges cease to be safe.
+fn row(table: &TableName, level: &Level, walk: &Walk<'_>, arrival: &Arrival<'_>, spans: &[&Span<'_>]) -> End {
+    let from = arrival.from;
     let rest = rest(level);
-    let Some(first) = spans.iter().position(|span| span.holds(start)) else {
+    let Some(first) = spans.iter().position(|span| span.holds(arrival.start)) else {
         let rows = rest.map_or("such rows are refused".to_owned(), |rest| format!("such rows go to {rest}"));
         return End::at(from, format!("{table} has no partition for {}: {rows}", arrival.place(walk.now)));
     };
     let run = &spans[first..];
-    let length = 1 + run.windows(2).take_while(|pair| pair[0].meets(&pair[1])).count();
+    let length = 1 + run.windows(2).take_while(|pair| pair[0].meets(pair[1])).count();
     let gap = length < run.len();
     let mut begins = Some(from);
     for span in &run[..length] {
@@ -101,7 +128,7 @@ pub(super) fn end(table: &TableName, level: &Level, walk: &Walk<'_>, from: Micro
         }
         begins = ends;
     }
-    last(table, &run[length - 1], &arrival, rest, gap)
+    last(table, run[length - 1], arrival, rest, gap)
 }
 
 /// The position at which rows arrive at `from`. Now they arrive from the clock on; later, at the front of the lead, or
@@ -152,12 +179,13 @@ fn below(span: &Span<'_>, walk: &Walk<'_>, begins: Micros, ends: Option<Micros>)
 /// The ranges between two values, ascending; `None` if a bound cannot be read.
 fn spans<'a>(line: &dyn Line, level: &'a Level) -> Option<Vec<Span<'a>>> {
     let mut spans = Vec::new();
+    let key = line.key();
     for part in attached(level) {
         let Bound::Range { from, to } = &part.bound else { continue };
         // What begins or ends at no value is a catch-all.
-        let (Some(Edge::At(first)), Some(Edge::At(after))) = (from.first(), to.first()) else { continue };
+        let (Some(Edge::At(first)), Some(Edge::At(after))) = (from.get(key), to.get(key)) else { continue };
         let (first, after) = (line.position(first)?, line.position(after)?);
-        spans.push(Span { part, from: first, to: after, edges: (from, to) });
+        spans.push(Span { part, from: first, to: after, edges: (from, to), key });
     }
     spans.sort_by_key(|span| (span.from, span.to));
     Some(spans)

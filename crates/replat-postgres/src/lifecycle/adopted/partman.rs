@@ -23,6 +23,15 @@ pub(super) struct Told {
     pub(super) tops: Vec<Config>,
     /// How partitions of a table are cut further.
     pub(super) subs: Vec<Config>,
+    /// Rows that no known version writes: the table they are about, and why.
+    pub(super) unclear: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Whether the tool works on the table by itself.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.automatic_maintenance.as_deref() != Some("off")
+    }
 }
 
 /// One row of `part_config`, or of `part_config_sub` without the prefix of its names. What a version does not have
@@ -50,9 +59,9 @@ pub(super) struct Config {
     pub(super) undo_in_progress: Option<bool>,
 }
 
-/// Reads both tables. The inner error is for people: columns that no known version has.
+/// Reads both tables. The inner error is for people: tables that may not be read, or not now.
 pub(super) async fn read(reading: &Reading<'_>, schema: &str) -> Result<Result<Told, String>, EngineError> {
-    let mut told = Told { tops: Vec::new(), subs: Vec::new() };
+    let mut told = Told { tops: Vec::new(), subs: Vec::new(), unclear: Vec::new() };
     for (table, prefix) in [("part_config", ""), ("part_config_sub", "sub_")] {
         // By way of JSON, since every version has other columns.
         let sql = format!("select to_jsonb(c)::text as config from {}.{table} c", quote_ident(schema));
@@ -67,11 +76,18 @@ pub(super) async fn read(reading: &Reading<'_>, schema: &str) -> Result<Result<T
             match config(&text, prefix) {
                 Ok(config) if prefix.is_empty() => told.tops.push(config),
                 Ok(config) => told.subs.push(config),
-                Err(why) => return Ok(Err(format!("{table}: {why}"))),
+                Err(why) => told.unclear.push((about(&text, prefix), format!("{table}: {why}"))),
             }
         }
     }
     Ok(Ok(told))
+}
+
+/// Which table a row is about, whatever else is in it.
+fn about(text: &str, prefix: &str) -> String {
+    let row: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let name = if prefix.is_empty() { "parent_table" } else { "sub_parent" };
+    row.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// One row as JSON; names lose `prefix`.
@@ -118,9 +134,10 @@ fn level(config: &Config, columns: &BTreeMap<String, String>, notes: &mut Vec<St
     let kind = columns.get(&config.control).map_or("", String::as_str);
     let is_list = config.partition_type == "list";
     LevelPolicy {
-        column: config.control.clone(),
+        // Commas part columns there.
+        column: if config.control.contains(',') { "*".into() } else { config.control.clone() },
         by: if is_list { Cut::List } else { Cut::Range },
-        interval: (!is_list).then(|| interval(&config.partition_interval)),
+        interval: if is_list { None } else { interval(&config.partition_interval, notes) },
         origin: None,
         zone: None,
         encoding: if is_list { None } else { encoding(config, kind, notes) },
@@ -132,9 +149,15 @@ fn level(config: &Config, columns: &BTreeMap<String, String>, notes: &mut Vec<St
     }
 }
 
-/// As we write it, where it is understood; else as it is, so that whoever reads it can say what is wrong with it.
-fn interval(text: &str) -> String {
-    text.parse::<Interval>().map_or_else(|_| text.to_owned(), |interval| interval.to_string())
+/// As we write it. What is not understood is learned from the bounds that are there.
+fn interval(text: &str, notes: &mut Vec<String>) -> Option<String> {
+    match text.parse::<Interval>() {
+        Ok(interval) => Some(interval.to_string()),
+        Err(_) => {
+            notes.push(format!("the interval {text:?} is not understood: it is learned from the bounds"));
+            None
+        }
+    }
 }
 
 /// What the values of the key mean, where its type does not say.
@@ -167,8 +190,8 @@ fn retire(config: &Config, text: &str, notes: &mut Vec<String>) -> Option<Retire
     let mut retire = Retire::default();
     match text.parse::<Interval>() {
         Ok(Interval::Number(keys)) => retire.keep_keys = u64::try_from(keys).ok(),
-        Ok(interval) => match keep(interval) {
-            Some((keep, exact)) => {
+        Ok(interval) => {
+            if let Some((keep, exact)) = keep(interval) {
                 retire.keep = Some(keep);
                 if !exact {
                     notes.push(format!(
@@ -176,8 +199,7 @@ fn retire(config: &Config, text: &str, notes: &mut Vec<String>) -> Option<Retire
                     ));
                 }
             }
-            None => {}
-        },
+        }
         Err(_) => {}
     }
     if retire.keep.is_none() && retire.keep_keys.is_none() {
@@ -215,7 +237,7 @@ fn keep(interval: Interval) -> Option<(DurationText, bool)> {
 
 /// What has no equal here, or needs a look.
 fn remark(config: &Config, notes: &mut Vec<String>) {
-    if config.automatic_maintenance.as_deref() == Some("off") {
+    if !config.is_automatic() {
         notes.push("its automatic maintenance was off: somebody else may call it for this set".into());
     }
     if config.undo_in_progress == Some(true) {

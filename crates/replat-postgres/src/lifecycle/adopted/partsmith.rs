@@ -33,6 +33,11 @@ struct Document {
     #[serde(default)]
     defaults: Map<String, Value>,
     tables: Vec<Map<String, Value>>,
+    /// How its own parts are wired. Of it only the reading of keys concerns partitions.
+    #[serde(default)]
+    runtime: Map<String, Value>,
+    #[serde(default)]
+    hooks: Option<Value>,
 }
 
 fn one() -> u64 {
@@ -40,9 +45,11 @@ fn one() -> u64 {
 }
 
 /// One table's entry, in the flat form. Topologies given as `scheme` are another language altogether.
+///
+/// A word that is not known here is refused, as it is there: it would be a part of the policy.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
-    #[serde(alias = "schema")]
     schema_name: Option<String>,
     table_name: String,
     partition_column: Option<String>,
@@ -57,6 +64,12 @@ struct Entry {
     retention_count: u32,
     scheme: Option<Value>,
     lifecycle: Option<Value>,
+    /// Storage of new partitions, which replat takes from their siblings.
+    #[allow(dead_code, reason = "known, and without a meaning here")]
+    leaves: Option<Value>,
+    partition_type: Option<String>,
+    #[allow(dead_code, reason = "known, and without a meaning here")]
+    partition_strategy: Option<String>,
 }
 
 fn six() -> u32 {
@@ -77,12 +90,39 @@ pub fn partsmith(json: &str) -> Result<Vec<Adopted>, BadDocument> {
     if document.version != 1 {
         return Err(BadDocument::Version(document.version));
     }
+    let codec = document.runtime.get("boundary_codec").and_then(Value::as_str);
     let entry = |own: &Map<String, Value>| {
-        let mut all = document.defaults.clone();
-        all.extend(own.clone());
-        adopted(serde_json::from_value(Value::Object(all))?)
+        let all = one_spelling(&document.defaults).chain(one_spelling(own)).collect::<Map<_, _>>();
+        let table = |map: &Map<String, Value>| {
+            map.get("table_name").and_then(Value::as_str).unwrap_or("a table without a name").to_owned()
+        };
+        let name = table(&all);
+        let mut entry: Entry = serde_json::from_value(Value::Object(all))
+            .map_err(|why| BadDocument::Table { table: name, why: why.to_string() })?;
+        entry.boundary_codec = entry.boundary_codec.or(codec.map(str::to_owned));
+        let mut adopted = adopted(entry)?;
+        if document.hooks.is_some() {
+            adopted.notes.push("its hooks are not run any more".to_owned());
+        }
+        Ok(adopted)
     };
-    document.tables.iter().map(entry).collect()
+    let all: Vec<Adopted> = document.tables.iter().map(entry).collect::<Result<_, BadDocument>>()?;
+    let twice =
+        all.iter().enumerate().find(|(n, one)| all[..*n].iter().any(|other| other.table == one.table));
+    match twice {
+        Some((_, one)) => {
+            Err(BadDocument::Table { table: one.table.to_string(), why: "it is described twice".into() })
+        }
+        None => Ok(all),
+    }
+}
+
+/// The fields of an entry; the schema has two spellings.
+fn one_spelling(map: &Map<String, Value>) -> impl Iterator<Item = (String, Value)> {
+    map.iter().map(|(name, value)| {
+        let name = if name == "schema" { "schema_name" } else { name };
+        (name.to_owned(), value.clone())
+    })
 }
 
 fn adopted(entry: Entry) -> Result<Adopted, BadDocument> {
@@ -90,6 +130,9 @@ fn adopted(entry: Entry) -> Result<Adopted, BadDocument> {
     let bad = |why: &str| BadDocument::Table { table: table.to_string(), why: why.to_owned() };
     if entry.scheme.is_some() || entry.lifecycle.is_some() {
         return Err(bad("`scheme` and `lifecycle` are not read; write `levels` and `retire` in their place"));
+    }
+    if entry.partition_type.as_deref().is_some_and(|kind| kind != "range") {
+        return Err(bad("only ranges have the flat form"));
     }
     let column = entry.partition_column.ok_or_else(|| bad("it has no partition_column"))?;
     let granularity = entry.granularity.ok_or_else(|| bad("it has no granularity"))?;

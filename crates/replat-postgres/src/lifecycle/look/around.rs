@@ -38,6 +38,7 @@ impl Root {
             managed_by: None,
             managed_as: None,
             managed_notes: Vec::new(),
+            managed_off: None,
         }
     }
 }
@@ -109,7 +110,7 @@ pub(super) async fn why_not(reading: &Reading<'_>, pattern: &str) -> Result<Refu
         ),
         ("r", false) => refused(
             "it is not partitioned".into(),
-            "Convert it first: replat rotate --convert; or leave it out.".into(),
+            "Convert it first: replat rotate convert; or leave it out.".into(),
         ),
         ("p", false) => refused(
             "it is a temporary table of a session".into(),

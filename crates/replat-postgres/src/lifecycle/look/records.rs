@@ -46,6 +46,11 @@ impl Records {
         self.loose.iter().filter(|table| wanted(&table.set)).cloned().collect()
     }
 
+    /// Whether this partitioned table is no set of anybody's: it is being filled, or was replaced.
+    pub(super) fn is_loose(&self, id: u32, table: &TableName) -> bool {
+        self.loose.iter().any(|loose| oid(loose.id) == id && loose.table == *table)
+    }
+
     /// Fills in earlier looks and this one: of the set, and of each level below lists and hashes, which grows by
     /// itself.
     pub(super) fn fill_samples(&self, set: &mut SetFacts, now: Micros, nodes: &Nodes) {
@@ -110,7 +115,7 @@ pub(super) async fn read(reading: &Reading<'_>) -> Result<Records, EngineError> 
 
 /// Where the records are, if this role may read them. Without them every partition counts as somebody else's, which
 /// is never retired.
-async fn ledger(reading: &Reading<'_>) -> Result<Option<Ledger>, EngineError> {
+pub(super) async fn ledger(reading: &Reading<'_>) -> Result<Option<Ledger>, EngineError> {
     let Some(ledger) = ledger::find(reading.client()).await? else { return Ok(None) };
     let sql = "
         select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT') as readable

@@ -117,6 +117,11 @@ impl Patience {
         }
     }
 
+    /// What is waited for now is waited for with all of it: a copy may have taken long, and was no waiting.
+    pub fn anew(&mut self) {
+        self.began = Instant::now();
+    }
+
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.began.elapsed() > self.limits.patience
@@ -206,6 +211,7 @@ pub async fn briefly(
     patience: &mut Patience,
 ) -> Result<(), EngineError> {
     let mut nth = 0;
+    patience.anew();
     loop {
         match try_once(session, brief, nth, patience).await? {
             Tried::Done => return Ok(()),

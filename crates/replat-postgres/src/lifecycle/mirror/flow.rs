@@ -97,8 +97,10 @@ async fn run(
         rows += copy(session, wanted, &found, heard).await?;
         crash_at("mirror.copied");
         rows += catch_up(session, wanted, &found).await?;
+        patience.anew();
         prove(session, wanted, &found, patience).await?;
         crash_at("mirror.proved");
+        patience.anew();
         wait_for_snapshots(session, wanted, &found, patience).await?;
         crash_at("mirror.waited");
         if swap_in(session, wanted, &found, patience, more).await? {
@@ -498,6 +500,7 @@ async fn swap_in(
 ) -> Result<bool, EngineError> {
     let mut brief: Brief = swap::swap(session, wanted, found);
     brief.statements.extend(more.iter().cloned());
+    patience.anew();
     let mut nth = 0;
     loop {
         // Right before each try, so that the locks are held for a handful of entries only.

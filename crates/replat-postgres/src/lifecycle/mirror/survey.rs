@@ -173,6 +173,19 @@ pub struct ForeignKey {
 ///
 /// [`EngineError::Precondition`] for a set that cannot be worked on, with the remedy.
 pub async fn survey(session: &Session<'_>, wanted: &Replacement) -> Result<Found, EngineError> {
+    look(session, wanted, false).await
+}
+
+/// The same for people: a session that only reads cannot try the bounds, so `:bound_of_TABLE` stands for each condition.
+///
+/// # Errors
+///
+/// As [`survey`].
+pub async fn survey_shown(session: &Session<'_>, wanted: &Replacement) -> Result<Found, EngineError> {
+    look(session, wanted, true).await
+}
+
+async fn look(session: &Session<'_>, wanted: &Replacement, shown: bool) -> Result<Found, EngineError> {
     session.settle().await?;
     let parent = session
         .client
@@ -199,6 +212,9 @@ pub async fn survey(session: &Session<'_>, wanted: &Replacement) -> Result<Found
     refuse_own_ways(session, wanted, parent_id, &leaves).await?;
     let proofs = match wanted.ending {
         Ending::Plain => vec!["true".to_owned(); wanted.targets.len()],
+        Ending::Attached if shown => {
+            wanted.targets.iter().map(|target| format!(":bound_of_{}", target.called.name)).collect()
+        }
         Ending::Attached => {
             let stays = children.iter().filter(|(table, _, _)| !wanted.sources.contains(table));
             let stays: Vec<Bound> = stays.map(|(_, _, bound)| bound.clone()).collect();

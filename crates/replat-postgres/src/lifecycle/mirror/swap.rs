@@ -132,13 +132,13 @@ fn locks(wanted: &Replacement, found: &Found) -> Vec<Lock> {
 
 fn attach(session: &Session<'_>, wanted: &Replacement, found: &Found, statements: &mut Vec<String>) {
     let parent = named(&wanted.parent);
-    let taken: BTreeSet<&TableName> = wanted.targets.iter().map(|target| &target.called).collect();
     for (at, (source, bound)) in wanted.sources.iter().zip(&found.bounds).enumerate() {
         statements.push(format!("ALTER TABLE {parent} DETACH PARTITION {}", named(source)));
         for key in &found.keys[at] {
             statements.push(format!("ALTER TABLE {} DROP CONSTRAINT {}", named(source), quote_ident(key)));
         }
-        let now = if taken.contains(source) { wanted.aside(source, at) } else { source.clone() };
+        // Its name is free from now on: for a target, or for the way back.
+        let now = wanted.aside(source, at);
         statements.extend(rename(source, &now));
         let entry = Entry { table: &now, parent: &wanted.parent, bound, origin: "made", state: "replaced" };
         statements.push(session.ledger.enters(session.unit, &entry));

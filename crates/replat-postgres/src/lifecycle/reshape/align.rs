@@ -69,7 +69,7 @@ async fn run(
 }
 
 /// A partition that lacks its part of an index.
-struct Gap {
+pub(super) struct Gap {
     /// The partition.
     table: TableName,
     /// The index of its parent that its own is to be attached to.
@@ -85,10 +85,45 @@ struct Gap {
     equal: Option<(String, bool)>,
     /// Whether that one carries the constraint already.
     equal_carries: bool,
+    /// The constraint as the engine defines it, with its columns.
+    definition: Option<String>,
+}
+
+impl Gap {
+    /// The partition.
+    pub(super) fn table(&self) -> &TableName {
+        &self.table
+    }
+
+    /// What fills it, for people: the name of a new index may turn out to be another one.
+    pub(super) fn statements(&self) -> Vec<String> {
+        let new = super::convert::aside(&self.table.name, &self.above.name, 0);
+        let (name, build) = match &self.equal {
+            Some((name, true)) => (name.clone(), None),
+            _ => (new.clone(), Some(self.create(&new))),
+        };
+        let attach = format!(
+            "ALTER INDEX {} ATTACH PARTITION {}",
+            named(&self.above),
+            named(&self.table.beside(name))
+        );
+        build.into_iter().chain([attach]).collect()
+    }
+
+    fn create(&self, name: &str) -> String {
+        if let Some(definition) = self.definition.as_ref().filter(|_| self.cut) {
+            let table = named(&self.table);
+            return format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {} {definition}", quote_ident(name));
+        }
+        let unique = if self.unique { "UNIQUE " } else { "" };
+        let (how, only) = if self.cut { ("", "ONLY ") } else { ("CONCURRENTLY ", "") };
+        let table = named(&self.table);
+        format!("CREATE {unique}INDEX {how}{} ON {only}{table} {}", quote_ident(name), self.rest)
+    }
 }
 
 /// Gaps below an index, outer ones first: an inner partition is looked at when its parent has its part.
-async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Vec<Gap>, EngineError> {
+pub(super) async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Vec<Gap>, EngineError> {
     let rows = session.client.query(include_str!("lacking.sql"), &[&named(top)]).await;
     let rows = rows.map_err(on(session.database, "looking at the partitions' indexes"))?;
     Ok(rows
@@ -102,6 +137,7 @@ async fn lacking(session: &Session<'_>, top: &TableName) -> Result<Vec<Gap>, Eng
             cut: row.get(7),
             equal: row.get::<_, Option<String>>(8).zip(row.get(9)),
             equal_carries: row.get::<_, Option<bool>>(10).unwrap_or(false),
+            definition: row.get(11),
         })
         .collect())
 }
@@ -112,10 +148,10 @@ async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Resu
         Some((name, false)) if !gap.cut => {
             let drop = format!("DROP INDEX CONCURRENTLY {}", named(&gap.table.beside(name)));
             session.run("dropping an invalid index", &drop).await?;
-            build(session, gap).await?
+            build(session, gap, patience).await?
         }
         Some((name, false)) => name.clone(),
-        None => build(session, gap).await?,
+        None => build(session, gap, patience).await?,
     };
     crash_at("align.built");
     let mut statements = Vec::new();
@@ -148,7 +184,7 @@ async fn fill(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Resu
 
 /// Builds the index of one partition; its name is made from those of both, so that a build that was broken off is found
 /// again by the index it is equal to.
-async fn build(session: &Session<'_>, gap: &Gap) -> Result<String, EngineError> {
+async fn build(session: &Session<'_>, gap: &Gap, patience: &mut Patience) -> Result<String, EngineError> {
     let name = super::convert::aside(&gap.table.name, &gap.above.name, 0);
     let taken = session
         .client
@@ -159,14 +195,13 @@ async fn build(session: &Session<'_>, gap: &Gap) -> Result<String, EngineError> 
         false => name,
         true => format!("replat_{}_{}", tag(&session.unit.id), patience_free(&gap.table)),
     };
-    let unique = if gap.unique { "UNIQUE " } else { "" };
-    let (how, only) = if gap.cut { ("", "ONLY ") } else { ("CONCURRENTLY ", "") };
-    let create = format!(
-        "CREATE {unique}INDEX {how}{} ON {only}{} {}",
-        quote_ident(&name),
-        named(&gap.table),
-        gap.rest
-    );
+    let create = gap.create(&name);
+    // The shell of a partition that is cut further has no index that could become the constraint's.
+    if gap.cut && gap.definition.is_some() {
+        let locks = vec![Lock::only(&gap.table, "ACCESS EXCLUSIVE")];
+        briefly(session, &Brief { name: "align", locks, statements: vec![create] }, patience).await?;
+        return Ok(name);
+    }
     session.run("building an index", &create).await?;
     Ok(name)
 }

@@ -44,7 +44,7 @@ pub struct Conversion<'a> {
 }
 
 impl Conversion<'_> {
-    fn staged(&self, session: &Session<'_>) -> TableName {
+    pub(super) fn staged(&self, session: &Session<'_>) -> TableName {
         self.table.beside(format!("replat_{}_0", tag(&session.unit.id)))
     }
 
@@ -52,11 +52,11 @@ impl Conversion<'_> {
         self.table.beside(self.first_name)
     }
 
-    fn proof(&self, session: &Session<'_>) -> String {
+    pub(super) fn proof(&self, session: &Session<'_>) -> String {
         format!("replat_{}_bound", tag(&session.unit.id))
     }
 
-    fn key_index(&self, session: &Session<'_>) -> String {
+    pub(super) fn key_index(&self, session: &Session<'_>) -> String {
         format!("replat_{}_key", tag(&session.unit.id))
     }
 }
@@ -122,14 +122,14 @@ async fn run(
 }
 
 /// The table as it is.
-struct Old {
+pub(super) struct Old {
     id: u32,
     ties: Ties,
     references: Vec<ForeignKey>,
     signature: String,
 }
 
-async fn look(session: &Session<'_>, wanted: &Conversion<'_>) -> Result<Old, EngineError> {
+pub(super) async fn look(session: &Session<'_>, wanted: &Conversion<'_>) -> Result<Old, EngineError> {
     let relation = catalog::there(&session.kitchen(), wanted.table).await?;
     let row = session
         .client
@@ -201,7 +201,9 @@ async fn references(session: &Session<'_>, id: u32) -> Result<Vec<ForeignKey>, E
         .query(
             "SELECT k.conname, pg_catalog.pg_get_constraintdef(k.oid), n.nspname, c.relname, k.convalidated \
              FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.confrelid \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE k.conrelid = $1 AND k.contype = 'f' ORDER BY 1",
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE k.conrelid = $1 AND k.contype = 'f' \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o WHERE o.oid = k.conparentid \
+               AND o.conrelid = k.conrelid) ORDER BY 1",
             &[&id],
         )
         .await
@@ -222,7 +224,7 @@ async fn references(session: &Session<'_>, id: u32) -> Result<Vec<ForeignKey>, E
 }
 
 /// Everything that needs no lock on the old table but that of a reader.
-async fn stage(
+pub(super) async fn stage(
     session: &Session<'_>,
     wanted: &Conversion<'_>,
     old: &Old,
@@ -269,10 +271,11 @@ async fn stage(
     statements.extend(children(&staged, &beside));
     let me = session.client.query_one("SELECT current_user::pg_catalog.text", &[]).await;
     let me: String = me.map_err(on(session.database, "reading the role"))?.get(0);
-    let steps = settings.without_indexes().give(&staged, true, &me);
+    let settings = settings.without_indexes().without_publications();
+    let steps = settings.give(&staged, true, &me);
     statements.extend(steps.into_iter().filter(|step| step.then == Then::Go).map(|step| step.sql));
     for part in wanted.others {
-        let steps = settings.without_indexes().give(&part.table, part.below.is_some(), &me);
+        let steps = settings.give(&part.table, part.below.is_some(), &me);
         statements.extend(steps.into_iter().filter(|step| step.then == Then::Go).map(|step| step.sql));
     }
     let entry =
@@ -307,16 +310,26 @@ async fn index(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Res
         }
         None => {}
     }
+    session.run("building an index", &build(session, wanted, primary)).await
+}
+
+/// The statement that builds the index of the extended primary key.
+fn build(session: &Session<'_>, wanted: &Conversion<'_>, primary: &Index) -> String {
     let mut columns = primary.columns.clone();
     columns
         .extend(key_columns(wanted).unwrap_or_default().into_iter().filter(|c| !primary.columns.contains(c)));
     let columns = columns.iter().map(|column| quote_ident(column)).collect::<Vec<_>>().join(", ");
-    let create = format!(
+    format!(
         "CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({columns})",
-        quote_ident(&name.name),
+        quote_ident(&wanted.key_index(session)),
         named(wanted.table)
-    );
-    session.run("building an index", &create).await
+    )
+}
+
+/// The same, if the primary key has to be extended.
+pub(super) fn index_shown(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Option<String> {
+    let primary = old.ties.indexes.iter().find(|index| index.primary && lacks_key(wanted, index))?;
+    Some(build(session, wanted, primary))
 }
 
 async fn prove(
@@ -370,7 +383,7 @@ fn with_not_null(wanted: &Conversion<'_>, old: &Old, condition: &str) -> String 
     format!("({condition}){}", not_null.collect::<String>())
 }
 
-fn swap(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Brief {
+pub(super) fn swap(session: &Session<'_>, wanted: &Conversion<'_>, old: &Old) -> Brief {
     let (table, staged, part) = (wanted.table, wanted.staged(session), wanted.part());
     let mut statements = vec![unchanged(old)];
     statements.extend(old.ties.untie(table));

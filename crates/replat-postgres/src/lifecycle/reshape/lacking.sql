@@ -4,7 +4,8 @@ WITH above AS (
     pg_catalog.substr(pg_catalog.pg_get_indexdef(x.indexrelid), pg_catalog.length(pg_catalog.format(
       'CREATE %sINDEX %I ON ONLY %I.%I ', CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END,
       i.relname, n.nspname, t.relname)) + 1) AS rest,
-    CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END AS word
+    CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END AS word,
+    pg_catalog.pg_get_constraintdef(k.oid) AS definition
   FROM pg_catalog.pg_index x
     JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
     JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
@@ -32,7 +33,7 @@ WITH above AS (
     LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = x.indexrelid
 )
 SELECT b.nspname::text, b.relname::text, a.index_schema::text, a.index_name::text, a.rest, a.indisunique, a.word,
-  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries
+  b.relkind = 'p', e.relname::text, e.indisvalid, e.carries, a.definition
 FROM above a CROSS JOIN below b
   LEFT JOIN LATERAL (
     SELECT o.relname, o.indisvalid, o.carries FROM own o

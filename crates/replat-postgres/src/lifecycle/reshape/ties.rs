@@ -12,6 +12,7 @@ use crate::error::on;
 use crate::lifecycle::mirror::brief::Lock;
 use crate::lifecycle::mirror::named;
 use crate::lifecycle::mirror::survey::{Session, refuse};
+use crate::lifecycle::script::{catalog, settings};
 use crate::sql::{quote_ident, quote_literal};
 
 /// What is tied to one table.
@@ -23,7 +24,9 @@ pub struct Ties {
     pub keys_in: Vec<KeyIn>,
     serials: Vec<(TableName, String)>,
     identities: Vec<Identity>,
-    publications: Vec<String>,
+    /// Publications that have it by name, and what follows the name there.
+    publications: Vec<(String, String)>,
+    comment: Option<String>,
     /// Its indexes, and whether each is a constraint's.
     pub indexes: Vec<Index>,
 }
@@ -92,6 +95,7 @@ pub async fn ties(session: &Session<'_>, table: &TableName, id: u32) -> Result<T
         serials: serials(session, id).await?,
         identities: identities(session, id).await?,
         publications: publications(session, id).await?,
+        comment: comment(session, id).await?,
         indexes: indexes(session, id).await?,
     })
 }
@@ -113,7 +117,7 @@ impl Ties {
             format!("ALTER TABLE {} DROP CONSTRAINT {}", named(&key.table), quote_ident(&key.name))
         }));
         statements.extend(
-            self.publications.iter().map(|publication| {
+            self.publications.iter().map(|(publication, _)| {
                 format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
             }),
         );
@@ -160,6 +164,12 @@ impl Ties {
     pub fn tie(&self, new: &TableName) -> Vec<String> {
         let table = named(new);
         let mut statements: Vec<String> = Vec::new();
+        statements.extend(
+            self.comment.iter().map(|text| format!("COMMENT ON TABLE {table} IS {}", quote_literal(text))),
+        );
+        statements.extend(self.publications.iter().map(|(publication, rest)| {
+            format!("ALTER PUBLICATION {} ADD TABLE {table}{rest}", quote_ident(publication))
+        }));
         for (sequence, column) in &self.serials {
             statements.push(format!(
                 "ALTER SEQUENCE {} OWNED BY {table}.{}",
@@ -202,53 +212,56 @@ fn in_format(text: &str) -> String {
     text.replace('%', "%%").replace('\'', "''")
 }
 
+/// What keeps the name of the table with the identity $1 from going over to another: what, and what to do about it.
+pub const HINDRANCES: &str = "SELECT pg_catalog.format('materialized view %s reads it', c.oid::pg_catalog.regclass), \
+       'Drop that materialized view, run again, and make it again.' \
+     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid \
+     JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind = 'm' \
+     WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refobjid = $1 \
+     UNION ALL \
+     SELECT pg_catalog.format('function %s has it in its body', d.objid::pg_catalog.regprocedure), \
+       'Write that function with a quoted body, or drop it, then run again.' \
+     FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 \
+     UNION ALL \
+     SELECT pg_catalog.format('policy %s of %s reads it', p.polname, p.polrelid::pg_catalog.regclass), \
+       'Drop that policy, run again, and make it again.' \
+     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy p ON p.oid = d.objid \
+     WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refobjid = $1 AND p.polrelid <> $1 \
+     UNION ALL \
+     SELECT pg_catalog.format('rule %s is on it', r.rulename), 'Drop that rule, then run again.' \
+     FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class \
+     WHERE r.ev_class = $1 AND c.relkind IN ('r', 'p') \
+     UNION ALL \
+     SELECT pg_catalog.format('exclusion constraint %s is on it', conname), \
+       'Drop that constraint, then run again: a partitioned table cannot have it.' \
+     FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'x' \
+     UNION ALL \
+     SELECT pg_catalog.format('foreign key %s refers to itself', conname), \
+       'Drop that constraint, run again, and add it again.' \
+     FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND confrelid = $1 \
+     UNION ALL \
+     SELECT pg_catalog.format('foreign key %s of the partitioned table %s refers to it', k.conname, \
+       k.conrelid::pg_catalog.regclass), 'Drop that constraint, run again, and add it again.' \
+     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND c.relkind = 'p' \
+     WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conparentid = 0 \
+     UNION ALL \
+     SELECT pg_catalog.format('table %s inherits from it', inhrelid::pg_catalog.regclass), \
+       'End the inheritance, then run again.' \
+     FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid \
+     WHERE i.inhparent = $1 AND NOT c.relispartition \
+     UNION ALL \
+     SELECT pg_catalog.format('its rows have the type of table %s', c.oid::pg_catalog.regclass), \
+       'Write that column with a type of its own, then run again.' \
+     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') \
+     WHERE t.typrelid = $1 AND NOT a.attisdropped";
+
 async fn refuse_the_rest(session: &Session<'_>, table: &TableName, id: u32) -> Result<(), EngineError> {
     let rows = session
         .client
         .query(
-            "SELECT pg_catalog.format('materialized view %s reads it', c.oid::pg_catalog.regclass), \
-               'Drop that materialized view, run again, and make it again.' \
-             FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid \
-             JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind = 'm' \
-             WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refobjid = $1 \
-             UNION ALL \
-             SELECT pg_catalog.format('function %s has it in its body', d.objid::pg_catalog.regprocedure), \
-               'Write that function with a quoted body, or drop it, then run again.' \
-             FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
-             AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 \
-             UNION ALL \
-             SELECT pg_catalog.format('policy %s of %s reads it', p.polname, p.polrelid::pg_catalog.regclass), \
-               'Drop that policy, run again, and make it again.' \
-             FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy p ON p.oid = d.objid \
-             WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refobjid = $1 AND p.polrelid <> $1 \
-             UNION ALL \
-             SELECT pg_catalog.format('rule %s is on it', r.rulename), 'Drop that rule, then run again.' \
-             FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class \
-             WHERE r.ev_class = $1 AND c.relkind IN ('r', 'p') \
-             UNION ALL \
-             SELECT pg_catalog.format('exclusion constraint %s is on it', conname), \
-               'Drop that constraint, then run again: a partitioned table cannot have it.' \
-             FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'x' \
-             UNION ALL \
-             SELECT pg_catalog.format('foreign key %s refers to itself', conname), \
-               'Drop that constraint, run again, and add it again.' \
-             FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND confrelid = $1 \
-             UNION ALL \
-             SELECT pg_catalog.format('foreign key %s of the partitioned table %s refers to it', k.conname, \
-               k.conrelid::pg_catalog.regclass), 'Drop that constraint, run again, and add it again.' \
-             FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid AND c.relkind = 'p' \
-             WHERE k.confrelid = $1 AND k.contype = 'f' AND k.conparentid = 0 \
-             UNION ALL \
-             SELECT pg_catalog.format('table %s inherits from it', inhrelid::pg_catalog.regclass), \
-               'End the inheritance, then run again.' \
-             FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid \
-             WHERE i.inhparent = $1 AND NOT c.relispartition \
-             UNION ALL \
-             SELECT pg_catalog.format('its rows have the type of table %s', c.oid::pg_catalog.regclass), \
-               'Write that column with a type of its own, then run again.' \
-             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') \
-             WHERE t.typrelid = $1 AND NOT a.attisdropped LIMIT 1",
+            &format!("{HINDRANCES} LIMIT 1"),
             &[&id],
         )
         .await
@@ -351,17 +364,17 @@ async fn identities(session: &Session<'_>, id: u32) -> Result<Vec<Identity>, Eng
         .collect())
 }
 
-async fn publications(session: &Session<'_>, id: u32) -> Result<Vec<String>, EngineError> {
-    let rows = session
-        .client
-        .query(
-            "SELECT p.pubname FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
-             WHERE r.prrelid = $1 ORDER BY 1",
-            &[&id],
-        )
-        .await
-        .map_err(on(session.database, "reading publications"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+async fn comment(session: &Session<'_>, id: u32) -> Result<Option<String>, EngineError> {
+    let row = session.client.query_one("SELECT pg_catalog.obj_description($1, 'pg_class')", &[&id]).await;
+    Ok(row.map_err(on(session.database, "reading a comment"))?.get(0))
+}
+
+async fn publications(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
+    let kitchen = session.kitchen();
+    match catalog::by_id(&kitchen, id).await? {
+        Some(relation) => settings::publications(&kitchen, &relation).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 async fn indexes(session: &Session<'_>, id: u32) -> Result<Vec<Index>, EngineError> {

@@ -8,7 +8,7 @@ use replat_engine::lifecycle::{Hear, Limits, Outcome};
 use replat_model::lifecycle::facts::{Bound, TableName};
 
 use super::convert::{aside, validate};
-use super::ties::{Ties, ties};
+use super::ties::{Index, Ties, ties};
 use crate::error::on;
 use crate::lifecycle::bounds;
 use crate::lifecycle::ledger::{Change, Entry, Placed, kind_word, oid_of};
@@ -18,7 +18,8 @@ use crate::lifecycle::mirror::survey::{Session, refuse};
 use crate::lifecycle::mirror::swap::REPLACED_KEPT;
 use crate::lifecycle::mirror::{Replacement, named, tag};
 use crate::lifecycle::script::catalog;
-use crate::sql::quote_ident;
+use crate::lifecycle::script::settings::DEFINITION;
+use crate::sql::{quote_ident, quote_literal};
 
 /// Makes `table` ordinary, or leaves it as it was.
 ///
@@ -49,7 +50,9 @@ pub async fn unconvert(
     if let [(part, bound, true)] = &parts[..] {
         session.alone(&session.unit.id).await?;
         session.run("recording the unit", &session.ledger.begin(session.unit, session.run)).await?;
-        let done = briefly(session, &give_back(session, table, part, bound, &tied), &mut patience).await;
+        let own = index_names(session, relation.id).await?;
+        let give_back = give_back(session, table, part, bound, &tied, &own);
+        let done = briefly(session, &give_back, &mut patience).await;
         session.not_alone(&session.unit.id).await;
         done?;
         validate(session).await?;
@@ -63,9 +66,9 @@ pub async fn unconvert(
     Ok(outcome)
 }
 
-type Part = (TableName, Bound, bool);
+pub(super) type Part = (TableName, Bound, bool);
 
-async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError> {
+pub(super) async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError> {
     let rows = session
         .client
         .query(
@@ -84,13 +87,30 @@ async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, EngineError>
         .collect()
 }
 
+/// The indexes of the only partition, and what those of the parent are called that they belong to.
+pub(super) async fn index_names(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
+    let rows = session
+        .client
+        .query(
+            "SELECT own.relname, above.relname FROM pg_catalog.pg_index x \
+             JOIN pg_catalog.pg_class above ON above.oid = x.indexrelid \
+             JOIN pg_catalog.pg_inherits h ON h.inhparent = x.indexrelid \
+             JOIN pg_catalog.pg_class own ON own.oid = h.inhrelid WHERE x.indrelid = $1 ORDER BY 1",
+            &[&id],
+        )
+        .await
+        .map_err(on(session.database, "looking at the indexes"))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// The only partition takes the name.
-fn give_back(
+pub(super) fn give_back(
     session: &Session<'_>,
     table: &TableName,
     part: &TableName,
     bound: &Bound,
     tied: &Ties,
+    own: &[(String, String)],
 ) -> Brief {
     let shell = table.beside(format!("replat_{}_old_0", tag(&session.unit.id)));
     let mut statements = tied.untie(table);
@@ -108,8 +128,11 @@ fn give_back(
     statements.extend(tied.tie(table));
     let records = session.ledger.table("lifecycle_part");
     statements.push(format!("DELETE FROM {records} WHERE relation = {}", oid_of(table)));
-    // Nothing is in it any more.
+    // Nothing is in it any more; and the names of its indexes are free.
     statements.push(format!("DROP TABLE {}", named(&shell)));
+    statements.extend(own.iter().map(|(own, called)| {
+        format!("ALTER INDEX {} RENAME TO {}", named(&table.beside(own)), quote_ident(called))
+    }));
     let removed = vec![Placed { table: part.clone(), bound: bound.clone(), below: None }];
     statements.extend(end(session, table, removed, tied));
     let mut locks = vec![Lock::only(table, "ACCESS EXCLUSIVE"), Lock::only(part, "ACCESS EXCLUSIVE")];
@@ -117,8 +140,26 @@ fn give_back(
     Brief { name: "unconvert", locks, statements }
 }
 
+/// The index of the filled table that is like `index` takes its name.
+fn takes_name(new: &TableName, index: &Index) -> String {
+    let body = format!(
+        "DECLARE own pg_catalog.text; BEGIN SELECT d.relname INTO own FROM (SELECT i.relname, x.indisunique, \
+         x.indisprimary, {DEFINITION} WHERE x.indrelid = {}) AS d(relname, is_unique, is_primary, rest) \
+         WHERE d.rest OPERATOR(pg_catalog.=) {} AND d.is_unique = {} AND d.is_primary = {} \
+         AND d.relname OPERATOR(pg_catalog.~~) 'replat\\_%' ORDER BY 1 LIMIT 1; \
+         IF own IS NOT NULL THEN EXECUTE pg_catalog.format('ALTER INDEX %I.%I RENAME TO %I', {}, own, {}); END IF; END",
+        oid_of(new),
+        quote_literal(&index.rest),
+        index.unique,
+        index.primary,
+        quote_literal(&new.schema),
+        quote_literal(&index.name),
+    );
+    format!("DO {}", quote_literal(&body))
+}
+
 /// The end of a swap in which a table that was filled takes the name.
-fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: &Ties) -> Vec<String> {
+pub(super) fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: &Ties) -> Vec<String> {
     let table = &wanted.parent;
     let new = &wanted.targets[0].staged;
     let shell = wanted.aside(table, 0);
@@ -130,6 +171,7 @@ fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: 
             named(&table.beside(&index.name)),
             quote_ident(&aside(&shell.name, &index.name, at))
         ));
+        statements.push(takes_name(new, index));
     }
     statements.push(format!("ALTER TABLE {} RENAME TO {}", named(table), quote_ident(&shell.name)));
     statements.push(format!("ALTER TABLE {} RENAME TO {}", named(new), quote_ident(&table.name)));
@@ -139,6 +181,11 @@ fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: 
     let entry =
         Entry { table: &shell, parent: table, bound: &Bound::Default, origin: "made", state: "replaced" };
     statements.push(session.ledger.enters(session.unit, &entry));
+    // They go with it, whoever made them.
+    for (part, bound, _) in parts {
+        let entry = Entry { table: part, parent: &shell, bound, origin: "made", state: "replaced" };
+        statements.push(session.ledger.enters(session.unit, &entry));
+    }
     statements.push(format!(
         "UPDATE {records} SET drop_after = pg_catalog.clock_timestamp() + '{REPLACED_KEPT}'::pg_catalog.interval \
          WHERE relation = {}",

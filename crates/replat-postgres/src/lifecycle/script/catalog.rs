@@ -25,6 +25,10 @@ pub struct Relation {
     pub pending: bool,
     /// Size of its own rows on disk and of all below it, in bytes.
     pub bytes: u64,
+    /// All partitions below it, at any depth.
+    pub below: Vec<TableName>,
+    /// The tables above it whose partition it is, at any distance.
+    pub above: Vec<TableName>,
 }
 
 impl Relation {
@@ -42,11 +46,23 @@ impl Relation {
 const RELATION: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', \
      pg_catalog.pg_get_expr(c.relpartbound, c.oid), i.inhparent, coalesce(i.inhdetachpending, false), \
      coalesce((SELECT sum(pg_catalog.pg_relation_size(t.relid)) FROM pg_catalog.pg_partition_tree(c.oid) t), \
-       pg_catalog.pg_relation_size(c.oid))::bigint \
+       pg_catalog.pg_relation_size(c.oid))::bigint, b.schemas, b.tables, a.schemas, a.tables \
    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND c.relispartition";
+     LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND c.relispartition \
+     CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(s.nspname::text ORDER BY t.relid) AS schemas, \
+         pg_catalog.array_agg(d.relname::text ORDER BY t.relid) AS tables \
+       FROM pg_catalog.pg_partition_tree(c.oid) t JOIN pg_catalog.pg_class d ON d.oid = t.relid \
+         JOIN pg_catalog.pg_namespace s ON s.oid = d.relnamespace WHERE t.relid <> c.oid) b \
+     CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(s.nspname::text ORDER BY d.oid) AS schemas, \
+         pg_catalog.array_agg(d.relname::text ORDER BY d.oid) AS tables \
+       FROM pg_catalog.pg_partition_ancestors(c.oid) t(id) JOIN pg_catalog.pg_class d ON d.oid = t.id \
+         JOIN pg_catalog.pg_namespace s ON s.oid = d.relnamespace WHERE t.id <> c.oid) a";
 
 fn relation_of(row: &Row) -> Relation {
+    let names = |at: usize| {
+        let column = |at: usize| row.get::<_, Option<Vec<String>>>(at).unwrap_or_default();
+        column(at).into_iter().zip(column(at + 1)).map(|(s, t)| TableName::new(s, t)).collect()
+    };
     Relation {
         id: row.get(0),
         name: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
@@ -55,6 +71,8 @@ fn relation_of(row: &Row) -> Relation {
         parent: row.get(5),
         pending: row.get(6),
         bytes: u64::try_from(row.get::<_, i64>(7)).unwrap_or(0),
+        below: names(8),
+        above: names(10),
     }
 }
 
@@ -168,7 +186,7 @@ impl Foreign {
 }
 
 /// The foreign keys of a table, those that its parents brought included. Of a partitioned table on the other side only
-/// the table itself is named, not its partitions.
+/// the table itself is named; its partitions are in [`Relation::below`].
 ///
 /// # Errors
 ///

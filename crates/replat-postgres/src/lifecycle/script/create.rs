@@ -214,13 +214,13 @@ impl<'a> Swap<'a> {
             Step::new(format!(
                 "ALTER TABLE {target} ADD CONSTRAINT {quoted_name} CHECK ({condition}) NOT VALID"
             ))
-            .locks(&table.name, Mode::AccessExclusive),
+            .locks_tree(table, Mode::AccessExclusive),
         );
         check.push(Step::record(kitchen.ledger.leaves(self.unit, kitchen.run, &leftover)));
         let mut validate = Txn::plain("validate");
         validate.push(
             Step::new(format!("ALTER TABLE {target} VALIDATE CONSTRAINT {quoted_name}"))
-                .locks(&table.name, Mode::ShareUpdateExclusive),
+                .locks_tree(table, Mode::ShareUpdateExclusive),
         );
         [check, validate]
     }
@@ -244,7 +244,7 @@ impl<'a> Swap<'a> {
                     quoted(&table.name),
                     quote_ident(name)
                 ))
-                .locks(&table.name, Mode::AccessExclusive),
+                .locks_tree(table, Mode::AccessExclusive),
             );
         }
         self.check_again(&mut txn);
@@ -261,15 +261,15 @@ impl<'a> Swap<'a> {
         for table in self.default.iter().chain(edge).chain(&self.gone) {
             txn.push(lock_catch_all(table, Mode::AccessExclusive));
         }
-        for (tables, mode) in [
-            // An edge that comes back brings its foreign keys along, and a table that goes takes them along: either
-            // takes more of the table they refer to.
-            (&self.foreign.out, if detaches { Mode::AccessExclusive } else { Mode::ShareRowExclusive }),
-            (&self.foreign.into, if detaches { Mode::AccessExclusive } else { Mode::ShareRowExclusive }),
-        ] {
-            for table in tables.iter().filter(|table| self.lockable.contains(&table.id)) {
-                txn.push(Step::lock_only(&table.name, mode));
-            }
+        // An edge that comes back brings its foreign keys along, and a table that goes takes them along: either takes
+        // more of the table they refer to, and of its partitions.
+        let mode = if detaches { Mode::AccessExclusive } else { Mode::ShareRowExclusive };
+        for table in self.foreign.out.iter().filter(|table| self.lockable.contains(&table.id)) {
+            txn.push(lock_catch_all(table, mode));
+        }
+        // Of a partitioned table that refers to ours only the table itself is changed.
+        for table in self.foreign.into.iter().filter(|table| self.lockable.contains(&table.id)) {
+            txn.push(Step::lock_only(&table.name, mode));
         }
     }
 
@@ -320,7 +320,7 @@ impl<'a> Swap<'a> {
             txn.push(self.detaches(&parent, &old.name));
             let gone =
                 self.foreign.out.iter().fold(Step::new(format!("DROP TABLE {name}")), |step, table| {
-                    step.locks(&table.name, Mode::AccessExclusive)
+                    step.locks_tree(table, Mode::AccessExclusive)
                 });
             txn.push(gone);
         }
@@ -332,12 +332,15 @@ impl<'a> Swap<'a> {
             .locks(part, Mode::AccessExclusive);
         let step =
             self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
+        let step = with_referring(step, &self.foreign);
         with_foreign(step, &self.foreign, Mode::ShareRowExclusive, Mode::AccessExclusive)
     }
 
     fn attaches(&self, parent: &str, part: &TableName, bound: &Bound) -> Step {
         let sql = format!("ALTER TABLE {parent} ATTACH PARTITION {} {}", quoted(part), bounds::sql(bound));
         let step = Step::new(sql).locks(&self.parent.name, Mode::ShareUpdateExclusive);
+        // The constraint of a partition is also that of the tables above its parent.
+        let step = self.parent.above.iter().fold(step, |step, table| step.locks(table, Mode::AccessShare));
         let step =
             self.default.iter().fold(step, |step, default| step.locks(&default.name, Mode::AccessExclusive));
         let returns = self.edge.as_ref().is_some_and(|edge| edge.relation.name == *part);
@@ -445,15 +448,26 @@ pub(crate) fn same(name: &TableName, id: u32) -> Step {
     )
 }
 
-/// A partitioned catch-all is locked with all below it, as an attach would.
+/// A table is locked with all below it, as an attach would lock a catch-all, and what touches a foreign key the table
+/// that it refers to.
 pub(crate) fn lock_catch_all(table: &Relation, mode: Mode) -> Step {
-    if table.cut { Step::lock_tree(&table.name, &[], mode) } else { Step::lock_only(&table.name, mode) }
+    if table.cut {
+        Step::lock_tree(&table.name, &table.below, mode)
+    } else {
+        Step::lock_only(&table.name, mode)
+    }
 }
 
 /// What the foreign keys of a table add to the locks of a statement on its partitions.
 pub(crate) fn with_foreign(step: Step, foreign: &Foreign, out: Mode, into: Mode) -> Step {
-    let step = foreign.out.iter().fold(step, |step, table| step.locks(&table.name, out));
+    let step = foreign.out.iter().fold(step, |step, table| step.locks_tree(table, out));
     foreign.into.iter().fold(step, |step, table| step.locks(&table.name, into))
+}
+
+/// What the foreign keys of a table add to the locks of a detach, which looks for rows that refer to its own.
+pub(crate) fn with_referring(step: Step, foreign: &Foreign) -> Step {
+    let below = foreign.into.iter().flat_map(|table| &table.below);
+    below.fold(step, |step, table| step.locks(table, Mode::AccessShare))
 }
 
 fn names<'p>(part: &'p NewPart, all: &mut Vec<&'p TableName>) {

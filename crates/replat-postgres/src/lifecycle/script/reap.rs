@@ -77,6 +77,6 @@ async fn removal(kitchen: &Kitchen<'_>, leftover: &Leftover) -> Result<Vec<Step>
     };
     Ok(vec![
         super::create::lock_catch_all(&found, Mode::AccessExclusive),
-        Step::new(statement).locks(&found.name, Mode::AccessExclusive),
+        Step::new(statement).locks_tree(&found, Mode::AccessExclusive),
     ])
 }

@@ -9,7 +9,7 @@ use replat_model::lifecycle::facts::{Bound, Micros, TableName};
 use replat_model::lifecycle::plan::{Unit, Work};
 
 use super::catalog::{self, Foreign, Relation};
-use super::create::{finish, lock_catch_all, same, with_foreign};
+use super::create::{finish, lock_catch_all, same, with_foreign, with_referring};
 use super::{Filing, Kitchen, Manner, Mode, PLAN_AGAIN, Recipe, Step, Then, Txn, refuse};
 use crate::error::on;
 use crate::lifecycle::archive;
@@ -92,24 +92,28 @@ impl Leave<'_> {
         detach.push(Step::lock_only(&parent.name, Mode::AccessExclusive));
         detach.push(lock_catch_all(part, Mode::AccessExclusive));
         if default.id != part.id {
-            detach.push(lock_catch_all(&default, Mode::AccessExclusive));
+            detach.push(Step::lock_only(&default.name, Mode::AccessExclusive));
         }
         for (tables, mode) in
             [(&foreign.out, Mode::ShareRowExclusive), (&foreign.into, Mode::AccessExclusive)]
         {
             for table in tables {
                 if catalog::may_lock(kitchen.client, kitchen.database, table.id).await? {
-                    detach.push(Step::lock_only(&table.name, mode));
+                    detach.push(match mode {
+                        Mode::AccessExclusive => Step::lock_only(&table.name, mode),
+                        _ => lock_catch_all(table, mode),
+                    });
                 }
             }
         }
         detach.push(same(&parent.name, parent.id));
         detach.push(same(&part.name, part.id));
+        let step = Step::new(statement)
+            .locks(&parent.name, Mode::AccessExclusive)
+            .locks_tree(part, Mode::AccessExclusive)
+            .locks(&default.name, Mode::AccessExclusive);
         detach.push(with_foreign(
-            Step::new(statement)
-                .locks(&parent.name, Mode::AccessExclusive)
-                .locks(&part.name, Mode::AccessExclusive)
-                .locks(&default.name, Mode::AccessExclusive),
+            with_referring(step, &foreign),
             &foreign,
             Mode::ShareRowExclusive,
             Mode::AccessExclusive,
@@ -129,7 +133,7 @@ impl Leave<'_> {
         };
         let locks = |step: Step| {
             let step =
-                step.locks(&parent.name, Mode::ShareUpdateExclusive).locks(&part.name, Mode::AccessExclusive);
+                step.locks(&parent.name, Mode::ShareUpdateExclusive).locks_tree(part, Mode::AccessExclusive);
             with_foreign(step, foreign, Mode::ShareRowExclusive, Mode::AccessExclusive)
         };
         let detach = Txn {
@@ -137,7 +141,7 @@ impl Leave<'_> {
             // A table of a foreign key is locked at the end: others would stand behind a detach that stands in a queue.
             manner: Manner::Alone { short: foreign.any() },
             only_if: Some(is("NOT")),
-            steps: vec![locks(Step::new(format!("{statement} CONCURRENTLY")))],
+            steps: vec![with_referring(locks(Step::new(format!("{statement} CONCURRENTLY"))), foreign)],
         };
         let finalize = Txn {
             only_if: Some(is("")),
@@ -175,7 +179,7 @@ async fn references(kitchen: &Kitchen<'_>, part: &Relation) -> Result<Vec<Step>,
     let rows = kitchen
         .client
         .query(
-            "SELECT n.nspname::text, f.relname::text, \
+            "SELECT k.conrelid, \
                (SELECT pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) f.%I', \
                     pa.attname, o.nspname, op.oprname, fa.attname), ' AND ' ORDER BY c.n) \
                 FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey), \
@@ -184,31 +188,30 @@ async fn references(kitchen: &Kitchen<'_>, part: &Relation) -> Result<Vec<Step>,
                   JOIN pg_catalog.pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = c.p \
                   JOIN pg_catalog.pg_operator op ON op.oid = c.op \
                   JOIN pg_catalog.pg_namespace o ON o.oid = op.oprnamespace) \
-             FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class f ON f.oid = k.conrelid \
-               JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace \
+             FROM pg_catalog.pg_constraint k \
              WHERE k.confrelid = $1 AND k.contype = 'f' AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint a \
-               WHERE a.oid = k.conparentid AND a.confrelid = k.confrelid) ORDER BY 1, 2",
+               WHERE a.oid = k.conparentid AND a.confrelid = k.confrelid) ORDER BY 1, k.conname",
             &[&part.id],
         )
         .await
         .map_err(on(kitchen.database, "reading foreign keys"))?;
-    let step = |row: &tokio_postgres::Row| {
-        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        let condition: String = row.get(2);
+    let mut steps = Vec::new();
+    for row in &rows {
+        let Some(other) = catalog::by_id(kitchen, row.get(0)).await? else { continue };
+        let (condition, table) = (row.get::<_, String>(1), &other.name);
         let sql = format!(
             "SELECT NOT EXISTS (SELECT FROM {} p JOIN {} f ON {condition})",
             quoted(&part.name),
-            quoted(&table)
+            quoted(table)
         );
-        Step::must(
+        let question = Step::must(
             sql,
             format!("rows of {table} refer to rows of {}", part.name),
             format!("Delete those rows of {table}, or retire its partitions, first."),
-        )
-        .locks(&part.name, Mode::AccessShare)
-        .locks(&table, Mode::AccessShare)
-    };
-    Ok(rows.iter().map(step).collect())
+        );
+        steps.push(question.locks_tree(part, Mode::AccessShare).locks_tree(&other, Mode::AccessShare));
+    }
+    Ok(steps)
 }
 
 /// Finishes a detach that was broken off.
@@ -236,7 +239,7 @@ pub(super) async fn finalize(
             quoted(&found.name)
         ))
         .locks(&parent.name, Mode::ShareUpdateExclusive)
-        .locks(&found.name, Mode::AccessExclusive),
+        .locks_tree(&found, Mode::AccessExclusive),
         &foreign,
         Mode::ShareRowExclusive,
         Mode::AccessExclusive,
@@ -271,17 +274,17 @@ pub(super) async fn drop(
     for (name, to) in foreign_keys(kitchen, &found).await? {
         let mut release = Txn::brief("release");
         if catalog::may_lock(kitchen.client, kitchen.database, to.id).await? {
-            release.push(Step::lock_only(&to.name, Mode::AccessExclusive));
+            release.push(lock_catch_all(&to, Mode::AccessExclusive));
         }
         let step = Step::new(format!("ALTER TABLE {} DROP CONSTRAINT {}", quoted(table), quote_ident(&name)));
-        release.push(step.locks(table, Mode::AccessExclusive).locks(&to.name, Mode::AccessExclusive));
+        release.push(step.locks_tree(&found, Mode::AccessExclusive).locks_tree(&to, Mode::AccessExclusive));
         transactions.push(release);
     }
     let mut txn = Txn::brief("drop");
     if let Some((path, sha256)) = &own.archive {
         txn.push(lock_catch_all(&found, Mode::Share));
         let then = Then::Archived { table: table.clone(), path: path.clone(), sha256: sha256.clone() };
-        txn.push(Step { then, ..Step::new(archive::copy(table)).locks(table, Mode::AccessShare) });
+        txn.push(Step { then, ..Step::new(archive::copy(table)).locks_tree(&found, Mode::AccessShare) });
     }
     txn.push(lock_catch_all(&found, Mode::AccessExclusive));
     txn.push(same(table, found.id));
@@ -290,7 +293,8 @@ pub(super) async fn drop(
         format!("{table} was attached meanwhile"),
         PLAN_AGAIN,
     ));
-    txn.push(Step::new(format!("DROP TABLE {}", quoted(table))).locks(table, Mode::AccessExclusive));
+    let drop = Step::new(format!("DROP TABLE {}", quoted(table)));
+    txn.push(drop.locks_tree(&found, Mode::AccessExclusive));
     let ids: Vec<u32> = below.iter().map(|part| part.id).chain([found.id]).collect();
     txn.push(Step::record(kitchen.ledger.forgets(&ids)));
     txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
@@ -367,7 +371,7 @@ fn filing(kitchen: &Kitchen<'_>, unit: &Unit, table: &Relation, bound: Option<&B
     txn.push(Step::record(kitchen.ledger.begin(unit, kitchen.run)));
     let filing =
         Filing { table: table.name.clone(), table_id: table.id, bound: bound.cloned(), path: path.clone() };
-    let copy = Step::new(archive::copy(&table.name)).locks(&table.name, Mode::AccessShare);
+    let copy = Step::new(archive::copy(&table.name)).locks_tree(table, Mode::AccessShare);
     txn.push(Step { then: Then::Archive(filing), ..copy });
     txn.push(Step::record(kitchen.ledger.archived(&table.name, &path)));
     txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
@@ -425,6 +429,32 @@ pub(super) async fn adopt(
     if txn.steps.len() == before {
         return Ok(Recipe::default());
     }
+    txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
+    Ok(Recipe { transactions: vec![txn], proofs: Vec::new() })
+}
+
+/// Gives partitions back that were taken over. Those that were made, retired or given back by now stay as they are.
+pub(super) async fn disown(
+    kitchen: &Kitchen<'_>,
+    unit: &Unit,
+    parts: &[(TableName, u64)],
+) -> Result<Recipe, EngineError> {
+    let known = kitchen.ledger.own(kitchen.client, "p.state = 'attached' AND p.origin = 'adopted'").await?;
+    let of = |(_, id): &(TableName, u64)| known.iter().find(|own| u64::from(own.id) == *id);
+    let held = parts.iter().filter_map(of).find(|own| own.legal_hold);
+    if let Some(own) = held {
+        return Err(refuse(
+            format!("{} is under a legal hold, which would be forgotten", own.table),
+            "Lift the hold first, if that is allowed.",
+        ));
+    }
+    let ids: Vec<u32> = parts.iter().filter_map(of).map(|own| own.id).collect();
+    if ids.is_empty() {
+        return Ok(Recipe::default());
+    }
+    let mut txn = Txn::plain("give back");
+    txn.push(Step::record(kitchen.ledger.begin(unit, kitchen.run)));
+    txn.push(Step::record(kitchen.ledger.forgets(&ids)));
     txn.push(Step::record(kitchen.ledger.done(unit, kitchen.run)));
     Ok(Recipe { transactions: vec![txn], proofs: Vec::new() })
 }

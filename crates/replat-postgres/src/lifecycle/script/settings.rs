@@ -64,8 +64,7 @@ pub async fn read(
         .client
         .query_one(
             "SELECT c.relpersistence::text, a.amname::text, s.spcname::text, c.reloptions, t.reloptions, \
-               o.rolname::text, c.relreplident::text, c.relrowsecurity, c.relforcerowsecurity, c.relkind::text, \
-               pg_catalog.current_setting('server_version_num')::integer \
+               o.rolname::text, c.relreplident::text, c.relrowsecurity, c.relforcerowsecurity, c.relkind::text \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles o ON o.oid = c.relowner \
                LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
                LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace \
@@ -76,7 +75,6 @@ pub async fn read(
         .await
         .map_err(&failed)?;
     let leaf = row.get::<_, &str>(9) == "r";
-    let version: i32 = row.get(10);
     Ok(Settings {
         persistence: persistence(&row, from)?,
         leaf_storage: storage(&row, leaf),
@@ -93,7 +91,7 @@ pub async fn read(
             .collect(),
         // The parent's policies are looked at when rows are reached by way of it, and must not be said twice.
         policies: if like.is_some() { policies(kitchen, from).await? } else { Vec::new() },
-        publications: if like.is_some() { publications(kitchen, from, version).await? } else { Vec::new() },
+        publications: if like.is_some() { publications(kitchen, from).await? } else { Vec::new() },
         indexes: if like.is_some() && leaf { own_indexes(kitchen, from).await? } else { Vec::new() },
     })
 }
@@ -243,7 +241,7 @@ async fn columns(
 
 /// What follows the table's name in an index's definition. Cut by the length of what precedes it, since a name may
 /// contain anything.
-const DEFINITION: &str = "pg_catalog.substr(pg_catalog.pg_get_indexdef(x.indexrelid), \
+pub const DEFINITION: &str = "pg_catalog.substr(pg_catalog.pg_get_indexdef(x.indexrelid), \
      pg_catalog.length(pg_catalog.format('CREATE %sINDEX %I ON %s%I.%I ', \
        CASE WHEN x.indisunique THEN 'UNIQUE ' END, i.relname, \
        CASE WHEN i.relkind = 'I' THEN 'ONLY ' END, n.nspname, t.relname)) + 1) \
@@ -296,12 +294,18 @@ async fn policies(kitchen: &Kitchen<'_>, from: &Relation) -> Result<Vec<String>,
     Ok(rows.iter().map(text).collect())
 }
 
-/// Publications that have the sibling by name, and what follows the table's name there.
-async fn publications(
+/// Publications that have the table by name, and what follows its name there.
+///
+/// # Errors
+///
+/// [`EngineError::Precondition`] if one belongs to a role that this one is not.
+pub async fn publications(
     kitchen: &Kitchen<'_>,
     from: &Relation,
-    version: i32,
 ) -> Result<Vec<(String, String)>, EngineError> {
+    let sql = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4";
+    let version = kitchen.client.query_one(sql, &[]).await;
+    let version: i32 = version.map_err(on(kitchen.database, "reading publications"))?.get(0);
     let parts = match version {
         150_000.. => {
             "(SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
@@ -361,6 +365,12 @@ impl Settings {
     #[must_use]
     pub fn without_indexes(&self) -> Settings {
         Settings { indexes: Vec::new(), ..self.clone() }
+    }
+
+    /// Without what is tied to the name, and follows it: publications.
+    #[must_use]
+    pub fn without_publications(&self) -> Settings {
+        Settings { publications: Vec::new(), ..self.clone() }
     }
 
     /// The statements that give them to `table`, which is nobody's yet. `me` is the role of this session.
