@@ -44,6 +44,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How often a message's run is tried before the message goes back where it came from.
 const TRIES: u32 = 3;
 
+/// So many occasions wait for a run that succeeds at most, besides messages that want an answer.
+const REMEMBERED: usize = 256;
+
 /// The wall clock is looked at so often at least, since it may be set, and machines sleep.
 const CLOCK: Duration = Duration::from_secs(30);
 
@@ -93,6 +96,18 @@ impl Occasion {
                 only.is_none_or(|only| only == place)
                     && ask.database.as_deref().is_none_or(|only| only == name)
             }
+        }
+    }
+}
+
+impl Occasion {
+    /// Whether `newer` says all that this one says.
+    fn is_renewed_by(&self, newer: &Occasion) -> bool {
+        match (self, newer) {
+            (Occasion::Surge { place, surge }, Occasion::Surge { place: there, surge: newer }) => {
+                place == there && surge.set == newer.set
+            }
+            _ => self == newer,
         }
     }
 }
@@ -257,12 +272,18 @@ async fn settle(waiting: &mut VecDeque<Waiting>, ends: &[RunEnd]) {
                 if let Some(receipt) = &receipt {
                     receipt.working().await;
                 }
-                let known = waiting.iter().any(|w| w.receipt.is_none() && w.occasion == message.occasion);
-                if receipt.is_some() || !known {
-                    waiting.push_back(Waiting { receipt, ..message });
-                }
+                // The newest of its kind says it all.
+                waiting.retain(|w| w.receipt.is_some() || !w.occasion.is_renewed_by(&message.occasion));
+                waiting.push_back(Waiting { receipt, ..message });
             }
             (RunEnd::Done | RunEnd::Refused, None) => {}
+        }
+    }
+    // Whoever may connect may say things without end; messages that want an answer are counted by their server.
+    while waiting.iter().filter(|w| w.receipt.is_none()).count() > REMEMBERED {
+        let oldest = waiting.iter().position(|w| w.receipt.is_none()).and_then(|at| waiting.remove(at));
+        if let Some(Waiting { occasion, .. }) = oldest {
+            tracing::warn!("too much waits for a run that succeeds; given up: {occasion}");
         }
     }
 }

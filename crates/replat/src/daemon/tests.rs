@@ -138,7 +138,7 @@ impl Work for Told {
         self.runs.push(occasions.to_vec());
         let end = self.ends.pop_front();
         if self.ends.is_empty() {
-            drop(self.over.try_send(()));
+            self.over.try_send(()).unwrap_or_default();
         }
         vec![end.unwrap_or(RunEnd::Done); occasions.len()]
     }
@@ -163,4 +163,30 @@ async fn what_did_not_succeed_is_tried_again_more_and_more_seldom_and_what_was_r
     }
     let rests: Vec<u64> = (1..9).map(|failures| rest(failures).as_secs()).collect();
     assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+}
+
+#[tokio::test]
+async fn what_waits_is_renewed_and_bounded() {
+    let surge = |set: &str, ahead| Occasion::Surge {
+        place: 0,
+        surge: Surge {
+            set: replat_model::lifecycle::facts::TableName::new("app", set),
+            ratio: Some(5.0),
+            ahead: Some(ahead),
+        },
+    };
+    let mut waiting: VecDeque<Waiting> =
+        [surge("a", 1), Occasion::Start, surge("b", 1), Occasion::Start, surge("a", 9)]
+            .into_iter()
+            .map(Waiting::of)
+            .collect();
+    settle(&mut waiting, &[RunEnd::NotYet; 5]).await;
+    let left: Vec<Occasion> = waiting.iter().map(|w| w.occasion.clone()).collect();
+    assert_eq!(left, [surge("b", 1), Occasion::Start, surge("a", 9)]);
+    let asked = |n| Ask { ahead: Some(n), ..Ask::default() };
+    let asked = |n| Waiting::of(Occasion::Asked { by: "notify", place: None, ask: asked(n) });
+    let mut flood: VecDeque<Waiting> = (0..1_000).map(asked).collect();
+    settle(&mut flood, &[RunEnd::NotYet; 1_000]).await;
+    assert_eq!(flood.len(), REMEMBERED);
+    assert!(matches!(&flood[0].occasion, Occasion::Asked { ask, .. } if ask.ahead == Some(744)));
 }

@@ -53,7 +53,12 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it over a database.
     pub fn start(url: &str, more: &[&str]) -> Daemon {
-        let arguments = [&["rotate", "--watch", "--json", "--db-url", url], more].concat();
+        Daemon::with(&[&["--db-url", url], more].concat())
+    }
+
+    /// Starts it with these arguments, over the databases that they name.
+    pub fn with(arguments: &[&str]) -> Daemon {
+        let arguments = [&["rotate", "--watch", "--json"], arguments].concat();
         let mut child = replat(&arguments).spawn().expect("the binary starts");
         let out = gather(child.stdout.take().expect("a pipe"));
         let err = gather(child.stderr.take().expect("a pipe"));

@@ -59,6 +59,40 @@ async fn a_table_that_is_not_ours_is_not_rotated_because_somebody_asks() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_daemon_serves_several_databases_and_hears_each_of_them() {
+    let (east, west) = (Place::with_days().await, Place::with_days().await);
+    let spec = std::env::temp_dir().join(format!("replat-watch-{}.toml", std::process::id()));
+    let mut text = "version = 1\nproject = \"watch\"\n".to_owned();
+    for (name, place) in [("east", &east), ("west", &west)] {
+        text += &format!("[databases.{name}]\nurl = \"{}\"\n", place.url);
+        text += &format!(
+            "[lifecycles.{name}]\ndatabase = \"{name}\"\ntables = [\"public.events\"]\nahead = \"5d\"\n"
+        );
+    }
+    std::fs::write(&spec, text).expect("a spec");
+    let mut daemon = Daemon::with(&["-c", &spec.display().to_string(), "--velocity-every=1s"]);
+    let run = daemon.good_run("start").await;
+    assert_eq!(run["databases"].as_array().map(Vec::len), Some(2), "{run}");
+    assert!(east.takes("events", 4).await && west.takes("events", 4).await);
+    // Who speaks in one is not heard in the other, and words that name a database are about that one.
+    let say = async |payload: &str| {
+        west.client.execute("select pg_notify('replat_rotate', $1)", &[&payload]).await.expect("said");
+    };
+    crate::daemon::until("an answer in the west", async || {
+        say("{\"buffer_days\":20}").await;
+        west.takes("events", 19).await.then_some(())
+    })
+    .await;
+    say("{\"database\":\"east\",\"buffer_days\":30}").await;
+    daemon.remarks("no such database is looked after here").await;
+    assert!(!east.takes("events", 12).await && !west.takes("events", 29).await);
+    let run = daemon.good_run("asked by notify").await;
+    assert_eq!(run["databases"].as_array().map(Vec::len), Some(1), "{run}");
+    daemon.stop().await;
+    std::fs::remove_file(&spec).expect("the spec was there");
+}
+
 /// A stream, and the consumer of a daemon.
 struct Stream {
     nats: Nats,
