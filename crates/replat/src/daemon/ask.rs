@@ -45,11 +45,11 @@ impl Ask {
     /// What it wants beyond the policy, as of `now`; `None` if it only wants a run.
     pub fn more(&self, now: jiff::Timestamp) -> Option<More> {
         let until = self.until.as_ref().and_then(|day| day.parse::<jiff::civil::Date>().ok());
-        let days = until.and_then(|day| {
-            let end = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-            // To the end of a day that has begun, and one more: midnight comes later in some zones than in UTC.
-            let days = end.duration_since(now).as_hours() / 24 + 2;
-            Some(u32::try_from(days).unwrap_or(0).min(DAYS_MAX))
+        let days = until.map(|day| {
+            let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+            // To the end of that day, and midnight comes later in some zones than in UTC.
+            let days = today.until(day).map_or(0, |span| span.get_days()).saturating_add(2);
+            u32::try_from(days).unwrap_or(0).min(DAYS_MAX)
         });
         let days = self.buffer_days.max(days);
         if days.is_none() && self.ahead.is_none() {

@@ -55,13 +55,7 @@ const CASES: &[Case] = &[
     case("owner", "alter table owner_$1 owner to stranger", "RP3010", "warning", "owner"),
     case("granted", "grant select on granted_$1 to stranger", "RP3010", "warning", "privileges"),
     case("stored", "alter table stored_$1 set (fillfactor = 50)", "RP3010", "warning", "storage"),
-    case(
-        "identity",
-        "alter table identity_$1 replica identity full",
-        "RP3010",
-        "warning",
-        "replica identity",
-    ),
+    case("identity", "alter table identity_$1 replica identity full", "RP3010", "warning", "replica identity"),
     case("published", "create publication some for table published_$1", "RP3011", "warning", "by name"),
     case(
         "strays",
@@ -85,8 +79,7 @@ async fn broken() -> World {
         sql += &daily(case.set, -1, 3);
     }
     let world = World::with(&sql).await;
-    let days =
-        world.column("select to_char(current_date + i, 'YYYYMMDD') from generate_series(0, 3) i").await;
+    let days = world.column("select to_char(current_date + i, 'YYYYMMDD') from generate_series(0, 3) i").await;
     for case in CASES {
         let by = (0..=3).fold(case.by.to_owned(), |sql, n| sql.replace(&format!("${n}"), &days[n]));
         world.admin(&by).await;
@@ -155,9 +148,7 @@ async fn each_fault_is_found_where_it_is_and_nowhere_else() {
 
     // What a run puts right is right afterwards; what is a person's business is said again.
     world.rotate("--buffer-days=5").await.succeeds();
-    for (table, exit) in
-        [("gap_now", 0), ("gap_later", 0), ("hash_gap", 0), ("pending", 0), ("strays", 14), ("stored", 14)]
-    {
+    for (table, exit) in [("gap_now", 0), ("gap_later", 0), ("hash_gap", 0), ("pending", 0), ("strays", 14), ("stored", 14)] {
         let ran = world.rotate(&format!("--check --strict -t {table}")).await;
         assert_eq!(ran.code, Some(exit), "{table}: {}", ran.told());
     }
