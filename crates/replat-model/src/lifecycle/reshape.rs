@@ -117,8 +117,7 @@ fn is_open(past: &PastUnit) -> bool {
 
 fn align(facts: &Facts, table: &TableName, index: Option<&str>) -> Result<Vec<Unit>, Finding> {
     let set = set(facts, table)?;
-    let asked: Vec<_> =
-        set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
+    let asked: Vec<_> = set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
     if let (Some(name), []) = (index, asked.as_slice()) {
         let all = set.indexes.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(refuse(table, format!("{table} has no index {name}"), format!("Name one of: {all}")));
@@ -199,11 +198,7 @@ fn part<'a>(facts: &'a Facts, table: &TableName) -> Result<Found<'a>, Finding> {
             return Ok(Found { set: may(set)?, parent, level, part });
         }
     }
-    Err(refuse(
-        table,
-        format!("there is no partition {table}"),
-        "Name one as schema.table, exact and unquoted.",
-    ))
+    Err(refuse(table, format!("there is no partition {table}"), "Name one as schema.table, exact and unquoted."))
 }
 
 fn find<'a>(

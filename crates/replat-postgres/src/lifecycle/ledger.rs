@@ -212,8 +212,10 @@ pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<
     );
     let rows = client.query(&sql, &[&table.schema, &table.name, &hold]).await;
     let rows = rows.map_err(on("the database", "writing down a hold"))?;
-    let mut held: Vec<TableName> =
-        rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect();
+    let mut held: Vec<TableName> = rows
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect();
     held.sort();
     Ok(held)
 }
