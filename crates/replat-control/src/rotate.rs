@@ -86,7 +86,8 @@ pub struct Settings {
 impl Settings {
     /// A digest of what is wanted: the same wish of the same sets has the same one.
     fn digest(&self) -> String {
-        let wanted = serde_json::to_vec(&(&self.wish, &self.look.tables)).unwrap_or_default();
+        let wanted = (&self.wish, &self.look.tables, self.runway_min);
+        let wanted = serde_json::to_vec(&wanted).unwrap_or_default();
         let mut hasher = DefaultHasher::new();
         // A newer program may want something else of the same words.
         (env!("CARGO_PKG_VERSION"), wanted).hash(&mut hasher);
@@ -171,7 +172,7 @@ impl Rotation<'_> {
             return Ok(report);
         }
         let vitals = self.leader().vitals().await?;
-        if vitals.read_only && !self.settings.dry_run {
+        if vitals.read_only {
             return Ok(self.read_only(&vitals, begun));
         }
         // Whoever only shows keeps nobody out.
@@ -207,7 +208,7 @@ impl Rotation<'_> {
         self.heard.told(&News::Began { run: &report.run, facts: &facts, plan: &plan });
         let mut findings: BTreeSet<Finding> = plan.findings.iter().chain(&health).cloned().collect();
         // Vetoes are findings here: nothing is to be made.
-        self.vetoes(&facts, &facts.sets.iter().map(|s| &s.table).collect(), &plan, &mut findings).await;
+        self.vetoes(&facts, &mut findings).await;
         report.ending = if facts.vitals.read_only { Ending::ReadOnly } else { Ending::Checked };
         self.conclude(&mut report, &facts, &plan, findings, begun);
         Ok(report)
@@ -230,7 +231,7 @@ impl Rotation<'_> {
     ) -> Result<Result<RunReport, String>, EngineError> {
         let begun = Instant::now();
         let vitals = self.leader().vitals().await?;
-        if vitals.read_only && !self.settings.dry_run {
+        if vitals.read_only {
             return Ok(Ok(self.read_only(&vitals, begun)));
         }
         let _alone = match self.settings.dry_run {
@@ -301,9 +302,10 @@ impl Rotation<'_> {
         report.entries = match self.settings.dry_run {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
-                let growing =
-                    plan.units.iter().filter(|u| provisions(u.work.kind())).map(|u| &u.set).collect();
-                let vetoes = self.vetoes(&facts, &growing, &plan, &mut findings).await;
+                if plan.units.iter().any(|unit| provisions(unit.work.kind())) {
+                    findings.extend(self.unseen(&facts.vitals));
+                }
+                let vetoes = self.vetoes(&facts, &mut findings).await;
                 let history = self.leader().stalls().await?;
                 let spent = Spent::within_the_hour(&history, facts.vitals.now);
                 let gate = Gate::new(self.settings, self.heard, facts.vitals.clone(), spent);
@@ -330,6 +332,8 @@ impl Rotation<'_> {
         match &after {
             // What units put right is wrong no longer.
             Some(after) if worked => findings.extend(health::check(after, &self.settings.wish)),
+            // What the units that are shown would put right is no reason to call them wrong.
+            _ if self.settings.dry_run => {}
             _ => findings.extend(health),
         }
         let seen = after.as_ref().unwrap_or(&facts);
@@ -341,7 +345,7 @@ impl Rotation<'_> {
             let mut record = report.record(&plan);
             record.policy = self.settings.digest();
             record.steady_until =
-                report.converged.then(|| steady::until(seen, &self.settings.wish)).flatten();
+                report.is_quiet().then(|| steady::until(seen, &self.settings.wish)).flatten();
             if let Err(error) = self.leader().remember(seen, &record).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the run could not be recorded");
                 report.findings.push(not_remembered(&error));
@@ -349,6 +353,26 @@ impl Rotation<'_> {
         }
         report.took_ms = millis(begun.elapsed());
         Ok(report)
+    }
+
+    /// Replicas whose lag this role may not see, where that keeps nothing from being done.
+    fn unseen(&self, vitals: &Vitals) -> Option<Finding> {
+        let unseen: Vec<&str> = match &vitals.replicas {
+            Some(all) => all.iter().filter(|r| r.lag_ms.is_none()).map(|r| r.name.as_str()).collect(),
+            None => vec!["all replicas"],
+        };
+        (self.settings.breaker.replica_unknown_ok && !unseen.is_empty()).then(|| Finding {
+            severity: Severity::Warning,
+            code: codes::BREAKER.into(),
+            set: None,
+            what: format!(
+                "how far {} is behind cannot be read, and partitions are made all the same",
+                unseen.join(", ")
+            ),
+            remedy: "Let the role see it: GRANT pg_monitor TO it; or make a lag that cannot be seen hold the run: \
+                     --max-lag."
+                .into(),
+        })
     }
 
     /// Sets that will not last as long as they should.
@@ -428,21 +452,10 @@ impl Rotation<'_> {
         entries
     }
 
-    /// Sets that get no partitions in this run, and why.
-    async fn vetoes(
-        &self,
-        facts: &Facts,
-        growing: &BTreeSet<&TableName>,
-        plan: &RotatePlan,
-        findings: &mut BTreeSet<Finding>,
-    ) -> Vetoes {
+    /// Sets that get no partitions in this run, and why. What is over a quota is in no plan, and needs no veto.
+    async fn vetoes(&self, facts: &Facts, findings: &mut BTreeSet<Finding>) -> Vetoes {
         let mut vetoes = Vetoes::new();
-        for finding in plan.findings.iter().filter(|f| f.severity == Severity::Error) {
-            if let (Some(set), codes::QUOTA) = (&finding.set, finding.code.as_str()) {
-                vetoes.insert(set.clone(), Stand { code: codes::QUOTA, why: finding.what.clone() });
-            }
-        }
-        for set in facts.sets.iter().filter(|s| growing.contains(&s.table)) {
+        for set in &facts.sets {
             let Some((_, lifecycle)) = self.settings.wish.of(set) else { continue };
             if lifecycle.prune.is_empty() {
                 continue;
@@ -537,8 +550,7 @@ impl Rotation<'_> {
         if provisions(unit.work.kind())
             && let Some(stand) = vetoes.get(&unit.set)
         {
-            let state = if stand.code == codes::QUOTA { State::Held } else { State::Refused };
-            return Ok(Tried::stood(state, stand));
+            return Ok(Tried::stood(State::Refused, stand));
         }
         match gate.breaker(engine, unit).await {
             Ok(Ok(())) => {}

@@ -7,6 +7,8 @@ mod applier;
 mod convergence;
 #[path = "lifecycle_draft/health.rs"]
 mod health;
+#[path = "lifecycle_draft/managed.rs"]
+mod managed;
 #[path = "lifecycle_draft/ranges.rs"]
 mod ranges;
 #[path = "lifecycle_draft/retirement.rs"]

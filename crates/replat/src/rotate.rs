@@ -56,10 +56,11 @@ pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<
     }
     let run = &args.run;
     let places = places(global, &run.reach, global.dry_run)?;
-    let teller = Teller::new(global, style, run.reports.explain);
     let mut all = Vec::new();
     for place in &places {
+        let teller = Teller::new(global, style, run.reports.explain).at(place, places.len() > 1);
         let report = one(global, style, run, place, &teller).await;
+        report.as_ref().inspect_err(|failure| teller.broke_off(failure)).ok();
         all.push(Ended { place: place.name.clone(), report });
     }
     tell_metrics(run, style, &all).await;
@@ -119,7 +120,7 @@ fn unreachable(error: &ConnectError) -> Failure {
         .remedy(error.remedy())
 }
 
-/// The end of a command: one JSON object where it was asked for, and the worst as a failure on standard error.
+/// The end of a command: one JSON object where it was asked for, and what failed on standard error.
 fn conclude(style: Style, all: &[Ended], strict: bool, kind: &str) -> Result<Exit, Failure> {
     conclude_with(style, all, strict, kind, &Value::Null)
 }
@@ -132,23 +133,27 @@ fn conclude_with(
     kind: &str,
     more: &Value,
 ) -> Result<Exit, Failure> {
-    let worst = worst_of(all, strict);
+    let failures = failures_of(all, strict);
+    let worst = failures.last();
     if style.is_json() {
-        let mut value = value(all, kind, worst.as_ref());
+        let mut value = value(all, kind, worst);
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more.clone());
         }
         style.result("", &value);
     }
-    if let Some(failure) = &worst {
+    // The worst last, where eyes are.
+    for failure in &failures {
         style.trouble(failure);
     }
     Ok(worst.map_or(Exit::Done, |failure| failure.exit))
 }
 
-/// The worst of all databases; `None` if all is well.
-fn worst_of(all: &[Ended], strict: bool) -> Option<Failure> {
-    all.iter().filter_map(|ended| worst(ended, strict)).max_by_key(|failure| weight(failure.exit))
+/// The worst of each database, the worst of all last; none if all is well.
+fn failures_of(all: &[Ended], strict: bool) -> Vec<Failure> {
+    let mut failures: Vec<Failure> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
+    failures.sort_by_key(|failure| weight(failure.exit));
+    failures
 }
 
 /// What came of a run, as a value.
@@ -156,8 +161,12 @@ fn value(all: &[Ended], kind: &str, worst: Option<&Failure>) -> Value {
     let databases: Vec<Value> = all
         .iter()
         .map(|ended| match &ended.report {
-            Ok(report) => json!(report),
-            Err(failure) => json!({ "database": ended.place, "error": failure }),
+            Ok(report) => {
+                let mut value = json!(report);
+                value["place"] = json!(ended.place);
+                value
+            }
+            Err(failure) => json!({ "place": ended.place, "database": ended.place, "error": failure }),
         })
         .collect();
     json!({
@@ -296,10 +305,12 @@ async fn publish(run: &Run, style: Style, page: &str) {
 
 /// `rotate --check`: what is wrong with what is there. Sessions cannot write.
 async fn check(global: &Global, style: Style, run: &Run) -> Result<Exit, Failure> {
-    let teller = Teller::new(global, style, run.reports.explain);
     let mut all = Vec::new();
-    for place in &places(global, &run.reach, true)? {
+    let places = places(global, &run.reach, true)?;
+    for place in &places {
+        let teller = Teller::new(global, style, run.reports.explain).at(place, places.len() > 1);
         let report = check_one(run, place, &teller).await;
+        report.as_ref().inspect_err(|failure| teller.broke_off(failure)).ok();
         all.push(Ended { place: place.name.clone(), report });
     }
     tell_metrics(run, style, &all).await;

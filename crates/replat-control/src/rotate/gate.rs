@@ -168,6 +168,5 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Why the creating units of single sets are not begun: a quota is used up, or a query would read too many
-/// partitions.
+/// Why the creating units of single sets are not begun: a query would read too many partitions.
 pub type Vetoes = BTreeMap<TableName, Stand>;

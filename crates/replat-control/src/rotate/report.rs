@@ -220,6 +220,12 @@ impl RunReport {
         entries.chain(findings).max().unwrap_or(Worst::Fine)
     }
 
+    /// Whether nothing is left to do and nothing is to be said: then a run that finds the same may be short. A warning is
+    /// told by every run.
+    pub fn is_quiet(&self) -> bool {
+        self.converged && self.worst() == Worst::Fine
+    }
+
     /// The units that were to be done, and were not; the worst first.
     pub fn not_done(&self) -> Vec<&Entry> {
         let mut all: Vec<&Entry> = self.entries.iter().filter(|e| e.worst() > Worst::Fine).collect();
@@ -260,7 +266,9 @@ pub fn parts(work: &Work) -> usize {
         Work::Overflow { new, .. } => new.len(),
         Work::Recut { new, .. } => new.len(),
         Work::Convert { others, .. } => others.len() + 1,
-        Work::Adopt { parts } | Work::Disown { parts } => parts.len(),
+        Work::Adopt { parts } => parts.len(),
+        // What is given back is not counted among what was taken over.
+        Work::Disown { .. } => 0,
         Work::Reap { tables, .. } => tables.len(),
         Work::Finalize { .. }
         | Work::Retire { .. }

@@ -12,6 +12,9 @@ use replat_model::lifecycle::policy::{LevelPolicy, Lifecycle};
 const HOUR: Micros = 3_600_000_000;
 const DAY: Micros = 24 * HOUR;
 
+/// How long a set rests whose next bound is not told by its first key alone: one with several keys.
+const COMPOSITE: Micros = HOUR / 6;
+
 /// Until when, by the database's clock; `None` if rows, and not the clock, say what is due.
 pub fn until(facts: &Facts, wish: &Wish) -> Option<Micros> {
     let now = facts.vitals.now;
@@ -64,7 +67,10 @@ fn of_ranges(level: &Level, hint: Option<&LevelPolicy>, now: Micros) -> Option<M
             _ => None,
         })
         .collect();
-    let learned = infer::learn(&level.keys.first()?.type_name, hint, &bounds, now).ok()?;
+    // A set that nobody can plan for is found fault with, and never rests; so this one has a range behind other keys.
+    let Ok(learned) = infer::learn(&level.keys.first()?.type_name, hint, &bounds, now) else {
+        return Some(now + COMPOSITE);
+    };
     let grid = learned.grid;
     match grid.at_moment(now) {
         Some(here) => grid.moment(grid.cell(here).ok()?.1),

@@ -114,6 +114,9 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         let (forecast, paces, until) = (&drafted.forecast, &drafted.paces, drafted.until);
         let within = Room { facts, set, quota: &quota, forecast, paces, until };
         within.take(&mut plan, drafted.units);
+        if !stopped && wish.allow.contains(&Kind::Align) {
+            plan.units.extend(reshape::aligned(set));
+        }
     }
     if wish.requests.is_empty() {
         plan.units.extend(ownerless(facts, wish));

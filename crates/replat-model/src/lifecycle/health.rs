@@ -237,7 +237,12 @@ impl About<'_> {
             Severity::Warning,
             codes::STRAYS,
             format!("{}: {} rows belong to no other partition of {parent}{span}", part.table, strays.rows),
-            "Let runs drain it; what is beyond the horizon or has no key is for a person.",
+            match &part.bound {
+                Bound::Range { from, .. } if from.first() == Some(&super::facts::Edge::Min) => {
+                    "If its rows are to be retired in pieces, split it: replat rotate split."
+                }
+                _ => "Let runs drain it; what is beyond the horizon or has no key is for a person.",
+            },
         ))
     }
 

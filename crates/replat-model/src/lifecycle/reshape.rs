@@ -17,7 +17,7 @@ pub mod undo;
 use serde::{Deserialize, Serialize};
 
 use super::draft::{Names, name};
-use super::facts::{Facts, Level, Part, PastUnit, SetFacts, TableName};
+use super::facts::{Facts, IndexFacts, Level, Part, PastUnit, SetFacts, TableName};
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, Unit, Work};
 
@@ -117,18 +117,28 @@ fn is_open(past: &PastUnit) -> bool {
 
 fn align(facts: &Facts, table: &TableName, index: Option<&str>) -> Result<Vec<Unit>, Finding> {
     let set = set(facts, table)?;
-    let asked: Vec<_> = set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
+    let asked: Vec<_> =
+        set.indexes.iter().filter(|found| index.is_none_or(|name| found.name == name)).collect();
     if let (Some(name), []) = (index, asked.as_slice()) {
         let all = set.indexes.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(refuse(table, format!("{table} has no index {name}"), format!("Name one of: {all}")));
     }
+    Ok(lacks(set, asked))
+}
+
+/// What partitions of a set lack of its indexes, a unit each.
+pub(super) fn aligned(set: &SetFacts) -> Vec<Unit> {
+    lacks(set, set.indexes.iter().collect())
+}
+
+fn lacks(set: &SetFacts, asked: Vec<&IndexFacts>) -> Vec<Unit> {
     let lacking = asked.into_iter().filter(|index| {
         !index.valid
             || !index.missing_on.is_empty()
             || !index.unattached_on.is_empty()
             || !index.invalid_on.is_empty()
     });
-    Ok(lacking
+    lacking
         .map(|index| {
             let work = Work::Align {
                 index: index.name.clone(),
@@ -138,7 +148,7 @@ fn align(facts: &Facts, table: &TableName, index: Option<&str>) -> Result<Vec<Un
             };
             super::draft::unit(set, work)
         })
-        .collect())
+        .collect()
 }
 
 /// A request about `table` that cannot be carried out.
@@ -198,7 +208,11 @@ fn part<'a>(facts: &'a Facts, table: &TableName) -> Result<Found<'a>, Finding> {
             return Ok(Found { set: may(set)?, parent, level, part });
         }
     }
-    Err(refuse(table, format!("there is no partition {table}"), "Name one as schema.table, exact and unquoted."))
+    Err(refuse(
+        table,
+        format!("there is no partition {table}"),
+        "Name one as schema.table, exact and unquoted.",
+    ))
 }
 
 fn find<'a>(

@@ -12,7 +12,7 @@ use super::applier::{after, sort};
 use super::world::*;
 
 /// Units that go on for several runs by design: what is retired is bounded by run, and dropped after it was archived.
-fn settled(facts: &Facts, policy: &Lifecycle) -> Facts {
+pub fn settled(facts: &Facts, policy: &Lifecycle) -> Facts {
     let (mut world, mut waits) = (facts.clone(), false);
     for round in 0..40 {
         let plan = plan(&world, policy);

@@ -96,7 +96,7 @@ fn quotas_are_judged_with_what_comes_and_unknown_is_no_consent() {
             (vitals(), unsized_part, vec![], gigabyte_a_day()),
             month,
             error,
-            "size of app.events could not be read",
+            "size of the table could not be read",
         ),
         (
             "growth unknown",

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, Limits, Outcome};
 use replat_model::lifecycle::facts::{Bound, TableName};
-use replat_model::lifecycle::plan::{Unit, Work};
+use replat_model::lifecycle::plan::{Kind, Unit, Work};
 use tokio_postgres::Client;
 
+use super::archive;
 use super::ledger::{self, Change, Ledger, PARTS, Placed};
 use super::mirror::{self, survey::Session};
 use super::quiet::{self, Pair, Spent, Stop};
@@ -52,12 +53,19 @@ pub async fn act(
     let since = Instant::now();
     let ledger = ledger::ensure(&bench.work.client, &unit.set.schema).await?;
     settle(bench, &ledger).await?;
-    let kitchen =
-        Kitchen { client: &bench.work.client, database: bench.database, ledger: &ledger, run: bench.run };
+    let kitchen = Kitchen {
+        client: &bench.work.client,
+        database: bench.database,
+        ledger: &ledger,
+        run: bench.run,
+        shown: false,
+    };
     let pair = bench.pair(limits, since, heard);
     let mut spent = Spent::default();
-    // What such a unit left on tables in use is found by name, and takes more than one transaction.
-    if let Work::Reap { unit: broken, .. } = &unit.work {
+    // What a unit that moves rows left on tables in use is found by name, and takes more than one transaction.
+    if let Work::Reap { unit: broken, .. } = &unit.work
+        && !ledger.kinds(&bench.work.client, broken).await?.iter().all(|kind| is_scripted(kind))
+    {
         let session = Session {
             client: &bench.work.client,
             database: bench.database,
@@ -98,6 +106,13 @@ pub async fn act(
                 over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await
             }
         };
+    }
+    // A partition stays where it is if it cannot be archived.
+    if let Work::Retire { archive: Some(folder), .. } | Work::Archive { folder, .. } = &unit.work
+        && let Err(error) = archive::usable(folder).await
+    {
+        let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+        return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
     }
     // An earlier try of the same work that was broken off is in the way of its own names.
     if has_remains(&kitchen, &unit.id).await? {
@@ -143,6 +158,32 @@ pub async fn run(pair: &Pair<'_>, recipe: &Recipe, spent: &mut Spent) -> Result<
         quiet::run(pair, txn, spent).await?;
     }
     Ok(())
+}
+
+/// Whether units of a kind, by its word in the records, are statements alone, so that a script takes them back.
+fn is_scripted(kind: &str) -> bool {
+    let all = [Kind::Repair, Kind::Create, Kind::Retire, Kind::Drop, Kind::Adopt];
+    all.iter().any(|scripted| scripted.word() == kind)
+}
+
+/// Closes the records of units that were broken off and of which nothing is left: nobody else is at work now, and what
+/// they were to do is planned anew, under another name where a moment is part of it.
+///
+/// # Errors
+///
+/// [`EngineError`] if the records cannot be kept.
+pub async fn close(bench: &Bench<'_>, ledger: &Ledger) -> Result<(), EngineError> {
+    let sql = format!(
+        "UPDATE {units} u SET state = 'taken-back', ended_at = pg_catalog.clock_timestamp(), \
+           why = coalesce(u.why, 'broken off, with nothing of it left') \
+         WHERE u.state IN ('begun', 'failed') AND u.progress IS NULL \
+           AND u.kind IN ('create', 'retire', 'drop', 'adopt', 'repair') \
+           AND NOT EXISTS (SELECT FROM {parts} p WHERE p.unit = u.id AND p.state = 'staged')",
+        units = ledger.table("lifecycle_unit"),
+        parts = ledger.table(PARTS),
+    );
+    let failed = on(bench.database, "settling replat's own records");
+    bench.work.client.batch_execute(&sql).await.map_err(failed)
 }
 
 /// Whether an earlier try of a unit has left something that is not over.

@@ -95,6 +95,21 @@ pub fn path(folder: &str, table: &TableName, id: u32) -> String {
     format!("{}/{name}.{id}.copy", folder.trim_end_matches('/'))
 }
 
+/// Whether files can be written to a folder, which is made if it is not there. Asked before anything is done that
+/// would be for nothing without it.
+///
+/// # Errors
+///
+/// [`EngineError::Precondition`] if not.
+pub async fn usable(folder: &str) -> Result<(), EngineError> {
+    let folder = Path::new(folder);
+    tokio::fs::create_dir_all(folder).await.map_err(file(folder))?;
+    let probe = folder.join(format!(".replat-{}.tmp", std::process::id()));
+    let written = create(&probe).await;
+    drop(tokio::fs::remove_file(&probe).await);
+    written.map(drop)
+}
+
 /// Writes a table to its file, reads the file back, and compares it with the table. The client is in a transaction
 /// with one snapshot.
 ///
@@ -112,12 +127,27 @@ pub async fn write(
     if let Some(folder) = path.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(file(folder))?;
     }
-    let sent = receive(client, database, &filing.table, Some(&part), heard).await?;
-    let read = read_back(&part).await?;
+    let written = verified(client, database, filing, &part, heard).await;
+    if written.is_err() {
+        // What was begun is of no use to anybody.
+        drop(tokio::fs::remove_file(&part).await);
+    }
+    written
+}
+
+async fn verified(
+    client: &Client,
+    database: &str,
+    filing: &Filing,
+    part: &Path,
+    heard: &dyn Hear,
+) -> Result<Written, EngineError> {
+    let path = Path::new(&filing.path);
+    let sent = receive(client, database, &filing.table, Some(part), heard).await?;
+    let read = read_back(part).await?;
     // What the server sends twice under one snapshot is what it has; what the disk gives back is what it kept.
     let again = receive(client, database, &filing.table, None, heard).await?;
     if sent != read || sent.content != again.content {
-        drop(tokio::fs::remove_file(&part).await);
         return Err(EngineError::Precondition {
             what: format!("{} does not hold what {} holds", filing.path, filing.table),
             remedy: "Check the disk of the archive folder; nothing was dropped.".into(),
@@ -142,8 +172,8 @@ pub async fn write(
     let mut out = create(&beside_part).await?;
     out.write_all(&text).await.map_err(file(&beside_part))?;
     keep(out, &beside_part, &beside).await?;
-    let out = File::open(&part).await.map_err(file(&part))?;
-    keep(out, &part, path).await?;
+    let out = File::open(part).await.map_err(file(part))?;
+    keep(out, part, path).await?;
     Ok(Written { rows: sent.content.rows, sha256: sent.sha256 })
 }
 

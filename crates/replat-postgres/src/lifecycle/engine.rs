@@ -105,8 +105,13 @@ impl PostgresLifecycle {
             };
             return reshape::shown::script(&session).await;
         }
-        let kitchen =
-            Kitchen { client: &session.client, database: &self.database, ledger: &ledger, run: &self.run };
+        let kitchen = Kitchen {
+            client: &session.client,
+            database: &self.database,
+            ledger: &ledger,
+            run: &self.run,
+            shown: true,
+        };
         Ok(script::recipe(&kitchen, unit).await?.script())
     }
 
@@ -126,6 +131,7 @@ impl PostgresLifecycle {
             let bench =
                 Bench { work: &session, watch: &watch.client, database: &self.database, run: &self.run };
             act::settle(&bench, &ledger).await?;
+            act::close(&bench, &ledger).await?;
         }
         Ok(Box::new(session))
     }

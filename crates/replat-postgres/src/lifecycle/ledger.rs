@@ -123,12 +123,13 @@ pub struct Own {
 ///
 /// # Errors
 ///
-/// [`EngineError`] if the catalogue cannot be read.
+/// [`EngineError`] if the catalogue cannot be read; [`EngineError::Precondition`] if this role may not read them.
 pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
     let row = client
         .query_opt(
-            "SELECT n.nspname::text FROM pg_catalog.pg_class c \
-               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), current_user::text \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                JOIN pg_catalog.pg_roles o ON o.oid = c.relowner \
                JOIN pg_catalog.pg_roles me ON me.rolname = current_user \
              WHERE c.relname = $1 AND c.relkind = 'r' \
@@ -142,7 +143,19 @@ pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
         )
         .await
         .map_err(on("the database", "looking for replat's own tables"))?;
-    Ok(row.map(|row| Ledger { schema: row.get(0) }))
+    let Some(row) = row else { return Ok(None) };
+    let ledger = Ledger { schema: row.get(0) };
+    if !row.get::<_, bool>(1) {
+        let (schema, role) = (quote_ident(&ledger.schema), quote_ident(row.get(2)));
+        return Err(EngineError::Precondition {
+            what: format!("the role {role} may not read replat's own records in the schema {schema}"),
+            remedy: format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}; \
+                 or use the role that made them, which may also write them."
+            ),
+        });
+    }
+    Ok(Some(ledger))
 }
 
 /// Finds the tables or makes them: in the schema `replat` if this role can have it, else in `fallback`.
@@ -202,7 +215,7 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
 pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<TableName>, EngineError> {
     let Some(ledger) = find(client).await? else { return Ok(Vec::new()) };
     let sql = format!(
-        "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached', 'replaced') \
+        "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached') \
            AND ((p.schema_name = $1 AND p.table_name = $2) OR (p.set_schema = $1 AND p.set_name = $2) \
              OR (p.parent_schema = $1 AND p.parent_name = $2)) \
            AND EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -212,10 +225,8 @@ pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<
     );
     let rows = client.query(&sql, &[&table.schema, &table.name, &hold]).await;
     let rows = rows.map_err(on("the database", "writing down a hold"))?;
-    let mut held: Vec<TableName> = rows
-        .iter()
-        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
-        .collect();
+    let mut held: Vec<TableName> =
+        rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect();
     held.sort();
     Ok(held)
 }
@@ -496,6 +507,18 @@ impl Ledger {
         let row = client.query_opt(&sql, &[&i64::from(id)]).await;
         let row = row.map_err(on("the database", "reading replat's own records"))?;
         Ok(row.and_then(|row| row.get(0)))
+    }
+
+    /// The kinds of work of the units of this name; one, unless the records were changed by others.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the ledger cannot be read.
+    pub async fn kinds(&self, client: &Client, unit: &str) -> Result<Vec<String>, EngineError> {
+        let sql = format!("SELECT DISTINCT kind FROM {} WHERE id = $1", self.table("lifecycle_unit"));
+        let rows = client.query(&sql, &[&unit]).await;
+        let rows = rows.map_err(on("the database", "reading replat's own records"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// What a unit has put on tables in use and not removed.

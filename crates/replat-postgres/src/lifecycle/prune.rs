@@ -44,7 +44,12 @@ pub async fn prunes(
             Ok(plan) => touched(&plan).intersection(&leaves).count(),
             Err(error) => match error.as_db_error() {
                 Some(server) => {
-                    findings.push(finding(set, query, format!("cannot be explained: {}", server.message())));
+                    let remedy = format!(
+                        "Correct the query. Tables need their schemas, as in {}, since nothing else says which are meant.",
+                        quoted(set)
+                    );
+                    let what = format!("cannot be explained: {}", server.message());
+                    findings.push(Finding { remedy, ..finding(set, query, what) });
                     continue;
                 }
                 None => return Err(failed(error)),

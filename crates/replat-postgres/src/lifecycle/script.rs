@@ -341,6 +341,8 @@ pub struct Kitchen<'a> {
     pub ledger: &'a Ledger,
     /// The name of the run.
     pub run: &'a str,
+    /// Whether the recipe is only shown: then what an earlier unit of the same plan takes over counts as taken over.
+    pub shown: bool,
 }
 
 /// The recipe of a unit. Reads only.

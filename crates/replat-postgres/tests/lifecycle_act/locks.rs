@@ -73,7 +73,8 @@ impl Study {
 
     async fn recipe(&self, unit: &Unit) -> Recipe {
         let ledger = ledger::ensure(&self.world.client, "public").await.expect("records");
-        let kitchen = Kitchen { client: &self.works, database: "test", ledger: &ledger, run: "r1" };
+        let kitchen =
+            Kitchen { client: &self.works, database: "test", ledger: &ledger, run: "r1", shown: false };
         script::recipe(&kitchen, unit).await.unwrap_or_else(|error| panic!("{error}"))
     }
 

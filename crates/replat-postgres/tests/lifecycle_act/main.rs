@@ -2,4 +2,5 @@
 
 mod creating;
 mod locks;
+mod retiring;
 mod world;

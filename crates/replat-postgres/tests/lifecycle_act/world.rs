@@ -146,7 +146,16 @@ pub async fn ask(client: &Client, sql: &str) -> String {
 }
 
 pub async fn act(engine: &PostgresLifecycle, unit: &Unit, limits: &Limits) -> Outcome {
-    engine.act(unit, limits, &Quiet).await.unwrap_or_else(|error: EngineError| panic!("{error}: {error:?}"))
+    act_heard(engine, unit, limits, &Quiet).await
+}
+
+pub async fn act_heard(
+    engine: &PostgresLifecycle,
+    unit: &Unit,
+    limits: &Limits,
+    heard: &dyn Hear,
+) -> Outcome {
+    engine.act(unit, limits, heard).await.unwrap_or_else(|error: EngineError| panic!("{error}: {error:?}"))
 }
 
 /// Enough for any test, and queues that the tests themselves would feel.

@@ -193,7 +193,8 @@ impl Switches {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Care")]
 pub struct Care {
-    /// Make no partitions while a replica is further behind than this. Default: 5s.
+    /// Make no partitions while a replica is further behind than this. Default: 5s, where the role may see it; once it
+    /// is said, also not while it cannot be seen.
     #[arg(long, value_name = "SPAN")]
     pub max_lag: Option<DurationText>,
     /// Make no partitions while somebody's transaction is older than this. Default: 24h.

@@ -1,7 +1,7 @@
 //! Runs over partitions, for people and programs.
 
 use replat_control::rotate::report::{Ending, Entry, RunReport, State};
-use replat_engine::lifecycle::Script;
+use replat_engine::lifecycle::{Script, Statement};
 use replat_model::lifecycle::facts::{Bound, Edge, Micros, TableName};
 use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{Kind, NewPart, RotatePlan, Unit, Work};
@@ -353,16 +353,28 @@ pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
             (false, false) => "",
         };
         text += &format!("-- {}{how}\n", transaction.name);
-        let kept = transaction.statements.iter().filter(|s| s.records && !records).count();
-        if kept > 0 {
+        let own = transaction.statements.iter().filter(|s| s.records).count();
+        let checks = transaction.statements.iter().filter(|s| is_check(s)).count();
+        if own + checks > 0 && !records {
             text += &format!(
-                "--   and {} on replat's own records: -v\n",
-                counted(kept, "statement", "statements")
+                "--   and {} on replat's own records, {}: -v\n",
+                counted(own, "statement", "statements"),
+                counted(checks, "check", "checks")
             );
         }
-        for statement in transaction.statements.iter().filter(|s| records || !s.records) {
-            for lock in &statement.locks {
-                text += &format!("--   locks {} in {}: {}\n", table(&lock.table), lock.mode, statement.stall);
+        let mut said = String::new();
+        for statement in transaction.statements.iter().filter(|s| records || !(s.records || is_check(s))) {
+            let locks: String = statement
+                .locks
+                .iter()
+                .map(|lock| {
+                    format!("--   locks {} in {}: {}\n", table(&lock.table), lock.mode, statement.stall)
+                })
+                .collect();
+            // Thirty statements in a row that lock the same need not say so thirty times.
+            if locks != said {
+                text += &locks;
+                said = locks;
             }
             let end = if statement.sql.trim_end().ends_with(';') { "" } else { ";" };
             text += &format!("{}{end}\n", statement.sql.trim_end());
@@ -371,11 +383,18 @@ pub fn script(unit: &Unit, script: &Script, records: bool) -> String {
     text
 }
 
+/// Whether a statement only makes sure that something is still as it was planned from.
+fn is_check(statement: &Statement) -> bool {
+    !statement.records && statement.locks.is_empty() && statement.sql.starts_with("SELECT ")
+}
+
 /// A plan with its statements.
 pub fn rotate_plan(plan: &RotatePlan, scripts: &[(String, Script)], detail: bool, records: bool) -> String {
+    let concerned: std::collections::BTreeSet<&TableName> = plan.units.iter().map(|unit| &unit.set).collect();
+    let tables = plan.understood.len().max(concerned.len());
     let mut text = format!(
         "A run over {}, as of {}: {}\n",
-        counted(plan.understood.len(), "table", "tables"),
+        counted(tables, "table", "tables"),
         second(plan.at),
         counted(plan.units.len(), "unit", "units"),
     );

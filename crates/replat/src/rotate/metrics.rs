@@ -54,7 +54,7 @@ const FAMILIES: &[Family] = &[
     Family {
         name: "replat_lifecycle_runway_seconds",
         kind: "gauge",
-        help: "For how long inserts are safe if nothing ever runs again; +Inf for ever.",
+        help: "For how long inserts are safe if nothing ever runs again; +Inf for ever, NaN if it is not known.",
     },
     Family {
         name: "replat_lifecycle_children",
@@ -168,7 +168,12 @@ impl Page {
 
     fn tables(&mut self, of: (&str, &str), report: &RunReport) {
         for runway in &report.runways {
-            let seconds = runway.seconds.map_or(f64::INFINITY, |s| s as f64);
+            // What is not known must not look like an emergency, nor like safety.
+            let seconds = match (&runway.unknown, runway.seconds) {
+                (Some(_), _) => f64::NAN,
+                (None, Some(seconds)) => seconds as f64,
+                (None, None) => f64::INFINITY,
+            };
             let table = runway.set.to_string();
             self.gauge("replat_lifecycle_runway_seconds", &[of, ("table", &table)], seconds);
         }

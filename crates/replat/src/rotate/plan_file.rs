@@ -49,7 +49,14 @@ impl RotatePlanFile {
     }
 
     fn true_digest(&self) -> String {
-        let rest = (&self.database, &self.tables, &self.wish, &self.scripts, &self.plan.findings);
+        let rest = (
+            &self.database,
+            &self.tables,
+            &self.wish,
+            &self.scripts,
+            &self.plan.findings,
+            &self.plan.understood,
+        );
         let rest = serde_json::to_vec(&rest).expect("a wish is plain data");
         let mut hash = Sha256::new();
         hash.update(digest(&self.plan));

@@ -16,10 +16,10 @@ use super::engines::{engines, hold};
 use super::reach::{Place, places};
 use super::teller::{Mute, Teller};
 use super::{Ended, conclude, failed, wish};
+use crate::ask;
 use crate::cli::{ConvertArgs, Global, HoldArgs, OverflowWord, Reach, RotateVerb, Run, Where};
 use crate::failure::{Exit, Failure};
 use crate::render::{self, Style};
-use crate::ask;
 
 /// One of the verbs.
 pub async fn verb(global: &Global, style: Style, verb: &RotateVerb) -> Result<Exit, Failure> {
@@ -90,7 +90,8 @@ fn place(global: &Global, at: &Where, read_only: bool) -> Result<Place, Failure>
 fn convert(args: &ConvertArgs) -> Result<Convert, Failure> {
     let usage = |what: String, remedy: &str| Failure::new("RP2006", Exit::Usage, what).remedy(remedy);
     let how = "Write --by range:COLUMN, list:COLUMN or hash:COLUMN.";
-    let Some((method, column)) = args.by.split_once(':').filter(|(_, column)| !column.trim().is_empty()) else {
+    let Some((method, column)) = args.by.split_once(':').filter(|(_, column)| !column.trim().is_empty())
+    else {
         return Err(usage(format!("--by {} names no method and column", args.by), how));
     };
     let by = match method.trim().to_ascii_lowercase().as_str() {
@@ -196,7 +197,10 @@ async fn asked(
     let all = plan.units.len();
     plan.units.truncate(at.at_most.map_or(all, |most| most as usize));
     if plan.units.is_empty() {
-        style.result("Nothing to do: it is so already.", &json!({ "kind": "RotatePlan", "plan": plan, "scripts": [] }));
+        style.result(
+            "Nothing to do: it is so already.",
+            &json!({ "kind": "RotatePlan", "plan": plan, "scripts": [] }),
+        );
         return Ok(Exit::Done);
     }
     let scripts = shown(&engines, &plan, style).await?;
@@ -230,7 +234,10 @@ async fn asked(
         after(style, &entry.unit.id, &entry.unit.work);
     }
     if all > plan.units.len() {
-        style.remark(&format!("{} are left; the same words go on.", render::counted(all - plan.units.len(), "unit", "units")));
+        style.remark(&format!(
+            "{} are left; the same words go on.",
+            render::counted(all - plan.units.len(), "unit", "units")
+        ));
     }
     let ended = [Ended { place: place.name.clone(), report: Ok(report) }];
     conclude(style, &ended, false, "RotateResult")
@@ -298,7 +305,10 @@ async fn held(global: &Global, style: Style, args: &HoldArgs, on: bool) -> Resul
     let place = place(global, &args.place, global.dry_run)?;
     let table = named(&args.table);
     if global.dry_run {
-        style.result("No change has been made.", &json!({ "kind": "Hold", "table": table, "hold": on, "partitions": [] }));
+        style.result(
+            "No change has been made.",
+            &json!({ "kind": "Hold", "table": table, "hold": on, "partitions": [] }),
+        );
         return Ok(Exit::Done);
     }
     let held = hold(&place, &table, on).await?;
@@ -312,7 +322,11 @@ async fn held(global: &Global, style: Style, args: &HoldArgs, on: bool) -> Resul
         .remedy("Take it over first, if it is to be retired later: replat rotate --adopt"));
     }
     let word = if on { "on hold" } else { "released" };
-    let lines: Vec<String> = held.iter().map(|table| format!("{word} {}", render::rotate::table(table))).collect();
-    style.result(&lines.join("\n"), &json!({ "kind": "Hold", "table": table, "hold": on, "partitions": held }));
+    let lines: Vec<String> =
+        held.iter().map(|table| format!("{word} {}", render::rotate::table(table))).collect();
+    style.result(
+        &lines.join("\n"),
+        &json!({ "kind": "Hold", "table": table, "hold": on, "partitions": held }),
+    );
     Ok(Exit::Done)
 }

@@ -10,7 +10,9 @@ use replat_engine::lifecycle::Hear;
 use replat_model::lifecycle::health::Severity;
 use serde_json::json;
 
+use super::reach::Place;
 use crate::cli::{Global, Progress};
+use crate::failure::Failure;
 use crate::render::{self, Style};
 
 /// Progress within a unit is told at most this often.
@@ -37,6 +39,8 @@ pub struct Teller {
     explain: bool,
     /// Whether runs come again and again, so that one without news is one line.
     standing: bool,
+    /// The database, where there are several.
+    place: Option<String>,
     /// When progress was told last, or a unit began.
     said: Mutex<Instant>,
 }
@@ -52,15 +56,9 @@ impl Teller {
             _ => Form::Lines,
         };
         let json = global.progress == Progress::Json;
-        Teller {
-            style,
-            form,
-            json,
-            quiet: global.quiet,
-            explain,
-            standing: false,
-            said: Mutex::new(Instant::now()),
-        }
+        let said = Mutex::new(Instant::now());
+        let (standing, place) = (false, None);
+        Teller { style, form, json, quiet: global.quiet, explain, standing, place, said }
     }
 
     /// Of a daemon: lines, wherever they go.
@@ -77,16 +75,26 @@ impl Teller {
             }
         }
         let summary = render::rotate::summary(report);
-        self.fact(&format!(
-            "{summary} database={} because={because:?}",
-            render::rotate::word(&report.database)
-        ));
+        self.fact(&format!("{summary} because={because:?}"));
+    }
+
+    /// The same for one database, whose name each line has if there are several.
+    #[must_use]
+    pub fn at(mut self, place: &Place, several: bool) -> Teller {
+        self.place = several.then(|| render::rotate::word(&place.name));
+        self
+    }
+
+    /// A run that could not be begun, or broke off; why is told at the very end.
+    pub fn broke_off(&self, failure: &Failure) {
+        self.fact(&format!("rotate failed code={} what={:?}", failure.code, failure.what));
     }
 
     fn fact(&self, text: &str) {
         if self.form == Form::Lines {
             let now = jiff::Timestamp::now();
-            self.style.line(&format!("{now:.0} {text}"));
+            let at = self.place.as_ref().map_or_else(String::new, |place| format!(" at={place}"));
+            self.style.line(&format!("{now:.0} {text}{at}"));
         }
     }
 

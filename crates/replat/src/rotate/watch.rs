@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::engines::engines;
 use super::reach::{Place, places};
 use super::teller::Teller;
-use super::{Ended, failed, measured, metrics, publish, value, wish, worst_of};
+use super::{Ended, failed, failures_of, measured, metrics, publish, value, wish};
 use crate::cli::{Global, RotateArgs, Run, WatchArgs};
 use crate::daemon::{Ask, Jet, JetError, JetStart, Occasion, PlaceNumber, RunEnd, Watch, Work};
 use crate::failure::{Exit, Failure};
@@ -51,14 +51,17 @@ pub async fn watch(global: &Global, style: Style, args: &RotateArgs) -> Result<E
         },
         jet,
     };
+    let several = places.len() > 1;
+    let teller =
+        |place| Teller::standing(global, style, args.run.reports.explain).at(place, several);
     let mut station = Station {
         style,
         run: &args.run,
         surge: daemon.surge,
         velocities: vec![Velocity::default(); places.len()],
         blind: vec![false; places.len()],
+        tellers: places.iter().map(teller).collect(),
         places,
-        teller: Teller::standing(global, style, args.run.reports.explain),
         trouble: None,
         page: String::new(),
     };
@@ -163,7 +166,7 @@ struct Station<'a> {
     velocities: Vec<Velocity>,
     /// Which of them could not be measured the last time.
     blind: Vec<bool>,
-    teller: Teller,
+    tellers: Vec<Teller>,
     /// What was wrong with the last run, so that it is said once.
     trouble: Option<String>,
     /// The metrics of all runs.
@@ -192,9 +195,9 @@ impl Work for Station<'_> {
             let errand = Errand::of(&about, self.run);
             narrowed |= !errand.tables.is_empty();
             let because = about.iter().map(|o| o.to_string()).collect::<Vec<_>>().join("; ");
-            let report = self.one(place, errand).await;
+            let report = self.one(place, errand, &self.tellers[n]).await;
             if let Ok(report) = &report {
-                self.teller.came(report, &because);
+                self.tellers[n].came(report, &because);
             }
             for (end, occasion) in ends.iter_mut().zip(occasions).filter(|(_, o)| o.concerns(n, &place.name))
             {
@@ -287,7 +290,7 @@ impl Errand {
 }
 
 impl Station<'_> {
-    async fn one(&self, place: &Place, errand: Errand) -> Result<RunReport, Failure> {
+    async fn one(&self, place: &Place, errand: Errand, heard: &Teller) -> Result<RunReport, Failure> {
         let mut settings = wish::settings(self.run, &place.lifecycles, false)?;
         settings.reason = errand.reason;
         settings.wish.more = errand.more;
@@ -296,7 +299,7 @@ impl Station<'_> {
         }
         settings.quick &= errand.tables.is_empty() && settings.wish.more.is_empty();
         let engines = engines(place, &settings, self.run.care.jobs);
-        let rotation = Rotation { engines: &engines, settings: &settings, heard: &self.teller };
+        let rotation = Rotation { engines: &engines, settings: &settings, heard };
         rotation.run().await.map_err(failed)
     }
 
@@ -323,7 +326,7 @@ impl Station<'_> {
 
     /// Says what came of a run: a line, metrics, and what is wrong, once.
     async fn tell(&mut self, all: &[Ended], occasions: &[Occasion], narrowed: bool) {
-        let worst = worst_of(all, false);
+        let worst = failures_of(all, false).pop();
         // When it happened, and for how long, is no news.
         let trouble =
             worst.as_ref().map(|failure| format!("{} {} {:?}", failure.code, failure.what, failure.exit));

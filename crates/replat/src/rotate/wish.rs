@@ -161,6 +161,9 @@ fn budgets(care: &Care) -> Budgets {
 fn breaker(care: &Care) -> BreakerLimits {
     let shipped = BreakerLimits::default();
     BreakerLimits {
+        // An ordinary role may not see how far a replica is behind. Inserts that find no partition are worse than a replica
+        // that lags, so only who asks for a bound is kept from working by one that cannot be checked.
+        replica_unknown_ok: care.max_lag.is_none(),
         replica_lag: care.max_lag.map_or(shipped.replica_lag, DurationText::as_duration),
         transaction_age: care.max_transaction.map(DurationText::as_duration).or(shipped.transaction_age),
         ..shipped

@@ -54,9 +54,15 @@ const CASES: &[Case] = &[
     ),
     case("owner", "alter table owner_$1 owner to stranger", "RP3010", "warning", "owner"),
     case("granted", "grant select on granted_$1 to stranger", "RP3010", "warning", "privileges"),
-    case("stored", "alter table stored_$1 set (fillfactor = 50)", "RP3010", "warning", "storage"),
-    case("identity", "alter table identity_$1 replica identity full", "RP3010", "warning", "replica identity"),
-    case("published", "create publication some for table published_$1", "RP3011", "warning", "by name"),
+    case("stored", "alter table stored_$1 set (fillfactor = 50)", "RP3010", "note", "storage"),
+    case(
+        "identity",
+        "alter table identity_$1 replica identity full",
+        "RP3010",
+        "warning",
+        "replica identity",
+    ),
+    case("published", "create publication a_few for table published_$1", "RP3011", "warning", "by name"),
     case(
         "strays",
         "create table strays_rest partition of strays default; \
@@ -79,10 +85,14 @@ async fn broken() -> World {
         sql += &daily(case.set, -1, 3);
     }
     let world = World::with(&sql).await;
-    let days = world.column("select to_char(current_date + i, 'YYYYMMDD') from generate_series(0, 3) i").await;
+    let days =
+        world.column("select to_char(current_date + i, 'YYYYMMDD') from generate_series(0, 3) i").await;
     for case in CASES {
         let by = (0..=3).fold(case.by.to_owned(), |sql, n| sql.replace(&format!("${n}"), &days[n]));
-        world.admin(&by).await;
+        match by.contains("pg_index") || by.contains("owner to") {
+            true => world.admin(&by).await,
+            false => world.app(&by).await,
+        }
     }
     half_detached(&world, &format!("pending_{}", days[1])).await;
     world
@@ -113,9 +123,7 @@ async fn each_fault_is_found_where_it_is_and_nowhere_else() {
         let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
         let set = finding["set"]["name"].as_str().unwrap_or_default().to_owned();
         assert!(!text("remedy").is_empty(), "{finding:#}");
-        if text("severity") != "note" {
-            found.entry(set).or_default().push((text("code"), text("severity"), text("what")));
-        }
+        found.entry(set).or_default().push((text("code"), text("severity"), text("what")));
     }
     for case in CASES {
         let of = found.remove(case.set).unwrap_or_default();
@@ -127,7 +135,7 @@ async fn each_fault_is_found_where_it_is_and_nowhere_else() {
             code == case.code && severity == case.severity && what.contains(case.says)
         });
         assert!(one.is_some(), "{}: {of:#?}", case.set);
-        let others: Vec<_> = of.iter().filter(|(code, _, _)| code != case.code).collect();
+        let others: Vec<_> = of.iter().filter(|(code, _, _)| code != case.code && code != "RP3033").collect();
         assert!(others.is_empty(), "{}: {others:#?}", case.set);
     }
     assert!(found.is_empty(), "{found:#?}");
@@ -148,7 +156,9 @@ async fn each_fault_is_found_where_it_is_and_nowhere_else() {
 
     // What a run puts right is right afterwards; what is a person's business is said again.
     world.rotate("--buffer-days=5").await.succeeds();
-    for (table, exit) in [("gap_now", 0), ("gap_later", 0), ("hash_gap", 0), ("pending", 0), ("strays", 14), ("stored", 14)] {
+    for (table, exit) in
+        [("gap_now", 0), ("gap_later", 0), ("hash_gap", 0), ("pending", 0), ("strays", 14), ("owner", 14)]
+    {
         let ran = world.rotate(&format!("--check --strict -t {table}")).await;
         assert_eq!(ran.code, Some(exit), "{table}: {}", ran.told());
     }

@@ -47,7 +47,8 @@ async fn rows_in_the_default_are_drained_and_never_out_of_sight() {
     });
     let ran = world.rotate("--buffer-days=14").await;
     over.store(true, Ordering::Relaxed);
-    let (looks, written) = (watch.await.expect("rows stayed in sight"), write.await.expect("rows were taken"));
+    let (looks, written) =
+        (watch.await.expect("rows stayed in sight"), write.await.expect("rows were taken"));
     let ran = ran.succeeds().prints("drain public.events +");
     assert!(looks > 3 && written > 3, "{looks} looks, {written} rows: {}", ran.told());
     assert_eq!(world.number("select count(*) from events").await, 20_000 + written);

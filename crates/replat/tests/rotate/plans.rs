@@ -10,13 +10,17 @@ const WANTED: &str = "--buffer-days=5";
 async fn a_plan_is_shown_applied_once_and_then_stale() {
     let world = World::with(&daily("events", -2, 1)).await;
     let ran = world.verb("plan rotate", &format!("{WANTED} --out p.json --exit-code")).await.exits(10);
-    let ran = ran.prints("create public.events +4").prints("No change has been made.").prints("replat apply p.json");
+    let ran = ran
+        .prints("create public.events +4")
+        .prints("No change has been made.")
+        .prints("replat apply p.json");
     assert!(ran.err.is_empty(), "{}", ran.told());
     let shown = world.program.line("show p.json").await.succeeds();
     for part in ["ATTACH PARTITION", "locks public.events in SHARE UPDATE EXCLUSIVE", "CREATE TABLE"] {
         assert!(shown.out.contains(part), "{part}: {}", shown.told());
     }
-    let file: Value = serde_json::from_str(&std::fs::read_to_string(world.path("p.json")).expect("the plan")).expect("JSON");
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(world.path("p.json")).expect("the plan"))
+        .expect("JSON");
     assert_eq!(world.program.line("show p.json --json").await.succeeds().json(), file);
 
     // Somebody changed the file after it was approved.
@@ -33,7 +37,12 @@ async fn a_plan_is_shown_applied_once_and_then_stale() {
     let other = World::with(&daily("events", -2, 1)).await;
     world.verb("plan rotate", "--buffer-days=9 --out q.json").await.succeeds();
     let url = format!("--db-url={}", other.url("app"));
-    world.program.run(&["apply", "q.json", &url]).await.fails("RP2003", 3).remarks("was made for the database");
+    world
+        .program
+        .run(&["apply", "q.json", &url])
+        .await
+        .fails("RP2003", 3)
+        .remarks("was made for the database");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,8 +53,6 @@ async fn after_any_change_of_partitions_a_plan_is_refused() {
     ))
     .await;
     let today = world.column("select 'events_' || to_char(current_date, 'YYYYMMDD')").await.remove(0);
-    let bounds = "for values from (current_date::text) to ((current_date + 1)::text)";
-    let _ = bounds;
     let again = format!(
         "do $$ begin execute format('alter table events attach partition {today} for values from (%L) to (%L)', \
            current_date, current_date + 1); end $$"
@@ -55,9 +62,11 @@ async fn after_any_change_of_partitions_a_plan_is_refused() {
         "drop table other_2".to_owned(),
         format!("alter table events detach partition {today}"),
         again,
-        format!("alter table events detach partition {today}; drop table {today}; create table {today} (like events); \
+        format!(
+            "alter table events detach partition {today}; drop table {today}; create table {today} (like events); \
                  alter table {today} add primary key (id, ts); do $$ begin execute format('alter table events attach \
-                 partition {today} for values from (%L) to (%L)', current_date, current_date + 1); end $$"),
+                 partition {today} for values from (%L) to (%L)', current_date, current_date + 1); end $$"
+        ),
         "create table events_default partition of events default".to_owned(),
         "create table more (id int) partition by range (id)".to_owned(),
         "drop table more".to_owned(),
@@ -86,7 +95,7 @@ async fn a_dry_run_shows_statements_and_locks_and_cannot_write() {
     assert_eq!(world.mark().await, before, "a dry run wrote something");
     let ran = ran.remarks("No change has been made.").prints("rotate shown created=0");
     for part in [
-        "CREATE TABLE bill.daily_",
+        "CREATE TABLE \"bill\".\"daily_",
         "ATTACH PARTITION",
         "locks bill.daily in SHARE UPDATE EXCLUSIVE",
         "locks public.weekly_def in ACCESS EXCLUSIVE",
@@ -98,7 +107,11 @@ async fn a_dry_run_shows_statements_and_locks_and_cannot_write() {
     ] {
         assert!(ran.out.contains(part), "{part} is missing: {}", ran.told());
     }
-    assert!(!ran.out.contains("lifecycle_unit"), "replat's own records are told of only with -v: {}", ran.told());
+    assert!(
+        !ran.out.contains("lifecycle_unit"),
+        "replat's own records are told of only with -v: {}",
+        ran.told()
+    );
     let ran = world.rotate("--buffer-days=30 --dry-run -t bill.daily --json").await.succeeds();
     let script = &ran.json()["databases"][0]["entries"][0]["script"];
     assert!(script["transactions"].as_array().is_some_and(|t| !t.is_empty()), "{}", ran.told());

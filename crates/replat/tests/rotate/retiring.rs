@@ -11,14 +11,21 @@ fn mentions(out: &str, code: &str) -> bool {
 async fn what_others_made_stays_until_it_is_handed_over() {
     let world = World::with(&daily("events", -9, 1)).await;
     let before = world.parts("events").await;
-    let ran = world.rotate("--buffer-days=2 --keep=3d --retire=drop --drop-after=0s --explain").await.succeeds();
+    let ran =
+        world.rotate("--buffer-days=2 --keep=3d --retire=drop --drop-after=0s --explain").await.succeeds();
     assert!(mentions(&ran.out, "RP3014") && ran.out.contains("not made by replat"), "{}", ran.told());
     let after = world.parts("events").await;
     assert!(before.iter().all(|part| after.contains(part)), "{}", ran.told());
 
     // Handed over, the oldest go first, and never more than was allowed.
-    let old = async || world.number("select count(*) from pg_class where relname like 'events\\_%' and relkind = 'r' \
-                                     and relispartition").await;
+    let old = async || {
+        world
+            .number(
+                "select count(*) from pg_class where relname like 'events\\_%' and relkind = 'r' \
+                                     and relispartition",
+            )
+            .await
+    };
     let there = old().await;
     let ran = world.rotate("--buffer-days=2 --adopt --keep=3d --max-retire=2").await.succeeds();
     assert_eq!(old().await, there - 2, "{}", ran.told());
@@ -42,7 +49,8 @@ async fn archived_read_back_and_dropped_when_their_time_is_over() {
     ))
     .await;
     let folder = world.path("archive").display().to_string();
-    let flags = format!("--buffer-days=2 --adopt --keep=4d --retire=archive --archive={folder} --drop-after=1h");
+    let flags =
+        format!("--buffer-days=2 --adopt --keep=4d --retire=archive --archive={folder} --drop-after=1h");
     let ran = world.rotate(&flags).await.succeeds().prints("retired=1").prints("drop_after=");
     let files: Vec<_> = std::fs::read_dir(&folder).expect("the folder").flatten().map(|f| f.path()).collect();
     assert!(!files.is_empty() && files.iter().all(|f| f.metadata().is_ok_and(|m| m.len() > 0)), "{files:?}");
@@ -51,9 +59,12 @@ async fn archived_read_back_and_dropped_when_their_time_is_over() {
     assert_eq!(world.column(record).await, ["detached t t"], "{}", ran.told());
     // Not before its time, whatever is switched on.
     world.rotate(&flags).await.succeeds().prints("retired=0");
-    let there = "select count(*) from pg_class where relname = 'events_' || to_char(current_date - 5, 'YYYYMMDD')";
+    let there =
+        "select count(*) from pg_class where relname = 'events_' || to_char(current_date - 5, 'YYYYMMDD')";
     assert_eq!(world.number(there).await, 1);
-    world.app("update replat.lifecycle_part set drop_after = now() - interval '1 s' where state = 'detached'").await;
+    world
+        .app("update replat.lifecycle_part set drop_after = now() - interval '1 s' where state = 'detached'")
+        .await;
     // The switch for dropping is one of its own.
     world.rotate(&format!("{flags} --no-drop --explain")).await.succeeds().prints("RP3026");
     assert_eq!(world.number(there).await, 1);
@@ -77,10 +88,13 @@ async fn legal_holds_and_rows_that_refer_keep_a_partition() {
          [lifecycles.events.retire]\nkeep = \"1d\"\nmax_per_run = 9\nlegal_hold = [\"v like 'keep%'\"]",
     );
     let ran = world.rotate_with(spec, "--explain").await.succeeds().prints("retired=2");
-    assert!(ran.out.contains("legal hold") && ran.out.contains("rows of another table refer"), "{}", ran.told());
-    let left = world
-        .column("select format('%s %s', current_date - ts::date, v) from events order by 1")
-        .await;
+    assert!(
+        ran.out.contains("legal hold") && ran.out.contains("rows of another table refer"),
+        "{}",
+        ran.told()
+    );
+    let left =
+        world.column("select format('%s %s', current_date - ts::date, v) from events order by 1").await;
     assert_eq!(left, ["4 refer to me", "5 keep me"]);
     // Once nothing refers to it any more, it goes; the hold stays a hold.
     world.app("delete from notes").await;
@@ -102,7 +116,10 @@ async fn every_kind_of_work_has_a_switch_of_its_own() {
     let before = world.number(parts).await;
     world.rotate(&format!("{wanted} --only=adopt")).await.succeeds().prints("created=0 retired=0");
     assert_eq!((world.number(parts).await, world.number(rows).await), (before, 1));
-    world.rotate(&format!("{wanted} --no-create --no-drain --no-retire --explain")).await.succeeds()
+    world
+        .rotate(&format!("{wanted} --no-create --no-drain --no-retire --explain"))
+        .await
+        .succeeds()
         .prints("switched off");
     assert_eq!((world.number(parts).await, world.number(rows).await), (before, 1));
     world.rotate(&format!("{wanted} --no-create --no-drain")).await.succeeds().prints("created=0 retired=1");

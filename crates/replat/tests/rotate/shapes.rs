@@ -28,7 +28,8 @@ fn daily(table: &'static str, back: u32, name: &str, bound: &str) -> Shape {
 
 const TZ: &str = "quote_literal(($ at time zone 'UTC')::timestamptz)";
 const MS: &str = "quote_literal((extract(epoch from $) * 1000)::bigint)";
-const V7: &str = "quote_literal((lpad(to_hex((extract(epoch from $) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid)";
+const V7: &str =
+    "quote_literal((lpad(to_hex((extract(epoch from $) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid)";
 
 fn shapes() -> Vec<Shape> {
     let plain = |table: &str| format!("'{table}_' || to_char(d, 'YYYYMMDD')");
@@ -116,8 +117,10 @@ async fn all_shapes_get_the_partitions_of_thirty_days_under_their_own_names() {
     // The rows that lay there were moved, and all can be seen.
     assert_eq!(world.number("select count(*) from weekly_def").await, 1000);
     let strays = world
-        .number("select count(*) from weekly_def where tableoid = (select partdefid from pg_partitioned_table \
-                 where partrelid = 'weekly_def'::regclass)")
+        .number(
+            "select count(*) from weekly_def where tableoid = (select partdefid from pg_partitioned_table \
+                 where partrelid = 'weekly_def'::regclass)",
+        )
         .await;
     assert_eq!(strays, 0, "rows were left in the default");
 
@@ -171,7 +174,8 @@ async fn how_far_is_asked_by_days_by_count_and_by_date() {
                    where relispartition and relkind = 'r'";
         world.column(sql).await.remove(0)
     };
-    let day = async |days: i32| world.column(&format!("select (current_date + {days})::text")).await.remove(0);
+    let day =
+        async |days: i32| world.column(&format!("select (current_date + {days})::text")).await.remove(0);
     world.rotate("--ahead=3").await.succeeds();
     assert_eq!(last().await, day(4).await);
     let until = day(9).await;
@@ -192,7 +196,10 @@ fn history(table: &str, rows: &[(i32, &str)]) -> String {
             format!("({}::regclass, now() - interval '{days} days', 0, 0, 0, {high})", literal(table))
         })
         .collect();
-    format!("insert into replat.lifecycle_sample (set_id, at, inserted, rows, bytes, high) values {}", rows.join(","))
+    format!(
+        "insert into replat.lifecycle_sample (set_id, at, inserted, rows, bytes, high) values {}",
+        rows.join(",")
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@ set timezone='UTC';
 create schema bill;
 create table bill.daily(id bigint generated always as identity, ts timestamptz not null, v text, primary key(id,ts)) partition by range(ts);
 do $$ declare d date; begin for i in -10..2 loop d:=current_date+i; execute format('create table bill.daily_%s partition of bill.daily for values from (%L) to (%L)', to_char(d,'YYYY_MM_DD'), d, d+1); end loop; end $$;
-insert into bill.daily(ts,v) select now()- (random()*9||' days')::interval, 'x' from generate_series(1,5000);
+insert into bill.daily(ts,v) select now() - random() * 9 * interval '1 day', 'x' from generate_series(1,5000);
 create table monthly(id bigint, d date not null) partition by range(d);
 do $$ declare d date; begin for i in -5..0 loop d:=date_trunc('month',current_date)+(i||' month')::interval; execute format('create table monthly_y%s partition of monthly for values from (%L) to (%L)', to_char(d,'YYYY"m"MM'), d, (d+interval '1 month')::date); end loop; end $$;
 create table weekly_def(id bigint, ts timestamp not null) partition by range(ts);

@@ -99,7 +99,10 @@ impl World {
     /// The same on a server of one's own, which has the role `app`.
     pub async fn on(server: Arc<Server>, sql: &str) -> World {
         let (database, folder) = (unique("shop"), Folder::new());
-        server.execute("postgres", &format!("create database {database} owner app")).await.expect("a database");
+        server
+            .execute("postgres", &format!("create database {database} owner app"))
+            .await
+            .expect("a database");
         let program = Program::in_folder(folder.path());
         let world = World { server, folder, database, program };
         world.app(sql).await;

@@ -15,9 +15,7 @@ async fn bounds(world: &World, table: &str) -> Vec<(String, String)> {
          order by m[1]::timestamptz"
     );
     let text = world.column(&sql).await;
-    text.iter()
-        .map(|line| (line[..19].to_owned(), line[20..].to_owned()))
-        .collect()
+    text.iter().map(|line| (line[..19].to_owned(), line[20..].to_owned())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +41,11 @@ async fn midnight_is_midnight_where_people_live() {
         // What the server's own clock of Berlin says. Of a column without a zone the values are local already.
         let (from, until, shown) = match table {
             "plain" => ("now() at time zone 'UTC'", "(now() at time zone 'UTC')", "d"),
-            _ => ("now() at time zone 'Europe/Berlin'", "(now() at time zone 'Europe/Berlin')", "d at time zone 'Europe/Berlin' at time zone 'UTC'"),
+            _ => (
+                "now() at time zone 'Europe/Berlin'",
+                "(now() at time zone 'Europe/Berlin')",
+                "d at time zone 'Europe/Berlin' at time zone 'UTC'",
+            ),
         };
         let wanted = world
             .column(&format!(
@@ -54,7 +56,13 @@ async fn midnight_is_midnight_where_people_live() {
         let found: Vec<String> = bounds(&world, table).await.into_iter().map(|(from, _)| from).collect();
         // An hour more or less at the far end, where the horizon is counted in days of 24 hours.
         let common = wanted.len().min(found.len());
-        assert!(wanted.len().abs_diff(found.len()) <= 1, "{table}: {} {}: {}", wanted.len(), found.len(), ran.told());
+        assert!(
+            wanted.len().abs_diff(found.len()) <= 1,
+            "{table}: {} {}: {}",
+            wanted.len(),
+            found.len(),
+            ran.told()
+        );
         assert_eq!(found[..common], wanted[..common], "{table}: {}", ran.told());
     }
     let lengths = world

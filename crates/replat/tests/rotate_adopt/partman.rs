@@ -1,5 +1,7 @@
 //! Sets that pg_partman itself made, where the server has it.
 
+use std::io::Write;
+
 use crate::world::World;
 
 /// A set, and how pg_partman was called for it.
@@ -107,9 +109,7 @@ async fn managed() -> Option<World> {
         .text("select coalesce(max(default_version), '') from pg_available_extensions where name = 'pg_partman'")
         .await;
     if !there.starts_with("4.") {
-        eprintln!(
-            "SKIPPED: the server has no pg_partman 4 (found {there:?}); told.rs has its tables by hand"
-        );
+        skipped(&format!("the server has no pg_partman 4 (found {there:?}); told.rs has its tables by hand"));
         return None;
     }
     world.sql("create schema partman; create extension pg_partman schema partman").await;
@@ -121,6 +121,11 @@ async fn managed() -> Option<World> {
     Some(world)
 }
 
+/// Says so where nobody captures it: a test that did nothing must not look like one that held.
+fn skipped(why: &str) {
+    drop(writeln!(std::io::stderr(), "SKIPPED: {why}"));
+}
+
 /// The quarter of an hour it is: where it changes meanwhile, two programs may rightly do different work.
 async fn quarter(world: &World) -> String {
     world.text("select date_bin('15 minutes', now(), '2000-01-01')::text").await
@@ -128,9 +133,21 @@ async fn quarter(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_pg_partman_would_make_is_made_with_the_same_names_and_bounds() {
-    let Some(theirs) = managed().await else { return };
-    let ours = theirs.copy().await;
-    let begun = quarter(&ours).await;
+    // The second time is in the same quarter of an hour, unless a run takes that long.
+    for _ in 0..2 {
+        let Some(theirs) = managed().await else { return };
+        let ours = theirs.copy().await;
+        let before = theirs.copy().await;
+        if compared(&before, &theirs, &ours).await {
+            return;
+        }
+    }
+    skipped("the quarter of an hour ended twice meanwhile, so both may rightly differ");
+}
+
+/// Whether there was anything to compare; `false` where time went on between the two.
+async fn compared(before: &World, theirs: &World, ours: &World) -> bool {
+    let begun = quarter(ours).await;
     theirs.sql("select partman.run_maintenance(p_analyze := false)").await;
 
     let ran = ours.replat("adopt --out replat.toml --json").await.succeeds();
@@ -143,11 +160,10 @@ async fn what_pg_partman_would_make_is_made_with_the_same_names_and_bounds() {
     }
     // With the policy that was written, without --adopt: the sets are replat's by its records.
     let ran = ours.program.line("rotate --db-url env:DB_URL --no-forecast --explain").await.succeeds();
-    if quarter(&ours).await != begun {
-        eprintln!("SKIPPED: the quarter of an hour ended meanwhile, so both may rightly differ");
-        return;
+    if quarter(ours).await != begun {
+        return false;
     }
-    let before = managed().await.expect("pg_partman was there");
+    let said_by_run = ran.prints(" failed=0 ").told();
     for case in CASES {
         let (was, made, wanted) =
             (before.parts(case.name).await, ours.parts(case.name).await, theirs.parts(case.name).await);
@@ -157,9 +173,14 @@ async fn what_pg_partman_would_make_is_made_with_the_same_names_and_bounds() {
             missing.is_empty() && other.is_empty(),
             "{}: {missing:#?} {other:#?} of {made:#?}\n{}",
             case.name,
-            ran.told()
+            said_by_run
         );
         assert!(wanted.len() > was.len(), "{}: pg_partman had something to do", case.name);
         assert!(case.more || made == wanted, "{}: {made:#?} are not {wanted:#?}", case.name);
-    }
+    } // And then there is nothing left to do, for neither.
+    let shape = ours.shape().await;
+    ours.program.line("rotate --db-url env:DB_URL --no-forecast").await.succeeds().prints("created=0");
+    ours.sql("select partman.run_maintenance(p_analyze := false)").await;
+    assert_eq!(ours.shape().await, shape);
+    true
 }

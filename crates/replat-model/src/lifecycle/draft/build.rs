@@ -60,7 +60,12 @@ impl<'a> SetDraft<'a> {
         if let Some(default) = default.clone().filter(|_| !stray.is_empty()) {
             self.drain(at, &default, stray)?;
         }
-        let edge = line.and_then(|line| line.upper);
+        // An edge that goes away in this plan has not to give way first.
+        let goes = |raw: &Raw<'_>| match &catch_all {
+            CatchAll::Swap { old, .. } => old.iter().any(|(table, ..)| *table == raw.part.table),
+            CatchAll::Stay | CatchAll::Add(_) => false,
+        };
+        let edge = line.and_then(|line| line.upper).filter(|raw| !goes(raw));
         let (inside, outside) = match edge {
             Some(edge) => clear.into_iter().partition(|new| lies_in(new, edge)),
             None => (Vec::new(), clear),

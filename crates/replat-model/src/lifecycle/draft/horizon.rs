@@ -6,6 +6,7 @@ use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::grid::{Grid, Interval};
 use super::super::health::{Finding, Severity, codes};
 use super::super::policy::AHEAD_DAYS;
+use super::cells::CELLS_MAX;
 use super::range::Drawn;
 use super::set::{SetDraft, Until};
 
@@ -72,11 +73,13 @@ impl SetDraft<'_> {
         }
         // What comes now has a partition, however little was asked.
         end = end.max(Position(here.0.saturating_add(drawn.grid.axis.step())));
+        // The last key of the type has no bound after it, and wants a partition all the same.
         let last = drawn.grid.axis.range().1;
         if end > last {
-            (end, because) = (last, format!("{because}; {} ends there", drawn.grid.axis.describe()));
+            let after = Position(last.0 + drawn.grid.axis.step());
+            (end, because) = (after, format!("{because}; {} ends there", drawn.grid.axis.describe()));
         }
-        let text = drawn.grid.axis.text(end).unwrap_or_else(|_| end.to_string());
+        let text = drawn.grid.axis.text(end.min(last)).unwrap_or_else(|_| end.to_string());
         let moment = drawn.grid.moment(end);
         Ok(Some(Horizon { here, end, until: Until { text, moment, because } }))
     }
@@ -157,6 +160,14 @@ impl SetDraft<'_> {
 
     /// The end of the cell that comes `count` cells after the one that holds `here`.
     pub(super) fn counted(&self, grid: &Grid, here: Position, count: u32) -> Result<Position, Finding> {
+        if count as usize > CELLS_MAX {
+            return Err(self.finding(
+                Severity::Error,
+                codes::TOO_MANY,
+                format!("{count} partitions are asked for, and more than {CELLS_MAX} are not made at once"),
+                "Ask for fewer, by `ahead_count`.".into(),
+            ));
+        }
         let bad = |bad: super::super::grid::BadGrid| self.no_grid(bad.to_string());
         let mut end = grid.cell(here).map_err(bad)?.1;
         for _ in 0..count {

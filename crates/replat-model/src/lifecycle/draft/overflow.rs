@@ -24,9 +24,10 @@ pub(super) enum CatchAll {
     },
 }
 
-/// Whether a partition is known to hold no row.
+/// Whether a partition is known to hold no row. Strays are rows with a key: without any, there may be others.
 pub(super) fn known_empty(part: &Part) -> bool {
-    part.empty == Some(true) || part.strays.as_ref().is_some_and(|strays| strays.rows == 0 && !strays.more)
+    let no_stray = || part.strays.as_ref().is_some_and(|strays| strays.rows == 0 && !strays.more);
+    part.empty.unwrap_or_else(no_stray)
 }
 
 impl SetDraft<'_> {

@@ -22,6 +22,8 @@ pub(super) struct Drawn<'a> {
     pub(super) grid: Grid,
     /// The ordinary partitions, ascending, without overlaps.
     pub(super) spans: Vec<Span<'a>>,
+    /// Where the range from MINVALUE on ends. After a conversion the rows of now are in it.
+    pub(super) lower: Option<Position>,
 }
 
 /// One partition on the grid's axis.
@@ -37,11 +39,12 @@ pub(super) struct Span<'a> {
 impl Drawn<'_> {
     /// The grid, where there is no partition yet.
     pub(super) fn empty(grid: Grid) -> Self {
-        Drawn { grid, spans: Vec::new() }
+        Drawn { grid, spans: Vec::new(), lower: None }
     }
 
     pub(super) fn covered(&self) -> Vec<Stretch> {
-        self.spans.iter().map(|span| (span.from, span.to)).collect()
+        let lower = self.lower.map(|end| (Position(i128::MIN), end));
+        lower.into_iter().chain(self.spans.iter().map(|span| (span.from, span.to))).collect()
     }
 
     /// What ends at `at`, as it is written: what begins there must touch it to the byte.
@@ -155,7 +158,11 @@ impl<'a> SetDraft<'a> {
             at.depth,
             format!("range of {}, {} ({})", name(key), learned.grid.describe(), learned.because),
         );
-        Ok(Drawn { grid: learned.grid, spans })
+        let lower = line.lower.and_then(|raw| match raw.to {
+            Edge::At(text) => axis.bound(text).ok(),
+            _ => None,
+        });
+        Ok(Drawn { grid: learned.grid, spans, lower })
     }
 
     /// What a row of ranges lacks that grows by itself.
@@ -360,11 +367,18 @@ impl<'a> SetDraft<'a> {
             );
             return Ok(Vec::new());
         }
-        if strays.reaches(horizon.end) {
-            let (rows, text) = (strays.count_from(horizon.end), &horizon.until.text);
-            self.stuck(at, format!("{rows} rows from {text} on, where no partitions are wanted"));
-        }
         let covered = drawn.covered();
+        // The last partition that is wanted ends where its cell does, which the horizon may lie within.
+        let last = Position(horizon.end.0 - 1);
+        let end = match cells::around(&drawn.grid, &covered, last) {
+            Ok((_, end)) => end.max(horizon.end),
+            Err(_) => horizon.end,
+        };
+        if strays.reaches(end) {
+            let (rows, text) = (strays.count_from(end), drawn.grid.axis.text(end));
+            let from = text.unwrap_or_else(|_| horizon.until.text.clone());
+            self.stuck(at, format!("{rows} rows from {from} on, where no partitions are wanted"));
+        }
         let now_cell = self.cells(at, cells::around(&drawn.grid, &covered, horizon.here))?.0;
         let kept = self.kept_from(drawn, horizon.here);
         if strays.reaches_below(kept) {

@@ -135,6 +135,11 @@ impl<'a> SetDraft<'a> {
                 foreign.push(old.part);
                 continue;
             }
+            // Whatever comes after those of this run is the next one's to look at.
+            if done == most {
+                later += 1;
+                continue;
+            }
             if let Some(why) = self.kept(&retire, old.part) {
                 self.find(
                     why.0,
@@ -142,10 +147,6 @@ impl<'a> SetDraft<'a> {
                     format!("{} is old ({because}) and stays: {}", old.part.table, why.1),
                     why.2.into(),
                 );
-                continue;
-            }
-            if done == most {
-                later += 1;
                 continue;
             }
             done += 1;
@@ -208,7 +209,8 @@ impl<'a> SetDraft<'a> {
                     return Some((
                         Severity::Warning,
                         "it could not be looked at for rows on legal hold",
-                        "Correct the conditions in `retire.legal_hold`.",
+                        "Correct the conditions in `retire.legal_hold` if they cannot be asked; if they took too long, \
+                         the next run asks again.",
                     ));
                 }
             }

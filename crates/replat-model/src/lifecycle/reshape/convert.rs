@@ -54,6 +54,16 @@ pub(super) fn units(facts: &Facts, wanted: &Convert, names: &mut Names) -> Resul
     let table = ordinary(facts, &wanted.table)?;
     let columns = columns(table, wanted)?;
     keys(table, wanted, &columns)?;
+    let again = wanted.level.by == Cut::Hash && wanted.level.modulus.is_some_and(|modulus| modulus > 1)
+        || wanted.level.by == Cut::List && !wanted.level.values.is_empty();
+    if let Some(key) = table.referenced_by.first().filter(|_| again) {
+        let what = format!(
+            "foreign key {} of {} refers to {}: it can be converted, but not be cut into several partitions then",
+            key.name, key.table, table.table
+        );
+        let remedy = "Drop that foreign key, run again, and add it again NOT VALID, then VALIDATE it.";
+        return Err(refuse(&table.table, what, remedy));
+    }
     let job = Job { facts, table, wanted, columns };
     let (first, others) = match wanted.level.by {
         Cut::Range => job.ranges(names)?,
@@ -93,9 +103,8 @@ fn go_on(facts: &Facts, wanted: &Convert, names: &mut Names) -> Result<Option<Ve
         return Ok(None);
     }
     let ordinary = facts.ordinary.iter().find(|table| table.table == wanted.table);
-    let unproven = ordinary.is_some_and(|table| {
-        table.referenced_by.iter().any(|key| key.definition.ends_with("NOT VALID"))
-    });
+    let unproven = ordinary
+        .is_some_and(|table| table.referenced_by.iter().any(|key| key.definition.ends_with("NOT VALID")));
     if unproven {
         let unit = Unit {
             id: past.id.clone(),
@@ -138,16 +147,21 @@ fn ordinary<'a>(facts: &'a Facts, name: &TableName) -> Result<&'a OrdinaryTable,
         }
         TableKind::Partitioned => (
             format!("{name} is partitioned already"),
-            format!("Cut its partitions anew: replat rotate split PARTITION, or replat rotate modulus {name} N"),
+            format!(
+                "Cut its partitions anew: replat rotate split PARTITION, or replat rotate modulus {name} N"
+            ),
         ),
-        TableKind::Child(parent) => {
-            (format!("{name} is a partition of {parent}, or inherits from it"), format!("Name {parent} instead."))
-        }
+        TableKind::Child(parent) => (
+            format!("{name} is a partition of {parent}, or inherits from it"),
+            format!("Name {parent} instead."),
+        ),
         TableKind::Inherited => (
             format!("other tables inherit from {name}"),
             "End the inheritance of its children, or attach them as partitions by hand.".into(),
         ),
-        TableKind::Other(what) => (format!("{name} is {what}, not a table"), "Name an ordinary table.".into()),
+        TableKind::Other(what) => {
+            (format!("{name} is {what}, not a table"), "Name an ordinary table.".into())
+        }
     };
     Err(refuse(name, what, remedy))
 }
@@ -155,19 +169,26 @@ fn ordinary<'a>(facts: &'a Facts, name: &TableName) -> Result<&'a OrdinaryTable,
 /// The columns to cut by.
 fn columns(table: &OrdinaryTable, wanted: &Convert) -> Result<Vec<String>, Finding> {
     let name = &table.table;
-    let columns: Vec<String> = wanted.level.column.split(',').map(|column| column.trim().to_owned()).collect();
+    let columns: Vec<String> =
+        wanted.level.column.split(',').map(|column| column.trim().to_owned()).collect();
     for column in &columns {
         let Some(found) = table.columns.get(column) else {
             let all = table.columns.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(refuse(name, format!("{name} has no column {column}"), format!("Name one of: {all}")));
+            return Err(refuse(
+                name,
+                format!("{name} has no column {column}"),
+                format!("Name one of: {all}"),
+            ));
         };
         if found.generated {
-            let what = format!("the column {column} of {name} is computed from others, and cannot cut a table");
+            let what =
+                format!("the column {column} of {name} is computed from others, and cannot cut a table");
             return Err(refuse(name, what, "Cut by a column that is stored as it is given."));
         }
     }
     if columns.len() > 1 && wanted.level.by != Cut::Hash {
-        let what = format!("{name}: {} columns to cut by, where only a hash can have more than one", columns.len());
+        let what =
+            format!("{name}: {} columns to cut by, where only a hash can have more than one", columns.len());
         return Err(refuse(name, what, "Cut by one column; partitions can be cut further by another."));
     }
     let absent = |column: &&String| table.spans.get(*column).is_some_and(|span| span.absent);
@@ -187,7 +208,8 @@ fn keys(table: &OrdinaryTable, wanted: &Convert, columns: &[String]) -> Result<(
     let name = &table.table;
     let by = columns.join(", ");
     for index in &table.unique {
-        let holds = index.columns.as_ref().is_some_and(|own| columns.iter().all(|column| own.contains(column)));
+        let holds =
+            index.columns.as_ref().is_some_and(|own| columns.iter().all(|column| own.contains(column)));
         if holds {
             continue;
         }
@@ -202,8 +224,10 @@ fn keys(table: &OrdinaryTable, wanted: &Convert, columns: &[String]) -> Result<(
             return Err(refuse(name, format!("{name}: {what}"), remedy));
         }
         if let Some(key) = table.referenced_by.first() {
-            let what =
-                format!("{name}: its primary key ({own}) lacks {by}, and foreign key {} of {} refers to it", key.name, key.table);
+            let what = format!(
+                "{name}: its primary key ({own}) lacks {by}, and foreign key {} of {} refers to it",
+                key.name, key.table
+            );
             let remedy = format!("Cut by hash:{own}; or extend that foreign key by {by} first, or drop it.");
             return Err(refuse(name, what, remedy));
         }
@@ -253,7 +277,11 @@ impl Job<'_> {
         let name = match &self.wanted.first_name {
             Some(name) if taken(name) => {
                 let what = format!("there is a {schema}.{name} already");
-                return Err(refuse(&self.table.table, what, "Give the first partition another name: --first NAME"));
+                return Err(refuse(
+                    &self.table.table,
+                    what,
+                    "Give the first partition another name: --first NAME",
+                ));
             }
             Some(name) => name.clone(),
             None => self.named(&Bound::List(vec![Some("first".into())]), None, names)?,
@@ -296,7 +324,8 @@ impl Job<'_> {
         let learned = infer::learn(of, Some(&self.wanted.level), &[], now)
             .map_err(|why| unclear(why.to_string(), why.remedy()))?;
         let grid = learned.grid;
-        let wrong = |why: String| unclear(why, "Correct the interval, or how far partitions are made ready.".into());
+        let wrong =
+            |why: String| unclear(why, "Correct the interval, or how far partitions are made ready.".into());
         let span = self.table.spans.get(column).cloned().unwrap_or_default();
         let high = match &span.high {
             Some(text) => Some(grid.axis.parse(text).map_err(|bad| wrong(bad.to_string()))?),
@@ -307,9 +336,10 @@ impl Job<'_> {
         let cell = |at: Position| grid.cell(at).map_err(|bad| wrong(bad.to_string()));
         // One cell more than is in use: rows go on coming until it is attached.
         let begin = cell(cell(anchor)?.1)?.1;
-        let ahead = self.wanted.ahead.map_or(AHEAD, |span| {
-            i64::try_from(span.as_duration().as_micros()).unwrap_or(i64::MAX)
-        });
+        let ahead = self
+            .wanted
+            .ahead
+            .map_or(AHEAD, |span| i64::try_from(span.as_duration().as_micros()).unwrap_or(i64::MAX));
         let count = match (self.wanted.ahead_count, grid.axis.is_time()) {
             (Some(count), _) => Some(count as usize),
             (None, true) => None,

@@ -87,8 +87,21 @@ impl<'a> Namer<'a> {
         // Beside the one whose place it takes.
         let schema = self.found.part.table.schema.clone();
         let taken = |name: &str| self.names.is_taken(&schema, name);
-        let named = match edge_word(&bound) {
-            Some(word) => self.pattern.name(&Bound::List(vec![Some(word.into())]), None, &taken),
+        // Remainders of several moduli are side by side for a while, so the name says of which.
+        let moduli = self.found.level.parts.iter().filter_map(|part| match part.bound {
+            Bound::Hash { modulus, .. } => Some(modulus),
+            _ => None,
+        });
+        let other = |modulus: u32| moduli.clone().any(|known| known != modulus);
+        let word = match &bound {
+            Bound::Hash { modulus, remainder } if other(*modulus) => Some(format!("h{remainder}of{modulus}")),
+            bound => edge_word(bound).map(str::to_owned),
+        };
+        let named = match word {
+            Some(word) => {
+                let plain = Pattern::learn(&parent.name, &[], None);
+                plain.name(&Bound::List(vec![Some(word)]), None, &taken)
+            }
             None => self.pattern.name(&bound, grid, &taken),
         };
         let name = named.map_err(|bad| Finding {
@@ -120,7 +133,12 @@ impl<'a> Namer<'a> {
             self.names.take(&table.schema, &name);
             let new = TableName::new(table.schema.clone(), name);
             let below = part.below.as_ref().map(|level| self.below(level, &part.table, &new)).transpose()?;
-            parts.push(NewPart { table: new, bound: part.bound.clone(), like: Some(part.table.clone()), below });
+            parts.push(NewPart {
+                table: new,
+                bound: part.bound.clone(),
+                like: Some(part.table.clone()),
+                below,
+            });
         }
         let keys = level.keys.iter().map(|key| key.text.clone()).collect();
         Ok(NewLevel { method: level.method, keys, parts })
@@ -140,6 +158,14 @@ fn recut(found: Found<'_>, old: Vec<(TableName, u64, Bound)>, new: Vec<NewPart>)
 /// Whether this part can be replaced at all.
 fn whole(found: Found<'_>) -> Result<(), Finding> {
     let (table, part) = (&found.set.table, found.part);
+    if let Some(key) = found.set.referenced_by.first() {
+        let what = format!(
+            "foreign key {} of {} refers to {table}, and would refuse to let go of any partition",
+            key.name, key.table
+        );
+        let remedy = "Drop it, run again, and add it again NOT VALID, then VALIDATE it.";
+        return Err(refuse(table, what, remedy));
+    }
     if part.foreign {
         let what = format!("{} is on another server", part.table);
         return Err(refuse(table, what, "Copy its rows yourself; replat cannot follow writes to it."));
@@ -174,17 +200,22 @@ pub(super) fn split(facts: &Facts, wanted: &Split, names: &mut Names) -> Result<
         Bound::Default => Err(refuse(
             &found.set.table,
             format!("{} takes what belongs to no other partition", found.part.table),
-            format!("Its rows move into partitions of their own by: replat rotate --table {} --only drain", found.set.table),
+            format!(
+                "Its rows move into partitions of their own by: replat rotate --table {} --only drain",
+                found.set.table
+            ),
         )),
     }
 }
 
 /// The range that is most in need of being split: the one that began before all others, or has most bytes.
 fn longest(level: &Level) -> Option<&Part> {
-    let ranges = || level.parts.iter().filter(|part| matches!(part.bound, Bound::Range { .. }) && !part.foreign);
+    let ranges =
+        || level.parts.iter().filter(|part| matches!(part.bound, Bound::Range { .. }) && !part.foreign);
     let weight = |part: &&Part| (part.bytes.unwrap_or(0), part.rows.unwrap_or(0));
     let open = ranges().find(|part| {
-        matches!(&part.bound, Bound::Range { from, .. } if from.first() == Some(&Edge::Min)) && part.empty != Some(true)
+        matches!(&part.bound, Bound::Range { from, .. } if from.first() == Some(&Edge::Min))
+            && part.empty != Some(true)
             && part.strays.as_ref().is_none_or(|strays| strays.rows > 0)
     });
     open.or_else(|| ranges().max_by_key(weight))
@@ -304,11 +335,18 @@ impl Cutting<'_> {
     fn axis(&self) -> Result<Axis, Finding> {
         let of = &self.found.level.keys[self.key].type_name;
         Axis::candidates(of).first().copied().ok_or_else(|| {
-            self.refuse(format!("keys of type {of} have no order that is known here"), "Cut this table by hand.")
+            self.refuse(
+                format!("keys of type {of} have no order that is known here"),
+                "Cut this table by hand.",
+            )
         })
     }
 
-    fn inside(&self, axis: Axis, (from, to): (&Edge, &Edge)) -> Result<impl Fn(&Position) -> bool + use<>, Finding> {
+    fn inside(
+        &self,
+        axis: Axis,
+        (from, to): (&Edge, &Edge),
+    ) -> Result<impl Fn(&Position) -> bool + use<>, Finding> {
         let read = |edge: &Edge| match edge {
             Edge::At(text) => axis
                 .bound(text)
@@ -325,7 +363,8 @@ impl Cutting<'_> {
         let inside = self.inside(axis, ends)?;
         let mut bounds = Vec::new();
         for text in &self.wanted.at {
-            let at = axis.bound(text).map_err(|bad| self.refuse(bad.to_string(), "Name a value of the key."))?;
+            let at =
+                axis.bound(text).map_err(|bad| self.refuse(bad.to_string(), "Name a value of the key."))?;
             if !inside(&at) {
                 let what = format!("{text} does not lie within {}", self.found.part.table);
                 return Err(self.refuse(what, "Name a bound between its own."));
@@ -356,7 +395,10 @@ impl Cutting<'_> {
             return match known {
                 true => Ok(Vec::new()),
                 false => Err(self.refuse(
-                    format!("it is not known from where to where there are rows in {}", self.found.part.table),
+                    format!(
+                        "it is not known from where to where there are rows in {}",
+                        self.found.part.table
+                    ),
                     "ANALYZE it and run again; or say where to cut: --at BOUND",
                 )),
             };
@@ -437,14 +479,19 @@ pub(super) fn merge(facts: &Facts, wanted: &Merge, names: &mut Names) -> Result<
     let Some(first) = parts.first().copied() else { return Ok(Vec::new()) };
     let table = &first.set.table;
     if let Some(other) = parts.iter().find(|found| found.parent != first.parent) {
-        let what = format!("{} and {} are partitions of different tables", first.part.table, other.part.table);
+        let what =
+            format!("{} and {} are partitions of different tables", first.part.table, other.part.table);
         return Err(refuse(table, what, "Name partitions of one table."));
     }
     for found in &parts {
         whole(*found)?;
     }
     if parts.len() < 2 {
-        return Err(refuse(table, "only one partition is named, and one is one already", "Name two or more."));
+        return Err(refuse(
+            table,
+            "only one partition is named, and one is one already",
+            "Name two or more.",
+        ));
     }
     let shape = |found: &Found<'_>| -> Option<Vec<Bound>> {
         let below = found.part.below.as_ref()?;
@@ -472,7 +519,15 @@ pub(super) fn merge(facts: &Facts, wanted: &Merge, names: &mut Names) -> Result<
             let cut = Cutting { facts, wanted: &Split::default(), found: first, key: 0 };
             // Only for its name; without a grid it is named by its bounds.
             (from.len() == 1)
-                .then(|| infer::learn(&first.level.keys[0].type_name, Some(&one), &cut.siblings(), facts.vitals.now).ok())
+                .then(|| {
+                    infer::learn(
+                        &first.level.keys[0].type_name,
+                        Some(&one),
+                        &cut.siblings(),
+                        facts.vitals.now,
+                    )
+                    .ok()
+                })
                 .flatten()
                 .map(|learned| learned.grid)
         }
@@ -503,7 +558,11 @@ fn chosen<'a>(facts: &'a Facts, wanted: &Merge) -> Result<Vec<Found<'a>>, Findin
         let (set, level) = level(facts, parent)?;
         let of = level.keys.first().map_or("", |key| key.type_name.as_str());
         let axis = Axis::candidates(of).first().copied().ok_or_else(|| {
-            refuse(&set.table, format!("keys of type {of} have no order that is known here"), "Name the partitions.")
+            refuse(
+                &set.table,
+                format!("keys of type {of} have no order that is known here"),
+                "Name the partitions.",
+            )
         })?;
         let read = |text: &Option<String>| match text {
             None => Ok(None),
@@ -599,7 +658,11 @@ pub(super) fn modulus(facts: &Facts, wanted: &Modulus, names: &mut Names) -> Res
     let (set, level) = level(facts, parent)?;
     if level.method != Method::Hash {
         let what = format!("{parent} is not cut by a hash");
-        return Err(refuse(&set.table, what, "Name a table that is, or split its partitions: replat rotate split"));
+        return Err(refuse(
+            &set.table,
+            what,
+            "Name a table that is, or split its partitions: replat rotate split",
+        ));
     }
     let target = wanted.modulus;
     if !(1..=MODULUS_MAX).contains(&target) {
@@ -620,7 +683,8 @@ pub(super) fn modulus(facts: &Facts, wanted: &Modulus, names: &mut Names) -> Res
             (now, then) if then % now == 0 => cut.push(part),
             (now, then) if now % then == 0 => groups.entry(remainder % then).or_default().push(part),
             (now, then) => {
-                let (down, up) = (gcd(now, then), u64::from(now) / u64::from(gcd(now, then)) * u64::from(then));
+                let (down, up) =
+                    (gcd(now, then), u64::from(now) / u64::from(gcd(now, then)) * u64::from(then));
                 let what = format!(
                     "{} has modulus {now}, and {then} is neither a multiple nor a divisor of it",
                     part.table
@@ -631,8 +695,14 @@ pub(super) fn modulus(facts: &Facts, wanted: &Modulus, names: &mut Names) -> Res
         }
     }
     let is_wanted = |part: &Part| wanted.only.is_empty() || wanted.only.contains(&part.table);
-    if let Some(stranger) = wanted.only.iter().find(|table| !level.parts.iter().any(|part| part.table == **table)) {
-        return Err(refuse(&set.table, format!("{stranger} is no partition of {parent}"), "Name one of its own."));
+    if let Some(stranger) =
+        wanted.only.iter().find(|table| !level.parts.iter().any(|part| part.table == **table))
+    {
+        return Err(refuse(
+            &set.table,
+            format!("{stranger} is no partition of {parent}"),
+            "Name one of its own.",
+        ));
     }
     let mut units = Vec::new();
     for source in cut.into_iter().filter(|part| is_wanted(part)) {
@@ -642,7 +712,9 @@ pub(super) fn modulus(facts: &Facts, wanted: &Modulus, names: &mut Names) -> Res
         let mut namer = Namer::new(found, None, names);
         let mut new = Vec::new();
         for more in 0..target / modulus {
-            new.push(namer.part(Bound::Hash { modulus: target, remainder: remainder + more * modulus }, None)?);
+            new.push(
+                namer.part(Bound::Hash { modulus: target, remainder: remainder + more * modulus }, None)?,
+            );
         }
         units.push(recut(found, vec![old(source)], new));
     }

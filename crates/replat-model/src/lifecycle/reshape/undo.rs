@@ -13,7 +13,9 @@ use super::{is_open, level, refuse, set};
 
 /// A partitioned table becomes ordinary.
 pub(super) fn unconvert(facts: &Facts, table: &TableName) -> Result<Vec<Unit>, Finding> {
-    if facts.ordinary.iter().any(|ordinary| ordinary.table == *table) && !facts.sets.iter().any(|s| s.table == *table) {
+    if facts.ordinary.iter().any(|ordinary| ordinary.table == *table)
+        && !facts.sets.iter().any(|s| s.table == *table)
+    {
         return Ok(Vec::new());
     }
     let set = set(facts, table)?;
@@ -107,11 +109,19 @@ fn which<'a>(facts: &'a Facts, what: &str) -> Result<&'a PastUnit, Finding> {
 
 /// What was broken off is removed.
 fn broken_off(facts: &Facts, past: &PastUnit) -> Unit {
-    let staged = facts.loose.iter().filter(|loose| loose.state == LooseState::Staged && loose.unit == past.id);
+    let staged =
+        facts.loose.iter().filter(|loose| loose.state == LooseState::Staged && loose.unit == past.id);
     let tables = staged.map(|loose| loose.table.clone()).collect();
     let work = Work::Reap { unit: past.id.clone(), tables };
     let id = facts.sets.iter().find(|set| set.table == past.set).map_or(0, |set| set.id);
-    Unit { id: name(&past.set, id, &work), set: past.set.clone(), set_id: id, work, wal_bytes: 0, relations: 0 }
+    Unit {
+        id: name(&past.set, id, &work),
+        set: past.set.clone(),
+        set_id: id,
+        work,
+        wal_bytes: 0,
+        relations: 0,
+    }
 }
 
 /// The old cut again, filled from the new one.
@@ -128,10 +138,8 @@ fn recut(
     for wanted in new {
         let found = now.parts.iter().find(|part| part.table == wanted.table && part.bound == wanted.bound);
         let Some(found) = found else {
-            let what = format!(
-                "{} is no longer as {} left it, so that cannot be taken back",
-                wanted.table, past.id
-            );
+            let what =
+                format!("{} is no longer as {} left it, so that cannot be taken back", wanted.table, past.id);
             let remedy = format!("Cut {parent} anew: replat rotate split or merge");
             return Err(refuse(&set.table, what, remedy));
         };
@@ -139,7 +147,8 @@ fn recut(
         sources.push((found.table.clone(), found.id, found.bound.clone()));
     }
     if below.is_some() {
-        let what = format!("{} is about partitions that are cut further, whose names are not recorded", past.id);
+        let what =
+            format!("{} is about partitions that are cut further, whose names are not recorded", past.id);
         let remedy = format!("Cut {parent} anew: replat rotate split or merge");
         return Err(refuse(&set.table, what, remedy));
     }
@@ -155,7 +164,8 @@ fn recut(
         .collect::<Vec<_>>();
     let taken = back.iter().find(|part| {
         let gives_way = sources.iter().any(|(table, _, _)| *table == part.table);
-        !gives_way && facts.taken.get(&part.table.schema).is_some_and(|names| names.contains(&part.table.name))
+        !gives_way
+            && facts.taken.get(&part.table.schema).is_some_and(|names| names.contains(&part.table.name))
             && !facts.loose.iter().any(|l| l.state == LooseState::Staged && l.table == part.table)
     });
     if let Some(part) = taken {
@@ -166,7 +176,12 @@ fn recut(
 }
 
 /// An ordinary table is cut as it was: first as a whole, then into its parts.
-fn convert(facts: &Facts, table: &TableName, was: &NewLevel, names: &mut Names) -> Result<Vec<Unit>, Finding> {
+fn convert(
+    facts: &Facts,
+    table: &TableName,
+    was: &NewLevel,
+    names: &mut Names,
+) -> Result<Vec<Unit>, Finding> {
     let Some(now) = facts.ordinary.iter().find(|ordinary| ordinary.table == *table) else {
         return Err(refuse(table, format!("there is no ordinary table {table}"), "Look what became of it."));
     };

@@ -176,15 +176,18 @@ fn below(span: &Span<'_>, walk: &Walk<'_>, begins: Micros, ends: Option<Micros>)
         .then(|| End { because: format!("{}: {}", span.part.table, end.because), ..end })
 }
 
-/// The ranges between two values, ascending; `None` if a bound cannot be read.
+/// The ranges that end at a value, ascending; `None` if a bound cannot be read.
 fn spans<'a>(line: &dyn Line, level: &'a Level) -> Option<Vec<Span<'a>>> {
     let mut spans = Vec::new();
     let key = line.key();
     for part in attached(level) {
         let Bound::Range { from, to } = &part.bound else { continue };
-        // What begins or ends at no value is a catch-all.
-        let (Some(Edge::At(first)), Some(Edge::At(after))) = (from.get(key), to.get(key)) else { continue };
-        let (first, after) = (line.position(first)?, line.position(after)?);
+        // What ends at no value is a catch-all. What begins at none may be one, or hold all there was before a conversion.
+        let (first, after) = match (from.get(key), to.get(key)) {
+            (Some(Edge::At(first)), Some(Edge::At(after))) => (line.position(first)?, line.position(after)?),
+            (Some(Edge::Min), Some(Edge::At(after))) => (i128::MIN, line.position(after)?),
+            _ => continue,
+        };
         spans.push(Span { part, from: first, to: after, edges: (from, to), key });
     }
     spans.sort_by_key(|span| (span.from, span.to));

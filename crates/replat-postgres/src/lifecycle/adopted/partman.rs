@@ -301,6 +301,18 @@ mod tests {
                 ("1 month", Some("uuidv7")),
                 (None, None, RetireHow::Detach),
             ),
+            (
+                "timestamp without time zone",
+                r#""partition_interval": "15 minutes", "retention": "1 week""#,
+                ("15 minutes", None),
+                (Some("7d"), None, RetireHow::Detach),
+            ),
+            (
+                "date",
+                r#""partition_interval": "1 year", "partition_type": "native", "retention": "10 years""#,
+                ("1 year", None),
+                (Some("3720d"), None, RetireHow::Detach),
+            ),
         ];
         for (kind, differs, (interval, encoding), (keep, keep_keys, how)) in rows {
             let row = format!(
@@ -322,15 +334,49 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever a row has, it is a policy that says only what the row says, or it is not read at all.
+        #[test]
+        fn any_row_is_read_or_refused(
+            interval in ".{0,20}",
+            retention in proptest::option::of(".{0,20}"),
+            premake in proptest::num::i64::ANY,
+            control in ".{0,12}",
+            epoch in ".{0,12}",
+            keep in proptest::option::of(proptest::bool::ANY),
+        ) {
+            let row = serde_json::json!({
+                "parent_table": "public.t", "control": control, "partition_interval": interval,
+                "partition_type": "range", "premake": premake, "retention": retention, "epoch": epoch,
+                "retention_keep_table": keep,
+            });
+            let Ok(read) = config(&row.to_string(), "") else {
+                proptest::prop_assert!(u32::try_from(premake).is_err());
+                return Ok(());
+            };
+            let columns = BTreeMap::from([(control.clone(), "bigint".to_owned())]);
+            let Adopted { lifecycle, .. } = lifecycle_of(&TableName::new("public", "t"), &columns, &read, &[]);
+            proptest::prop_assert_eq!(lifecycle.ahead_count.map(i64::from), Some(premake));
+            let drops = lifecycle.retire.as_ref().is_some_and(|retire| retire.how == RetireHow::Drop);
+            proptest::prop_assert!(!drops || keep == Some(false) && retention.is_some());
+            if let Some(text) = &lifecycle.levels[0].interval {
+                proptest::prop_assert!(text.parse::<Interval>().is_ok());
+            }
+        }
+    }
+
     #[test]
     fn what_has_no_equal_is_said() {
         let row = r#"{"parent_table": "public.t", "control": "k", "premake": 4, "partition_interval": "1 day",
             "retention": "soon", "automatic_maintenance": "off", "undo_in_progress": true, "time_decoder": "my.decoder",
             "constraint_cols": ["a", "b"], "template_table": "partman.template_public_t",
             "infinite_time_partitions": false}"#;
+        let row = &row.replace("1 day", "a day or two");
         let Adopted { lifecycle, notes, .. } = adopted("text", row);
         assert_eq!(lifecycle.retire, None);
+        assert_eq!(lifecycle.levels[0].interval, None);
         let words = [
+            "a day or two",
             "my.decoder",
             "\"soon\"",
             "maintenance was off",

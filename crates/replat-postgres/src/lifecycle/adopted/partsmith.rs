@@ -232,6 +232,37 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        /// No document makes it panic, and none becomes a policy that keeps less than it says.
+        #[test]
+        fn any_document_is_read_or_refused(
+            text in ".{0,80}",
+            words in proptest::collection::vec((".{0,12}", ".{0,12}"), 0..4),
+            granularity in proptest::sample::select(vec!["hour", "day", "week", "month", "quarter", "year", "moon"]),
+            retention in proptest::num::u32::ANY,
+            ahead in proptest::num::u32::ANY,
+        ) {
+            drop(partsmith(&text));
+            let mut entry = Map::new();
+            for (name, value) in &words {
+                entry.insert(name.clone(), Value::from(value.clone()));
+            }
+            entry.insert("table_name".into(), "t".into());
+            entry.insert("partition_column".into(), "at".into());
+            entry.insert("granularity".into(), granularity.into());
+            entry.insert("retention_count".into(), retention.into());
+            entry.insert("create_ahead_count".into(), ahead.into());
+            let document = serde_json::json!({ "version": 1, "tables": [entry] });
+            let Ok(all) = partsmith(&document.to_string()) else { return Ok(()) };
+            proptest::prop_assert!(granularity != "moon");
+            let lifecycle = &all[0].lifecycle;
+            proptest::prop_assert_eq!(lifecycle.ahead_count, Some(ahead.saturating_sub(1)));
+            let keep = lifecycle.retire.as_ref().and_then(|retire| retire.keep).expect("it keeps some");
+            let least = match granularity { "hour" => 3_600, "day" => 86_400, "week" => 7 * 86_400, _ => 28 * 86_400 };
+            proptest::prop_assert!(keep.as_duration().as_secs() >= u64::from(retention.saturating_sub(1)) * least);
+        }
+    }
+
     #[test]
     fn what_is_not_understood_is_refused() {
         let rows = [
@@ -244,6 +275,20 @@ mod tests {
                 "\"moon\"",
             ),
             (r#"{"tables": [{"table_name": "t", "scheme": {"method": "hash"}}]}"#, "`scheme`"),
+            (
+                r#"{"defaults": {"granularity": "day"}, "tables": [{"table_name": "t", "partition_column": "k", "keep": 3}]}"#,
+                "`keep`",
+            ),
+            (
+                r#"{"defaults": {"granularity": "day", "partition_column": "k"},
+                    "tables": [{"table_name": "t"}, {"table_name": "t", "schema": "public"}]}"#,
+                "described twice",
+            ),
+            (
+                r#"{"tables": [{"table_name": "t", "partition_column": "k", "granularity": "day",
+                    "partition_type": "list"}]}"#,
+                "only ranges",
+            ),
         ];
         for (json, why) in rows {
             let refused = partsmith(json).expect_err(json).to_string();

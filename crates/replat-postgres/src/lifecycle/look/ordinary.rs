@@ -47,10 +47,8 @@ pub(super) async fn read(
 
 async fn table(reading: &Reading<'_>, row: &Row) -> Result<OrdinaryTable, EngineError> {
     let id: u32 = reading.get(row, "oid")?;
-    let name = TableName::new(
-        reading.get::<String>(row, "schema_name")?,
-        reading.get::<String>(row, "table_name")?,
-    );
+    let name =
+        TableName::new(reading.get::<String>(row, "schema_name")?, reading.get::<String>(row, "table_name")?);
     let parent: Option<Vec<String>> = reading.get(row, "parent")?;
     let parent = parent.and_then(|parent| match parent.as_slice() {
         [schema, name] => Some(TableName::new(schema.clone(), name.clone())),

@@ -11,6 +11,7 @@
 //! and the locks that it took are gone before the next. Questions of one kind are asked in one statement first.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use replat_engine::EngineError;
 use replat_engine::lifecycle::{Look, Retiring};
@@ -30,6 +31,8 @@ const QUICK_MILLIS: u32 = 250;
 const SCAN_MILLIS: u32 = 5_000;
 /// How many pages a table may have that is read as a whole for the sake of a fact.
 const SMALL_PAGES: u64 = 256;
+/// How long the partitions of one set are asked for what retirement wants to know, all together.
+const ASK_MAX: Duration = Duration::from_secs(20);
 /// How many distinct values of a catch-all are looked at.
 const VALUES_MAX: usize = 100;
 /// How many leaves one question may go over.
@@ -384,16 +387,37 @@ async fn stray_rows(
     Ok(Some(strays))
 }
 
-/// The partitions that retirement may soon be about: the oldest of each level, without catch-alls.
-fn oldest(set: &SetFacts, most: u32, known: &Known<'_>) -> Vec<Part> {
-    let mut oldest = Vec::new();
+/// The partitions that retirement may be about, the oldest first, level by level, without catch-alls.
+fn closed(set: &SetFacts, known: &Known<'_>) -> Vec<Vec<Part>> {
+    let mut levels = Vec::new();
     each_level(&set.level, &mut |level| {
         let ordinary =
             level.parts.iter().filter(|part| !matches!(part.bound, Bound::Default | Bound::Hash { .. }));
         let closed = ordinary.filter(|part| !is_open(&part.bound) && known.may_read(oid(part.id)));
-        oldest.extend(closed.take(usize::try_from(most).unwrap_or(usize::MAX)).cloned());
+        levels.push(closed.cloned().collect());
     });
-    oldest
+    levels
+}
+
+/// How many partitions of a level are still asked: until as many may go as a run retires, so that old ones that have
+/// to stay do not hide younger ones that may go.
+struct Asking {
+    left: u32,
+    since: Instant,
+}
+
+impl Asking {
+    fn new(retiring: &Retiring, since: Instant) -> Asking {
+        Asking { left: retiring.oldest, since }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.left > 0 && self.since.elapsed() < ASK_MAX
+    }
+
+    fn found(&mut self, may_go: bool) {
+        self.left -= u32::from(may_go && self.left > 0);
+    }
 }
 
 /// Whether a range has no end above.
@@ -416,36 +440,56 @@ async fn conditions(
     for hold in &retiring.legal_hold {
         sqls.push((false, hold, format!("({hold}\n) is true")));
     }
+    if sqls.is_empty() {
+        return Ok(None);
+    }
     let mut refused = None;
-    for part in oldest(set, if sqls.is_empty() { 0 } else { retiring.oldest }, known) {
-        let mut when_true = None;
-        let mut held = Some(false);
-        for (is_when, condition, predicate) in &sqls {
-            let sql = format!("select exists (select from {} where {predicate}) as found", name(&part.table));
-            let found = match reading.try_query(SCAN_MILLIS, &sql, &[]).await? {
-                Ok(rows) => rows.first().map(|row| reading.get::<bool>(row, "found")).transpose()?,
-                Err(error) => {
-                    refused = refused.or_else(|| not_understood(set, condition, &error));
-                    None
-                }
-            };
-            match is_when {
-                true => when_true = found.map(|found| !found),
-                // One hold that could not be asked is enough not to know.
-                false => {
-                    held = held.zip(found).map(|(held, found)| held || found).or(held.filter(|held| *held))
-                }
+    let since = Instant::now();
+    for level in closed(set, known) {
+        let mut asking = Asking::new(retiring, since);
+        for part in level {
+            if !asking.goes_on() {
+                break;
             }
+            let found = condition(reading, set, &part, &sqls, &mut refused).await?;
+            let held = found.1.filter(|_| !retiring.legal_hold.is_empty());
+            asking.found(found.0 != Some(false) && held != Some(true));
+            each_level_mut(&mut set.level, None, &mut |_, level| {
+                if let Some(own) = level.parts.iter_mut().find(|own| own.id == part.id) {
+                    (own.when_true, own.held_by_rows) = (found.0, held);
+                }
+            });
         }
-        let held = held.filter(|_| !retiring.legal_hold.is_empty());
-        each_level_mut(&mut set.level, None, &mut |_, level| {
-            if let Some(own) = level.parts.iter_mut().find(|own| own.id == part.id) {
-                own.when_true = when_true;
-                own.held_by_rows = held;
-            }
-        });
     }
     Ok(refused)
+}
+
+/// Whether all rows of a partition fulfil the condition of the policy, and whether one is on hold by another.
+async fn condition(
+    reading: &Reading<'_>,
+    set: &SetFacts,
+    part: &Part,
+    sqls: &[(bool, &String, String)],
+    refused: &mut Option<Refused>,
+) -> Result<(Option<bool>, Option<bool>), EngineError> {
+    let mut when_true = None;
+    let mut held = Some(false);
+    for (is_when, condition, predicate) in sqls {
+        let sql = format!("select exists (select from {} where {predicate}) as found", name(&part.table));
+        let found = match reading.try_query(SCAN_MILLIS, &sql, &[]).await? {
+            Ok(rows) => rows.first().map(|row| reading.get::<bool>(row, "found")).transpose()?,
+            Err(error) => {
+                *refused = refused.take().or_else(|| not_understood(set, condition, &error));
+                None
+            }
+        };
+        match is_when {
+            true => when_true = found.map(|found| !found),
+            // One hold that could not be asked is enough not to know.
+            false => held = held.zip(found).map(|(held, found)| held || found).or(held.filter(|held| *held)),
+        }
+    }
+    Ok((when_true, held))
 }
 
 /// A condition that can never be asked, as against one that took too long.
@@ -482,39 +526,59 @@ async fn referenced(
             joins.push((to, reading.get(&row, "readable")?, name(&from), reading.get(&row, "condition")?));
         }
     }
-    for part in oldest(set, retiring.oldest, known) {
-        let mut referenced = Some(false);
-        // A key that refers to one partition concerns that one, and those above it.
-        let above = ancestors(oid(part.id), known.nodes);
-        let below: Vec<u32> = roots_below(oid(part.id), known.nodes);
-        for (to, readable, from, condition) in &joins {
-            if !above.contains(to) && !below.contains(to) {
-                continue;
+    let since = Instant::now();
+    for level in closed(set, known) {
+        let mut asking = Asking::new(retiring, since);
+        // What the policy's own conditions keep needs no question.
+        for part in level.iter().filter(|p| p.held_by_rows != Some(true) && p.when_true != Some(false)) {
+            if !asking.goes_on() {
+                break;
             }
-            let found = match readable {
-                true => {
-                    let sql = format!(
-                        "select exists (select from {from} f join {} p on {condition}) as found",
-                        name(&part.table)
-                    );
-                    let asked = reading.try_query(SCAN_MILLIS, &sql, &[]).await?.ok();
-                    asked.and_then(|rows| rows.first().and_then(|row| row.try_get::<_, bool>("found").ok()))
+            let found = refers(reading, part, &joins, known).await?;
+            asking.found(found != Some(true));
+            each_level_mut(&mut set.level, None, &mut |_, level| {
+                if let Some(own) = level.parts.iter_mut().find(|own| own.id == part.id) {
+                    own.referenced = found;
                 }
-                false => None,
-            };
-            referenced = match (referenced, found) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            };
+            });
         }
-        each_level_mut(&mut set.level, None, &mut |_, level| {
-            if let Some(own) = level.parts.iter_mut().find(|own| own.id == part.id) {
-                own.referenced = referenced;
-            }
-        });
     }
     Ok(())
+}
+
+/// Whether rows of other tables refer to rows of a partition.
+async fn refers(
+    reading: &Reading<'_>,
+    part: &Part,
+    joins: &[(u32, bool, String, String)],
+    known: &Known<'_>,
+) -> Result<Option<bool>, EngineError> {
+    let mut referenced = Some(false);
+    // A key that refers to one partition concerns that one, and those above it.
+    let above = ancestors(oid(part.id), known.nodes);
+    let below: Vec<u32> = roots_below(oid(part.id), known.nodes);
+    for (to, readable, from, condition) in joins {
+        if !above.contains(to) && !below.contains(to) {
+            continue;
+        }
+        let found = match readable {
+            true => {
+                let sql = format!(
+                    "select exists (select from {from} f join {} p on {condition}) as found",
+                    name(&part.table)
+                );
+                let asked = reading.try_query(SCAN_MILLIS, &sql, &[]).await?.ok();
+                asked.and_then(|rows| rows.first().and_then(|row| row.try_get::<_, bool>("found").ok()))
+            }
+            false => None,
+        };
+        referenced = match (referenced, found) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        };
+    }
+    Ok(referenced)
 }
 
 /// A table and all that it is a partition of.

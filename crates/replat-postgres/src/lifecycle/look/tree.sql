@@ -23,7 +23,9 @@ select t.oid, t.root, t.parent, t.pending,
        (c.relpages + coalesce(ix.pages, 0) + coalesce(toast.relpages, 0))::bigint as pages,
        c.reltoastrelid <> 0 as has_toast,
        pg_get_userbyid(c.relowner)::text as owner,
-       case when c.relacl is null then 'default' else (
+       -- What the owner has by himself is the same, written down or not.
+       case when c.relacl is null or (c.relacl @> acldefault('r', c.relowner) and c.relacl <@ acldefault('r', c.relowner))
+            then 'default' else (
          select coalesce(string_agg(item::text, ', ' order by item::text), 'none') from unnest(c.relacl) item
        ) end as privileges,
        case c.relreplident when 'd' then 'primary key' when 'n' then 'nothing' when 'f' then 'full'

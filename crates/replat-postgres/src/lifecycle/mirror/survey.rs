@@ -35,7 +35,13 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// What recipes of statements are made with.
     pub fn kitchen(&self) -> Kitchen<'_> {
-        Kitchen { client: self.client, database: self.database, ledger: self.ledger, run: self.run }
+        Kitchen {
+            client: self.client,
+            database: self.database,
+            ledger: self.ledger,
+            run: self.run,
+            shown: false,
+        }
     }
 
     /// Settings on which statements of the recipes rely: names without a path, bounds printed one way, no row hidden

@@ -191,9 +191,10 @@ impl<'a> Steps<'a> {
     }
 
     fn plain(&mut self, name: &str, texts: &[String], locks: &Locks<'_>) {
-        let statements = texts.iter().enumerate().map(|(n, sql)| {
-            self.statement(sql, if n == 0 { locks } else { &[] }, "in no queue")
-        });
+        let statements = texts
+            .iter()
+            .enumerate()
+            .map(|(n, sql)| self.statement(sql, if n == 0 { locks } else { &[] }, "in no queue"));
         let statements = statements.collect();
         self.add(name, false, false, statements);
     }
@@ -212,10 +213,12 @@ impl<'a> Steps<'a> {
 
     fn brief(&mut self, brief: &Brief) {
         let stall = "in no queue; 5 to 50 ms in the queue if it starves, within the budget";
-        let locks = brief.locks.iter().map(|lock| {
-            self.statement(&lock.sql(true), &[(&lock.table, lock.mode)], stall)
-        });
-        let statements = locks.chain(brief.statements.iter().map(|sql| self.statement(sql, &[], "in no queue")));
+        let locks = brief
+            .locks
+            .iter()
+            .map(|lock| self.statement(&lock.sql(true), &[(&lock.table, lock.mode)], stall));
+        let statements =
+            locks.chain(brief.statements.iter().map(|sql| self.statement(sql, &[], "in no queue")));
         let statements = statements.collect();
         self.add(brief.name, false, false, statements);
     }

@@ -116,11 +116,9 @@ impl Ties {
         statements.extend(self.keys_in.iter().map(|key| {
             format!("ALTER TABLE {} DROP CONSTRAINT {}", named(&key.table), quote_ident(&key.name))
         }));
-        statements.extend(
-            self.publications.iter().map(|(publication, _)| {
-                format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
-            }),
-        );
+        statements.extend(self.publications.iter().map(|(publication, _)| {
+            format!("ALTER PUBLICATION {} DROP TABLE {table}", quote_ident(publication))
+        }));
         statements
     }
 
@@ -260,10 +258,7 @@ pub const HINDRANCES: &str = "SELECT pg_catalog.format('materialized view %s rea
 async fn refuse_the_rest(session: &Session<'_>, table: &TableName, id: u32) -> Result<(), EngineError> {
     let rows = session
         .client
-        .query(
-            &format!("{HINDRANCES} LIMIT 1"),
-            &[&id],
-        )
+        .query(&format!("{HINDRANCES} LIMIT 1"), &[&id])
         .await
         .map_err(on(session.database, "looking what depends on the table"))?;
     match rows.first() {

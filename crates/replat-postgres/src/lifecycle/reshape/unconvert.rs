@@ -88,7 +88,10 @@ pub(super) async fn parts(session: &Session<'_>, id: u32) -> Result<Vec<Part>, E
 }
 
 /// The indexes of the only partition, and what those of the parent are called that they belong to.
-pub(super) async fn index_names(session: &Session<'_>, id: u32) -> Result<Vec<(String, String)>, EngineError> {
+pub(super) async fn index_names(
+    session: &Session<'_>,
+    id: u32,
+) -> Result<Vec<(String, String)>, EngineError> {
     let rows = session
         .client
         .query(
@@ -159,7 +162,12 @@ fn takes_name(new: &TableName, index: &Index) -> String {
 }
 
 /// The end of a swap in which a table that was filled takes the name.
-pub(super) fn take_name(session: &Session<'_>, wanted: &Replacement, parts: &[Part], tied: &Ties) -> Vec<String> {
+pub(super) fn take_name(
+    session: &Session<'_>,
+    wanted: &Replacement,
+    parts: &[Part],
+    tied: &Ties,
+) -> Vec<String> {
     let table = &wanted.parent;
     let new = &wanted.targets[0].staged;
     let shell = wanted.aside(table, 0);

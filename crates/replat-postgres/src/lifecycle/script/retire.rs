@@ -19,11 +19,23 @@ use crate::sql::{quote_ident, quote_literal};
 /// What replat must have made or taken over, to do away with it.
 async fn own(kitchen: &Kitchen<'_>, table: &TableName, id: u32) -> Result<Own, EngineError> {
     let found = kitchen.ledger.own(kitchen.client, &format!("p.relation = {id}")).await?.pop();
-    let Some(own) = found.filter(|own| own.table == *table) else {
-        return Err(refuse(
-            format!("{table} was neither made nor taken over by replat"),
-            "Take it over first: replat rotate --adopt.",
-        ));
+    let own = match found.filter(|own| own.table == *table) {
+        Some(own) => own,
+        None if kitchen.shown => Own {
+            id,
+            table: table.clone(),
+            state: "attached".into(),
+            attached: true,
+            legal_hold: false,
+            archive: None,
+            unit: String::new(),
+        },
+        None => {
+            return Err(refuse(
+                format!("{table} was neither made nor taken over by replat"),
+                "Take it over first: replat rotate --adopt.",
+            ));
+        }
     };
     if own.legal_hold {
         return Err(refuse(
