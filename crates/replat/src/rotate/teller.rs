@@ -78,7 +78,7 @@ impl Teller {
         self.fact(&format!("{summary} because={because:?}"));
     }
 
-    /// The same for one database, whose name each line has if there are several.
+    /// The one for a database, whose name each line has if there are several.
     #[must_use]
     pub fn at(mut self, place: &Place, several: bool) -> Teller {
         self.place = several.then(|| render::rotate::word(&place.name));

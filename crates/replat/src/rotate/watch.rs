@@ -52,8 +52,7 @@ pub async fn watch(global: &Global, style: Style, args: &RotateArgs) -> Result<E
         jet,
     };
     let several = places.len() > 1;
-    let teller =
-        |place| Teller::standing(global, style, args.run.reports.explain).at(place, several);
+    let teller = |place| Teller::standing(global, style, args.run.reports.explain).at(place, several);
     let mut station = Station {
         style,
         run: &args.run,
