@@ -22,6 +22,7 @@
 //! | whether the catalogue says what was done | `confirm` |
 //! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
 //! | until when nothing becomes due | `steady` |
+//! | whether rows come faster than forecast | `velocity` |
 //! | partitions counted | `census` |
 
 mod census;
@@ -32,6 +33,7 @@ pub mod report;
 mod steady;
 #[cfg(test)]
 mod tests;
+mod velocity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -50,6 +52,7 @@ use replat_model::lifecycle::plan::{RotatePlan, Unit};
 use replat_model::lifecycle::runway::Runway;
 
 pub use replat_model::lifecycle::runway::runways;
+pub use velocity::{Surge, Velocity};
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use queue::Queue;

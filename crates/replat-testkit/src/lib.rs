@@ -3,6 +3,7 @@
 pub mod check;
 pub mod gaps;
 pub mod load;
+pub mod nats;
 pub mod random;
 pub mod report;
 pub mod routes;
@@ -10,4 +11,5 @@ pub mod rows;
 pub mod saas;
 pub mod server;
 
+pub use nats::Nats;
 pub use server::Server;

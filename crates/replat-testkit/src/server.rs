@@ -14,10 +14,10 @@
 //! # Ok(()) }
 //! ```
 
-mod account;
+pub(crate) mod account;
 mod binaries;
-mod cluster;
-mod process;
+pub(crate) mod cluster;
+pub(crate) mod process;
 
 use std::fs;
 use std::io;
@@ -169,7 +169,8 @@ fn prepare() -> Result<(Binaries, Account, PathBuf), ServerError> {
     Ok((binaries, account, folder))
 }
 
-fn free_port() -> Result<u16, ServerError> {
+/// A port on which nobody listens now.
+pub(crate) fn free_port() -> Result<u16, ServerError> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     listener
         .map(|address| address.port())

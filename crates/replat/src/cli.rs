@@ -1,6 +1,7 @@
 //! The command line.
 
 mod rotate;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use replat_model::spec::SecretText;
 
 pub use rotate::*;
+pub use watch::WatchArgs;
 
 /// Makes the partitions of a relational database deployable.
 #[derive(Debug, Parser)]

@@ -35,6 +35,7 @@ codes! {
     RP1003 4 "Something that must be so is not so";
     RP1004 4 "A database refused a statement";
     RP1005 3 "A connection is not described well";
+    RP1006 20 "A message server cannot be used";
     RP2001 3 "The spec is invalid";
     RP2002 4 "Something stands in the way of the deployment";
     RP2003 3 "The plan is stale";
@@ -145,6 +146,7 @@ mod tests {
                 + include_str!("rotate/plan_file.rs")
                 + include_str!("rotate/reach.rs")
                 + include_str!("rotate/reshape.rs")
+                + include_str!("rotate/watch.rs")
                 + include_str!("rotate/wish.rs")
                 + include_str!("verify.rs")
                 + include_str!("watch.rs")

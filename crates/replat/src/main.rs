@@ -3,7 +3,6 @@
 mod ask;
 mod cli;
 mod codes;
-#[allow(dead_code, reason = "the command that starts it is to come")]
 mod daemon;
 mod deploy;
 mod failure;

@@ -9,6 +9,7 @@ mod push;
 mod reach;
 mod reshape;
 mod teller;
+mod watch;
 mod wish;
 
 use std::path::Path;
@@ -46,6 +47,9 @@ struct Ended {
 pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<Exit, Failure> {
     if let Some(verb) = &args.verb {
         return reshape::verb(global, style, verb).await;
+    }
+    if args.daemon.watch {
+        return watch::watch(global, style, args).await;
     }
     if args.check {
         return check(global, style, &args.run).await;
@@ -129,40 +133,49 @@ fn conclude_with(
     kind: &str,
     more: &Value,
 ) -> Result<Exit, Failure> {
-    let mut failures: Vec<(Exit, Failure)> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
-    failures.sort_by_key(|(exit, _)| weight(*exit));
+    let failures = failures_of(all, strict);
     let worst = failures.last();
-    let exit = worst.map_or(Exit::Done, |(exit, _)| *exit);
     if style.is_json() {
-        let databases: Vec<Value> = all
-            .iter()
-            .map(|ended| match &ended.report {
-                Ok(report) => {
-                    let mut value = json!(report);
-                    value["place"] = json!(ended.place);
-                    value
-                }
-                Err(failure) => json!({ "place": ended.place, "database": ended.place, "error": failure }),
-            })
-            .collect();
-        let error = worst.map(|(_, failure)| failure);
-        let mut value = json!({
-            "kind": kind,
-            "exit": exit as u8,
-            "summary": summary(all),
-            "databases": databases,
-            "error": error,
-        });
+        let mut value = value(all, kind, worst);
         if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
             value.extend(more.clone());
         }
         style.result("", &value);
     }
     // The worst last, where eyes are.
-    for (_, failure) in &failures {
+    for failure in &failures {
         style.trouble(failure);
     }
-    Ok(exit)
+    Ok(worst.map_or(Exit::Done, |failure| failure.exit))
+}
+
+/// The worst of each database, the worst of all last; none if all is well.
+fn failures_of(all: &[Ended], strict: bool) -> Vec<Failure> {
+    let mut failures: Vec<Failure> = all.iter().filter_map(|ended| worst(ended, strict)).collect();
+    failures.sort_by_key(|failure| weight(failure.exit));
+    failures
+}
+
+/// What came of a run, as a value.
+fn value(all: &[Ended], kind: &str, worst: Option<&Failure>) -> Value {
+    let databases: Vec<Value> = all
+        .iter()
+        .map(|ended| match &ended.report {
+            Ok(report) => {
+                let mut value = json!(report);
+                value["place"] = json!(ended.place);
+                value
+            }
+            Err(failure) => json!({ "place": ended.place, "database": ended.place, "error": failure }),
+        })
+        .collect();
+    json!({
+        "kind": kind,
+        "exit": worst.map_or(Exit::Done, |failure| failure.exit) as u8,
+        "summary": summary(all),
+        "databases": databases,
+        "error": worst,
+    })
 }
 
 /// How bad an exit is: a person's business is worse than what a later run puts right by itself.
@@ -201,10 +214,10 @@ fn reports(all: &[Ended]) -> impl Iterator<Item = &RunReport> {
     all.iter().filter_map(|ended| ended.report.as_ref().ok())
 }
 
-/// The worst of one database, and how to exit with it; `None` if all is well.
-fn worst(ended: &Ended, strict: bool) -> Option<(Exit, Failure)> {
+/// The worst of one database; `None` if all is well.
+fn worst(ended: &Ended, strict: bool) -> Option<Failure> {
     let report = match &ended.report {
-        Err(failure) => return Some((failure.exit, failure.clone())),
+        Err(failure) => return Some(failure.clone()),
         Ok(report) => report,
     };
     let exit = match report.worst() {
@@ -259,26 +272,32 @@ fn worst(ended: &Ended, strict: bool) -> Option<(Exit, Failure)> {
             _ => "Look closer: replat rotate --check",
         });
     }
-    Some((exit, failure))
+    Some(failure)
 }
 
 async fn tell_metrics(run: &Run, style: Style, all: &[Ended]) {
     if run.reports.metrics_file.is_none() && run.reports.metrics_push.is_none() {
         return;
     }
-    let ended: Vec<(&str, Option<&RunReport>)> =
-        all.iter().map(|e| (e.place.as_str(), e.report.as_ref().ok())).collect();
     let path = run.reports.metrics_file.as_deref();
     let before = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    let text = metrics::text(&ended, &before, jiff::Timestamp::now().as_second());
-    // The run is over; that nobody hears of it is said, and is no reason to call it failed.
-    if let Some(path) = path
-        && let Err(why) = metrics::write(path, &text)
+    let text = metrics::text(&measured(all), &before, jiff::Timestamp::now().as_second());
+    publish(run, style, &text).await;
+}
+
+fn measured(all: &[Ended]) -> Vec<(&str, Option<&RunReport>)> {
+    all.iter().map(|e| (e.place.as_str(), e.report.as_ref().ok())).collect()
+}
+
+/// The run is over; that nobody hears of it is said, and is no reason to call it failed.
+async fn publish(run: &Run, style: Style, page: &str) {
+    if let Some(path) = &run.reports.metrics_file
+        && let Err(why) = metrics::write(path, page)
     {
         style.remark(&format!("warning: {} cannot be written: {why}", path.display()));
     }
     if let Some(url) = &run.reports.metrics_push
-        && let Err(why) = push::push(url, &text).await
+        && let Err(why) = push::push(url, page).await
     {
         style.remark(&format!("warning: metrics could not be pushed: {why}"));
     }

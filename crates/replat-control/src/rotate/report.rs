@@ -16,6 +16,8 @@ pub enum Reason {
     /// Somebody, or cron, called.
     #[default]
     Call,
+    /// The daemon began, or had lost sight of the database for a while.
+    Start,
     /// The daemon's own schedule.
     Schedule,
     /// Rows came faster than the forecast said.

@@ -24,7 +24,7 @@ use super::facts::{Facts, LooseState, LooseTable, Micros, Origin, Part, SetFacts
 use super::forecast::Forecast;
 use super::health::{Finding, Severity, codes};
 use super::plan::{Kind, NewPart, RotatePlan, Unit, Work};
-use super::policy::{Lifecycle, Quota};
+use super::policy::{Lifecycle, More, Quota};
 use super::quota;
 use super::reshape::{self, Request};
 
@@ -49,6 +49,9 @@ pub struct Wish {
     pub allow: Vec<Kind>,
     /// Explicit requests: splits, merges, conversions.
     pub requests: Vec<Request>,
+    /// What is wanted of some sets beyond their policy, this time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<More>,
 }
 
 impl Wish {
@@ -57,12 +60,12 @@ impl Wish {
     /// nobody says otherwise.
     pub fn of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {
         let (name, wanted) = self.said_of(set)?;
-        match &set.managed_as {
-            Some(told) if wanted.adopt == Some(true) || set.is_taken_over() => {
-                Some((name, wanted.over(told)))
-            }
-            _ => Some((name, wanted)),
-        }
+        let wanted = match &set.managed_as {
+            Some(told) if wanted.adopt == Some(true) || set.is_taken_over() => wanted.over(told),
+            _ => wanted,
+        };
+        let more = self.more.iter().filter(|more| more.covers(&set.table));
+        Some((name, more.fold(wanted, Lifecycle::at_least)))
     }
 
     fn said_of(&self, set: &SetFacts) -> Option<(Option<&str>, Lifecycle)> {

@@ -101,6 +101,44 @@ impl Lifecycle {
     }
 }
 
+/// For how long partitions are kept ready where nobody said how far. Unit: days.
+pub const AHEAD_DAYS: u32 = 30;
+
+/// What is wanted of some tables beyond their policy: a burst was announced, or seen. Never less than the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// The tables, as in [`Lifecycle::tables`]; empty for all.
+    pub tables: Vec<String>,
+    /// For how long partitions are to be ready at least.
+    pub ahead: Option<DurationText>,
+    /// How many partitions are to be ready after the one in use at least.
+    pub ahead_count: Option<u32>,
+}
+
+impl More {
+    /// Whether it is about `table`.
+    pub fn covers(&self, table: &TableName) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|pattern| matches(pattern, table))
+    }
+}
+
+impl Lifecycle {
+    /// The same, with partitions kept ready at least as far as `more` says.
+    #[must_use]
+    pub fn at_least(mut self, more: &More) -> Lifecycle {
+        if more.ahead.is_none() && more.ahead_count.is_none() {
+            return self;
+        }
+        // Where nothing was said, a default holds that a count alone would take away.
+        if self.ahead.is_none() && self.ahead_count.is_none() && self.until.is_none() {
+            self.ahead = Some(DurationText::days(AHEAD_DAYS));
+        }
+        self.ahead = self.ahead.max(more.ahead);
+        self.ahead_count = self.ahead_count.max(more.ahead_count);
+        self
+    }
+}
+
 impl Retire {
     fn over(&self, base: &Retire) -> Retire {
         Retire {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Bound, Level, Method, Micros, Part, SetFacts, TableName};
 use super::forecast::{Forecast, words};
 
-pub use reading::runways;
+pub use reading::{Moving, Read, runways};
 
 /// How long inserts into one set are safe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,6 +47,11 @@ impl DurationText {
         u64::try_from(self.0.as_millis()).expect("a duration is at most a hundred years")
     }
 
+    /// So many days; no more than the longest span there is.
+    pub fn days(days: u32) -> DurationText {
+        DurationText::from_millis((u64::from(days) * 86_400_000).min(TIME_MAX_MILLIS))
+    }
+
     pub(super) const fn from_millis(millis: u64) -> DurationText {
         assert!(millis <= TIME_MAX_MILLIS);
         DurationText(Duration::from_millis(millis))

@@ -86,7 +86,8 @@ fn init(binaries: &Binaries, account: Account, data: &Path) -> Result<(), Server
     run(initdb.arg("--no-sync"))
 }
 
-fn make_directory(path: &Path, account: Account) -> Result<(), ServerError> {
+/// Makes a folder that only `account` may enter, unless it is there.
+pub fn make_directory(path: &Path, account: Account) -> Result<(), ServerError> {
     let made = match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,

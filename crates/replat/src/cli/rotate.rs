@@ -272,6 +272,9 @@ pub struct RotateArgs {
     /// Only look: is everything as it should be? Nothing is changed.
     #[arg(long)]
     pub check: bool,
+    /// When runs begin by themselves.
+    #[command(flatten)]
+    pub daemon: super::WatchArgs,
 }
 
 /// Changes of a table's shape: each shows its plan first, and asks.

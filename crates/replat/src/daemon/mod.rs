@@ -6,7 +6,8 @@
 //! one that finds nothing to do does nothing, and two at once exclude each other by the database's lock.
 //!
 //! A message is acknowledged when the run that it asked for has succeeded, and asked for again when it has not. So a
-//! burst that is announced gets its partitions, or somebody hears of it.
+//! burst that is announced gets its partitions, or somebody hears of it. What did not succeed and has nobody else to
+//! keep it is tried again here, more and more seldom, until it does.
 
 mod ask;
 mod nats;
@@ -16,14 +17,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use replat_model::lifecycle::facts::TableName;
+use jiff::Timestamp;
+use replat_control::rotate::Surge;
 use replat_postgres::conninfo::ConnInfo;
 use replat_postgres::lifecycle::listen::Listener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use ask::Ask;
-pub use nats::{Jet, JetStart};
+pub use nats::{Jet, JetError, JetStart};
 pub use schedule::Schedule;
 
 /// The channel on which the database's own users ask for a run: `NOTIFY replat_rotate, '{"table":"public.events"}'`.
@@ -35,11 +37,24 @@ const GATHER: Duration = Duration::from_millis(100);
 /// The longest wait before a lost listener is opened again.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 
-/// How soon a run that did not succeed is tried again for the messages that wait for it.
-const RETRY: Duration = Duration::from_secs(5);
+/// How soon what did not succeed is tried again: at first, and at most. Each time it waits twice as long.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// How often a message's run is tried before the message goes back where it came from.
 const TRIES: u32 = 3;
+
+/// So many occasions wait for a run that succeeds at most, besides messages that want an answer.
+const REMEMBERED: usize = 256;
+
+/// The wall clock is looked at so often at least, since it may be set, and machines sleep.
+const CLOCK: Duration = Duration::from_secs(30);
+
+/// A measurement that takes longer is given up.
+const MEASURED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A database among those that the daemon serves: which one it is, in their order.
+pub type PlaceNumber = usize;
 
 /// Why a run begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,18 +64,52 @@ pub enum Occasion {
     /// The schedule says so.
     Schedule,
     /// Rows come faster than forecast.
-    Surge(Surge),
+    Surge {
+        /// Where.
+        place: PlaceNumber,
+        /// Which.
+        surge: Surge,
+    },
     /// Somebody asked.
     Asked {
         /// By which way: `notify`, `nats`.
         by: &'static str,
+        /// The database that the message came from, if it came from one.
+        place: Option<PlaceNumber>,
         /// What for.
         ask: Ask,
     },
     /// A connection was lost for a while, and what was said meanwhile is not known.
-    Reconnected,
-    /// The last run did not succeed.
-    Again,
+    Reconnected {
+        /// To which database.
+        place: PlaceNumber,
+    },
+}
+
+impl Occasion {
+    /// Whether it is about the database at `place` that people call `name`.
+    pub fn concerns(&self, place: PlaceNumber, name: &str) -> bool {
+        match self {
+            Occasion::Start | Occasion::Schedule => true,
+            Occasion::Surge { place: only, .. } | Occasion::Reconnected { place: only } => *only == place,
+            Occasion::Asked { place: only, ask, .. } => {
+                only.is_none_or(|only| only == place)
+                    && ask.database.as_deref().is_none_or(|only| only == name)
+            }
+        }
+    }
+}
+
+impl Occasion {
+    /// Whether `newer` says all that this one says.
+    fn is_renewed_by(&self, newer: &Occasion) -> bool {
+        match (self, newer) {
+            (Occasion::Surge { place, surge }, Occasion::Surge { place: there, surge: newer }) => {
+                place == there && surge.set == newer.set
+            }
+            _ => self == newer,
+        }
+    }
 }
 
 impl fmt::Display for Occasion {
@@ -68,27 +117,15 @@ impl fmt::Display for Occasion {
         match self {
             Occasion::Start => f.write_str("start"),
             Occasion::Schedule => f.write_str("schedule"),
-            Occasion::Surge(surge) => {
-                write!(f, "{} gets {:.1} times the rows of its forecast", surge.set, surge.ratio)
-            }
-            Occasion::Asked { by, ask } => write!(f, "asked by {by}: {ask}"),
-            Occasion::Reconnected => f.write_str("connected again"),
-            Occasion::Again => f.write_str("another try"),
+            Occasion::Surge { surge, .. } => surge.fmt(f),
+            Occasion::Asked { by, ask, .. } => write!(f, "asked by {by}: {ask}"),
+            Occasion::Reconnected { .. } => f.write_str("connected again"),
         }
     }
 }
 
-/// A set that grows faster than forecast.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Surge {
-    /// The set.
-    pub set: TableName,
-    /// Its rate since the last measurement, by the upper end of its forecast.
-    pub ratio: f64,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a run ended for one of its occasions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunEnd {
     /// What was wanted is there.
     Done,
@@ -98,13 +135,14 @@ pub enum RunEnd {
     Refused,
 }
 
-/// What the daemon starts. Implemented by the command, which knows the database and the policy.
+/// What the daemon starts. Implemented by the command, which knows the databases and the policy.
 pub trait Work {
-    /// One run. The occasions may narrow it to tables, or ask for more than the policy does.
-    async fn run(&mut self, occasions: &[Occasion]) -> RunEnd;
+    /// One run, and how it ended for each of the occasions. They may narrow it to tables, or ask for more than the
+    /// policy does.
+    async fn run(&mut self, occasions: &[Occasion]) -> Vec<RunEnd>;
 
-    /// Sets whose rows came faster than forecast since the last call. Reads only.
-    async fn surges(&mut self) -> Vec<Surge>;
+    /// Sets whose rows came faster than forecast since the last call, with their database. Reads only.
+    async fn surges(&mut self) -> Vec<(PlaceNumber, Surge)>;
 }
 
 /// When the daemon starts runs.
@@ -113,15 +151,16 @@ pub struct Watch {
     pub schedules: Vec<Schedule>,
     /// How often the rate of ingestion is measured; `None`: never.
     pub velocity_every: Option<Duration>,
-    /// The database whose notifications are heard; `None`: none.
-    pub listen: Option<ConnInfo>,
+    /// The databases whose notifications are heard.
+    pub listen: Vec<(PlaceNumber, ConnInfo)>,
     /// Where messages come from, if they do.
-    pub nats: Option<JetStart>,
+    pub jet: Option<Jet>,
 }
 
-/// A message that waits for the run it asked for.
+/// An occasion that waits for its run.
 struct Waiting {
     occasion: Occasion,
+    /// The message that asked, if it wants an answer.
     receipt: Option<nats::Receipt>,
     tries: u32,
 }
@@ -134,73 +173,83 @@ impl Waiting {
 
 impl Watch {
     /// Starts runs until `stop` comes true. A run that is at work then is finished first.
-    ///
-    /// # Errors
-    ///
-    /// JetStream's stream could not be reached at the start. Later losses are mended by themselves.
-    pub async fn run(
-        self,
-        work: &mut impl Work,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), nats::JetError> {
+    pub async fn run(self, work: &mut impl Work, stop: impl Future<Output = ()>) {
         let (heard, mut news) = mpsc::channel::<Waiting>(256);
+        // They end with us.
         let mut tasks = tokio::task::JoinSet::new();
-        if let Some(info) = self.listen {
-            tasks.spawn(listen(info, heard.clone()));
+        for (place, info) in self.listen {
+            tasks.spawn(listen(place, info, heard.clone()));
         }
-        if let Some(start) = self.nats {
-            let jet = Jet::open(start).await?;
+        if let Some(jet) = self.jet {
             tasks.spawn(jet.forward(heard.clone()));
         }
         let mut stop = std::pin::pin!(stop);
         let mut waiting = VecDeque::from([Waiting::of(Occasion::Start)]);
-        let mut again: Option<Instant> = None;
+        let mut again = Some(Instant::now());
+        let mut failures = 0u32;
+        let mut due = earliest(&self.schedules);
         let mut measure = self.velocity_every.map(|every| {
-            let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
+            let mut ticks = tokio::time::interval(every);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             ticks
         });
         loop {
-            if waiting.is_empty() {
-                let due = self.schedules.iter().filter_map(Schedule::wait).min();
-                tokio::select! {
-                    biased;
-                    () = &mut stop => return Ok(()),
-                    Some(message) = news.recv() => waiting.push_back(message),
-                    () = sleep_for(due) => waiting.push_back(Waiting::of(Occasion::Schedule)),
-                    () = sleep_until(again) => waiting.push_back(Waiting::of(Occasion::Again)),
-                    () = tick(&mut measure) => {
-                        let surges = work.surges().await;
-                        waiting.extend(surges.into_iter().map(|surge| Waiting::of(Occasion::Surge(surge))));
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = sleep_until(again) => {}
+                () = sleep_towards(due) => {
+                    if due.is_none_or(|due| Timestamp::now() < due) {
                         continue;
                     }
+                    due = earliest(&self.schedules);
+                    waiting.push_back(Waiting::of(Occasion::Schedule));
                 }
+                () = tick(&mut measure) => {
+                    let surges = tokio::time::timeout(MEASURED_WITHIN, work.surges()).await.unwrap_or_default();
+                    if surges.is_empty() {
+                        continue;
+                    }
+                    let occasion = |(place, surge)| Waiting::of(Occasion::Surge { place, surge });
+                    waiting.extend(surges.into_iter().map(occasion));
+                }
+                Some(message) = news.recv() => waiting.push_back(message),
             }
             tokio::time::sleep(GATHER).await;
             while let Ok(message) = news.try_recv() {
                 waiting.push_back(message);
             }
             let occasions: Vec<Occasion> = waiting.iter().map(|w| w.occasion.clone()).collect();
-            let end = run_telling(work, &occasions, &waiting).await;
-            again = settle(&mut waiting, end).await;
-            if again.is_some() {
-                // Messages whose run did not succeed wait here, and the next try takes them along.
-                tokio::select! {
-                    () = &mut stop => return Ok(()),
-                    () = sleep_until(again) => {}
-                    Some(message) = news.recv() => waiting.push_back(message),
-                }
-            }
+            let ends = run_telling(work, &occasions, &waiting).await;
+            settle(&mut waiting, &ends).await;
+            failures = if waiting.is_empty() { 0 } else { failures.saturating_add(1) };
+            again = (!waiting.is_empty()).then(|| Instant::now() + rest(failures));
+        }
+        news.close();
+        while let Ok(message) = news.try_recv() {
+            waiting.push_back(message);
+        }
+        for receipt in waiting.into_iter().filter_map(|waiting| waiting.receipt) {
+            receipt.hand_back().await;
         }
     }
 }
 
+/// How long to wait after so many runs that left something to do.
+fn rest(failures: u32) -> Duration {
+    RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY_MAX)
+}
+
 /// One run, during which the senders of its messages hear now and then that it is at work.
-async fn run_telling(work: &mut impl Work, occasions: &[Occasion], waiting: &VecDeque<Waiting>) -> RunEnd {
+async fn run_telling(
+    work: &mut impl Work,
+    occasions: &[Occasion],
+    waiting: &VecDeque<Waiting>,
+) -> Vec<RunEnd> {
     let mut run = std::pin::pin!(work.run(occasions));
     loop {
         tokio::select! {
-            end = &mut run => return end,
+            ends = &mut run => return ends,
             () = tokio::time::sleep(nats::ACK_WAIT / 3) => {
                 for receipt in waiting.iter().filter_map(|message| message.receipt.as_ref()) {
                     receipt.working().await;
@@ -210,29 +259,47 @@ async fn run_telling(work: &mut impl Work, occasions: &[Occasion], waiting: &Vec
     }
 }
 
-/// Answers for the messages of a run, and says when those that are left are tried again.
-async fn settle(waiting: &mut VecDeque<Waiting>, end: RunEnd) -> Option<Instant> {
-    for mut message in std::mem::take(waiting) {
+/// Answers for the messages of a run. What is left in `waiting` is to be tried again.
+async fn settle(waiting: &mut VecDeque<Waiting>, ends: &[RunEnd]) {
+    for (n, mut message) in std::mem::take(waiting).into_iter().enumerate() {
         message.tries += 1;
+        let end = ends.get(n).copied().unwrap_or(RunEnd::NotYet);
         match (end, message.receipt.take()) {
             (RunEnd::Done, Some(receipt)) => receipt.done().await,
             (RunEnd::Refused, Some(receipt)) => receipt.again().await,
             (RunEnd::NotYet, Some(receipt)) if message.tries >= TRIES => receipt.again().await,
-            (RunEnd::NotYet, receipt) if message.tries < TRIES => {
+            (RunEnd::NotYet, receipt) => {
                 if let Some(receipt) = &receipt {
                     receipt.working().await;
                 }
+                // The newest of its kind says it all.
+                waiting.retain(|w| w.receipt.is_some() || !w.occasion.is_renewed_by(&message.occasion));
                 waiting.push_back(Waiting { receipt, ..message });
             }
-            _ => {}
+            (RunEnd::Done | RunEnd::Refused, None) => {}
         }
     }
-    (!waiting.is_empty()).then(|| Instant::now() + RETRY)
+    // Whoever may connect may say things without end; messages that want an answer are counted by their server.
+    while waiting.iter().filter(|w| w.receipt.is_none()).count() > REMEMBERED {
+        let oldest = waiting.iter().position(|w| w.receipt.is_none()).and_then(|at| waiting.remove(at));
+        if let Some(Waiting { occasion, .. }) = oldest {
+            tracing::warn!("too much waits for a run that succeeds; given up: {occasion}");
+        }
+    }
 }
 
-async fn sleep_for(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
+fn earliest(schedules: &[Schedule]) -> Option<Timestamp> {
+    let now = Timestamp::now();
+    schedules.iter().filter_map(|schedule| schedule.after(now)).min()
+}
+
+/// Until `due`, or until the clock should be looked at again.
+async fn sleep_towards(due: Option<Timestamp>) {
+    match due {
+        Some(due) => {
+            let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+            tokio::time::sleep(left.min(CLOCK)).await;
+        }
         None => std::future::pending().await,
     }
 }
@@ -251,24 +318,23 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
     }
 }
 
-/// Passes notifications on for ever; opens the session again when it is lost.
-async fn listen(info: ConnInfo, heard: mpsc::Sender<Waiting>) {
+/// Passes notifications on for ever; opens the session again when it is lost, and says once that it was.
+async fn listen(place: PlaceNumber, info: ConnInfo, heard: mpsc::Sender<Waiting>) {
     let mut failures = 0u32;
-    let mut first = true;
+    let (mut first, mut said) = (true, false);
     loop {
         match Listener::open(&info, CHANNEL).await {
             Ok(mut listener) => {
-                failures = 0;
-                if !std::mem::take(&mut first)
-                    && heard.send(Waiting::of(Occasion::Reconnected)).await.is_err()
-                {
+                (failures, said) = (0, false);
+                let back = Waiting::of(Occasion::Reconnected { place });
+                if !std::mem::take(&mut first) && heard.send(back).await.is_err() {
                     return;
                 }
                 while let Some(payload) = listener.next().await {
                     match payload.parse::<Ask>() {
                         Ok(ask) => {
-                            let asked = Waiting::of(Occasion::Asked { by: "notify", ask });
-                            if heard.send(asked).await.is_err() {
+                            let asked = Occasion::Asked { by: "notify", place: Some(place), ask };
+                            if heard.send(Waiting::of(asked)).await.is_err() {
                                 return;
                             }
                         }
@@ -277,12 +343,17 @@ async fn listen(info: ConnInfo, heard: mpsc::Sender<Waiting>) {
                         }
                     }
                 }
-                tracing::warn!("the session that hears notifications was lost");
+                tracing::info!("the session that hears notifications of {} was lost", info.dbname);
             }
-            Err(error) => tracing::warn!("notifications cannot be heard: {error}"),
+            Err(error) if !said => {
+                (first, said) = (false, true);
+                let causes = crate::failure::causes(&error).join(": ");
+                tracing::warn!("notifications of {} cannot be heard now: {error}: {causes}", info.dbname);
+            }
+            Err(_) => {}
         }
         failures += 1;
-        tokio::time::sleep(Duration::from_secs(1 << failures.min(5)).min(AGAIN_AT_MOST)).await;
+        tokio::time::sleep(Duration::from_millis(250 << failures.min(8)).min(AGAIN_AT_MOST)).await;
     }
 }
 

@@ -24,6 +24,16 @@ pub fn text(ended: &[(&str, Option<&RunReport>)], before: &str, now: i64) -> Str
     page.write()
 }
 
+/// The same of a run that looked at some databases, or some tables, only: what was said of the others still holds.
+pub fn text_of_part(ended: &[(&str, Option<&RunReport>)], before: &str, now: i64) -> String {
+    let mut page = Page::new(before);
+    page.gauges = page.before.iter().filter(|(name, _)| !grows(name)).map(|(n, v)| (n.clone(), *v)).collect();
+    for (place, report) in ended {
+        page.run(place, *report, now);
+    }
+    page.write()
+}
+
 /// Replaces the file at once: whoever reads it meanwhile gets the old one or the new one, whole.
 pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -364,6 +374,22 @@ mod tests {
         assert!(!failed.contains("replat_lifecycle_"), "nothing is known of tables that were not seen");
         let unchanged = text(&[("db", Some(&nothing))], &second, 400);
         assert!(unchanged.contains("replat_lifecycle_overflow_rows{"), "it still holds: {unchanged}");
+    }
+
+    #[test]
+    fn a_run_over_a_part_leaves_what_was_said_of_the_rest() {
+        let other = RunReport { census: [("s.other".to_owned(), Census::default())].into(), ..report() };
+        let first = text(&[("db", Some(&other)), ("else", Some(&other))], "", 100);
+        let part = text_of_part(&[("db", Some(&report()))], &first, 200);
+        for wanted in [
+            "replat_lifecycle_gaps{database=\"db\",table=\"s.other\"} 0\n",
+            "replat_lifecycle_gaps{database=\"else\",table=\"s.other\"} 0\n",
+            "replat_rotate_last_run_timestamp_seconds{database=\"else\"} 100\n",
+            "replat_rotate_last_run_timestamp_seconds{database=\"db\"} 200\n",
+            "replat_lifecycle_overflow_rows{database=\"db\",table=\"s.\\\"odd\\\\\\n\"} 2\n",
+        ] {
+            assert!(part.contains(wanted), "{wanted} is missing in\n{part}");
+        }
     }
 
     #[test]

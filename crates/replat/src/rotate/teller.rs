@@ -37,6 +37,8 @@ pub struct Teller {
     json: bool,
     quiet: bool,
     explain: bool,
+    /// Whether runs come again and again, so that one without news is one line.
+    standing: bool,
     /// The database, where there are several.
     place: Option<String>,
     /// When progress was told last, or a unit began.
@@ -55,10 +57,28 @@ impl Teller {
         };
         let json = global.progress == Progress::Json;
         let said = Mutex::new(Instant::now());
-        Teller { style, form, json, quiet: global.quiet, explain, place: None, said }
+        let (standing, place) = (false, None);
+        Teller { style, form, json, quiet: global.quiet, explain, standing, place, said }
     }
 
-    /// The same for one database, whose name each line has if there are several.
+    /// Of a daemon: lines, wherever they go.
+    pub fn standing(global: &Global, style: Style, explain: bool) -> Teller {
+        let form = if style.is_json() { Form::End } else { Form::Lines };
+        Teller { form, json: false, quiet: true, standing: true, ..Teller::new(global, style, explain) }
+    }
+
+    /// The end of one of a daemon's runs, and why it was begun.
+    pub fn came(&self, report: &RunReport, because: &str) {
+        if self.explain && self.form == Form::Lines {
+            for line in render::rotate::understood(report).lines() {
+                self.fact(&format!("explain {}", line.trim()));
+            }
+        }
+        let summary = render::rotate::summary(report);
+        self.fact(&format!("{summary} because={because:?}"));
+    }
+
+    /// The one for a database, whose name each line has if there are several.
     #[must_use]
     pub fn at(mut self, place: &Place, several: bool) -> Teller {
         self.place = several.then(|| render::rotate::word(&place.name));
@@ -116,6 +136,7 @@ impl Hear for Teller {
 impl Watch for Teller {
     fn told(&self, news: &News<'_>) {
         match news {
+            News::Began { .. } if self.standing => {}
             News::Began { run, facts, plan } => self.fact(&format!(
                 "rotate start run={run} database={} tables={} units={}",
                 render::rotate::word(&facts.vitals.database),

@@ -27,7 +27,7 @@ pub fn settings(run: &Run, lifecycles: &[(String, Lifecycle)], dry_run: bool) ->
         if lifecycles.is_empty() { overrides } else { Lifecycle { levels: Vec::new(), ..overrides } };
     let lifecycles: Vec<(String, Lifecycle)> =
         lifecycles.iter().map(|(name, lifecycle)| (name.clone(), recut(lifecycle, &run.wanted))).collect();
-    let wish = Wish { lifecycles, overrides, allow: run.switches.allow(), requests: Vec::new() };
+    let wish = Wish { lifecycles, overrides, allow: run.switches.allow(), ..Wish::default() };
     Ok(Settings {
         run: replat_control::rotate::name(jiff::Timestamp::now().as_microsecond()),
         reason: Reason::Call,

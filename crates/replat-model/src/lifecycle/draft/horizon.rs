@@ -5,14 +5,12 @@ use super::super::facts::{Micros, Part, Sample};
 use super::super::forecast::{self, Forecast, History, PartSpan};
 use super::super::grid::{Grid, Interval};
 use super::super::health::{Finding, Severity, codes};
+use super::super::policy::AHEAD_DAYS;
 use super::cells::CELLS_MAX;
 use super::range::Drawn;
 use super::set::{SetDraft, Until};
 
 const DAY: i128 = 86_400_000_000;
-
-/// For how many days partitions are kept ready where nobody said how far.
-const AHEAD_DAYS: f64 = 30.0;
 
 /// How far a forecast may extend what was asked for, as a multiple of it, where nobody said.
 const FORECAST_LIMIT: u32 = 4;
@@ -156,7 +154,7 @@ impl SetDraft<'_> {
         match self.policy.ahead {
             Some(ahead) => ahead.millis() as f64 / 86_400_000.0,
             None if self.policy.ahead_count.is_some() || self.policy.until.is_some() => 0.0,
-            None => AHEAD_DAYS,
+            None => f64::from(AHEAD_DAYS),
         }
     }
 

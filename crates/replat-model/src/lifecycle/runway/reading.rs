@@ -20,15 +20,19 @@ pub fn runways(facts: &Facts, wish: &Wish) -> Vec<Runway> {
 }
 
 /// A set as the policy's words and its own bounds say that it is read.
-struct Read<'a> {
-    set: &'a SetFacts,
-    hints: &'a [LevelPolicy],
-    now: Micros,
+#[derive(Clone, Copy)]
+pub struct Read<'a> {
+    /// The set.
+    pub set: &'a SetFacts,
+    /// What the policy says of its levels.
+    pub hints: &'a [LevelPolicy],
+    /// The database's clock.
+    pub now: Micros,
 }
 
 impl Read<'_> {
     /// The component of the key that moves, and the grid it is on.
-    fn grid(&self, table: &TableName, level: &Level) -> Option<Moving> {
+    pub fn grid(&self, table: &TableName, level: &Level) -> Option<Moving> {
         let depth = if *table == self.set.table { 0 } else { depth(&self.set.level, table)? + 1 };
         // Where bounds are no rows, the first component has to do.
         let key = lines(level).ok().and_then(|lines| Some(lines.first()?.key)).unwrap_or(0);
@@ -39,7 +43,8 @@ impl Read<'_> {
         learned.ok().map(|learned| Moving { key, grid: learned.grid })
     }
 
-    fn forecast(&self, Moving { key, grid }: &Moving, level: &Level) -> (Forecast, Option<f64>) {
+    /// How fast rows and keys come to a level that is on a grid, and how far ahead of now, in days.
+    pub fn forecast(&self, Moving { key, grid }: &Moving, level: &Level) -> (Forecast, Option<f64>) {
         let axis = grid.axis;
         let samples = if level.samples.is_empty() { &self.set.samples } else { &level.samples };
         let known = samples.iter().filter_map(|sample| Some((sample.at, sample.high.as_deref()?)));
@@ -65,6 +70,11 @@ impl Read<'_> {
         let learned = forecast::learn(&History { samples, parts: &parts, keys: &[], now: self.now });
         (learned, forecast::lead(&moments))
     }
+
+    /// How fast rows come to the set, by the earlier looks at it alone.
+    pub fn of_samples(&self) -> Forecast {
+        forecast::learn(&History { samples: &self.set.samples, parts: &[], keys: &[], now: self.now })
+    }
 }
 
 impl Reading for Read<'_> {
@@ -83,9 +93,11 @@ impl Reading for Read<'_> {
 }
 
 /// A component of a key, and the grid that its bounds are on.
-struct Moving {
-    key: usize,
-    grid: Grid,
+pub struct Moving {
+    /// Which component, from 0 on.
+    pub key: usize,
+    /// The grid.
+    pub grid: Grid,
 }
 
 /// Bounds are read loosely: one that lies between two steps is early by less than one.
