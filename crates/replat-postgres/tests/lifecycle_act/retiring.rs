@@ -423,7 +423,13 @@ async fn what_a_dead_unit_staged_is_removed_and_nothing_else() {
     {
         use replat_postgres::lifecycle::{ledger, script};
         let ledger = ledger::ensure(&world.client, "public").await.expect("records");
-        let kitchen = script::Kitchen { client: &world.client, database: "test", ledger: &ledger, run: "r0" };
+        let kitchen = script::Kitchen {
+            client: &world.client,
+            database: "test",
+            ledger: &ledger,
+            run: "r0",
+            shown: false,
+        };
         let recipe = script::recipe(&kitchen, &unit).await.expect("a recipe");
         for txn in &recipe.transactions[..2] {
             world.run("BEGIN").await;
