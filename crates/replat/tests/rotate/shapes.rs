@@ -12,7 +12,7 @@ struct Shape {
 
 /// Partitions over time: from the first until the one that holds the horizon, 30 days from now.
 fn over_time(table: &'static str, first: &str, step: &str, name: &str, bound: &str) -> Shape {
-    let last = format!("(now() + interval '30 days')::timestamp");
+    let last = "(now() + interval '30 days')::timestamp";
     let wanted = format!(
         "select format('%s FOR VALUES FROM (%s) TO (%s)', {name}, {from}, {to}) \
          from (select d, d + interval '{step}' as e from generate_series({first}, {last}, interval '{step}') d) c",
