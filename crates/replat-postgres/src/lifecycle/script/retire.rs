@@ -51,7 +51,7 @@ pub(super) async fn retire(kitchen: &Kitchen<'_>, unit: &Unit) -> Result<Recipe,
     identity(part, &found, *part_id)?;
     let own = own(kitchen, part, found.id).await?;
     let mut recipe = Recipe::default();
-    if !(own.state == "detached" && !own.attached) {
+    if own.state != "detached" || own.attached {
         if found.parent != Some(parent.id) || found.bound()?.as_ref() != Some(bound) {
             return Err(refuse(format!("{part} is not the partition that was planned for"), PLAN_AGAIN));
         }
