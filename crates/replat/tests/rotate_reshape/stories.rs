@@ -169,7 +169,8 @@ async fn what_was_broken_off_is_taken_back_by_undo_and_by_the_next_run() {
     let over = "update replat.lifecycle_part set drop_after = now() - interval '1 minute' where state = 'replaced' \
                 and drop_after is not null";
     world.client.batch_execute(over).await.expect("time passes");
-    world.rotate("").await.ends_with(0);
+    // The run before knew when there would be something to do, and the clock did not really get there.
+    world.rotate("--explain").await.ends_with(0);
     assert_eq!(world.one(kept).await, "0");
     assert_eq!(world.one("select count(*) from events").await, "1000");
     assert_eq!(world.one("select count(*) from hashed").await, "1000");
