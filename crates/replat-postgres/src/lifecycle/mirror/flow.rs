@@ -24,6 +24,9 @@ const FEW: u64 = 200;
 const CLEAN_AFTER: u64 = 2_000;
 /// A row that another session holds is waited for so long; the session that would find a deadlock is not to be a writer.
 const ROW_WAIT_MS: u32 = 50;
+/// How often following the journal is tried: writers who change the very rows make it fail, and the next try is shorter
+/// than they are quick.
+const FOLLOW_TRIES: u32 = 1_000;
 /// How often the copy starts anew when somebody rewrites a source under it.
 const COPIES_MAX: u32 = 3;
 /// A replica that is further behind than this is waited for.
@@ -299,7 +302,7 @@ async fn follow(session: &Session<'_>, wanted: &Replacement, found: &Found) -> R
                 return Ok(entries.unsigned_abs());
             }
             // A row of a target was touched by a foreign key's action, or by a writer's trigger.
-            Err(EngineError::Locked { .. }) if tries < 100 => tries += 1,
+            Err(EngineError::Locked { .. }) if tries < FOLLOW_TRIES => tries += 1,
             Err(error) => return Err(error),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
