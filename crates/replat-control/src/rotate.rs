@@ -10,7 +10,8 @@
 //!                                      remember ◀── findings, runways ◀── look again ◀───────┘
 //! ```
 //!
-//! A unit fails alone: the other sets go on, and so do other kinds of work of the same set. Nothing here knows a
+//! A unit fails alone: the other sets go on, and so do other kinds of work of the same set. Plans that were made and shown
+//! before, such as those of explicit requests, are carried out in the same way, if they still fit. Nothing here knows a
 //! database or prints a line: whoever calls it gives the engines, and hears of everything as it happens. It can be
 //! called again and again for one database, by a schedule or a message; runs that overlap do no harm.
 //!
@@ -22,7 +23,7 @@
 //! | whether the catalogue says what was done | `confirm` |
 //! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
 //! | until when nothing becomes due | `steady` |
-//! | whether rows come faster than forecast | `velocity` |
+//! | whether rows come faster than forecast, and partitions will not last | [`Velocity`] |
 //! | partitions counted | `census` |
 
 mod census;

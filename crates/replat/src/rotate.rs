@@ -1,4 +1,13 @@
 //! `rotate` and the verbs around it: the life of partitions.
+//!
+//! | what | where |
+//! |---|---|
+//! | a run, a look, a plan | here |
+//! | verbs that change a table's shape | `reshape` |
+//! | the daemon's runs | `watch` |
+//! | partitions of others taken over, and the way out | `adopt`, `eject` |
+//! | which databases, and what is wanted of them | `reach`, `wish` |
+//! | what is told of a run | `teller`, `metrics`, `push` |
 
 mod adopt;
 mod eject;
