@@ -10,10 +10,10 @@
 //!                                      remember ◀── findings, runways ◀── look again ◀───────┘
 //! ```
 //!
-//! A unit fails alone: the other sets go on, and so do other kinds of work of the same set. Plans that were made and shown
-//! before, such as those of explicit requests, are carried out in the same way, if they still fit. Nothing here knows a
-//! database or prints a line: whoever calls it gives the engines, and hears of everything as it happens. It can be
-//! called again and again for one database, by a schedule or a message; runs that overlap do no harm.
+//! A unit fails alone: the other sets go on, and so do other kinds of work of the same set. Plans that were made and
+//! shown before, such as those of explicit requests, are carried out in the same way, if they still fit. Nothing here
+//! knows a database or prints a line: whoever calls it gives the engines, and hears of everything as it happens. It can
+//! be called again and again for one database, by a schedule or a message; runs that overlap do no harm.
 //!
 //! | what | where |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! What is to be done: units that succeed or fail alone.
 //!
 //! A unit concerns one set, is one entry in the record of the database, and is taken back if it does not reach its end;
-//! of many partitions that are attached piece by piece, those that were committed stay. Creating and retiring are never in one unit, so that they can be switched off one by one and never
-//! wait for each other's locks.
+//! of many partitions that are attached piece by piece, those that were committed stay. Creating and retiring are never
+//! in one unit, so that they can be switched off one by one and never wait for each other's locks.
 
 use serde::{Deserialize, Serialize};
 
