@@ -18,7 +18,7 @@ const SCHEMA: &str = "create table c (id int primary key); insert into c select 
        'begin insert into log values (tg_table_name || '' '' || tg_op); return null; end'; \
      create trigger noted after insert or delete on p for each statement execute function note(); \
      create function upper_v() returns trigger language plpgsql as \
-       'begin if new.id = 77 then new.v := 777; end if; return new; end'; \
+       'begin if new.id in (77, 2000077) then new.v := 777; end if; return new; end'; \
      create trigger before_row before insert on p for each row execute function upper_v(); \
      alter table p disable trigger noted; \
      create view w with (security_barrier = true) as select id, v from p where v > 0; \
@@ -96,7 +96,7 @@ async fn a_live_table_becomes_partitioned_and_ordinary_again() {
     assert_eq!(shop.one("select count(*) from r where exists (select from p where p.id = r.id)").await, "10");
     shop.client
         .batch_execute(
-            "delete from p where id = 5; insert into p (id, k, v) values (77, 1500, 1), (5, 5, 5), (77, 77, 77) \
+            "delete from p where id = 5; insert into p (id, k, v) values (2000077, 1500, 1), (5, 5, 5), (77, 77, 77) \
              on conflict do nothing",
         )
         .await

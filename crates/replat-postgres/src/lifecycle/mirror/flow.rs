@@ -7,6 +7,7 @@ use replat_engine::lifecycle::{Hear, Limits, Outcome};
 use replat_model::lifecycle::facts::{Bound, TableName};
 use replat_model::lifecycle::plan::NewLevel;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 
 use super::brief::{Brief, Patience, Tried, briefly, try_once};
 use super::survey::{Found, Session, refuse, survey};
@@ -24,8 +25,9 @@ const FEW: u64 = 200;
 const CLEAN_AFTER: u64 = 2_000;
 /// A row that another session holds is waited for so long; the session that would find a deadlock is not to be a writer.
 const ROW_WAIT_MS: u32 = 50;
-/// How often following the journal is tried: writers who change the very rows make it fail, and the next try is shorter
-/// than they are quick.
+/// How many entries of the journal are followed at once where writers change the very rows.
+const SLICE: u64 = 64;
+/// How often one entry is tried in a row.
 const FOLLOW_TRIES: u32 = 1_000;
 /// How often the copy starts anew when somebody rewrites a source under it.
 const COPIES_MAX: u32 = 3;
@@ -104,7 +106,7 @@ async fn run(
         prove(session, wanted, &found, patience).await?;
         crash_at("mirror.proved");
         patience.anew();
-        wait_for_snapshots(session, wanted, &found, patience).await?;
+        settle(session, wanted, &found, patience).await?;
         crash_at("mirror.waited");
         if swap_in(session, wanted, &found, patience, more).await? {
             crash_at("mirror.swapped");
@@ -276,37 +278,90 @@ async fn catch_up(session: &Session<'_>, wanted: &Replacement, found: &Found) ->
     Ok(all)
 }
 
-/// Follows the journal once; how many entries it had.
+/// Follows the journal as far as it is now; how many entries it had.
+///
+/// All of it at once, if nobody changes those very rows meanwhile; else in slices, so that each has little time to be
+/// too late.
 async fn follow(session: &Session<'_>, wanted: &Replacement, found: &Found) -> Result<u64, EngineError> {
-    let records = &session.ledger.schema;
-    let journal = named(&journal::journal(wanted, records));
-    let text = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {ROW_WAIT_MS}; \
-         SET LOCAL synchronous_commit = off; {}; {}; COMMIT",
-        journal::BY_INDEX,
-        journal::follow(wanted, found, records, !found.references.is_empty()).join("; ")
-    );
+    let journal = named(&journal::journal(wanted, &session.ledger.schema));
     let count = format!("SELECT pg_catalog.count(*) FROM {journal}");
-    let mut tries = 0;
-    loop {
-        let row = session.client.query_one(&count, &[]).await;
-        let entries: i64 = row.map_err(on(session.database, "reading the journal"))?.get(0);
-        if entries == 0 {
-            return Ok(0);
-        }
-        match in_transaction(session, "following the journal", &text).await {
-            Ok(_) => {
-                if entries.unsigned_abs() > CLEAN_AFTER {
-                    session.run("cleaning the journal", &format!("VACUUM {journal}")).await?;
-                }
-                return Ok(entries.unsigned_abs());
+    let row = session.client.query_one(&count, &[]).await;
+    let entries: i64 = row.map_err(on(session.database, "reading the journal"))?.get(0);
+    let entries = entries.unsigned_abs();
+    let (mut left, mut slice, mut tries) = (entries, None, 0);
+    while left > 0 {
+        match follow_some(session, wanted, found, slice).await {
+            Ok(0) => break,
+            Ok(followed) => {
+                left = left.saturating_sub(followed);
+                slice = slice.map(|some: u64| (some * 2).min(SLICE));
+                tries = 0;
             }
-            // A row of a target was touched by a foreign key's action, or by a writer's trigger.
-            Err(EngineError::Locked { .. }) if tries < FOLLOW_TRIES => tries += 1,
+            // A row was changed by a writer, or one of a target by a foreign key's action, or by a writer's trigger.
+            Err(EngineError::Locked { .. }) if tries < FOLLOW_TRIES => {
+                tries += 1;
+                slice = Some(slice.map_or(SLICE, |some| (some / 4).max(1)));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            // A writer has brought that very row himself meanwhile; or, in a slice, a row that has yet to go is in the way.
+            Err(error) if tries < FOLLOW_TRIES && is_double(&error) => {
+                tries += 1;
+                slice = None;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    if entries > CLEAN_AFTER {
+        session.run("cleaning the journal", &format!("VACUUM {journal}")).await?;
+    }
+    Ok(entries)
+}
+
+/// Whether a row is there already, by a unique index.
+fn is_double(error: &EngineError) -> bool {
+    matches!(error, EngineError::Row { why, .. } if why.ends_with(SqlState::UNIQUE_VIOLATION.code()))
+}
+
+/// Follows so many entries of the journal, or all of it; how many that were, or more than there can be.
+async fn follow_some(
+    session: &Session<'_>,
+    wanted: &Replacement,
+    found: &Found,
+    some: Option<u64>,
+) -> Result<u64, EngineError> {
+    let records = &session.ledger.schema;
+    let during = "following the journal";
+    let journal = named(&journal::journal(wanted, records));
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {ROW_WAIT_MS}; \
+         SET LOCAL synchronous_commit = off; {}",
+        journal::BY_INDEX,
+    );
+    let holding = !found.references.is_empty();
+    let Some(some) = some else {
+        let statements = journal::follow(wanted, found, records, holding, None).join("; ");
+        in_transaction(session, during, &format!("{begin}; {statements}; COMMIT")).await?;
+        return Ok(u64::MAX);
+    };
+    let slice = format!("{begin}; SELECT ctid FROM {journal} LIMIT {some}");
+    let answer = match session.client.simple_query(&slice).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            drop(session.client.batch_execute("ROLLBACK").await);
+            return Err(failed(session.database, during, error));
+        }
+    };
+    let places: Vec<String> = answer
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let statements = journal::follow(wanted, found, records, holding, Some(&places)).join("; ");
+    in_transaction(session, during, &format!("{statements}; COMMIT")).await?;
+    Ok(places.len() as u64)
 }
 
 /// Runs the text of a transaction; how many rows its INSERTs brought.
@@ -354,7 +409,9 @@ async fn prove(
     if !found.references.is_empty() {
         let records = &session.ledger.schema;
         // From here a row that is gone from its source must be gone from the targets as well.
-        session.run("the trigger", &journal::function(wanted, found, records, true)).await?;
+        session
+            .run("the trigger", &journal::function(wanted, found, records, journal::Pace::GoneAtOnce))
+            .await?;
         wait_for_writers(session, found, patience).await?;
         for target in &wanted.targets {
             for leaf in leaves(session, &target.staged).await? {
@@ -443,41 +500,45 @@ async fn leaves(session: &Session<'_>, table: &TableName) -> Result<Vec<TableNam
     Ok(rows.iter().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))).collect())
 }
 
-/// Waits until no snapshot is left that is older than the copied rows: its transaction would find none of them after
-/// the swap. Sessions whose snapshots may be seen are asked for them; else every transaction that is open now counts.
-async fn wait_for_snapshots(
+/// Lets every write reach the targets in its own transaction from now on, brings the rest, and waits until no snapshot is
+/// left that is older than what was brought: its transaction would not find those rows after the swap.
+async fn settle(
     session: &Session<'_>,
     wanted: &Replacement,
     found: &Found,
     patience: &Patience,
 ) -> Result<(), EngineError> {
-    const OPEN: &str = "SELECT l.virtualtransaction, a.pid, a.backend_xmin IS NOT NULL \
-           AND pg_catalog.age(a.backend_xmin) > pg_catalog.age($1::pg_catalog.text::pg_catalog.xid), \
-           pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') OR a.usename = current_user \
-         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-         WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' \
-           AND a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() \
-           AND a.backend_type IN ('client backend', 'background worker', 'logical replication worker')";
-    let row = session
-        .client
-        .query_one(
-            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.xid::pg_catalog.text",
-            &[],
-        )
-        .await
-        .map_err(on(session.database, "reading the snapshot"))?;
-    let copied: String = row.get(0);
+    let records = &session.ledger.schema;
+    let at_once = journal::function(wanted, found, records, journal::Pace::AtOnce);
+    session.run("the trigger", &at_once).await?;
+    wait_for_writers(session, found, patience).await?;
+    loop {
+        while follow(session, wanted, found).await? > 0 {}
+        wait_for_snapshots(session, wanted, patience).await?;
+        if follow(session, wanted, found).await? == 0 {
+            return Ok(());
+        }
+        if patience.is_over() {
+            return Err(refuse(
+                format!("the writers of {} leave no moment for the swap", wanted.parent),
+                "Run again when fewer rows of it are written; its rows are where they were.",
+            ));
+        }
+    }
+}
+
+/// Waits until every transaction is over that has a snapshot now, or may have one that this role may not see.
+async fn wait_for_snapshots(
+    session: &Session<'_>,
+    wanted: &Replacement,
+    patience: &Patience,
+) -> Result<(), EngineError> {
     let mut then: Option<Vec<String>> = None;
     loop {
-        let rows = session.client.query(OPEN, &[&copied]).await;
+        let rows = session.client.query(journal::SNAPSHOTS, &[]).await;
         let rows = rows.map_err(on(session.database, "looking for old snapshots"))?;
-        let open: Vec<(String, i32)> = rows
-            .iter()
-            .filter(|row| row.get(2) || !row.get::<_, bool>(3))
-            .map(|row| (row.get(0), row.get(1)))
-            .collect();
-        let seen =
-            then.get_or_insert_with(|| open.iter().map(|(transaction, _)| transaction.clone()).collect());
+        let open: Vec<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let seen = then.get_or_insert_with(|| open.iter().map(|(one, _)| one.clone()).collect());
         let Some((_, pid)) = open.iter().find(|(transaction, _)| seen.contains(transaction)) else {
             return Ok(());
         };
@@ -488,8 +549,7 @@ async fn wait_for_snapshots(
             );
             return Err(refuse(what, "Let that transaction end, or end it, then run again."));
         }
-        follow(session, wanted, found).await?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -506,8 +566,6 @@ async fn swap_in(
     patience.anew();
     let mut nth = 0;
     loop {
-        // Right before each try, so that the locks are held for a handful of entries only.
-        catch_up(session, wanted, found).await?;
         match try_once(session, &brief, nth, patience).await {
             Ok(Tried::Done) => return Ok(true),
             Ok(Tried::Locked(error)) if patience.is_over() => return Err(error),
@@ -515,6 +573,9 @@ async fn swap_in(
             Err(EngineError::Refused { why, .. }) if why.contains(journal::MOVED) => return Ok(false),
             Err(EngineError::Refused { why, .. }) if why.contains(journal::CHANGED) => {
                 return Err(refuse(why, "Look what changed the table, then run again."));
+            }
+            Err(EngineError::Refused { why, .. }) if why.contains(journal::LATE) => {
+                settle(session, wanted, found, patience).await?;
             }
             Err(error) => return Err(error),
         }

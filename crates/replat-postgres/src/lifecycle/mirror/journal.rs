@@ -11,6 +11,9 @@ pub const MOVED: &str = "RP001";
 /// The error that tells that the set was changed by somebody else.
 pub const CHANGED: &str = "RP002";
 
+/// The error that tells that the journal is not empty.
+pub const LATE: &str = "RP003";
+
 /// The journal's name, and that of the trigger and its function.
 pub fn journal(wanted: &Replacement, records: &str) -> TableName {
     TableName::new(records, format!("replat_mirror_{}", wanted.tag()))
@@ -59,18 +62,30 @@ pub fn create(wanted: &Replacement, found: &Found, records: &str) -> Vec<String>
              page pg_catalog.int8 NOT NULL DEFAULT 0, signature pg_catalog.text NOT NULL)",
             named(&position(wanted, records))
         ),
-        function(wanted, found, records, false),
+        function(wanted, found, records, Pace::Later),
         format!("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", named(&journal)),
     ]
 }
 
-/// The trigger's function. With `at_once` it also deletes a touched row from the targets in the writer's own
-/// transaction: while targets have foreign keys, a row that is gone from its source must not keep a row of the
-/// referenced table alive.
+/// How soon the targets follow a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When the journal is followed. Nothing can fail in a writer's transaction.
+    Later,
+    /// A row that is gone from its source is gone from the targets in the same transaction: while targets have foreign
+    /// keys, it must not keep a row of the referenced table alive.
+    GoneAtOnce,
+    /// Every write is done to the targets in the same transaction, so that whoever sees a row in its source sees it in its
+    /// target too, however old the snapshot: the swap then changes nobody's view. What meets a row that the journal has
+    /// not brought yet is left to the journal.
+    AtOnce,
+}
+
+/// The trigger's function.
 ///
 /// An update names its row before and after, even if they are the same: comparing them would take an operator of the
 /// key's type, and whatever can fail here fails in somebody's transaction.
-pub fn function(wanted: &Replacement, found: &Found, records: &str, at_once: bool) -> String {
+pub fn function(wanted: &Replacement, found: &Found, records: &str, pace: Pace) -> String {
     let journal = named(&journal(wanted, records));
     let row = |of: &str| match &found.identity {
         Identity::Key(key) => {
@@ -78,6 +93,7 @@ pub fn function(wanted: &Replacement, found: &Found, records: &str, at_once: boo
         }
         Identity::Place => format!("TG_RELID, {of}.ctid"),
     };
+    const COUNT: &str = "GET DIAGNOSTICS replat_n = ROW_COUNT;\nreplat_done := replat_done OPERATOR(pg_catalog.+) replat_n;\n";
     let delete = |target: &TableName| {
         let same = match &found.identity {
             Identity::Key(key) => key
@@ -90,22 +106,46 @@ pub fn function(wanted: &Replacement, found: &Found, records: &str, at_once: boo
                 format!("t.{} = TG_RELID AND t.{} = OLD.ctid", quote_ident(&leaf), quote_ident(&place))
             }
         };
-        format!("DELETE FROM {} t WHERE {same};\n", named(target))
+        format!("DELETE FROM {} t WHERE {same};\n{COUNT}", named(target))
     };
-    let deletes: String = match at_once {
-        true => wanted.targets.iter().map(|target| delete(&target.staged)).collect(),
-        false => String::new(),
+    let insert = |(target, proof): (&super::Target, &String)| {
+        let mut values: Vec<String> = found.columns.iter().map(|c| format!("r.{}", quote_ident(c))).collect();
+        if found.identity == Identity::Place {
+            values.extend(["TG_RELID".to_owned(), "NEW.ctid".to_owned()]);
+        }
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM (SELECT NEW.*) r WHERE {proof} ON CONFLICT DO NOTHING;\n{COUNT}",
+            named(&target.staged),
+            written(wanted, found),
+            values.join(", ")
+        )
     };
+    let told = |of: &str, always: bool| {
+        let entry = format!("INSERT INTO {journal} VALUES ({});", row(of));
+        match always {
+            true => format!("{entry}\n"),
+            false => format!("IF replat_done OPERATOR(pg_catalog.<>) 1 THEN {entry} END IF;\n"),
+        }
+    };
+    let deletes: String = match pace {
+        Pace::Later => String::new(),
+        Pace::GoneAtOnce | Pace::AtOnce => wanted.targets.iter().map(|t| delete(&t.staged)).collect(),
+    };
+    let inserts: String = match pace {
+        Pace::Later | Pace::GoneAtOnce => String::new(),
+        Pace::AtOnce => wanted.targets.iter().zip(&found.proofs).map(insert).collect(),
+    };
+    let always = pace != Pace::AtOnce;
     let body = format!(
-        "BEGIN\n\
-         IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n\
-         INSERT INTO {journal} VALUES ({old});\n{deletes}\
-         END IF;\n\
-         IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n\
-         INSERT INTO {journal} VALUES ({new});\n\
-         END IF;\nRETURN NULL;\nEND",
-        old = row("OLD"),
-        new = row("NEW"),
+        "#variable_conflict use_column\n\
+         DECLARE replat_n pg_catalog.int8; replat_done pg_catalog.int8 := 0;\n\
+         BEGIN\n\
+         IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN\n{deletes}{old}END IF;\n\
+         replat_done := 0;\n\
+         IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE' THEN\n{inserts}{new}END IF;\n\
+         RETURN NULL;\nEND",
+        old = told("OLD", always),
+        new = told("NEW", always),
     );
     format!(
         "CREATE OR REPLACE FUNCTION {journal}() RETURNS pg_catalog.trigger LANGUAGE plpgsql SECURITY DEFINER \
@@ -137,9 +177,23 @@ pub const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_has
 ///
 /// With `holding` the rows that are read are held against deletion meanwhile: a transaction that deletes one then finds
 /// the copy when its trigger looks for it, and so does not leave it behind to keep alive what it refers to.
-pub fn follow(wanted: &Replacement, found: &Found, records: &str, holding: bool) -> Vec<String> {
+///
+/// With `only`, places in the journal, nothing but those entries is followed. An entry stands for the row as it is now,
+/// so any may come first.
+pub fn follow(
+    wanted: &Replacement,
+    found: &Found,
+    records: &str,
+    holding: bool,
+    only: Option<&[String]>,
+) -> Vec<String> {
     let hold = if holding { " FOR KEY SHARE OF r" } else { "" };
-    let journal = named(&journal(wanted, records));
+    let whole = named(&journal(wanted, records));
+    let which = only.map_or(String::new(), |places| {
+        let places = places.iter().map(|place| format!("\"{place}\"")).collect::<Vec<_>>().join(",");
+        format!(" WHERE ctid = ANY ({}::pg_catalog.tid[])", quote_literal(&format!("{{{places}}}")))
+    });
+    let journal = format!("(SELECT * FROM {whole}{which})");
     let entry = entry_columns(found, wanted);
     let names = entry.iter().map(|(name, _)| quote_ident(name)).collect::<Vec<_>>().join(", ");
     let mut statements = Vec::new();
@@ -154,7 +208,7 @@ pub fn follow(wanted: &Replacement, found: &Found, records: &str, holding: bool)
             Identity::Place => format!(" WHERE {} = {}", quote_ident(&place_columns(wanted)[0]), leaf.id),
         };
         let touched = format!(
-            "(SELECT DISTINCT {names} FROM {journal}{of_leaf}) j JOIN ONLY {} r ON {same}",
+            "(SELECT DISTINCT {names} FROM {journal} e{of_leaf}) j JOIN ONLY {} r ON {same}",
             named(&leaf.table)
         );
         for (target, proof) in wanted.targets.iter().zip(&found.proofs) {
@@ -167,7 +221,7 @@ pub fn follow(wanted: &Replacement, found: &Found, records: &str, holding: bool)
         }
         statements.push(homeless(&format!("FROM {touched}"), found));
     }
-    statements.push(format!("DELETE FROM {journal}"));
+    statements.push(format!("DELETE FROM {whole}{which}"));
     statements
 }
 
@@ -244,6 +298,28 @@ pub fn unchanged(wanted: &Replacement, found: &Found, records: &str) -> String {
     );
     format!("DO {}", quote_literal(&body))
 }
+
+/// Fails if there is a row that the targets do not have as their writers left it.
+///
+/// The swap itself brings nothing: a transaction that keeps one snapshot to its end, and has not touched the set yet, would
+/// not see what was brought after it began; its updates would change nothing, without an error.
+pub fn settled(wanted: &Replacement, records: &str) -> String {
+    let journal = named(&journal(wanted, records));
+    let body = format!(
+        "BEGIN IF EXISTS (SELECT FROM {journal}) THEN RAISE EXCEPTION 'rows are still to be brought' \
+         USING ERRCODE = '{LATE}'; END IF; END"
+    );
+    format!("DO {}", quote_literal(&body))
+}
+
+/// The transactions of others that have a snapshot, or may have one that this role may not see.
+pub const SNAPSHOTS: &str = "SELECT l.virtualtransaction AS transaction, a.pid \
+       FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+       WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' \
+         AND a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() \
+         AND a.backend_type IN ('client backend', 'background worker', 'logical replication worker') \
+         AND (a.backend_xmin IS NOT NULL \
+           OR NOT (pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') OR a.usename = current_user))";
 
 /// The columns of a target that are written.
 fn written(wanted: &Replacement, found: &Found) -> String {

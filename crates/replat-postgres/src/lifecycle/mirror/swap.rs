@@ -75,11 +75,14 @@ pub fn refer(found: &Found, table: &TableName) -> Brief {
     }
 }
 
-/// The swap.
+/// The swap, if the journal is empty.
 pub fn swap(session: &Session<'_>, wanted: &Replacement, found: &Found) -> Brief {
     let records = &session.ledger.schema;
-    let mut statements = vec![journal::unchanged(wanted, found, records), journal::BY_INDEX.to_owned()];
-    statements.extend(journal::follow(wanted, found, records, false));
+    let mut statements = vec![
+        journal::unchanged(wanted, found, records),
+        journal::settled(wanted, records),
+        journal::BY_INDEX.to_owned(),
+    ];
     // Checks that wait for the end of the transaction would forbid to alter the tables.
     statements.push("SET CONSTRAINTS ALL IMMEDIATE".to_owned());
     for leaf in &found.leaves {

@@ -74,7 +74,11 @@ fn copied(session: &Session<'_>, wanted: &Replacement, found: &Found, steps: &mu
         let batch = journal::copy(wanted, found, records, leaf, 0, BATCH);
         steps.repeated("copy", &batch, &[(&leaf.table, "ROW SHARE")]);
     }
-    steps.repeated("follow", &journal::follow(wanted, found, records, !found.references.is_empty()), &[]);
+    steps.repeated(
+        "follow",
+        &journal::follow(wanted, found, records, !found.references.is_empty(), None),
+        &[],
+    );
 }
 
 async fn proven(
