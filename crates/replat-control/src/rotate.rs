@@ -573,7 +573,7 @@ impl Rotation<'_> {
                     why: outcome.why.clone(),
                     code: (!outcome.done).then(|| codes::TAKEN_BACK.to_owned()),
                     // The engine gave up within its limits, and took back what it began.
-                    again: !outcome.done,
+                    again: !outcome.done && !outcome.refused,
                     outcome: Some(outcome),
                 })
             }

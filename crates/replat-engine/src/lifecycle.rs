@@ -127,6 +127,9 @@ pub struct Outcome {
     pub done: bool,
     /// What stood in the way.
     pub why: Option<String>,
+    /// Whether that will be so again until somebody does something about it.
+    #[serde(default)]
+    pub refused: bool,
     /// Tries it took to get its locks.
     pub tries: u32,
     /// How long it stood in queues for locks, which is what the application may have felt, in microseconds.

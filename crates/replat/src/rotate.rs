@@ -33,6 +33,7 @@ use replat_model::lifecycle::plan::Kind;
 use replat_model::spec::DurationText;
 use replat_postgres::connect::ConnectError;
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{ApplyArgs, Global, PlanRotateArgs, Reach, RotateArgs, Run, RunwayArgs};
 use crate::failure::{Exit, Failure};
@@ -54,16 +55,40 @@ struct Ended {
 
 /// `rotate`.
 pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<Exit, Failure> {
-    if let Some(verb) = &args.verb {
-        return reshape::verb(global, style, verb).await;
-    }
     if args.daemon.watch {
         return watch::watch(global, style, args).await;
     }
-    if args.check {
-        return check(global, style, &args.run).await;
+    unless_stopped(async {
+        match &args.verb {
+            Some(verb) => reshape::verb(global, style, verb).await,
+            None if args.check => check(global, style, &args.run).await,
+            None => once(global, style, &args.run).await,
+        }
+    })
+    .await
+}
+
+/// Does it, unless a signal ends it first. The first process of a container hears no signal that it does not ask for, and
+/// would go on until it is killed.
+async fn unless_stopped(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let hear = |kind| signal(kind).ok();
+    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate()), hear(SignalKind::interrupt()));
+    let heard = async |signal: &mut Option<Signal>| match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        done = work => return done,
+        () = heard(&mut terminate) => {}
+        () = heard(&mut interrupt) => {}
     }
-    let run = &args.run;
+    Err(Failure::new("RP9002", Exit::Interrupted, "stopped in the middle of a run")
+        .state("SAFE: what was begun and not ended is finished or taken back by the next run.")
+        .remedy("Start again: replat rotate"))
+}
+
+/// A run over every database.
+async fn once(global: &Global, style: Style, run: &Run) -> Result<Exit, Failure> {
     let places = places(global, &run.reach, global.dry_run)?;
     let mut all = Vec::new();
     for place in &places {

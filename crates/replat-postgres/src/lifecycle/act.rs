@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, Limits, Outcome};
+use replat_engine::{EngineError, Verdict};
 use replat_model::lifecycle::facts::{Bound, TableName};
 use replat_model::lifecycle::plan::{Kind, Unit, Work};
 use tokio_postgres::Client;
@@ -76,7 +76,7 @@ pub async fn act(
         if let Err(error) =
             mirror::undo::undo(&session, broken, &mut mirror::brief::Patience::new(limits)).await
         {
-            let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+            let stop = stopped(&error);
             return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
         }
     }
@@ -102,7 +102,7 @@ pub async fn act(
             }
             Err(error @ EngineError::Unreachable { .. }) => Err(error),
             Err(error) => {
-                let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+                let stop = stopped(&error);
                 over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await
             }
         };
@@ -111,7 +111,7 @@ pub async fn act(
     if let Work::Retire { archive: Some(folder), .. } | Work::Archive { folder, .. } = &unit.work
         && let Err(error) = archive::usable(folder).await
     {
-        let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+        let stop = stopped(&error);
         return over(&kitchen, unit, &spent, Vec::new(), Some(stop), true).await;
     }
     // An earlier try of the same work that was broken off is in the way of its own names.
@@ -125,7 +125,7 @@ pub async fn act(
         Ok(recipe) => recipe,
         Err(error @ EngineError::Unreachable { .. }) => return Err(error),
         Err(error) => {
-            let stop = Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) };
+            let stop = stopped(&error);
             return over(&kitchen, unit, &spent, Vec::new(), Some(stop), false).await;
         }
     };
@@ -135,6 +135,16 @@ pub async fn act(
         Err(stop) => {
             let back = take_back(bench, &kitchen, unit, &stop, heard).await?;
             over(&kitchen, unit, &spent, Vec::new(), Some(stop), back).await
+        }
+    }
+}
+
+/// What an error means for the unit: some pass by themselves.
+fn stopped(error: &EngineError) -> Stop {
+    match error.verdict() {
+        Verdict::TryAgain => Stop::Busy { why: error.to_string() },
+        Verdict::AskAPerson | Verdict::StandDown => {
+            Stop::Refused { why: error.to_string(), remedy: Some(error.remedy()) }
         }
     }
 }
@@ -233,6 +243,7 @@ async fn over(
     let why = stop.as_ref().map(Stop::why);
     let outcome = Outcome {
         done: stop.is_none(),
+        refused: matches!(stop, Some(Stop::Refused { .. })),
         why: match (&why, back) {
             (Some(why), false) if !matches!(stop, Some(Stop::Refused { .. })) => {
                 Some(format!("{why}; what it began is taken back by the next run"))

@@ -175,9 +175,13 @@ impl Switches {
             true => vec![Kind::Create, Kind::Drain, Kind::Retire, Kind::Drop, Kind::Adopt],
             false => self.only.iter().map(|k| Kind::from(*k)).collect(),
         };
+        // Rows that an edge holds are moved by a cut of that edge.
+        if kinds.contains(&Kind::Drain) {
+            kinds.push(Kind::Recut);
+        }
         kinds.retain(|kind| match kind {
             Kind::Create => !self.no_create,
-            Kind::Drain => !self.no_drain,
+            Kind::Drain | Kind::Recut => !self.no_drain,
             Kind::Retire => !self.no_retire,
             Kind::Drop => !self.no_drop,
             _ => true,

@@ -108,6 +108,7 @@ impl Patience {
         Outcome {
             done: true,
             why: None,
+            refused: false,
             tries: self.tries,
             stalled_us: micros(self.stalled),
             held_us: micros(self.held),

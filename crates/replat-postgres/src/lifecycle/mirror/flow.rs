@@ -460,8 +460,7 @@ async fn wait_for_writers(
             return Ok(());
         }
         if patience.is_over() {
-            let what = "a transaction that writes to the partitions does not end".to_owned();
-            return Err(refuse(what, "Let it end, then run again."));
+            return Err(busy(session, "a transaction that writes to the partitions does not end"));
         }
         left = Some(still);
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -514,25 +513,27 @@ async fn settle(
     wait_for_writers(session, found, patience).await?;
     loop {
         while follow(session, wanted, found).await? > 0 {}
-        wait_for_snapshots(session, wanted, patience).await?;
+        wait_for_snapshots(session, patience).await?;
         if follow(session, wanted, found).await? == 0 {
             return Ok(());
         }
         if patience.is_over() {
-            return Err(refuse(
-                format!("the writers of {} leave no moment for the swap", wanted.parent),
-                "Run again when fewer rows of it are written; its rows are where they were.",
-            ));
+            return Err(busy(session, "its writers leave no moment for the swap"));
         }
     }
 }
 
+/// Nothing is wrong but the moment.
+fn busy(session: &Session<'_>, why: &str) -> EngineError {
+    EngineError::Locked {
+        database: session.database.to_owned(),
+        what: format!("{} ({why})", session.unit.set),
+        source: "it was waited for as long as the run may wait".into(),
+    }
+}
+
 /// Waits until every transaction is over that has a snapshot now, or may have one that this role may not see.
-async fn wait_for_snapshots(
-    session: &Session<'_>,
-    wanted: &Replacement,
-    patience: &Patience,
-) -> Result<(), EngineError> {
+async fn wait_for_snapshots(session: &Session<'_>, patience: &Patience) -> Result<(), EngineError> {
     let mut then: Option<Vec<String>> = None;
     loop {
         let rows = session.client.query(journal::SNAPSHOTS, &[]).await;
@@ -543,11 +544,12 @@ async fn wait_for_snapshots(
             return Ok(());
         };
         if patience.is_over() {
-            let what = format!(
-                "the transaction of process {pid} began before the rows of {} were copied, and would not see them",
-                wanted.parent
-            );
-            return Err(refuse(what, "Let that transaction end, or end it, then run again."));
+            return Err(busy(
+                session,
+                &format!(
+                    "the transaction of process {pid} began before its rows were copied, and would not see them"
+                ),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
