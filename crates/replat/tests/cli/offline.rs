@@ -71,7 +71,7 @@ async fn every_code_is_explained_and_a_slip_is_forgiven() {
     }
     program.line("explain").await.succeeds().prints("RP4003  The sides differ");
     program.line("explain rp4003").await.succeeds().prints("# RP4003");
-    program.line("explain RP4030").await.fails("RP2006", 2).remarks("did you mean RP400");
+    program.line("explain RP4030").await.fails("RP2006", 2).remarks("did you mean RP3030");
 }
 
 #[tokio::test]
