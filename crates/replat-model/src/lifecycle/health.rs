@@ -68,11 +68,13 @@ pub fn check(facts: &Facts, wish: &Wish) -> Vec<Finding> {
     found
 }
 
-/// Not to know how long inserts are safe is not to be safe.
+/// Not to know how long inserts are safe is not to be safe. Where there are partitions and only the pace is not known yet,
+/// which is so of every young table, time tells.
 fn untold(runway: Runway) -> Option<Finding> {
     let why = runway.unknown?;
+    let severity = if runway.until.is_some() { Severity::Note } else { Severity::Warning };
     Some(About { set: &runway.set }.finding(
-        Severity::Warning,
+        severity,
         codes::RUNWAY,
         format!("it is not known how long its partitions last: {why}"),
         "Run ANALYZE on it, and let runs look at it for some days; or say how it goes on, by `levels` in the policy.",

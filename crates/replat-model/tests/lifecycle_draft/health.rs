@@ -210,7 +210,7 @@ fn a_runway_that_cannot_be_told_is_a_warning() {
     let empty = || set("e", level(Method::Range, &[key("ts", "date")], Vec::new()));
     for (case, set, unknown, want) in [
         ("a pace", numbers(Some("2500"), 9), false, vec![]),
-        ("no pace", numbers(Some("2500"), 0), true, vec!["RP3012 warning"]),
+        ("no pace", numbers(Some("2500"), 0), true, vec!["RP3012 note"]),
         ("no highest key", numbers(None, 0), true, vec!["RP3012 warning"]),
         ("no partition", empty(), true, vec!["RP3012 warning"]),
         ("times", days(8..12), false, vec![]),

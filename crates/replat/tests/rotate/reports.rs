@@ -208,7 +208,7 @@ async fn metrics_are_pushed_and_a_gateway_that_is_gone_fails_no_run() {
     let ran = world.rotate(&line).await.succeeds();
     assert!(ran.err.is_empty(), "{}", ran.told());
     let (head, body) = gateway.await.expect("the gateway ends");
-    assert!(head.starts_with("PUT /metrics/job/replat_rotate HTTP/1.1"), "{head}");
+    assert!(head.starts_with("POST /metrics/job/replat_rotate HTTP/1.1"), "{head}");
     let all = parse(&body).unwrap_or_else(|why| panic!("{why}\n{body}"));
     assert!(all.keys().any(|sample| sample.contains("table=\"public.events\"")), "{body}");
     // Nobody listens any more.
