@@ -126,7 +126,7 @@ impl PostgresLifecycle {
             return Err(EngineError::Superseded { what: format!("the rotation of {}", self.database) });
         }
         // Nobody else is at work now, so what the records have wrong was broken off.
-        if let Some(ledger) = ledger::find(&session.client).await? {
+        if let Some(ledger) = ledger::readable(&session.client).await? {
             let watch = self.session(&self.watches).await?;
             let bench =
                 Bench { work: &session, watch: &watch.client, database: &self.database, run: &self.run };

@@ -116,15 +116,42 @@ pub struct Own {
     pub unit: String,
 }
 
-/// Finds the tables, if they are there.
+/// Finds the tables, if they are there, whether or not this role may read them.
 ///
 /// Only tables of a role that this session already trusts count: its own role or one it is a member of, the database's
 /// owner, or a superuser. Anybody else's table of that name could run their code as ours.
 ///
 /// # Errors
 ///
-/// [`EngineError`] if the catalogue cannot be read; [`EngineError::Precondition`] if this role may not read them.
+/// [`EngineError`] if the catalogue cannot be read.
 pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
+    Ok(located(client).await?.map(|(ledger, _)| ledger))
+}
+
+/// Finds the tables, if they are there, to read them.
+///
+/// # Errors
+///
+/// [`EngineError`] if the catalogue cannot be read; [`EngineError::Precondition`] if this role may not read them.
+pub async fn readable(client: &Client) -> Result<Option<Ledger>, EngineError> {
+    match located(client).await? {
+        None => Ok(None),
+        Some((ledger, None)) => Ok(Some(ledger)),
+        Some((ledger, Some(role))) => {
+            let (schema, role) = (quote_ident(&ledger.schema), quote_ident(&role));
+            Err(EngineError::Precondition {
+                what: format!("the role {role} may not read replat's own records in the schema {schema}"),
+                remedy: format!(
+                    "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO \
+                     {role}; or use the role that made them, which may also write them."
+                ),
+            })
+        }
+    }
+}
+
+/// The tables, and this role if it may not read them.
+async fn located(client: &Client) -> Result<Option<(Ledger, Option<String>)>, EngineError> {
     let row = client
         .query_opt(
             "SELECT n.nspname::text, pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
@@ -143,19 +170,10 @@ pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
         )
         .await
         .map_err(on("the database", "looking for replat's own tables"))?;
-    let Some(row) = row else { return Ok(None) };
-    let ledger = Ledger { schema: row.get(0) };
-    if !row.get::<_, bool>(1) {
-        let (schema, role) = (quote_ident(&ledger.schema), quote_ident(row.get(2)));
-        return Err(EngineError::Precondition {
-            what: format!("the role {role} may not read replat's own records in the schema {schema}"),
-            remedy: format!(
-                "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}; \
-                 or use the role that made them, which may also write them."
-            ),
-        });
-    }
-    Ok(Some(ledger))
+    Ok(row.map(|row| {
+        let role = (!row.get::<_, bool>(1)).then(|| row.get(2));
+        (Ledger { schema: row.get(0) }, role)
+    }))
 }
 
 /// Finds the tables or makes them: in the schema `replat` if this role can have it, else in `fallback`.
@@ -164,7 +182,7 @@ pub async fn find(client: &Client) -> Result<Option<Ledger>, EngineError> {
 ///
 /// [`EngineError::Precondition`] if the role may make tables in neither.
 pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineError> {
-    if let Some(ledger) = find(client).await? {
+    if let Some(ledger) = readable(client).await? {
         return Ok(ledger);
     }
     let failed = on("the database", "making replat's own tables");
@@ -213,7 +231,7 @@ pub async fn ensure(client: &Client, fallback: &str) -> Result<Ledger, EngineErr
 ///
 /// [`EngineError`] if the records cannot be kept.
 pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<TableName>, EngineError> {
-    let Some(ledger) = find(client).await? else { return Ok(Vec::new()) };
+    let Some(ledger) = readable(client).await? else { return Ok(Vec::new()) };
     let sql = format!(
         "UPDATE {} p SET legal_hold = $3 WHERE p.state IN ('attached', 'detached') \
            AND ((p.schema_name = $1 AND p.table_name = $2) OR (p.set_schema = $1 AND p.set_name = $2) \

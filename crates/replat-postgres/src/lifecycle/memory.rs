@@ -25,7 +25,7 @@ const SAMPLE_EVERY: u32 = 300;
 ///
 /// What the driver says.
 pub async fn recall(client: &Client, database: &str) -> Result<Option<Recalled>, EngineError> {
-    let Some(ledger) = ledger::find(client).await? else { return Ok(None) };
+    let Some(ledger) = ledger::readable(client).await? else { return Ok(None) };
     let micros = |moment: &str| format!("(extract(epoch FROM {moment}) * 1000000)::bigint");
     let sql = format!(
         "SELECT pg_catalog.current_database()::text, {now}, \
@@ -59,7 +59,7 @@ pub async fn recall(client: &Client, database: &str) -> Result<Option<Recalled>,
 ///
 /// What the driver says.
 pub async fn stalls(client: &Client, database: &str) -> Result<Vec<Stall>, EngineError> {
-    let Some(ledger) = ledger::find(client).await? else { return Ok(Vec::new()) };
+    let Some(ledger) = ledger::readable(client).await? else { return Ok(Vec::new()) };
     let sql = format!(
         "SELECT (extract(epoch FROM coalesce(u.ended_at, u.begun_at)) * 1000000)::bigint, u.set_schema, u.set_name, \
            (u.outcome->>'stalled_us')::bigint, r.schemas, r.names \
@@ -100,7 +100,7 @@ pub async fn remember(
     if facts.vitals.read_only {
         return Ok(());
     }
-    let ledger = match (ledger::find(client).await?, facts.sets.first()) {
+    let ledger = match (ledger::readable(client).await?, facts.sets.first()) {
         (Some(ledger), _) => ledger,
         (None, Some(set)) => ledger::ensure(client, &set.table.schema).await?,
         (None, None) => return Ok(()),
@@ -200,7 +200,7 @@ async fn keep(
 ///
 /// What the driver says.
 pub async fn tables(client: &Client) -> Result<Vec<String>, EngineError> {
-    let Some(ledger) = ledger::find(client).await? else { return Ok(Vec::new()) };
+    let Some(ledger) = ledger::readable(client).await? else { return Ok(Vec::new()) };
     let names = ["lifecycle_part", "lifecycle_unit", "lifecycle_outbox", "lifecycle_sample", "lifecycle_run"];
     Ok(names.iter().map(|name| quoted(&TableName::new(ledger.schema.clone(), *name))).collect())
 }

@@ -152,8 +152,14 @@ impl Stage {
         let entries = shown.pointer("/databases/0/entries").and_then(Value::as_array).ok_or("entries")?;
         let mut passed: BTreeMap<String, u32> = BTreeMap::new();
         let mut places = Vec::new();
+        // Where rows move, places have names of their own.
+        let moving = |entry: &&Value| {
+            let what = entry.pointer("/unit/work/do").and_then(Value::as_str);
+            what.is_some_and(|what| ["drain", "recut", "convert", "unconvert", "align"].contains(&what))
+        };
         for transaction in entries
             .iter()
+            .filter(|entry| !moving(entry))
             .filter_map(|entry| entry.pointer("/script/transactions").and_then(Value::as_array))
             .flatten()
         {

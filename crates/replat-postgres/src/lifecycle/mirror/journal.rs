@@ -225,6 +225,16 @@ pub fn follow(
     statements
 }
 
+/// Leaves one entry of each row in the journal: that is enough to know that it was touched.
+pub fn compact(wanted: &Replacement, found: &Found, records: &str) -> String {
+    let journal = named(&journal(wanted, records));
+    let entry = entry_columns(found, wanted);
+    let names = entry.iter().map(|(name, _)| quote_ident(name)).collect::<Vec<_>>().join(", ");
+    format!(
+        "DELETE FROM {journal} WHERE ctid NOT IN (SELECT pg_catalog.min(ctid) FROM {journal} GROUP BY {names})"
+    )
+}
+
 /// Copies a range of pages of one leaf.
 pub fn copy(
     wanted: &Replacement,
