@@ -3,7 +3,7 @@
 //! A look is one read-only transaction with one snapshot, so that all facts are of one moment. The catalogue is asked
 //! by a few statements about all sets at once, never one for each partition; and nothing that it asks opens or locks
 //! a partition, so that a look neither waits for anybody's lock nor fills the caches with tables that nobody uses.
-//! Only what must be known of rows reads tables: see [`rows`]; each such question has its own short timeout and its
+//! Only what must be known of rows reads tables: see `rows`; each such question has its own short timeout and its
 //! locks end with it.
 //!
 //! Bounds and values are printed with dates in ISO order and times in UTC, whatever the role's own settings are: see

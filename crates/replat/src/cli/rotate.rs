@@ -512,7 +512,7 @@ pub struct AdoptArgs {
     /// What pg-partsmith was told: its document, as JSON. Only its tables are taken over.
     #[arg(long, value_name = "FILE", conflicts_with = "forget")]
     pub partsmith: Option<PathBuf>,
-    /// Write what was read of their policy as [lifecycles] of a spec into this file, which must not be there yet.
+    /// Write what was read of their policy as lifecycles of a spec into this file, which must not be there yet.
     #[arg(long, value_name = "FILE", conflicts_with = "forget")]
     pub out: Option<PathBuf>,
     /// Give back what was taken over and is still attached: replat retires it no more.
