@@ -302,7 +302,8 @@ fn states(report: &RunReport) -> Vec<(&str, State)> {
 async fn units_fail_alone_and_the_worst_of_them_is_told() {
     use State::{Done, Failed};
     let cases = [
-        (None, [Done, Done], Worst::Fine),
+        // How fast the keys of these sets rise is not known, which is a warning.
+        (None, [Done, Done], Worst::Warned),
         (Some(Deed::Fails), [Failed, Done], Worst::Temporary),
         (Some(Deed::Refused), [Failed, Done], Worst::Precondition),
         (Some(Deed::Lies), [Done, Done], Worst::Different),
@@ -353,7 +354,7 @@ async fn a_breaker_that_closes_within_patience_lets_the_run_go_on() {
     let world = Arc::new(world);
     let report = carried_out(&world, &plan, &settings(300), 1).await;
     assert!(states(&report).iter().all(|(_, state)| *state == State::Done), "{report:?}");
-    assert_eq!(report.worst(), Worst::Fine);
+    assert_eq!(report.worst(), Worst::Warned, "no more than that their pace is not known");
 }
 
 #[tokio::test]

@@ -49,7 +49,15 @@ impl Program {
     ///
     /// If it exits with anything but 0.
     pub async fn run(&self, arguments: &[&str]) -> Result<Value, Failure> {
-        let output = self.output(arguments, None).await?;
+        let mut output = self.output(arguments, None).await?;
+        // The server may not have noticed yet that the one before is dead, whose lock it is.
+        for _ in 0..50 {
+            if output.status.code() != Some(21) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            output = self.output(arguments, None).await?;
+        }
         if !output.status.success() {
             return Err(format!(
                 "`rotate {}` ended with {}:\n{}",

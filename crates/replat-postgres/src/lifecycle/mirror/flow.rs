@@ -331,7 +331,7 @@ async fn follow(session: &Session<'_>, wanted: &Replacement, found: &Found) -> R
 
 /// Whether a row is there already, by a unique index.
 fn is_double(error: &EngineError) -> bool {
-    matches!(error, EngineError::Row { why, .. } if why.ends_with(SqlState::UNIQUE_VIOLATION.code()))
+    matches!(error, EngineError::Row { why, .. } if why.trim_end_matches(')').ends_with(SqlState::UNIQUE_VIOLATION.code()))
 }
 
 /// Follows so many entries of the journal, or all of it; how many that were, or more than there can be.
