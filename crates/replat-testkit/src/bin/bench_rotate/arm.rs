@@ -289,7 +289,10 @@ fn arguments(job: Job) -> Vec<String> {
             }
         }
         Job::Drain => arguments.extend(["--buffer-days=4", "--no-forecast"].map(str::to_owned)),
-        Job::Convert => arguments.extend(["convert", "public.events"].map(str::to_owned)),
+        Job::Convert => arguments.extend(
+            ["convert", "public.events", "--by", "range:ts", "--interval", "1 day", "--yes"]
+                .map(str::to_owned),
+        ),
     }
     arguments.extend(["--db-url", "env:DB_URL", "--json"].map(str::to_owned));
     arguments
