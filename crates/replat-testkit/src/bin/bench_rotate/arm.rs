@@ -280,9 +280,9 @@ fn arguments(job: Job) -> Vec<String> {
     let mut arguments = vec!["rotate".to_owned()];
     match job {
         Job::Maintain { ahead, keep } => {
-            // As many as pg_partman makes, by the same count, and whatever the load may look like; to move rows is a
-            // case of its own.
-            arguments.push(format!("--ahead={ahead}"));
+            // As many as pg_partman makes, whatever the load may look like; to move rows is a case of its own. With
+            // `infinite_time_partitions` pg_partman keeps one more ahead than `premake` says.
+            arguments.push(format!("--ahead={}", ahead + 1));
             arguments.extend(["--no-forecast", "--no-drain"].map(str::to_owned));
             if let Some(days) = keep {
                 arguments.push(format!("--keep={days}d"));
