@@ -6,6 +6,7 @@
 
 pub mod failpoint;
 pub mod lifecycle;
+pub mod registry;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -14,4 +14,5 @@ pub mod map;
 pub mod next;
 pub mod plan;
 pub mod region;
+pub mod route;
 pub mod spec;
