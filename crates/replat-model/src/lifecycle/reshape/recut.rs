@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::axis::{Axis, Position};
 use super::super::draft::build::{edge_word, named};
 use super::super::draft::cut::missing_remainders;
+use super::super::draft::referenced::held;
 use super::super::draft::{Names, some, unit};
 use super::super::facts::{Bound, Edge, Facts, Level, Method, Part, TableName};
 use super::super::grid::Grid;
@@ -158,12 +159,7 @@ fn recut(found: Found<'_>, old: Vec<(TableName, u64, Bound)>, new: Vec<NewPart>)
 /// Whether this part can be replaced at all.
 fn whole(found: Found<'_>) -> Result<(), Finding> {
     let (table, part) = (&found.set.table, found.part);
-    if let Some(key) = found.set.referenced_by.first() {
-        let what = format!(
-            "foreign key {} of {} refers to {table}, and would refuse to let go of any partition",
-            key.name, key.table
-        );
-        let remedy = "Drop it, run again, and add it again NOT VALID, then VALIDATE it.";
+    if let Some((what, remedy)) = held(found.set) {
         return Err(refuse(table, what, remedy));
     }
     if part.foreign {
