@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use replat_engine::Soon;
 use replat_engine::lifecycle::{Limits, Outcome, Recalled, RunRecord, Script};
-use replat_model::lifecycle::facts::{Bound, Edge, Key, Level, Method, Origin, Part, Replica, SetFacts};
+use replat_model::lifecycle::facts::{
+    Bound, Edge, Key, Level, Method, Origin, Part, Replica, SetFacts, TableName,
+};
 use replat_model::lifecycle::plan::{NewPart, Work};
 use replat_model::lifecycle::policy::{Lifecycle, PruneQuery};
 
