@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use replat_control::{Pulse, Runner};
+use replat_engine::gate::NoGate;
 use replat_engine::{Listed, Recorded, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Phase, Timestamp};
 use replat_model::ids::Side;
@@ -130,8 +131,14 @@ impl Watch<'_> {
     async fn run(&self, listed: &Listed, goal: &Goal, patient: bool) -> Result<Option<Deployment>, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
-        let runner =
-            Runner { listed: listed.clone(), log: self.store, engine: &engine, clock: now, name: me() };
+        let runner = Runner {
+            listed: listed.clone(),
+            log: self.store,
+            engine: &engine,
+            gate: &NoGate,
+            clock: now,
+            name: me(),
+        };
         let told = RefCell::new(Told::new(self, listed, &engine));
         let stopping = Cell::new(false);
         let enough = |d: &Deployment| goal(d) || stopping.get() && at_rest(d);

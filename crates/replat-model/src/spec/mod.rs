@@ -26,7 +26,7 @@ use crate::map::{Dimension, Tree};
 
 pub use error::{Position, SpecError, render_errors};
 pub use nearest::nearest;
-pub use policy::{Policy, SwitchMode};
+pub use policy::{Policy, ReadsPolicy, SwitchMode};
 pub use schema::json_schema;
 pub use secret::{BadConnection, SecretText, UrlSource};
 pub use units::{BadQuantity, ByteSize, DurationText};

@@ -207,6 +207,7 @@ fn short(digest: &str) -> &str {
 fn step_text(step: &Step) -> String {
     match step {
         Step::Do(action) => action_text(action),
+        Step::Hold { .. } => "let new transactions of the partition wait where they come from".into(),
         Step::Record(event) => event_text(event),
         Step::Wait(reason) => reason_text(reason),
         Step::Done => "nothing: it has ended".into(),
