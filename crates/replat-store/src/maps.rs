@@ -31,7 +31,7 @@ pub(crate) fn check_plan(plan: &Plan, map: &Map) -> Result<(), Fault> {
     if leaf.epoch != plan.epoch {
         return Err(stale(format!("{partition} is at {}, and the plan is for {}", leaf.epoch, plan.epoch)));
     }
-    if leaf.home != plan.blue.home {
+    if *leaf.home != plan.blue.home {
         return Err(stale(format!(
             "{partition} is on {}, and the plan is for {}",
             leaf.home, plan.blue.home
@@ -138,8 +138,12 @@ pub(crate) fn at(tx: &Transaction, context: &str, version: u64) -> Result<Option
 pub(crate) fn after(tx: &Transaction, map: &Map) -> Result<Option<Map>, Fault> {
     let whole = "SELECT version FROM map WHERE context = ?1";
     let whole: Option<i64> = tx.query_row(whole, [map.context()], |row| row.get(0)).optional()?;
+    let is_known =
+        newest_version(tx, map.context())?.is_some_and(|newest| map.version() <= newest.unsigned_abs());
     match whole {
-        Some(whole) if unsigned(whole)? <= map.version() => changed(tx, map.clone(), u64::MAX).map(Some),
+        Some(whole) if is_known && unsigned(whole)? <= map.version() => {
+            changed(tx, map.clone(), u64::MAX).map(Some)
+        }
         _ => Ok(None),
     }
 }
