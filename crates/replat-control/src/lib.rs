@@ -5,7 +5,6 @@
 //! databases refuse its effects.
 
 mod pause;
-pub mod registry_gate;
 pub mod rotate;
 
 use std::time::{Duration, Instant};

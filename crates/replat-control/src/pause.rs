@@ -3,7 +3,7 @@
 //! A switch lasts for milliseconds and is asked about for weeks, so each of its steps is one line at level info:
 //! `hold`, `fence`, `drain`, `proof`, `decision`, `open`, `publish`, `seal`; or `give_up` and `unfence`. `took_ms` is the
 //! step's own time and `refused_ms` the time since the first writer was refused; both in milliseconds. `publish` goes on
-//! beside the others, so [`crate::registry_gate`] tells of it.
+//! beside the others, so the gate itself tells of it.
 
 use std::time::Duration;
 
