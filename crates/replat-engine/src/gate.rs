@@ -76,3 +76,28 @@ impl Gate for NoGate {
         Box::pin(std::future::ready(()))
     }
 }
+
+/// The gate of a project whose registry cannot be used: nobody can be asked, and that is known.
+#[derive(Clone, Debug)]
+pub struct UnusableGate {
+    /// Why, in words for people.
+    pub why: String,
+}
+
+impl Gate for UnusableGate {
+    fn hold<'a>(&'a self, _: &'a Hold) -> Soon<'a, Held> {
+        Box::pin(std::future::ready(Held { trouble: Some(self.why.clone()), ..Held::default() }))
+    }
+
+    fn release(&self, _: &PartitionId, _: u32) {}
+
+    fn publish(&self) {}
+
+    fn tend(&self) -> Soon<'_, Infallible> {
+        Box::pin(std::future::pending())
+    }
+
+    fn flushed(&self) -> Soon<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

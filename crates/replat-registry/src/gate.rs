@@ -99,7 +99,13 @@ impl RegistryGate {
                 };
                 let (version, context) = (brought.version, &self.context);
                 if failures > 0 || brought.deltas + brought.wholes > 0 {
-                    tracing::info!(step = "publish", took_ms, version, failures, "the routes of {context} are published");
+                    tracing::info!(
+                        step = "publish",
+                        took_ms,
+                        version,
+                        failures,
+                        "the routes of {context} are published"
+                    );
                 }
                 self.tried.notify_waiters();
             }
@@ -196,13 +202,18 @@ impl Gate for RegistryGate {
         Box::pin(async move {
             self.state().holding = Some(hold.clone());
             let heard = Mutex::new(None);
-            let asked = tokio::time::timeout(Duration::from_millis(hold.wait_ms), self.ask(hold, &heard)).await;
+            let asked =
+                tokio::time::timeout(Duration::from_millis(hold.wait_ms), self.ask(hold, &heard)).await;
             let heard = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
             match asked {
                 Ok(Ok(())) => heard.unwrap_or_default(),
                 Ok(Err(error)) => Held { trouble: Some(in_words(&error)), ..heard.unwrap_or_default() },
                 Err(_) => heard.unwrap_or_else(|| Held {
-                    trouble: Some(format!("no answer from {} within {} ms", self.registry.name(), hold.wait_ms)),
+                    trouble: Some(format!(
+                        "no answer from {} within {} ms",
+                        self.registry.name(),
+                        hold.wait_ms
+                    )),
                     ..Held::default()
                 }),
             }

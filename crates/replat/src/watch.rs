@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use replat_control::{Pulse, Runner};
-use replat_engine::gate::NoGate;
 use replat_engine::{Listed, Recorded, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Phase, Timestamp};
 use replat_model::ids::Side;
@@ -131,11 +130,12 @@ impl Watch<'_> {
     async fn run(&self, listed: &Listed, goal: &Goal, patient: bool) -> Result<Option<Deployment>, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
+        let gate = self.project.gate(&listed.context)?;
         let runner = Runner {
             listed: listed.clone(),
             log: self.store,
             engine: &engine,
-            gate: &NoGate,
+            gate: &*gate,
             clock: now,
             name: me(),
         };
