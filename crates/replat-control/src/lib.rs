@@ -10,9 +10,11 @@ pub mod rotate;
 use std::time::{Duration, Instant};
 
 use replat_engine::failpoint::crash_at_named;
+use replat_engine::gate::{Gate, Hold};
 use replat_engine::{Engine, EngineError, Listed, LogError, Recorded, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Event, OutOfPlace, Timestamp, Token};
-use replat_model::next::{Action, Reason, Step, next};
+use replat_model::ids::Epoch;
+use replat_model::next::{Action, Held, Reason, Step, next};
 use tracing::Instrument;
 
 use crate::pause::Pause;
@@ -29,6 +31,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The shortest sleep between two looks while nothing is urgent, however busy the streams are.
 const LOOK_AT_MOST: Duration = Duration::from_millis(50);
+
+/// How long a runner that has ended waits until those who route requests were told the newest routes. Usually that is
+/// over before; a registry that hangs holds nobody's command up for longer.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How much longer a hold lasts than an attempt can take. Whoever asked for it is gone by then, or has published.
+const HOLD_ROOM_MS: u64 = 500;
 
 /// A runner that has said nothing for this long is taken for gone. Unit: milliseconds.
 pub const HEARTBEAT_MS: u64 = 3_000;
@@ -51,6 +60,8 @@ pub enum Pulse {
     Moved(Event),
     /// Something was brought about that needs no entry.
     Acted(Action),
+    /// Those who route requests were asked to let new transactions wait; what came of it is known.
+    Held(Held),
     /// Nothing can be done until something changes.
     Waiting(Reason),
     /// The log grew while something long was under way; it was broken off, to be looked at anew.
@@ -73,6 +84,8 @@ pub struct Runner<'a> {
     pub log: &'a dyn WorkLog,
     /// Its hands.
     pub engine: &'a dyn Engine,
+    /// Those who route requests.
+    pub gate: &'a dyn Gate,
     /// The clock.
     pub clock: fn() -> Timestamp,
     /// A name for this runner, for people.
@@ -85,6 +98,9 @@ pub struct Runner<'a> {
 struct Memory {
     history: Vec<Recorded>,
     state: Option<Deployment>,
+    /// What came of the hold for an attempt. Not in the log: who holds is not told by what was, and the next runner
+    /// asks anew.
+    held: Option<(u32, Held)>,
 }
 
 impl Memory {
@@ -119,8 +135,13 @@ impl Runner<'_> {
     /// Takes the deployment one step further. Safe to crash at any line.
     pub async fn tick(&self) -> Result<(Deployment, Pulse), ControlError> {
         let mut memory = Memory::default();
-        let pulse = self.tick_with(&mut memory).await?;
-        Ok((memory.state()?.clone(), pulse))
+        loop {
+            let pulse = self.tick_with(&mut memory).await?;
+            // What was held would be forgotten; the step that it was for comes next.
+            if !matches!(pulse, Pulse::Held(_)) {
+                return Ok((memory.state()?.clone(), pulse));
+            }
+        }
     }
 
     async fn tick_with(&self, memory: &mut Memory) -> Result<Pulse, ControlError> {
@@ -134,15 +155,49 @@ impl Runner<'_> {
             epoch = %d.epoch
         );
         let pause = Pause::of(&memory.history, self.clock);
-        self.advance(d, memory.history.len() as u64, &pause).instrument(span).await
+        let attempt = d.attempt.as_ref().map(|attempt| attempt.number);
+        let held = memory.held.as_ref().filter(|(number, _)| Some(*number) == attempt);
+        let held = held.map(|(_, held)| held.clone());
+        let length = memory.history.len() as u64;
+        let pulse = self.advance(d, length, held, &pause).instrument(span).await?;
+        self.tell(d, &pulse);
+        if let (Pulse::Held(held), Some(attempt)) = (&pulse, attempt) {
+            memory.held = Some((attempt, held.clone()));
+        }
+        Ok(pulse)
     }
 
-    async fn advance(&self, d: &Deployment, length: u64, pause: &Pause) -> Result<Pulse, ControlError> {
-        let seen = match self.engine.look(d).await {
+    /// Lets those who route requests know what has become of the partition: the new routes when the new home is open,
+    /// never before; and that a hold has ended when the old one is open again. `d` is what was before.
+    fn tell(&self, d: &Deployment, pulse: &Pulse) {
+        match pulse {
+            Pulse::Acted(Action::Open { .. }) if d.attempt.is_none() => self.gate.publish(),
+            // A runner may have died between the two.
+            Pulse::Moved(Event::Settled { .. }) => self.gate.publish(),
+            Pulse::Moved(Event::Unfenced { attempt }) => self.gate.release(&self.listed.partition, *attempt),
+            _ => {}
+        }
+    }
+
+    async fn advance(
+        &self,
+        d: &Deployment,
+        length: u64,
+        held: Option<Held>,
+        pause: &Pause,
+    ) -> Result<Pulse, ControlError> {
+        let mut seen = match self.engine.look(d).await {
             Ok(seen) => seen,
             Err(error) => return Ok(Pulse::Failed(error)),
         };
+        seen.held = held;
         let (event, action) = match next(d, &seen) {
+            Step::Hold { attempt, epoch, reads } => {
+                let begun = Instant::now();
+                let held = self.gate.hold(&self.hold(d, attempt, epoch, reads)).await;
+                pause.held(attempt, &held, begun.elapsed());
+                return Ok(Pulse::Held(held));
+            }
             Step::Record(event) => (event, None),
             Step::Wait(reason) => return Ok(Pulse::Waiting(reason)),
             Step::Done => return Ok(Pulse::Ended),
@@ -178,6 +233,23 @@ impl Runner<'_> {
         pause.recorded(&event, begun.elapsed());
         tracing::info!(entry = length, action = action.as_ref().map(action_kind), "{}", kind(&event));
         Ok(Pulse::Moved(event))
+    }
+
+    /// The hold that an attempt needs: for as long as the attempt can take, and no longer, since this runner may be gone
+    /// before it ends it.
+    fn hold(&self, d: &Deployment, attempt: u32, epoch: Epoch, reads: bool) -> Hold {
+        let wait_ms = d.policy.hold_max.millis();
+        let attempt_max = d.policy.fence_timeout.millis().saturating_add(d.policy.pause_max.millis());
+        Hold {
+            context: self.listed.context.clone(),
+            partition: self.listed.partition.clone(),
+            deployment: self.listed.id.clone(),
+            attempt,
+            epoch,
+            reads,
+            wait_ms,
+            last_ms: wait_ms.saturating_add(attempt_max).saturating_add(HOLD_ROOM_MS),
+        }
     }
 
     /// Acts. What can take long gives way when the log grows, for instance because a person said pause; it is
@@ -224,8 +296,27 @@ impl Runner<'_> {
     /// still for so long that it was taken for gone.
     ///
     /// `told` hears of every tick: the state after it and what it came to.
-    pub async fn run(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
+    pub async fn run(&self, told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
+        let mut tending = self.gate.tend();
+        let ended = tokio::select! {
+            ended = self.work(told) => ended,
+            never = &mut tending => match never {},
+        };
+        tokio::select! {
+            () = self.gate.flushed() => {}
+            () = tokio::time::sleep(FLUSH_MAX) => {}
+            never = &mut tending => match never {},
+        }
+        ended
+    }
+
+    async fn work(&self, mut told: impl FnMut(&Deployment, &Pulse) -> bool) -> Result<(), ControlError> {
         let mut memory = Memory::default();
+        memory.learn(self.log, &self.listed)?;
+        // What an earlier runner may have left unpublished. Where a switch is half done, opening comes first.
+        if memory.state()?.attempt.is_none() && memory.state()?.settled {
+            self.gate.publish();
+        }
         let mut failures = 0_u32;
         let mut beaten = tokio::time::Instant::now() - LOOK_EVERY;
         loop {
@@ -256,7 +347,12 @@ impl Runner<'_> {
                 tokio::time::sleep(LOOK_AT_MOST).await;
                 Ok(())
             }
-            Pulse::Moved(_) | Pulse::Acted(_) | Pulse::Interrupted | Pulse::GaveWay | Pulse::Ended => Ok(()),
+            Pulse::Moved(_)
+            | Pulse::Acted(_)
+            | Pulse::Held(_)
+            | Pulse::Interrupted
+            | Pulse::GaveWay
+            | Pulse::Ended => Ok(()),
             Pulse::Overtaken => {
                 tokio::time::sleep(HELD_EVERY).await;
                 Ok(())

@@ -1,14 +1,15 @@
 //! What the log tells of a switch: each step, what it took, and for how long writers have been refused by then.
 //!
 //! A switch lasts for milliseconds and is asked about for weeks, so each of its steps is one line at level info:
-//! `fence`, `drain`, `proof`, `decision`, `open`, `seal`; or `give_up` and `unfence`. `took_ms` is the step's own time
-//! and `refused_ms` the time since the first writer was refused; both in milliseconds.
+//! `hold`, `fence`, `drain`, `proof`, `decision`, `open`, `publish`, `seal`; or `give_up` and `unfence`. `took_ms` is the
+//! step's own time and `refused_ms` the time since the first writer was refused; both in milliseconds. `publish` goes on
+//! beside the others, so the gate itself tells of it.
 
 use std::time::Duration;
 
 use replat_engine::Recorded;
 use replat_model::deploy::{Deployment, Event, Timestamp};
-use replat_model::next::{Action, Evidence};
+use replat_model::next::{Action, Evidence, Held};
 
 /// The pause of a switch, as far as its deployment's history and a clock tell it.
 pub(crate) struct Pause {
@@ -31,6 +32,37 @@ impl Pause {
 
     fn refused_ms(&self) -> Option<u64> {
         self.refused_since.map(|since| (self.clock)().since(since))
+    }
+
+    /// Tells what came of asking for a hold.
+    pub(crate) fn held(&self, attempt: u32, held: &Held, took: Duration) {
+        let took_ms = millis(took);
+        let followers = held.followers;
+        let busy = held.stragglers.len();
+        match &held.trouble {
+            Some(trouble) => tracing::warn!(
+                step = "hold",
+                attempt,
+                took_ms,
+                trouble,
+                "switch: it is not known whether anybody holds"
+            ),
+            None if busy == 0 => {
+                tracing::info!(step = "hold", attempt, took_ms, followers, "switch: all who route are quiet");
+            }
+            None => {
+                let stragglers = held.stragglers.join("; ");
+                tracing::info!(
+                    step = "hold",
+                    attempt,
+                    took_ms,
+                    followers,
+                    busy,
+                    stragglers,
+                    "switch: not all who route are quiet"
+                );
+            }
+        }
     }
 
     /// The proof begins when the drain is over, which is nobody's action.

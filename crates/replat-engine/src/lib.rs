@@ -5,9 +5,11 @@
 //! runner's. A [`WorkLog`] keeps what happened. Absent on purpose: loops, retries and clocks.
 
 pub mod failpoint;
+pub mod gate;
 pub mod lifecycle;
 pub mod registry;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -15,6 +17,7 @@ use replat_model::deploy::{Deployment, Event, Timestamp, Token};
 use replat_model::ids::{DeploymentId, PartitionId};
 use replat_model::map::Map;
 use replat_model::next::{Action, Evidence, Observation};
+use replat_model::route::{Address, BadRoutes, Routes, Traffic};
 use serde::{Deserialize, Serialize};
 
 /// A boxed cause.
@@ -232,6 +235,17 @@ pub enum LogError {
         /// What changed.
         why: String,
     },
+    /// The context has no map yet.
+    #[error("context {0} has no map yet: nothing of it was deployed or published")]
+    NoMap(String),
+    /// Routers would be led nowhere.
+    #[error("the routes of context {context} lead nowhere")]
+    Routes {
+        /// Which context.
+        context: String,
+        /// Why.
+        source: BadRoutes,
+    },
     /// The store itself failed.
     #[error("the control store {path} failed")]
     Store {
@@ -245,7 +259,8 @@ pub enum LogError {
 /// replat's own durable memory of deployments. Every change is one transaction.
 ///
 /// Appending [`Event::Switched`] changes the partition's home and epoch in the map, and the map's version, in the
-/// same transaction.
+/// same transaction. What else routers are told of a context, addresses and traffic, is kept here as well, and all of it
+/// is counted by one version: each switch, each carved partition and each change of the rest raises it by one.
 pub trait WorkLog: Send + Sync {
     /// Begins a deployment: creates its log with [`Event::Asked`]; carves the partition out of the context's map
     /// if it is not a leaf of its own yet (`map`: the map to publish, already carved, whose version is at most
@@ -269,6 +284,35 @@ pub trait WorkLog: Send + Sync {
 
     /// The newest map of a context; `None` if it has none yet.
     fn map(&self, context: &str) -> Result<Option<Map>, LogError>;
+
+    /// Keeps the first map of a context that has none, and returns the one that is kept.
+    fn chart(&self, map: &Map) -> Result<Map, LogError>;
+
+    /// Everything that routers are told of a context, at its newest version; `None` until the first
+    /// [`WorkLog::tell`].
+    ///
+    /// Takes as long as the map is large. Fails with [`LogError::Routes`] if a partition lives on a database of which
+    /// no address was told.
+    fn routes(&self, context: &str) -> Result<Option<Routes>, LogError>;
+
+    /// The same as of an earlier version; `None` if that is too old to be remembered, or never was.
+    fn routes_at(&self, context: &str, version: u64) -> Result<Option<Routes>, LogError>;
+
+    /// `known`, brought to the newest version. What is read grows with what has changed since, not with the map.
+    fn routes_after(&self, known: &Routes) -> Result<Routes, LogError>;
+
+    /// Says where a context's databases can be reached, and changes how requests for some partitions are shared out:
+    /// those that `traffic` does not name stay as they are, and `None` ends what was special.
+    ///
+    /// The next version, or the same one if nothing is new. Refused with [`LogError::Routes`] if that would lead
+    /// routers nowhere, and with [`LogError::NoMap`] where there is nothing to lead them to.
+    fn tell(
+        &self,
+        context: &str,
+        project: &str,
+        addresses: &BTreeMap<String, Address>,
+        traffic: &BTreeMap<PartitionId, Option<Traffic>>,
+    ) -> Result<Routes, LogError>;
 
     /// A number that changes whenever anything in the store has changed, by whatever process. Cheap.
     fn data_version(&self) -> Result<u64, LogError>;

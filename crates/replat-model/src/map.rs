@@ -165,7 +165,8 @@ impl Map {
         &self.context
     }
 
-    /// Counts the changes of this context's map, from 1. Routers take only a higher version than they have.
+    /// Counts the changes of what routers are told of this context, from 1; the map is most of that. Routers take only
+    /// a higher version than they have.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -250,6 +251,13 @@ impl Map {
         }
         let leaf = Leaf { partition: leaf.partition.clone(), home: home.into(), epoch };
         Some(self.with_root(self.root.replaced(&path, Node::Leaf(leaf))))
+    }
+
+    /// This map as a later version, or as its own: routers are told more than the map, and all of it is counted by
+    /// one number. `None` if the map is further than that: a version is never used twice.
+    #[must_use]
+    pub fn with_version(&self, version: u64) -> Option<Map> {
+        (version >= self.version).then(|| Map { version, ..self.clone() })
     }
 
     /// What became of each leaf on the way from this map to `after`, ordered by name: home or epoch changed,

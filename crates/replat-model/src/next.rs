@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Attempt, Certificate, Chunk, Deployment, Event, Timestamp};
 use crate::ids::{Epoch, Lsn, Side};
+use crate::spec::ReadsPolicy;
 
 /// What is true of both ends and of the streams between them, just now. A fact that could not be read is absent;
 /// absence is never filled in with a favourable value.
@@ -17,6 +18,8 @@ pub struct Observation {
     pub green: SideSeen,
     /// Rows kept from writes past the guard, on either side, if they could be counted.
     pub leaks: Option<u64>,
+    /// What came of asking for a hold for the attempt under way; `None` if this runner has not asked.
+    pub held: Option<Held>,
 }
 
 impl Observation {
@@ -67,6 +70,26 @@ pub struct StreamSeen {
     /// Keys that either stream carried over since this runner last compared the sides with this end as the
     /// original; `None` if it never did, or if it may have missed some.
     pub unproved: Option<u64>,
+}
+
+/// What came of asking those who route requests to let new transactions of the partition wait.
+///
+/// No promise depends on it: the databases refuse whoever was not reached. It spares clients the refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Those who attend and were heard.
+    pub followers: u64,
+    /// Those of them where transactions were still running, or who did not answer in time; in words for people.
+    pub stragglers: Vec<String>,
+    /// Why it is not known who attends, or whether they heard.
+    pub trouble: Option<String>,
+}
+
+impl Held {
+    /// Whether no transaction of the partition runs by way of anybody, and none begins.
+    pub fn is_quiet(&self) -> bool {
+        self.stragglers.is_empty() && self.trouble.is_none()
+    }
 }
 
 /// An effect, as a value. Each is idempotent and carries a [`crate::deploy::Token`].
@@ -200,6 +223,15 @@ pub enum Evidence {
 pub enum Step {
     /// Bring something about outside, then append what came of it.
     Do(Action),
+    /// Ask those who route requests to let new transactions of the partition wait, and see what comes of it.
+    Hold {
+        /// Which attempt.
+        attempt: u32,
+        /// The epoch that the partition has until the switch.
+        epoch: Epoch,
+        /// Whether reads wait as well.
+        reads: bool,
+    },
     /// Nothing to bring about: the entry itself is the deed.
     Record(Event),
     /// Nothing can be done until something changes.
@@ -537,13 +569,16 @@ fn switch(d: &Deployment, a: &Attempt, seen: &Observation) -> Step {
     let pause_max = d.policy.pause_max.millis();
     let stream = seen.side(home).stream;
     let Some(fence) = a.fence else {
+        let patience = pause_max.saturating_add(d.policy.hold_max.millis());
         // The attempt may have been begun by a runner that is gone; its stream is gone with it, and with the
         // stream the count of what was touched. Then this attempt cannot prove anything.
         return match stream {
-            _ if seen.now.since(a.since) > pause_max => give_up("the fence did not close in time"),
-            Some(s) if s.unproved.is_some() => {
-                Step::Do(Action::Fence { side: home, attempt: a.number, epoch: d.epoch })
-            }
+            _ if seen.now.since(a.since) > patience => give_up("the fence did not close in time"),
+            Some(s) if s.unproved.is_some() => hold(d, a, seen).unwrap_or(Step::Do(Action::Fence {
+                side: home,
+                attempt: a.number,
+                epoch: d.epoch,
+            })),
             _ => give_up("this runner has not compared the sides"),
         };
     };
@@ -557,6 +592,33 @@ fn switch(d: &Deployment, a: &Attempt, seen: &Observation) -> Step {
             Step::Do(Action::Prove { from: home, attempt: a.number, epoch: d.epoch.next() })
         }
         Some(_) => Step::Wait(Reason::Draining { attempt: a.number }),
+    }
+}
+
+/// Before the home is closed, new transactions are held where they come from, so that hardly any client is refused.
+/// `None`: the fence may close.
+///
+/// What is still running then is waited for by the fence itself, so only who wants no stale read, not even for as
+/// long as a lease lasts, stands down because somebody is not quiet, or because nobody knows who is.
+fn hold(d: &Deployment, a: &Attempt, seen: &Observation) -> Option<Step> {
+    let reads = d.policy.reads == ReadsPolicy::Strict;
+    if d.policy.hold_max.millis() == 0 && !reads {
+        return None;
+    }
+    match &seen.held {
+        None => Some(Step::Hold { attempt: a.number, epoch: d.epoch, reads }),
+        Some(held) if held.is_quiet() || !reads => None,
+        Some(held) => Some(Step::Record(Event::FenceGivenUp {
+            attempt: a.number,
+            why: match &held.trouble {
+                Some(trouble) => format!("reads are strict, and it is not known who reads: {trouble}"),
+                None => {
+                    let max = d.policy.hold_max;
+                    format!("reads are strict, and not quiet within {max}: {}", held.stragglers.join("; "))
+                }
+            },
+            at: seen.now,
+        })),
     }
 }
 

@@ -45,6 +45,20 @@ pub struct Traffic {
     pub reads: Option<Reads>,
 }
 
+impl Traffic {
+    /// Whether there is nothing special about it: all requests go to the home.
+    pub fn is_plain(&self) -> bool {
+        *self == Traffic::default()
+    }
+
+    /// What is left of it when the partition has got another home, whose schema has this version. A share of the
+    /// reads ends with that: it was meant for the home that was.
+    #[must_use]
+    pub fn after_switch(&self, schema_version: Option<String>) -> Traffic {
+        Traffic { schema_version, features: self.features.clone(), reads: None }
+    }
+}
+
 /// A share of one partition's reads that another home answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,8 +10,8 @@ mod plan;
 
 use replat_model::deploy::{Deployment, Event, Timestamp};
 use replat_model::ids::{Epoch, Lsn, Side};
-use replat_model::next::{Action, Observation, PROVE_KEYS_MAX, Reason, Scope, Step, next};
-use replat_model::spec::SwitchMode;
+use replat_model::next::{Action, Held, Observation, PROVE_KEYS_MAX, Reason, Scope, Step, next};
+use replat_model::spec::{DurationText, ReadsPolicy, SwitchMode};
 
 use given::*;
 
@@ -88,12 +88,12 @@ fn an_attempt_that_is_not_fenced_fences_or_is_given_up() {
             blue(|s| stream(s).lag = None),
             fence_blue.clone(),
         ),
-        ("patience just not over", begun.clone(), blue(|s| s.now = after(2_000)), fence_blue),
+        ("patience just not over", begun.clone(), blue(|s| s.now = after(2_050)), fence_blue),
         (
             "patience over",
             begun.clone(),
-            blue(|s| s.now = after(2_001)),
-            give_up(1, "the fence did not close in time", after(2_001)),
+            blue(|s| s.now = after(2_051)),
+            give_up(1, "the fence did not close in time", after(2_051)),
         ),
         ("no stream", begun.clone(), blue(|s| s.blue.stream = None), give_up(1, not_compared, T0)),
         (
@@ -113,6 +113,65 @@ fn an_attempt_that_is_not_fenced_fences_or_is_given_up() {
             and(&on_green(), [switch_asked(Blue), intended(2)]),
             green(|_| {}),
             Step::Do(Action::Fence { side: Green, attempt: 2, epoch: e2() }),
+        ),
+    ]);
+}
+
+#[test]
+fn clients_are_held_before_the_fence() {
+    let begun = and(&ready(), [intended(1)]);
+    let strict = and(&begun, [policy_set(|p| p.reads = ReadsPolicy::Strict)]);
+    let no_time: DurationText = "0ms".parse().expect("a duration");
+    let unheld = and(&begun, [policy_set(|p| p.hold_max = no_time)]);
+    let strict_and_unheld =
+        and(&begun, [policy_set(|p| (p.reads, p.hold_max) = (ReadsPolicy::Strict, no_time))]);
+    let hold = |reads| Step::Hold { attempt: 1, epoch: E1, reads };
+    let fence_blue = Step::Do(Action::Fence { side: Blue, attempt: 1, epoch: E1 });
+    let held = |held: Option<Held>| blue(|s| s.held = held);
+    let quiet = Held { followers: 3, ..Held::default() };
+    let busy = Held { stragglers: vec!["proxy at a: 2 run".into(), "router at b".into()], ..quiet.clone() };
+    let down = Held { trouble: Some("etcd cannot be reached".into()), ..Held::default() };
+    let not_quiet = "reads are strict, and not quiet within 50ms: proxy at a: 2 run; router at b";
+    let not_known = "reads are strict, and it is not known who reads: etcd cannot be reached";
+    assert_rungs(vec![
+        ("nobody was asked", begun.clone(), held(None), hold(false)),
+        ("reads are asked too", strict.clone(), held(None), hold(true)),
+        ("the policy asks nobody", unheld, held(None), fence_blue.clone()),
+        ("strict asks whatever else is said", strict_and_unheld, held(None), hold(true)),
+        ("quiet", begun.clone(), held(Some(quiet.clone())), fence_blue.clone()),
+        ("quiet and strict", strict.clone(), held(Some(quiet)), fence_blue.clone()),
+        (
+            "not quiet: the fence waits for writers",
+            begun.clone(),
+            held(Some(busy.clone())),
+            fence_blue.clone(),
+        ),
+        ("not quiet and strict", strict.clone(), held(Some(busy)), give_up(1, not_quiet, T0)),
+        ("no registry: the databases guard", begun.clone(), held(Some(down.clone())), fence_blue),
+        ("no registry and strict", strict, held(Some(down)), give_up(1, not_known, T0)),
+        (
+            "nothing to switch with: nobody is asked to wait",
+            begun.clone(),
+            blue(|s| (s.held, s.blue.stream) = (None, None)),
+            give_up(1, "this runner has not compared the sides", T0),
+        ),
+        (
+            "too late: nobody is asked to wait",
+            begun.clone(),
+            blue(|s| (s.held, s.now) = (None, after(2_051))),
+            give_up(1, "the fence did not close in time", after(2_051)),
+        ),
+        (
+            "back again",
+            and(&on_green(), [switch_asked(Blue), intended(2)]),
+            green(|s| s.held = None),
+            Step::Hold { attempt: 2, epoch: e2(), reads: false },
+        ),
+        (
+            "fenced: who held no longer matters",
+            and(&begun, [fenced(1)]),
+            drained(1, |s| s.held = None),
+            prove(Blue, 1, e2()),
         ),
     ]);
 }

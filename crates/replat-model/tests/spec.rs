@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use replat_model::ids::Home;
 use replat_model::map::Map;
 use replat_model::spec::{
-    ByteSize, DurationText, Policy, Reversible, Spec, SpecError, SwitchMode, TableMode, json_schema, parse,
-    render_errors,
+    ByteSize, DurationText, Policy, ReadsPolicy, RegistrySource, Reversible, Spec, SpecError, SwitchMode,
+    TableMode, json_schema, parse, render_errors,
 };
 use serde_json::Value as Json;
 
@@ -21,10 +21,12 @@ max_connections = 12
 
 [databases.green]
 service = "green"
+endpoint = "http://green.example:8080"
 
 [contexts.saas]
 dimensions = [{ column = "tenant_id", type = "bigint" }]
 home = { database = "blue", schema = "public" }
+endpoints = { blue = "http://saas-blue.example" }
 tree = { split = "tenant_id", hash = 4 }
 
 [contexts.saas.tables.users]
@@ -52,6 +54,12 @@ from = "order_old"
 lag_max = "2MiB"
 switch = "manual"
 soak = "36h"
+hold_max = "20ms"
+reads = "strict"
+
+[registry]
+url = "etcds://etcd.example:2379/shop"
+key = { file = "secrets/project.key" }
 "#;
 
 /// The least that is a spec with a context; line 8 is free.
@@ -81,7 +89,13 @@ fn a_spec_means_what_it_says() {
     let green = &spec.databases["green"];
     assert_eq!((&green.url, green.service.as_deref(), green.max_connections), (&None, Some("green"), 8));
 
+    assert_eq!(green.endpoint.as_deref(), Some("http://green.example:8080"));
+    let registry = spec.registry.as_ref().expect("the spec has a registry");
+    assert!(matches!(registry.url.source(), Ok(RegistrySource::Url("etcds://etcd.example:2379/shop"))));
+    assert_eq!(registry.key.as_ref().map(|key| key.file.as_str()), Some("secrets/project.key"));
+
     let saas = &spec.contexts["saas"];
+    assert_eq!(saas.endpoints["blue"], "http://saas-blue.example");
     assert_eq!(saas.dimensions[0].column, "tenant_id");
     assert_eq!(saas.home, Home { database: "blue".into(), schema: "public".into() });
     assert_eq!(saas.tree.as_ref().and_then(|tree| tree.hash), Some(4));
@@ -112,6 +126,8 @@ fn a_spec_means_what_it_says() {
         lag_max: "2MiB".parse().expect("a size"),
         switch: SwitchMode::Manual,
         soak: "36h".parse().expect("a duration"),
+        hold_max: "20ms".parse().expect("a duration"),
+        reads: ReadsPolicy::Strict,
         ..Policy::shipped()
     };
     assert_eq!(spec.policy, said);
@@ -159,7 +175,7 @@ fn one_mistake_is_one_error_at_its_place() {
     let rows = [
         // Shape.
         ("an unknown key", table("hmoe = 1"),
-         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: dimensions, home, rollout, tables, tree",
+         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: dimensions, endpoints, home, rollout, tables, tree",
          Some("did you mean `home`?")),
         ("a key that is like no other", table("colour = 1"),
          (8, 1, "colour"), "contexts.saas.colour", "unknown key", None),
@@ -203,6 +219,18 @@ fn one_mistake_is_one_error_at_its_place() {
          (5, 7, "\"hunter2\""), "databases.green.url", "this does not say how to connect", None),
         ("a variable without a name", LEAST.replace("[databases.green]", "[databases.green]\nurl = \"env:\""),
          (5, 7, "\"env:\""), "databases.green.url", "nothing follows the colon", None),
+        ("no registry", format!("{LEAST}[registry]\nurl = \"http://a\"\n"),
+         (11, 7, "\"http://a\""), "registry.url", "this names no registry: it is none of file:PATH", None),
+        ("a registry without a place", format!("{LEAST}[registry]\nkey = {{ file = \"k\" }}\n"),
+         (10, 1, "[registry]"), "registry", "`url` is missing", None),
+        ("a key that is in the spec", format!("{LEAST}[registry]\nurl = \"file:r\"\nkey = \"k\"\n"),
+         (12, 7, "\"k\""), "registry.key", "this must be a table, not text", None),
+        ("a service with a login", LEAST.replace("[databases.green]", "[databases.green]\nendpoint = \"http://me:pw@g\""),
+         (5, 12, "\"http://me:pw@g\""), "databases.green.endpoint", "a login does not belong here", None),
+        ("a service for no database", table("endpoints = { gren = \"http://g\" }"),
+         (8, 15, "gren"), "contexts.saas.endpoints.gren", "there is no database `gren`", Some("did you mean `green`?")),
+        ("a service nowhere", table("endpoints = { green = \" \" }"),
+         (8, 23, "\" \""), "contexts.saas.endpoints.green", "this must not be empty", None),
         ("a name that is none", format!("{LEAST}[databases.\"\"]\n"),
          (10, 12, "\"\""), "databases.\"\"", "a name must not be empty", None),
         ("an empty expression", rollout("map.users.x = { up = \" \" }"),
@@ -260,6 +288,8 @@ fn one_mistake_is_one_error_at_its_place() {
          (11, 17, "\"0s\""), "policy.fence_timeout", "allow some ms", None),
         ("a pause that is over too soon", policy("pause_max = \"200ms\""),
          (11, 13, "\"200ms\""), "policy.pause_max", "`pause_max` (200ms) must be at least `fence_timeout` (300ms)", None),
+        ("strict reads and no time for them", policy("hold_max = \"0ms\"\nreads = \"strict\""),
+         (11, 12, "\"0ms\""), "policy.hold_max", "longer than zero", None),
         ("a lock timeout that means for ever", policy("lock_timeout = \"0ms\""),
          (11, 16, "\"0ms\""), "policy.lock_timeout", "longer than zero", None),
         ("a lock timeout that does not fit", policy("lock_timeout = \"25d\""),
@@ -303,7 +333,7 @@ fn errors_are_shown_with_their_lines() {
     let want = r#"error: `project` is missing: the project's name, for people
  --> replat.toml
 
-error: unknown key `max_conections`; allowed here: max_connections, service, url
+error: unknown key `max_conections`; allowed here: endpoint, max_connections, service, url
  --> replat.toml:5:1
   |
 5 | max_conections = 12
@@ -312,17 +342,17 @@ error: unknown key `max_conections`; allowed here: max_connections, service, url
   = help: did you mean `max_connections`?
 
 error: unknown value `referense`; allowed here: slice, reference, rebuild
-  --> replat.toml:19:8
+  --> replat.toml:21:8
    |
-19 | mode = "referense"
+21 | mode = "referense"
    |        ^^^^^^^^^^^
    = at: contexts.saas.tables.currencies.mode
    = help: did you mean `reference`?
 
 error: `2 apples` is not a size: its unit is missing or unknown; use one of B, kB, MB, GB, TB, KiB, MiB, GiB, TiB
-  --> replat.toml:37:12
+  --> replat.toml:39:12
    |
-37 |  lag_max = "2 apples"
+39 |  lag_max = "2 apples"
    |            ^^^^^^^^^^
    = at: policy.lag_max
 
@@ -355,6 +385,17 @@ fn a_line_with_a_password_is_shown_without_it() {
             "{ url = \"***\", max",
         ),
         ("unknown form", "[databases.blue]\nurl = \"hunter2\"", "url = \"***\""),
+        (
+            "of a registry, beside a mistake",
+            "[registry]\nurl = \"redis://:hunter2@h\" # here\nurls = 1",
+            "unknown key `urls`",
+        ),
+        (
+            "of a registry, on the line of a mistake",
+            "registry = { url = \"redis://:hunter2@h\", max = 1 }",
+            "{ url = \"***\", max",
+        ),
+        ("no registry", "[registry]\nurl = \"http://me:hunter2@h\"", "url = \"***\""),
         ("as its own key", "[databases.blue]\npassword = \"hunter2\"", "password = "),
         ("as a name", "[databases]\n\"postgres://app:hunter2@h/d\" = 1", "\"***\" = 1"),
         ("as another value", "[policy]\nsoak = \"postgres://app:hunter2@h/d\"", "soak = \"***\""),

@@ -18,9 +18,11 @@ pub mod etcd;
 #[cfg(feature = "file")]
 pub mod file;
 mod follower;
+mod gate;
 #[cfg(feature = "http")]
 mod http;
 pub mod kv;
+mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod publisher;
@@ -34,6 +36,8 @@ use std::sync::Arc;
 
 pub use address::{Address, BadAddress};
 pub use follower::{Follower, Freshness, Held};
+pub use gate::RegistryGate;
+pub use outbox::{LogOutbox, Telling};
 pub use publisher::{Brought, Outbox, PublishError, Publisher};
 pub use registry::{Finding, KvRegistry, Status};
 pub use seal::{ProjectKey, Seal};

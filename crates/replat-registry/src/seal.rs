@@ -331,7 +331,8 @@ pub fn from_bytes(bytes: Vec<u8>) -> Result<Envelope, BadEnvelope> {
         format: u32,
     }
     let form = |why: &dyn fmt::Display| BadEnvelope::Form(why.to_string());
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| form(&"its first line has no end"))?;
+    let end =
+        bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| form(&"its first line has no end"))?;
     let Layout { format } = serde_json::from_slice(&bytes[..end]).map_err(|error| form(&error))?;
     if format != FORMAT {
         return Err(BadEnvelope::Format(format));

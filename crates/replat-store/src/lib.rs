@@ -1,4 +1,4 @@
-//! replat's own durable state: work logs, maps and who is running what, in one SQLite file.
+//! replat's own durable state: work logs, maps, what else routers are told, and who is running what, in one SQLite file.
 //!
 //! Every change is one transaction that is on disk before the call returns. The one that decides, appending
 //! `Switched`, changes the partition's home and the map's version in that same transaction, so there is no moment
@@ -10,17 +10,19 @@
 
 mod log;
 mod maps;
+mod routes;
 mod schema;
 mod sums;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use replat_engine::{Listed, LogError, Recorded, WorkLog};
 use replat_model::deploy::{Deployment, Event, Timestamp};
-use replat_model::ids::DeploymentId;
+use replat_model::ids::{DeploymentId, PartitionId};
 use replat_model::map::Map;
+use replat_model::route::{Address, Routes, Traffic};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 /// The control store in one SQLite file. One connection, which its callers share; every call blocks until it is
@@ -142,11 +144,13 @@ impl WorkLog for Store {
         self.write_with(|tx, _| {
             log::refuse_if_busy(tx, &plan.context, &plan.partition)?;
             maps::check_plan(plan, map)?;
-            if let Some(stored) = maps::newest(tx, &plan.context)? {
-                maps::check_successor(&stored, map)?;
-                log::refuse_to_cut_what_moves(tx, &stored, map)?;
+            let stored = maps::newest(tx, &plan.context)?;
+            if let Some(stored) = &stored {
+                maps::check_successor(stored, map)?;
+                log::refuse_to_cut_what_moves(tx, stored, map)?;
+                routes::carved(tx, stored, map)?;
             }
-            maps::publish(tx, map)?;
+            maps::publish(tx, stored.as_ref(), map)?;
             log::begin(tx, plan, event, now)
         })
     }
@@ -190,6 +194,44 @@ impl WorkLog for Store {
 
     fn map(&self, context: &str) -> Result<Option<Map>, LogError> {
         self.read_with(|tx| maps::newest(tx, context))
+    }
+
+    fn chart(&self, map: &Map) -> Result<Map, LogError> {
+        self.write_with(|tx, _| match maps::newest(tx, map.context())? {
+            Some(stored) => Ok(stored),
+            None => {
+                maps::publish(tx, None, map)?;
+                Ok(map.clone())
+            }
+        })
+    }
+
+    fn routes(&self, context: &str) -> Result<Option<Routes>, LogError> {
+        self.read_with(|tx| match maps::newest(tx, context)? {
+            Some(map) => routes::at(tx, map),
+            None => Ok(None),
+        })
+    }
+
+    fn routes_at(&self, context: &str, version: u64) -> Result<Option<Routes>, LogError> {
+        self.read_with(|tx| match maps::at(tx, context, version)? {
+            Some(map) => routes::at(tx, map),
+            None => Ok(None),
+        })
+    }
+
+    fn routes_after(&self, known: &Routes) -> Result<Routes, LogError> {
+        self.read_with(|tx| routes::after(tx, known))
+    }
+
+    fn tell(
+        &self,
+        context: &str,
+        project: &str,
+        addresses: &BTreeMap<String, Address>,
+        traffic: &BTreeMap<PartitionId, Option<Traffic>>,
+    ) -> Result<Routes, LogError> {
+        self.write_with(|tx, _| routes::tell(tx, context, project, addresses, traffic))
     }
 
     /// Comparable only to numbers from this very `Store`.

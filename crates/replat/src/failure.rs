@@ -157,6 +157,14 @@ impl From<LogError> for Failure {
             ),
             LogError::NoSuch(_) => ("RP2006", Exit::Invalid, "See: replat deploy list".to_owned()),
             LogError::Stale { .. } => ("RP2003", Exit::Invalid, "Plan again.".to_owned()),
+            LogError::NoMap(_) => {
+                ("RP2006", Exit::Invalid, "Publish it first, or deploy a partition of it.".to_owned())
+            }
+            LogError::Routes { context, .. } => (
+                "RP2001",
+                Exit::Invalid,
+                format!("Describe every database that holds partitions of {context} in the spec."),
+            ),
             LogError::Store { path, .. } => {
                 ("RP6003", Exit::Person, format!("Check that {path} can be read and written."))
             }

@@ -10,6 +10,7 @@ mod planning;
 mod project;
 mod render;
 mod rotate;
+mod routing;
 mod self_description;
 mod verbs;
 mod verify;

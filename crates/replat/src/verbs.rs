@@ -101,6 +101,7 @@ impl Desk<'_> {
         let listed = self.find(id)?;
         let d = self.watch().state(&listed)?;
         let mut card = self.card(&listed, &d)?;
+        card.routing = self.project.routing(&self.store, &listed).await?;
         if live {
             let engine = self.watch().engine(&listed, &d, true)?;
             let step = next(&d, &engine.look(&d).await?);

@@ -130,8 +130,15 @@ impl Watch<'_> {
     async fn run(&self, listed: &Listed, goal: &Goal, patient: bool) -> Result<Option<Deployment>, Failure> {
         let d = self.state(listed)?;
         let engine = self.engine(listed, &d, false)?;
-        let runner =
-            Runner { listed: listed.clone(), log: self.store, engine: &engine, clock: now, name: me() };
+        let gate = self.project.gate(&listed.context)?;
+        let runner = Runner {
+            listed: listed.clone(),
+            log: self.store,
+            engine: &engine,
+            gate: &*gate,
+            clock: now,
+            name: me(),
+        };
         let told = RefCell::new(Told::new(self, listed, &engine));
         let stopping = Cell::new(false);
         let enough = |d: &Deployment| goal(d) || stopping.get() && at_rest(d);

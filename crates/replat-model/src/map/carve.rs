@@ -14,6 +14,7 @@ use super::split::{By, List, Point, REST, Range};
 use super::{BadKey, Leaf, Map, Node, Pick, Probe, Selection, Slots, Split};
 use crate::ids::PartitionId;
 use crate::key::KeyValue;
+use crate::region::Constraint;
 use crate::spec::nearest;
 
 /// Why a partition cannot be cut out of a map.
@@ -56,6 +57,18 @@ fn some(names: &[PartitionId]) -> String {
     match names.len().saturating_sub(SHOWN_MAX) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Where to look for what satisfies a constraint, if that narrows the search. Keys that were all in one partition are
+/// found by any of them.
+fn probe_of(constraint: &Constraint) -> Option<Probe<'_>> {
+    match constraint {
+        Constraint::OneOf(values) => values.first().map(Probe::Is),
+        Constraint::Within { lower, upper } => {
+            Some(Probe::Within { lower: lower.as_ref(), upper: upper.as_ref() })
+        }
+        Constraint::NoneOf(_) | Constraint::Bucket { .. } => None,
     }
 }
 
@@ -106,6 +119,23 @@ impl Map {
         }
         map.version += 1;
         Ok((map, holder))
+    }
+
+    /// The partition that held the keys of one which `later`, a version after this one, has and this one has not.
+    ///
+    /// `None` if `later` does not have it, or if it was not carved out of a single partition.
+    pub fn carved_from(&self, later: &Map, partition: &PartitionId) -> Option<&Leaf> {
+        let region = later.region(partition)?;
+        let probe = |dimension| region.constraints_on(dimension).find_map(probe_of).unwrap_or(Probe::Any);
+        let probes: Vec<Probe> = (0..self.dimensions.len()).map(probe).collect();
+        let mut near = Vec::new();
+        self.root.collect(&probes, &mut near);
+        let holds = |leaf: &&Leaf| {
+            self.region(&leaf.partition).is_some_and(|held| held.overlaps(&region) != Some(false))
+        };
+        let mut holders = near.into_iter().filter(holds);
+        let holder = holders.next()?;
+        holders.next().is_none().then_some(holder)
     }
 
     /// The one leaf that holds all keys that are picked.

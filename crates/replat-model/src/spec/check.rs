@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Document, Path, path};
 use super::error::{Position, SpecError};
 use super::nearest::{did_you_mean, quoted};
-use super::{Context, Database, Policy, Rollout, Spec, TableMode};
+use super::{Context, Database, Policy, ReadsPolicy, Rollout, Spec, TableMode};
 use crate::ids::Home;
 use crate::map::{Dimension, Map};
 
@@ -66,6 +66,9 @@ impl Check<'_> {
         if database.url.is_some() && database.service.is_some() {
             self.refuse(&at.key("service"), "`url` and `service` both say how to connect; keep one of them");
         }
+        if let Some(endpoint) = &database.endpoint {
+            self.endpoint(&at.key("endpoint"), endpoint);
+        }
     }
 
     fn context(&mut self, at: &Path, name: &str, context: &Context) {
@@ -83,8 +86,30 @@ impl Check<'_> {
             let key = table.key.iter().flatten().map(String::as_str);
             self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
         }
+        self.endpoints(&at.key("endpoints"), &context.endpoints);
         if let Some(rollout) = &context.rollout {
             self.rollout(&at.key("rollout"), rollout, context);
+        }
+    }
+
+    /// Whoever follows the routes reads it.
+    fn endpoint(&mut self, at: &Path, endpoint: &str) {
+        if endpoint.trim().is_empty() {
+            self.refuse(at, "this must not be empty");
+        } else if endpoint.contains('@') {
+            self.refuse(at, "a login does not belong here: all routers are told");
+        }
+    }
+
+    fn endpoints(&mut self, at: &Path, endpoints: &BTreeMap<String, String>) {
+        for (database, endpoint) in endpoints {
+            let at = at.key(database);
+            if !self.spec.databases.contains_key(database) {
+                let known: Vec<&str> = self.spec.databases.keys().map(String::as_str).collect();
+                let message = no_such("database", database, &known);
+                self.refuse_name(&at, message, did_you_mean(database, known));
+            }
+            self.endpoint(&at, endpoint);
         }
     }
 
@@ -210,6 +235,11 @@ impl Check<'_> {
                 policy.pause_max, policy.fence_timeout
             );
             self.refuse(&at.key("pause_max"), message);
+        }
+        if policy.reads == ReadsPolicy::Strict && policy.hold_max.millis() == 0 {
+            let message =
+                "with strict reads everybody has to be quiet first, so this must be longer than zero";
+            self.refuse(&at.key("hold_max"), message);
         }
         // PostgreSQL keeps it in an int of milliseconds and takes zero as "wait for ever".
         if !(1..=i32::MAX as u64).contains(&policy.lock_timeout.millis()) {

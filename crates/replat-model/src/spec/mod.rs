@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod nearest;
 mod policy;
+mod registry;
 mod schema;
 mod secret;
 mod shape;
@@ -26,7 +27,8 @@ use crate::map::{Dimension, Tree};
 
 pub use error::{Position, SpecError, render_errors};
 pub use nearest::nearest;
-pub use policy::{Policy, SwitchMode};
+pub use policy::{Policy, ReadsPolicy, SwitchMode};
+pub use registry::{BadRegistryUrl, KeyFile, RegistrySource, RegistrySpec, RegistryUrl};
 pub use schema::json_schema;
 pub use secret::{BadConnection, SecretText, UrlSource};
 pub use units::{BadQuantity, ByteSize, DurationText};
@@ -47,6 +49,9 @@ pub struct Spec {
     /// The databases that can hold partitions, by names of your choice.
     #[serde(default)]
     pub databases: BTreeMap<String, Database>,
+    /// Where routes are published. Default: nowhere; nobody is asked to hold clients during a switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistrySpec>,
     /// The bounded contexts, by name. Default: none.
     #[serde(default)]
     pub contexts: BTreeMap<String, Context>,
@@ -77,6 +82,11 @@ pub struct Database {
     #[serde(default = "Database::shipped_connections")]
     #[schemars(range(min = 1))]
     pub max_connections: u32,
+    /// Where the application's own service for this database listens, such as `http://green.internal:8080`. Routers are
+    /// told; so it must not hold a password. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub endpoint: Option<String>,
 }
 
 impl Database {
@@ -97,6 +107,10 @@ pub struct Context {
     /// How the key space is cut into partitions. Default: it is one partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
+    /// Where this context's own services listen, by the name of the database that each works with. Default: the
+    /// `endpoint` of the database.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<String, String>,
     /// Every table of the context, by its name in the home schema. An empty table takes all defaults. At least one
     /// is of mode `slice`.
     pub tables: BTreeMap<String, Table>,

@@ -17,6 +17,11 @@ pub struct Policy {
     /// How long one attempt waits for the partition's running writers to end before it gives up. Longer than zero.
     /// Default: 300ms.
     pub fence_timeout: DurationText,
+    /// Before the fence closes, routers and proxies let new transactions of the partition wait, and the ones that run
+    /// get this long to end. 0ms: nobody is asked to wait, unless `reads` is strict. Default: 50ms.
+    pub hold_max: DurationText,
+    /// Whether a read may be answered by the old home after the switch. Default: bounded.
+    pub reads: ReadsPolicy,
     /// Switch attempts before the deployment waits for a person. At least 1. Default: 20.
     #[schemars(range(min = 1))]
     pub attempts: u32,
@@ -55,6 +60,9 @@ impl Policy {
             pause_max: DurationText::from_millis(2000),
             // Most transactions end sooner; a longer one is met again at the next attempt instead of waited for.
             fence_timeout: DurationText::from_millis(300),
+            // Twice what a statement of a web request usually takes; a longer one is the fence's to wait for.
+            hold_max: DurationText::from_millis(50),
+            reads: ReadsPolicy::Bounded,
             attempts: 20,
             // A week has every weekday's workload in it once.
             soak: DurationText::from_millis(7 * DAY_MILLIS),
@@ -77,4 +85,14 @@ pub enum SwitchMode {
     Auto,
     /// The deployment waits for a person.
     Manual,
+}
+
+/// Whether a read may be answered by the old home after the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadsPolicy {
+    /// By way of a router that has not heard of the switch, for as long as its lease lasts. Writes never are.
+    Bounded,
+    /// By nobody: reads are held too, and an attempt in which somebody is not quiet, or cannot be asked, is given up.
+    Strict,
 }

@@ -192,6 +192,13 @@ fn port_that_is_none(text: &str, from: usize) -> Option<Range<usize>> {
     (!text[from..to].split(',').all(port)).then_some(from..to)
 }
 
+/// A URL with `***` in place of whatever stands before its last `@`, and of parameters that are passwords.
+pub(super) fn masked_url(text: &str) -> String {
+    let login = text.find("://").map(|at| at + 3).zip(text.rfind('@')).filter(|(from, to)| from <= to);
+    let login = login.map(|(from, to)| from..to);
+    without(text, login.into_iter().chain(query_secrets(text)).collect())
+}
+
 fn query_secrets(text: &str) -> Vec<Range<usize>> {
     let Some(query) = text.find('?').map(|at| at + 1) else { return Vec::new() };
     let mut secrets = Vec::new();

@@ -12,6 +12,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use super::document::{Document, Path};
 use super::error::SpecError;
 use super::nearest::{did_you_mean, quoted};
+use super::registry::RegistryUrl;
 use super::secret::SecretText;
 use super::units::{ByteSize, DurationText, TEXT_KIND};
 
@@ -164,6 +165,9 @@ impl<'a> Walk<'a> {
             // The text may be a password, so it is not repeated.
             Some("connection") => {
                 SecretText::new(text).source().err().map(|e| format!("this does not say how to connect: {e}"))
+            }
+            Some("registry") => {
+                RegistryUrl::new(text).source().err().map(|e| format!("this names no registry: {e}"))
             }
             _ if schema["minLength"] == 1 && text.trim().is_empty() => {
                 Some("this must not be empty".to_owned())

@@ -2,7 +2,7 @@
 
 use replat_model::deploy::{Certificate, Chunk, Event, Timestamp};
 use replat_model::ids::{Epoch, Lsn, Side};
-use replat_model::next::{FenceSeen, Observation, StreamSeen};
+use replat_model::next::{FenceSeen, Held, Observation, StreamSeen};
 use replat_model::plan::{Plan, Reversibility};
 use replat_model::spec::Policy;
 
@@ -155,10 +155,12 @@ pub fn finished() -> Vec<Event> {
     and(&on_green(), [finish_asked(), Event::Finished { at: T0 }])
 }
 
-/// Everything can be read and is as it should be with this home at this epoch; both streams are level.
+/// Everything can be read and is as it should be with this home at this epoch; both streams are level, and nobody has
+/// anything to hold.
 pub fn level(home: Side, epoch: Epoch) -> Observation {
     let stream = StreamSeen { through: Lsn(100), lag: Some(0), barrier: None, parked: 0, unproved: Some(0) };
-    let mut seen = Observation { now: T0, leaks: Some(0), ..Observation::default() };
+    let held = Some(Held::default());
+    let mut seen = Observation { now: T0, leaks: Some(0), held, ..Observation::default() };
     for (end, open) in [(&mut seen.blue, home == Blue), (&mut seen.green, home == Green)] {
         end.fence = Some(Some(FenceSeen { open, epoch }));
         end.settled = Some(true);

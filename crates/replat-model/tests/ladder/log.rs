@@ -160,7 +160,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 unproved,
             }),
         });
-        Observation { now, blue, green, leaks }
+        Observation { now, blue, green, leaks, held: None }
     })
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use replat_control::{Pulse, Runner};
+use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
 use replat_model::draft::{Ask, draft};
@@ -331,6 +332,7 @@ impl Story {
             listed: self.listed.clone(),
             log: &self.store,
             engine: &self.engine,
+            gate: &NoGate,
             clock: now,
             name: "story".into(),
         }

@@ -4,6 +4,7 @@ mod damage;
 mod deployments;
 mod files;
 mod maps;
+mod routes;
 mod runners;
 
 use std::path::{Path, PathBuf};
@@ -87,7 +88,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         region: map.region(&leaf.partition).expect(partition),
         dimensions: map.dimensions().to_vec(),
         epoch: leaf.epoch,
-        blue: end(Home::clone(&leaf.home)),
+        blue: end((*leaf.home).clone()),
         green: end(home(green)),
         version: "2".into(),
         ddl: Vec::new(),

@@ -8,6 +8,7 @@ use replat_postgres::engine::SlotSeen;
 use serde_json::{Value, json};
 
 use super::{bytes, count, moment, span};
+use crate::routing::{Following, Routing};
 
 /// A deployment, and what is known around it.
 pub struct Card<'a> {
@@ -19,6 +20,8 @@ pub struct Card<'a> {
     pub length: u64,
     /// Whoever runs it now.
     pub runner: Option<String>,
+    /// What was seen at the registry, if there is one and somebody looked.
+    pub routing: Option<Routing>,
     /// What was seen at both databases, if somebody looked.
     pub live: Option<Live>,
 }
@@ -101,6 +104,7 @@ pub fn deployment_value(card: &Card) -> Value {
         "incident_rows": d.leaks,
         "policy": d.policy,
         "runner": card.runner,
+        "registry": card.routing,
         "streams": card.live.as_ref().map(|live| &live.slots),
         "next": card.next(),
         "next_commands": card.next_commands(),
@@ -161,6 +165,7 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         let watch = format!("replat deploy watch {}", card.listed.id);
         rows.push(("kept", format!("blue's copy, read-only, until {until}; then `{watch}` drops it")));
     }
+    rows.extend(card.routing.iter().flat_map(routing));
     for slot in card.live.iter().flat_map(|live| &live.slots) {
         let runs = if slot.active { "runs" } else { "does not run" };
         let behind = slot.behind.map_or("of unknown lag".to_owned(), |n| format!("{} behind", bytes(n)));
@@ -173,6 +178,41 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         rows.push(("runner", runner));
     }
     rows
+}
+
+/// Who is told of a switch, and who holds.
+fn routing(seen: &Routing) -> Vec<(&'static str, String)> {
+    let Routing { registry, trouble, published, version, followers, hold } = seen;
+    if let Some(trouble) = trouble {
+        let text = format!("{trouble}; nobody is asked to hold, and the databases tell the new home");
+        return vec![("registry", text)];
+    }
+    let told = match published {
+        0 => "nothing is published yet".to_owned(),
+        published if published < version => format!("version {published} of {version} is published"),
+        published => format!("version {published} is published"),
+    };
+    let behind = followers.iter().filter(|who| who.version < *published).count();
+    let follow = match (followers.len(), behind) {
+        (0, _) => "nobody follows".to_owned(),
+        (all, 0) => format!("{all} follow"),
+        (all, behind) => format!("{all} follow, {behind} of them behind"),
+    };
+    let mut rows = vec![("registry", format!("{registry}: {told}; {follow}"))];
+    if let Some(hold) = hold {
+        let what = if hold.reads { "reads and writes wait" } else { "new transactions wait" };
+        rows.push(("hold", format!("attempt {}: {what}", hold.attempt)));
+        rows.extend(followers.iter().map(|who| ("", answer(who))));
+    }
+    rows
+}
+
+fn answer(who: &Following) -> String {
+    match &who.answer {
+        None => format!("{}: has not answered", who.name),
+        Some(a) if a.busy == 0 => format!("{}: quiet, {} wait", who.name, count(a.held)),
+        Some(a) => format!("{}: {} running, {} wait", who.name, count(a.busy), count(a.held)),
+    }
 }
 
 /// All deployments, for people: a line each.
@@ -207,6 +247,7 @@ fn short(digest: &str) -> &str {
 fn step_text(step: &Step) -> String {
     match step {
         Step::Do(action) => action_text(action),
+        Step::Hold { .. } => "let new transactions of the partition wait where they come from".into(),
         Step::Record(event) => event_text(event),
         Step::Wait(reason) => reason_text(reason),
         Step::Done => "nothing: it has ended".into(),

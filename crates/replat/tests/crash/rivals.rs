@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replat_control::{Pulse, Runner};
+use replat_engine::gate::NoGate;
 use replat_engine::{Engine, Listed, LogError, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase};
 use replat_model::ids::Side;
@@ -80,7 +81,7 @@ impl Rival {
 }
 
 async fn run(store: Store, listed: Listed, engine: PostgresEngine, name: String) -> Result<(), Failure> {
-    let runner = Runner { listed, log: &store, engine: &engine, clock: now, name };
+    let runner = Runner { listed, log: &store, engine: &engine, gate: &NoGate, clock: now, name };
     let mut random = Random::new(7);
     let mut undone = 0;
     loop {
