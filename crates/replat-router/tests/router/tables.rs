@@ -91,10 +91,16 @@ fn changes_are_followed_in_order() {
     let missing = NoTable::Missing(table("notes"));
     assert_eq!(find(&tables, "notes", &kind("a")), Err(missing.clone()));
 
-    let first = change("notes", vec![], vec![placed("notes_ab", list(&["a", "b"])), placed("notes_rest", Bound::Default)]);
+    let first = change(
+        "notes",
+        vec![],
+        vec![placed("notes_ab", list(&["a", "b"])), placed("notes_rest", Bound::Default)],
+    );
     assert!(tables.take(12, &first).is_err(), "one is missing between");
     tables.take(11, &first).expect("it follows");
-    tables.take(11, &change("notes", vec![placed("notes_ab", list(&["a", "b"]))], vec![])).expect("known already");
+    tables
+        .take(11, &change("notes", vec![placed("notes_ab", list(&["a", "b"]))], vec![]))
+        .expect("known already");
     assert_eq!(find(&tables, "notes", &kind("b")).as_deref(), Ok("notes_ab"));
     assert_eq!(find(&tables, "notes", &kind("z")).as_deref(), Ok("notes_rest"));
 
@@ -112,8 +118,14 @@ fn changes_are_followed_in_order() {
     assert!(found.starts_with("events_jan_"), "{found}");
     assert!(find(&tables, "events", &at("2026-02-01 00:00:00+00", 5)).is_err(), "the upper end is outside");
     tables.take(14, &change("events", vec![january()], vec![])).expect("it follows");
-    assert_eq!(find(&tables, "events", &at("2026-01-15 12:00:00+00", 5)), Err(NoTable::Missing(table("events"))));
-    assert_eq!(find(&tables, "events_jan", &at("2026-01-15 12:00:00+00", 5)), Err(NoTable::Unknown(table("events_jan"))));
+    assert_eq!(
+        find(&tables, "events", &at("2026-01-15 12:00:00+00", 5)),
+        Err(NoTable::Missing(table("events")))
+    );
+    assert_eq!(
+        find(&tables, "events_jan", &at("2026-01-15 12:00:00+00", 5)),
+        Err(NoTable::Unknown(table("events_jan")))
+    );
 }
 
 #[test]
@@ -179,7 +191,10 @@ async fn postgresql_has_each_row_where_it_was_said_to_be() {
         "max" => Edge::Max,
         at => Edge::At(at.into()),
     };
-    let range = |from: [&str; 2], to: [&str; 2]| Bound::Range { from: from.map(edge).into(), to: to.map(edge).into() };
+    let range = |from: [&str; 2], to: [&str; 2]| Bound::Range {
+        from: from.map(edge).into(),
+        to: to.map(edge).into(),
+    };
     let pair = vec![
         placed("pair_low", range(["min", "min"], ["1", "2026-01-01"])),
         placed("pair_mid", range(["1", "2026-01-01"], ["5", "min"])),
@@ -193,9 +208,7 @@ async fn postgresql_has_each_row_where_it_was_said_to_be() {
         placed("bits_5", Bound::Hash { modulus: 6, remainder: 5 }),
     ];
     let set = |name: &str, method: &str| {
-        let key = |column: &str, type_name: &str| {
-            json!({"column": column, "text": column, "type_name": type_name, "nullable": false})
-        };
+        let key = |column: &str, type_name: &str| json!({"column": column, "text": column, "type_name": type_name, "nullable": false});
         serde_json::from_value(json!({
             "table": {"schema": "app_blue", "name": name}, "id": 1, "owner": "postgres", "lacking": [],
             "level": {"method": method, "parts": [], "keys": [key("a", "integer"), key("b", "date")]},
@@ -212,7 +225,8 @@ async fn postgresql_has_each_row_where_it_was_said_to_be() {
         for b in ["0001-01-01 BC", "2025-12-31", "2026-01-01", "5874897-12-31"] {
             let key = [("a", KeyValue::Int(a)), ("b", KeyType::Date.parse(b).expect(b))];
             for entity in ["pair", "bits"] {
-                let sql = format!("INSERT INTO {entity} VALUES ({a}, '{b}') RETURNING tableoid::regclass::text");
+                let sql =
+                    format!("INSERT INTO {entity} VALUES ({a}, '{b}') RETURNING tableoid::regclass::text");
                 let theirs = client.query_one(&sql, &[]).await.map(|row| row.get::<_, String>(0));
                 let ours = find(&tables, entity, &key);
                 match (&theirs, &ours) {

@@ -54,7 +54,8 @@ impl Connect for Homes {
         Box::pin(async move {
             self.provided.fetch_add(1, Ordering::SeqCst);
             let (schema, table) = table.expect("the server says which table");
-            let sql = format!("CREATE TABLE {schema}.{table}_more PARTITION OF {schema}.{table} FOR VALUES IN (7)");
+            let sql =
+                format!("CREATE TABLE {schema}.{table}_more PARTITION OF {schema}.{table} FOR VALUES IN (7)");
             self.server.execute(&to.address.dbname, &sql).await.is_ok()
         })
     }
