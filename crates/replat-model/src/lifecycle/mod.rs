@@ -19,6 +19,7 @@
 //! | what to do, as units that succeed or fail alone | [`plan`], [`draft`], [`reshape`] |
 //! | what is wrong with what is there, and how many there are of each kind | [`health`], [`census`] |
 //! | when to look again: not before, or at once | [`steady`], [`velocity`] |
+//! | what was changed, as it is told, and which table a key belongs to by that | [`change`], [`tables`] |
 //!
 //! Nothing here knows the statements of a database: a [`plan::Unit`] says what is to become true, and an engine
 //! turns it into statements with their locks. Absent on purpose: I/O, clocks, randomness, SQL.
@@ -26,6 +27,7 @@
 pub mod axis;
 pub mod breaker;
 pub mod census;
+pub mod change;
 pub mod draft;
 pub mod facts;
 pub mod forecast;
@@ -40,4 +42,5 @@ pub mod quota;
 pub mod reshape;
 pub mod runway;
 pub mod steady;
+pub mod tables;
 pub mod velocity;
