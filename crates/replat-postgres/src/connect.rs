@@ -7,6 +7,7 @@
 mod dial;
 mod door;
 mod error;
+mod reach;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -17,10 +18,12 @@ use tokio_postgres::config::{SslMode as DriverSslMode, SslNegotiation};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, SimpleQueryMessage};
 
 use crate::conninfo::{ChannelBinding, ConnInfo, Host, Secret};
+pub use dial::PgStream;
 use dial::Secured;
-pub(crate) use dial::{Address, Encryption, PgStream};
+pub(crate) use dial::{Address, Encryption};
 pub(crate) use door::{Entrance, Login, Role, enter};
 pub use error::{Attempt, ConnectError, Failure, ServerError};
+pub use reach::{Way, reach};
 
 pub use crate::tls::TlsError;
 

@@ -33,6 +33,7 @@ pub mod prepare;
 pub mod replication;
 pub mod retire;
 pub mod sequences;
+pub mod session;
 pub mod slice;
 pub mod sql;
 pub mod survey;

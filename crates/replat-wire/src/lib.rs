@@ -1,10 +1,17 @@
-//! Bytes to messages and back: pgoutput and the streaming replication protocol.
+//! Bytes to messages and back: pgoutput, the streaming replication protocol, and what a relay of PostgreSQL's
+//! protocol looks into or says itself.
 //!
 //! Everything here is a pure function over bytes. Values stay slices of the buffer that they arrived in.
 //! Absent on purpose: sockets, waiting, clocks, and any opinion on what a message means for a deployment.
 
+pub mod backend;
+pub mod conversation;
 pub mod error;
+pub mod frame;
+pub mod frontend;
 pub mod pgoutput;
+pub mod scram;
+pub mod startup;
 pub mod stream;
 
 mod reader;

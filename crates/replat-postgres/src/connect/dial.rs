@@ -125,9 +125,10 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// A stream to a server, encrypted or not.
-pub(crate) struct PgStream {
+pub struct PgStream {
     inner: Box<dyn Duplex>,
-    pub(crate) encrypted: bool,
+    /// Whether TLS was agreed upon.
+    pub encrypted: bool,
     /// The hash of the server's certificate that SCRAM binds to; `None` without TLS, or if the certificate's
     /// signature does not define one.
     pub(crate) tls_server_end_point: Option<Vec<u8>>,

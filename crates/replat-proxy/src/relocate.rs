@@ -1,0 +1,82 @@
+//! Taking a session from one home to another.
+//!
+//! Both ends are owned here, so that the session can look after its client meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{Backend, Belongings, DialError, Identity};
+use crate::doors::Home;
+use crate::settings::Limits;
+
+/// The pause between two tries to reach a home, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// What came of a move.
+pub(crate) struct Relocated {
+    /// Where the session was. After a success it may be left.
+    pub(crate) old: Option<Backend>,
+    pub(crate) outcome: Result<Backend, Stays>,
+}
+
+/// Why a session stays where it is.
+#[derive(Debug)]
+pub(crate) enum Stays {
+    /// It has what cannot be taken along.
+    Pinned(Vec<String>),
+    /// The new home does not let it in.
+    Dial(DialError),
+}
+
+/// Brings a session to `home`. `fresh` says that it has nothing at its old server; else that server is asked, and an
+/// error says that it has gone, with what the session had.
+pub(crate) async fn relocate(
+    old: Option<Backend>,
+    fresh: bool,
+    home: Arc<Home>,
+    identity: Arc<Identity>,
+    custom: Vec<String>,
+    limits: Limits,
+) -> Result<Relocated, DialError> {
+    let mut old = old;
+    let belongings = match &mut old {
+        Some(backend) if !fresh => {
+            let census = backend.census(&identity.user, &custom);
+            tokio::time::timeout(limits.dial_max, census).await.unwrap_or(Err(DialError::Slow))?
+        }
+        _ => Belongings::default(),
+    };
+    let outcome = match belongings.pins.is_empty() {
+        true => settle(home, &identity, &belongings, limits).await.map_err(Stays::Dial),
+        false => Err(Stays::Pinned(belongings.pins)),
+    };
+    Ok(Relocated { old, outcome })
+}
+
+/// Tries until the home lets the session in, or says no, or patience ends.
+async fn settle(
+    home: Arc<Home>,
+    identity: &Identity,
+    belongings: &Belongings,
+    limits: Limits,
+) -> Result<Backend, DialError> {
+    let until = Instant::now() + limits.move_max;
+    let mut pause = AGAIN.0;
+    loop {
+        let attempt = async {
+            let mut backend = Backend::dial(home.clone(), identity, limits.dial_max).await?;
+            backend.replay(&belongings.settings).await?;
+            Ok(backend)
+        };
+        match attempt.await {
+            Err(error) if DialError::is_temporary(&error) && Instant::now() + pause < until => {
+                tracing::debug!(%home, error = &error as &dyn std::error::Error, "a home is not to be had yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(AGAIN.1);
+            }
+            other => return other,
+        }
+    }
+}

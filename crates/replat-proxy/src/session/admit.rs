@@ -1,0 +1,256 @@
+//! At a boundary: where does the next transaction go, and may it begin now?
+
+use std::sync::Arc;
+
+use replat_wire::backend::{Complaint, put_parameter};
+use replat_wire::frame::{BODY_MAX, HEAD_BYTES, head};
+use replat_wire::frontend::{self, Bind, Parse, Value};
+use tokio::time::Instant;
+
+use super::{Attended, End, Session};
+use crate::backend::Backend;
+use crate::custom::Choice;
+use crate::doors::{Ask, Home, Knock, Pass, Statement};
+use crate::relocate::{Relocated, Stays, relocate};
+use crate::roll::Held;
+use crate::settings::Pinned;
+
+/// How often a session that is pinned looks whether its partition has come back.
+const PINNED_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What is known of the transaction that begins, from what has been read ahead.
+enum Ahead {
+    /// Not enough has been read to tell.
+    More,
+    /// Nothing that helps.
+    Nothing,
+    /// The text, in the input or in a statement's kept frame, and its values.
+    Statement { sql: String, types: Vec<u32>, values: Option<Vec<(bool, Option<Vec<u8>>)>> },
+}
+
+impl Session {
+    /// Lets the transaction begin that stands at the front of the input, wherever it belongs; or answers in the
+    /// server's place why not.
+    pub(super) async fn admit(&mut self) -> Result<(), End> {
+        let before = self.partition.clone();
+        match self.choice_at_hand() {
+            Some(Choice::This(partition)) => self.partition = Some(partition),
+            Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),
+            None => {}
+        }
+        let ahead = match self.partition.is_none() && self.shared.doors.reads_statements() {
+            true => self.look_ahead(),
+            false => Ahead::Nothing,
+        };
+        if let Ahead::More = ahead {
+            return self.wait().await;
+        }
+        match self.enter(&ahead).await {
+            Ok(()) => Ok(()),
+            Err(Attended::End(end)) => Err(end),
+            Err(Attended::Refused(complaint)) => {
+                self.partition = before;
+                self.shared.counts.refused();
+                self.refuse(&complaint)
+            }
+        }
+    }
+
+    async fn enter(&mut self, ahead: &Ahead) -> Result<(), Attended> {
+        let mut pinned_since = None;
+        loop {
+            let pass = match self.knock(ahead) {
+                Knock::Open(pass) => pass,
+                Knock::Refused(complaint) => return Err(Attended::Refused(complaint)),
+                Knock::Held { answer, next } => {
+                    let begun = Instant::now();
+                    let _held = Held::new(&self.card, &self.shared.counts);
+                    // What can be done before the release is not left for after it.
+                    if let Some(next) = next.filter(|next| !self.is_at_place(next))
+                        && pinned_since.is_none()
+                    {
+                        // If it cannot go there now, it is tried again, and told, when it has to.
+                        drop(self.move_to(next).await?);
+                    }
+                    let pass = self.attend_or_cancel(answer).await?.map_err(Attended::Refused)?;
+                    self.shared.counts.waited(begun.elapsed());
+                    pass
+                }
+            };
+            if self.is_at_place(&pass.home) {
+                return Ok(self.begin(pass));
+            }
+            match self.move_to(pass.home.clone()).await? {
+                Ok(()) => return Ok(self.begin(pass)),
+                Err(Stays::Pinned(pins)) => {
+                    let since = *pinned_since.get_or_insert_with(Instant::now);
+                    self.card.surveyed(pins.clone());
+                    match self.shared.settings.pinned {
+                        Pinned::Wait(limit) if since.elapsed() < limit => {
+                            drop(pass);
+                            self.attend_or_cancel(tokio::time::sleep(PINNED_EVERY)).await?;
+                        }
+                        _ => return Err(Attended::End(End::Complaint(pinned(&pass.home, &pins)))),
+                    }
+                }
+                // Nothing of this transaction has reached a server, so the session may try again.
+                Err(Stays::Dial(error)) => {
+                    let complaint = error.complaint(&pass.home, &self.identity.user);
+                    let fatal = complaint.fatal && !error.is_temporary();
+                    return Err(Attended::Refused(Complaint { fatal, ..complaint }));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, pass: Pass) {
+        self.card.is_at(&pass.home);
+        self.pass = Some(pass);
+        self.shared.counts.began();
+    }
+
+    fn is_at_place(&self, home: &Home) -> bool {
+        self.backend.as_ref().is_some_and(|backend| !backend.side.ended && backend.home.is_place_of(home))
+    }
+
+    fn knock(&self, ahead: &Ahead) -> Knock {
+        let values: Option<Vec<Value<'_>>> = match ahead {
+            Ahead::Statement { values: Some(values), .. } => Some(
+                values
+                    .iter()
+                    .map(|(binary, bytes)| Value { binary: *binary, bytes: bytes.as_deref() })
+                    .collect(),
+            ),
+            _ => None,
+        };
+        let statement = match ahead {
+            Ahead::Statement { sql, types, .. } => {
+                Some(Statement { sql, values: values.as_deref().map(|values| (values, types.as_slice())) })
+            }
+            _ => None,
+        };
+        self.shared.doors.knock(&Ask {
+            user: &self.identity.user,
+            database: &self.database,
+            parameters: &self.identity.parameters,
+            partition: self.partition.as_deref(),
+            current: self.backend.as_ref().map(|backend| &backend.home),
+            statement,
+        })
+    }
+
+    /// Takes the session to `home`, with all that it has.
+    async fn move_to(&mut self, home: Arc<Home>) -> Result<Result<(), Stays>, Attended> {
+        let pins = self.all_pins(Vec::new());
+        if !pins.is_empty() {
+            return Ok(Err(Stays::Pinned(pins)));
+        }
+        self.registered.target.lead_to(None);
+        let begun = Instant::now();
+        let (identity, custom) = (self.identity.clone(), self.custom.list());
+        let limits = self.shared.settings.limits;
+        let fresh = self.memory.fresh;
+        let moving = relocate(self.backend.take(), fresh, home, identity, custom, limits);
+        let Relocated { old, outcome } = match self.attend(moving).await? {
+            Ok(relocated) => relocated,
+            Err(error) => {
+                let gone = "the session's server has gone, and the session's settings with it";
+                let complaint = Complaint::fatal("57P01", gone).detail(format!("{error}."));
+                return Err(Attended::End(End::Complaint(complaint.hint("Connect again."))));
+            }
+        };
+        match outcome {
+            Ok(new) => {
+                if let Some(old) = old {
+                    old.leave();
+                }
+                self.conversation.moved();
+                self.tell_parameters(&new);
+                self.is_at(new);
+                // Whatever was replayed has to be asked for at the next move.
+                self.memory.fresh = fresh;
+                self.shared.counts.moved(begun.elapsed());
+                Ok(Ok(()))
+            }
+            Err(stays) => {
+                if let Some(old) = old {
+                    self.is_at(old);
+                    self.memory.fresh = fresh;
+                }
+                Ok(Err(stays))
+            }
+        }
+    }
+
+    /// Tells the client which settings are others at the new home.
+    fn tell_parameters(&mut self, new: &Backend) {
+        for (name, value) in &new.parameters {
+            if self.told.get(name) != Some(value) {
+                put_parameter(&mut self.client.output, name, value);
+            }
+        }
+        self.told.clone_from(&new.parameters);
+    }
+
+    /// Reads what stands in the input up to the values of the first statement, if they come at all before an answer.
+    fn look_ahead(&self) -> Ahead {
+        let input = &self.client.input[..];
+        let mut at = 0;
+        let mut parsed: Option<Parse<'_>> = None;
+        loop {
+            let rest = &input[at..];
+            let head = match head(rest, BODY_MAX) {
+                Ok(Some(head)) if rest.len() >= head.total() => head,
+                // A client that has not said Sync or Flush yet will say more without an answer.
+                Ok(_) if input.len() < self.shared.settings.limits.look_bytes && !self.client.ended => {
+                    return Ahead::More;
+                }
+                _ => break,
+            };
+            let body = &rest[HEAD_BYTES..head.total()];
+            match head.tag {
+                frontend::tag::QUERY if at == 0 => return text(frontend::query(body), Vec::new(), None),
+                frontend::tag::PARSE if parsed.is_none() => parsed = Parse::read(body),
+                frontend::tag::DESCRIBE => {}
+                frontend::tag::BIND => {
+                    let Some(bind) = Bind::read(body) else { return Ahead::Nothing };
+                    let kept = self.conversation.statement(bind.statement);
+                    let parse = match parsed.filter(|parse| parse.name == bind.statement) {
+                        Some(parse) => Some(parse),
+                        None => kept.and_then(|frame| Parse::read(frame.get(HEAD_BYTES..)?)),
+                    };
+                    let Some(parse) = parse else { break };
+                    let own = |value: Value<'_>| (value.binary, value.bytes.map(<[u8]>::to_vec));
+                    let values = bind.values().map(|values| values.into_iter().map(own).collect());
+                    return text(parse.sql, parse.type_oids().collect(), values);
+                }
+                _ => break,
+            }
+            at += head.total();
+        }
+        match parsed {
+            Some(parse) => text(parse.sql, parse.type_oids().collect(), None),
+            None => Ahead::Nothing,
+        }
+    }
+}
+
+fn text(sql: &[u8], types: Vec<u32>, values: Option<Vec<(bool, Option<Vec<u8>>)>>) -> Ahead {
+    match std::str::from_utf8(sql) {
+        Ok(sql) => Ahead::Statement { sql: sql.to_owned(), types, values },
+        Err(_) => Ahead::Nothing,
+    }
+}
+
+fn pinned(home: &Home, pins: &[String]) -> Complaint {
+    let partition = home.partition.as_deref().unwrap_or("the session's database");
+    Complaint::fatal("57P01", format!("terminating connection because {partition} has moved"))
+        .detail(format!("The session could not be taken along, since it has {}.", pins.join(", ")))
+        .hint("Connect again; a new session is at the new home.")
+}
+
+impl From<End> for Attended {
+    fn from(end: End) -> Attended {
+        Attended::End(end)
+    }
+}

@@ -1,0 +1,9 @@
+//! Real clients, real servers, and the proxy between them.
+
+mod bench;
+mod copying;
+mod doorstep;
+mod moving;
+mod support;
+mod tls;
+mod who;
