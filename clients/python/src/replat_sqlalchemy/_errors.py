@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -34,13 +34,13 @@ class RouteSnapshot:
 class RouterError(Exception):
     """The root of this package's errors."""
 
-    code: ClassVar[str] = "router"
+    code: str = "router"
     """Stable, for programs."""
-    state: ClassVar[str] = "nothing was written"
+    state: str = "nothing was written"
     """What is true of the data."""
-    remedy: ClassVar[tuple[str, ...]] = ()
+    remedy: tuple[str, ...] = ()
     """What a person can do, best first."""
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     """Whether the same transaction, run again from its start, can succeed."""
     snapshot: RouteSnapshot | None = None
     """What the router knew."""
@@ -57,9 +57,9 @@ class RouterError(Exception):
 class RoutesDamaged(RouterError):
     """Routes are not what was published: truncated, altered, signed with another key, or of an unknown layout."""
 
-    code = "routes-damaged"
-    state = "the routes that were there before stay in force"
-    remedy = (
+    code: str = "routes-damaged"
+    state: str = "the routes that were there before stay in force"
+    remedy: tuple[str, ...] = (
         "see whether router and publisher have the same project key",
         "replat registry fsck",
         "publish the routes again",
@@ -69,74 +69,108 @@ class RoutesDamaged(RouterError):
 class WrongProject(RoutesDamaged):
     """Routes are of another project or context than this router's."""
 
-    code = "wrong-project"
-    remedy = ("see which project and context the router is made for, and where its URL leads",)
+    code: str = "wrong-project"
+    remedy: tuple[str, ...] = (
+        "see which project and context the router is made for, and where its URL leads",
+    )
 
 
 class RoutesUnavailable(RouterError):
     """There are no routes yet, and their source did not give any in time."""
 
-    code = "routes-unavailable"
-    retryable = True
-    remedy = ("see whether the source of routes can be reached from here", "replat registry status")
+    code: str = "routes-unavailable"
+    retryable: bool = True
+    remedy: tuple[str, ...] = (
+        "see whether the source of routes can be reached from here",
+        "replat registry status",
+    )
 
 
 class RoutesStale(RouterError):
     """The routes are older than the policy allows for what was asked."""
 
-    code = "routes-stale"
-    retryable = True
-    remedy = ("see whether the source of routes can be reached from here", "raise max_stale of the policy")
+    code: str = "routes-stale"
+    retryable: bool = True
+    remedy: tuple[str, ...] = (
+        "see whether the source of routes can be reached from here",
+        "raise max_stale of the policy",
+    )
 
 
 class BadKey(RouterError, ValueError):
     """This is not a key of the context."""
 
-    code = "bad-key"
+    code: str = "bad-key"
 
 
 class UnknownPartition(RouterError, LookupError):
     """The map has no such partition."""
 
-    code = "unknown-partition"
-    remedy = ("replat route lookup", "see whether a text key was given where a name is expected: use a tuple")
+    code: str = "unknown-partition"
+    remedy: tuple[str, ...] = (
+        "replat route lookup",
+        "see whether a text key was given where a name is expected: use a tuple",
+    )
 
 
 class ManyPartitions(RouterError, LookupError):
     """The key leaves more than one partition open, and one is needed."""
 
-    code = "many-partitions"
-    remedy = ("give a value for each dimension", "use fan_out")
+    code: str = "many-partitions"
+    remedy: tuple[str, ...] = ("give a value for each dimension", "use fan_out")
 
 
 class NoPartition(RouterError, LookupError):
     """Nothing says which partition is meant."""
 
-    code = "no-partition"
-    remedy = ("name it: router.session('acme')", "open a partition_scope", "give the sessionmaker a partition_of")
+    code: str = "no-partition"
+    remedy: tuple[str, ...] = (
+        "name it: router.session('acme')",
+        "open a partition_scope",
+        "give the sessionmaker a partition_of",
+    )
 
 
 class PartitionLocked(RouterError):
     """A locked scope is open for another partition."""
 
-    code = "partition-locked"
-    remedy = ("leave the scope first", "open the outer scope without lock=True")
+    code: str = "partition-locked"
+    remedy: tuple[str, ...] = ("leave the scope first", "open the outer scope without lock=True")
 
 
 class WrongPartition(RouterError):
     """An object belongs to another partition than its session."""
 
-    code = "wrong-partition"
-    remedy = ("use a session of the object's own partition",)
+    code: str = "wrong-partition"
+    remedy: tuple[str, ...] = ("use a session of the object's own partition",)
 
 
 class PartitionHeld(RouterError):
     """The partition is held for a switch, and the policy does not allow to wait longer."""
 
-    code = "partition-held"
-    state = "the transaction has not begun"
-    retryable = True
-    remedy = ("try again in a moment", "raise switch_wait of the policy if switches take longer")
+    code: str = "partition-held"
+    state: str = "the transaction has not begun"
+    retryable: bool = True
+    remedy: tuple[str, ...] = (
+        "try again in a moment",
+        "raise switch_wait of the policy if switches take longer",
+    )
+
+
+class BadFanOut(RouterError, ValueError):
+    """The statement, or the choice of partitions, would not give each partition's own rows."""
+
+    code: str = "bad-fan-out"
+    remedy: tuple[str, ...] = (
+        "give a function of the route that selects the partition's rows, as Router.region_clause does",
+    )
+
+
+class NoTable(RouterError, LookupError):
+    """No table of the home takes this key."""
+
+    code: str = "no-table"
+    remedy: tuple[str, ...] = ("replat rotate plan", "see which partitions the table has")
 
 
 class CrossPartitionWarning(UserWarning):
@@ -149,10 +183,10 @@ class PartitionSwitched(RouterError, OperationalError):
     The transaction is rolled back, or must be, and may be run again from its start.
     """
 
-    code = "partition-switched"
-    state = "the transaction was refused by the database; nothing of it was kept"
-    retryable = True
-    remedy = (
+    code: str = "partition-switched"
+    state: str = "the transaction was refused by the database; nothing of it was kept"
+    retryable: bool = True
+    remedy: tuple[str, ...] = (
         "run the transaction again: @router.transactional does it",
         "raise switch_wait of the policy if switches take longer",
     )
@@ -178,13 +212,19 @@ class PartitionSwitched(RouterError, OperationalError):
         self.switching = switching
         """The switch is not decided yet: it may also end where it began."""
 
+    def _code_str(self) -> str:
+        return ""
+
 
 class OutcomeUnknown(RouterError, OperationalError):
     """The connection was lost during COMMIT. Nobody knows whether it happened; it is never repeated by itself."""
 
-    code = "outcome-unknown"
-    state = "the transaction is either wholly there or wholly absent"
-    remedy = ("read back, by a key that the transaction wrote, whether it is there",)
+    code: str = "outcome-unknown"
+    state: str = "the transaction is either wholly there or wholly absent"
+    remedy: tuple[str, ...] = ("read back, by a key that the transaction wrote, whether it is there",)
 
     def __init__(self, orig: BaseException) -> None:
         OperationalError.__init__(self, "COMMIT", None, orig, connection_invalidated=True)
+
+    def _code_str(self) -> str:
+        return ""

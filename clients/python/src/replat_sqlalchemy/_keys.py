@@ -25,7 +25,9 @@ _YEARS: Final = range(-4_713, 5_874_898)
 """What PostgreSQL's date can hold, counted without a gap: year 0 is 1 BC."""
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+\Z")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}\Z")
+_UUID: Final = re.compile(
+    r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{4}\1[0-9a-fA-F]{12}\Z"
+)
 _DATE: Final = re.compile(r"([0-9]{4,7})-([0-9]{2})-([0-9]{2})\Z")
 _CLOCK: Final = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?(?:\.([0-9]{1,6}))?\Z")
 _OFFSET: Final = re.compile(r"([+-])([0-9]{2})(?::([0-9]{2}))?(?::([0-9]{2}))?\Z")

@@ -333,7 +333,10 @@ def read_map(document: object) -> Map:
     """The map that a JSON document writes out in full."""
     raw = fields(document, "the map", {"context": str, "version": int, "dimensions": list, "root": dict})
     return Map(
-        raw["context"], raw["version"], tuple(map(_read_dimension, raw["dimensions"])), _read_node(raw["root"])
+        raw["context"],
+        raw["version"],
+        tuple(map(_read_dimension, raw["dimensions"])),
+        _read_node(raw["root"]),
     )
 
 

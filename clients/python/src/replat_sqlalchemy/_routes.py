@@ -125,15 +125,15 @@ def routes_of(
         if map_.leaf(partition) is None:
             raise RoutesDamaged(f"the map has no partition {partition}, whose traffic is described")
         if special.reads is not None and special.reads.home.database not in addresses:
-            raise RoutesDamaged(f"reads of {partition} go to {special.reads.home.database}, which has no address")
+            raise RoutesDamaged(
+                f"reads of {partition} go to {special.reads.home.database}, which has no address"
+            )
     return Routes(project, map_, addresses, traffic)
 
 
 def read_routes(document: object) -> Routes:
     """Whole routes, as they are written in JSON."""
-    raw = fields(
-        document, "the routes", {"project": str, "map": dict, "addresses": dict}, {"traffic": dict}
-    )
+    raw = fields(document, "the routes", {"project": str, "map": dict, "addresses": dict}, {"traffic": dict})
     return routes_of(
         raw["project"],
         read_map(raw["map"]),

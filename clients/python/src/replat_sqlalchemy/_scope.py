@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ def partition_scope(
     """
     held = _lock_of(context)
     if held is not None and canonical(held.target) != canonical(partition_or_key):
-        raise PartitionLocked(f"a locked scope of {held.target!r} is open, and {partition_or_key!r} was asked for")
+        raise PartitionLocked(
+            f"a locked scope of {held.target!r} is open, and {partition_or_key!r} was asked for"
+        )
     token = _current.set(_Scope(partition_or_key, lock, context, _current.get()))
     try:
         yield
@@ -42,12 +44,21 @@ def partition_scope(
         _current.reset(token)
 
 
-def scoped(context: str, explicit: PartitionOrKey | None) -> PartitionOrKey:
-    """What is meant: ``explicit``, or else the innermost scope's; a locked scope admits nothing else."""
+def scoped(
+    context: str,
+    explicit: PartitionOrKey | None,
+    same: Callable[[PartitionOrKey, PartitionOrKey], bool],
+) -> PartitionOrKey:
+    """What is meant: ``explicit``, or else the innermost scope's; a locked scope admits nothing else.
+
+    ``same`` says whether two targets, written differently, are one partition.
+    """
     held = _lock_of(context)
     if explicit is not None:
-        if held is not None and canonical(held.target) != canonical(explicit):
-            raise PartitionLocked(f"a locked scope of {held.target!r} is open, and {explicit!r} was asked for")
+        if held is not None and not same(held.target, explicit):
+            raise PartitionLocked(
+                f"a locked scope of {held.target!r} is open, and {explicit!r} was asked for"
+            )
         return explicit
     scope = _current.get()
     while scope is not None and scope.context not in (None, context):

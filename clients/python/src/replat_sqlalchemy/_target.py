@@ -54,14 +54,16 @@ def _picks(text: str) -> dict[str, KeyPart]:
     for clause in _clauses(text):
         column, equals, value = clause.partition("=")
         column, value = column.strip(), value.strip()
-        if not equals or not column or column in picks:
+        if not equals or not column or not value or column in picks:
             raise BadKey(f"{text!r} does not say which partition: it is not column=value joined by commas")
         if value.startswith('"'):
             if len(value) < 2 or not value.endswith('"') or '"' in value[1:-1].replace('""', ""):
                 raise BadKey(f"{text!r} does not say which partition: a quote is not closed")
             value = value[1:-1].replace('""', '"')
         elif any(c in value for c in '[]()"'):
-            raise BadKey(f"{text!r} does not say which partition: one value of each column is needed, not a range")
+            raise BadKey(
+                f"{text!r} does not say which partition: one value of each column is needed, not a range"
+            )
         picks[column] = value
     return picks
 
