@@ -55,6 +55,11 @@ class _Keys:
         return {**self.of_object(router, instance), **old} if old else {}
 
 
+def _plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The values of an ``insert()`` by names, without their wrapping in bound parameters."""
+    return {getattr(column, "key", column): getattr(value, "value", value) for column, value in values.items()}
+
+
 class RowGuard:
     """Refuses to write an object in a session of another partition than its own, before and after each flush.
 
@@ -109,10 +114,9 @@ class RowGuard:
         statement: Any = state.statement
         names = self._keys.names(router, getattr(getattr(statement, "table", None), "name", ""))
         given = state.parameters or {}
-        rows = [given] if isinstance(given, Mapping) else list(given)
-        inline: dict[Any, Any] = {getattr(c, "key", c): getattr(v, "value", v) for c, v in (statement._values or {}).items()}
-        many = [dict(row) for rows_ in statement._multi_values for row in rows_]
-        rows += [{getattr(c, "key", c): getattr(v, "value", v) for c, v in row.items()} for row in many]
+        rows: list[Mapping[Any, Any]] = [given] if isinstance(given, Mapping) else list(given)
+        inline = _plain(statement._values or {})
+        rows += [_plain(dict(row)) for several in statement._multi_values for row in several]
         state.session.connection()
         for row in rows or [{}]:
             values = {**inline, **row}
