@@ -3,6 +3,7 @@
 //! Everything here is a pure function of its arguments. Absent on purpose: I/O, waiting, clocks, randomness and
 //! SQL. What is decided here is done by the engine crates and joined by `replat-control`.
 
+pub mod cohort;
 pub mod deploy;
 pub mod draft;
 pub mod facts;

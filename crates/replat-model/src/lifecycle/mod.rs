@@ -18,12 +18,14 @@
 //! | when to stand back, and for how long to try | [`breaker`], [`patience`] |
 //! | what to do, as units that succeed or fail alone | [`plan`], [`draft`], [`reshape`] |
 //! | what is wrong with what is there | [`health`] |
+//! | what was changed, as it is told, and which table a key belongs to by that | [`change`], [`tables`] |
 //!
 //! Nothing here knows the statements of a database: a [`plan::Unit`] says what is to become true, and an engine
 //! turns it into statements with their locks. Absent on purpose: I/O, clocks, randomness, SQL.
 
 pub mod axis;
 pub mod breaker;
+pub mod change;
 pub mod draft;
 pub mod facts;
 pub mod forecast;
@@ -37,3 +39,4 @@ pub mod policy;
 pub mod quota;
 pub mod reshape;
 pub mod runway;
+pub mod tables;

@@ -8,8 +8,9 @@
 //! written under a lock on the outbox that is held until the transaction ends.
 
 use replat_engine::EngineError;
+pub use replat_model::lifecycle::change::{Change, Placed};
 use replat_model::lifecycle::facts::{Bound, Micros, TableName};
-use replat_model::lifecycle::plan::{NewLevel, NewPart, Unit};
+use replat_model::lifecycle::plan::Unit;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -30,39 +31,6 @@ const MAKING: i64 = 7_311_340_948_553;
 pub struct Ledger {
     /// The schema they lie in.
     pub schema: String,
-}
-
-/// A change of the map, enough to replay it: what went, then what came. What was replaced is in both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// The kind of work that made it.
-    pub kind: String,
-    /// The table whose partitions changed.
-    pub parent: TableName,
-    /// Partitions that are gone, or whose bounds are gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub removed: Vec<Placed>,
-    /// Partitions that are there now.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub added: Vec<Placed>,
-}
-
-/// A partition and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
-    /// The partition.
-    pub table: TableName,
-    /// What belongs to it.
-    pub bound: Bound,
-    /// How it is cut further, if it is new and is cut.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub below: Option<NewLevel>,
-}
-
-impl From<&NewPart> for Placed {
-    fn from(part: &NewPart) -> Placed {
-        Placed { table: part.table.clone(), bound: part.bound.clone(), below: part.below.clone() }
-    }
 }
 
 /// Something other than a table that a unit puts on a table in use for as long as it is at work. It is written down in

@@ -1,0 +1,663 @@
+//! What a router knows, how new that is, and what it says when it must not serve.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use replat_model::ids::{Epoch, Home, PartitionId};
+use replat_model::key::KeyValue;
+use replat_model::lifecycle::facts::TableName;
+use replat_model::lifecycle::tables::{NoTable, Tables};
+use replat_model::map::{BadKey, Leaf};
+use replat_model::route::{Address, Routes, Traffic};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::Intent;
+use crate::clock::{Clock, MachineClock, Moment};
+use crate::enter::Target;
+use crate::gate::{Gate, Gates};
+use crate::leaves::Leaves;
+
+/// What a router does for as long as it does not know that its routes are the newest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Staleness {
+    /// It refuses everything. Reads are never served by a home that the partition has left.
+    #[default]
+    Closed,
+    /// It refuses writes. Reads can come from a former home, as it was at the switch or later.
+    Reads,
+    /// It refuses nothing: a write that goes to a former home is refused there, by the database.
+    All,
+}
+
+impl Staleness {
+    fn permits(self, intent: Intent) -> bool {
+        match self {
+            Staleness::Closed => false,
+            Staleness::Reads => intent == Intent::Read,
+            Staleness::All => true,
+        }
+    }
+}
+
+/// How fast those who waited at a gate go on once it is open, so that a new home is not met by all of them at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// All at once.
+    #[default]
+    AtOnce,
+    /// So many, then as many again each time so long after; at least one.
+    Batches {
+        /// How many.
+        size: u32,
+        /// How long after.
+        every: Duration,
+    },
+}
+
+impl Pace {
+    /// How long the one at this place of the line waits after the gate was opened.
+    pub(crate) fn delay(self, place: u64) -> Duration {
+        match self {
+            Pace::AtOnce => Duration::ZERO,
+            Pace::Batches { size, every } => {
+                let turns = place / u64::from(size.max(1));
+                every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
+            }
+        }
+    }
+}
+
+/// How a router behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What it does without a current lease.
+    pub staleness: Staleness,
+    /// How long a lease lasts: so long after it last heard from the registry a router takes its routes for the newest.
+    pub lease: Duration,
+    /// How fast those who waited go on.
+    pub pace: Pace,
+    /// How long one waits for the registry's answer where the newest routes are asked for out of turn.
+    pub refresh_max: Duration,
+}
+
+impl Default for Settings {
+    /// Closed without a lease; a lease of 10 s; all at once; 1 s for a question.
+    fn default() -> Settings {
+        Settings {
+            staleness: Staleness::Closed,
+            lease: Duration::from_secs(10),
+            pace: Pace::AtOnce,
+            refresh_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Where one partition's requests go, as of a version of the routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The database and the schema that own its rows.
+    pub home: Home,
+    /// Where that database can be reached.
+    pub address: Address,
+    /// The generation of this home.
+    pub epoch: Epoch,
+    /// What is special about its traffic; `None`: nothing.
+    pub traffic: Option<Traffic>,
+    /// The version of the routes that say so.
+    pub version: u64,
+}
+
+impl Destination {
+    /// The version of the schema that the home has, if the routes say.
+    pub fn schema_version(&self) -> Option<&str> {
+        self.traffic.as_ref()?.schema_version.as_deref()
+    }
+
+    /// Whether a feature is switched on for this partition.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| traffic.features.contains(feature))
+    }
+}
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No routes were ever taken.
+    #[error("no routes of {context} are known yet")]
+    NoRoutes {
+        /// The context.
+        context: String,
+    },
+    /// Nobody knows whether the routes are the newest.
+    #[error("the routes of {context} (version {version}) may be old: the lease on them is over")]
+    Stale {
+        /// The context.
+        context: String,
+        /// The version that is there.
+        version: u64,
+    },
+    /// The key cannot be looked up.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// There is no such partition.
+    #[error("{context} has no partition {partition}")]
+    UnknownPartition {
+        /// The context.
+        context: String,
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// The partition has a later epoch than the routes say, by the word of a database or of whoever asked for a hold.
+    #[error("{partition} is at {known} by now; the routes say {have}")]
+    Behind {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch in the routes.
+        have: Epoch,
+        /// The epoch that was heard of.
+        known: Epoch,
+    },
+    /// The partition was being switched for longer than the request may wait.
+    #[error("{partition} is being switched, and this request may wait no longer")]
+    Held {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// No table is known that the key's rows are in.
+    #[error(transparent)]
+    Table(#[from] NoTable),
+}
+
+impl Refused {
+    /// Whether the same request may be served a moment later, without anybody's doing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Refused::NoRoutes { .. } | Refused::Stale { .. } => true,
+            Refused::Behind { .. } | Refused::Held { .. } => true,
+            Refused::Key(_) | Refused::UnknownPartition { .. } | Refused::Table(_) => false,
+        }
+    }
+
+    /// What can be done, as one imperative sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Refused::NoRoutes { .. } => {
+                "Publish the context's routes, or check that the registry is reachable."
+            }
+            Refused::Stale { .. } => {
+                "Check that the registry is reachable; or allow stale reads by the router's setting `staleness`."
+            }
+            Refused::Key(_) => "Give one value of the right type for each dimension of the context.",
+            Refused::UnknownPartition { .. } => {
+                "Ask with a partition of the map: replat route lookup shows them."
+            }
+            Refused::Behind { .. } => "Nothing: the router asks for newer routes by itself.",
+            Refused::Held { .. } => "Try again; or let requests wait longer than a switch takes.",
+            Refused::Table(_) => {
+                "Create the partition, or read the database's outbox up to its newest version."
+            }
+        }
+    }
+}
+
+/// Why routes were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// They are of another project.
+    #[error("these are routes of project {got}; this router is of {want}")]
+    Project {
+        /// The router's.
+        want: String,
+        /// The routes'.
+        got: String,
+    },
+    /// They are of another context.
+    #[error("these are routes of {got}; this router is of {want}")]
+    Context {
+        /// The router's.
+        want: String,
+        /// The routes'.
+        got: String,
+    },
+    /// They are not newer.
+    #[error("version {got} is not newer than {have}, which is there")]
+    Version {
+        /// The router's.
+        have: u64,
+        /// The routes'.
+        got: u64,
+    },
+}
+
+/// What came of asking for the newest routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// What the router has is the newest as of a moment after the question.
+    Newest,
+    /// Nobody answered in time.
+    NotInTime,
+    /// Nobody follows a registry for this router.
+    Nobody,
+}
+
+/// One version of the routes, and what is made of it when it is asked for.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) routes: Routes,
+    leaves: OnceLock<Leaves>,
+}
+
+impl Snapshot {
+    fn leaf(&self, partition: &PartitionId) -> Option<&Leaf> {
+        self.leaves.get_or_init(|| Leaves::of(self.routes.map())).get(partition)
+    }
+
+    fn destination(&self, leaf: &Leaf) -> Destination {
+        self.reachable(leaf).expect("by construction each home has an address")
+    }
+
+    /// A leaf as a destination; `None` if its home's database has no address.
+    pub(crate) fn reachable(&self, leaf: &Leaf) -> Option<Destination> {
+        let routes = &self.routes;
+        Some(Destination {
+            partition: leaf.partition.clone(),
+            home: leaf.home.clone(),
+            address: routes.addresses().get(&leaf.home.database)?.clone(),
+            epoch: leaf.epoch,
+            traffic: routes.traffic().get(&leaf.partition).cloned(),
+            version: routes.version(),
+        })
+    }
+}
+
+/// When the registry last heard of us, and we of it; both from before the question was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lease {
+    attended: Option<Moment>,
+    read: Option<Moment>,
+}
+
+/// Follows one context. Cheap to clone; clones are the same router.
+#[derive(Clone)]
+pub struct Router {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    project: String,
+    context: String,
+    pub(crate) settings: Settings,
+    clock: Box<dyn Clock>,
+    now: RwLock<Option<Arc<Snapshot>>>,
+    /// Serialises [`Router::take`].
+    taking: Mutex<()>,
+    lease: RwLock<Lease>,
+    pub(crate) gates: Gates,
+    /// The partitions that are held.
+    pub(crate) held: Mutex<BTreeMap<PartitionId, Arc<Gate>>>,
+    /// Epochs that were heard of and are not in the routes yet.
+    ahead: Mutex<BTreeMap<PartitionId, Epoch>>,
+    ahead_count: AtomicUsize,
+    /// The version that was taken last.
+    version: watch::Sender<u64>,
+    /// How often the newest routes were asked for out of turn, and how many of these questions are answered.
+    pub(crate) asked: watch::Sender<u64>,
+    pub(crate) answered: watch::Sender<u64>,
+    pub(crate) followers: AtomicUsize,
+    /// A lease was renewed, or routes were taken: whoever was refused may try again.
+    pub(crate) renewed: Notify,
+    /// What keeps a follower from following, in words.
+    trouble: Mutex<Option<String>>,
+    pinned: AtomicU64,
+    /// By database, for code that names partitions.
+    tables: RwLock<BTreeMap<String, Arc<Tables>>>,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { project, context, settings, .. } = &*self.shared;
+        let mut debug = f.debug_struct("Router");
+        debug.field("project", project).field("context", context).field("settings", settings);
+        debug.field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept under these locks is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Router {
+    /// A router that has no routes yet, by the machine's clocks.
+    pub fn new(project: &str, context: &str, settings: Settings) -> Router {
+        Router::with_clock(project, context, settings, Box::new(MachineClock))
+    }
+
+    /// A router with a clock of one's own, for tests.
+    pub fn with_clock(project: &str, context: &str, settings: Settings, clock: Box<dyn Clock>) -> Router {
+        let shared = Shared {
+            project: project.to_owned(),
+            context: context.to_owned(),
+            settings,
+            clock,
+            now: RwLock::new(None),
+            taking: Mutex::new(()),
+            lease: RwLock::new(Lease::default()),
+            gates: Gates::new(),
+            held: Mutex::new(BTreeMap::new()),
+            ahead: Mutex::new(BTreeMap::new()),
+            ahead_count: AtomicUsize::new(0),
+            version: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
+            answered: watch::Sender::new(0),
+            followers: AtomicUsize::new(0),
+            renewed: Notify::new(),
+            trouble: Mutex::new(None),
+            pinned: AtomicU64::new(0),
+            tables: RwLock::new(BTreeMap::new()),
+        };
+        Router { shared: Arc::new(shared) }
+    }
+
+    /// A router of routes that nobody changes, from a file say. It needs no lease.
+    pub fn fixed(routes: Routes) -> Router {
+        let settings = Settings { staleness: Staleness::All, ..Settings::default() };
+        let router = Router::new(routes.project(), routes.context(), settings);
+        router.take(routes).expect("the first routes of a router of their own project and context");
+        router
+    }
+
+    /// Whose routes it follows.
+    pub fn project(&self) -> &str {
+        &self.shared.project
+    }
+
+    /// The context that it follows.
+    pub fn context(&self) -> &str {
+        &self.shared.context
+    }
+
+    /// How it behaves.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The version that it has; 0: none.
+    pub fn version(&self) -> u64 {
+        *self.shared.version.borrow()
+    }
+
+    /// Whoever wants to hear of each version. It may be the newest or not; see [`Router::is_current`].
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// The routes that it has, for people and exports: whether they are new enough to serve by is not asked.
+    pub fn routes(&self) -> Option<Routes> {
+        self.snapshot().map(|snapshot| snapshot.routes.clone())
+    }
+
+    /// Takes routes if they are newer than what it has; ends the holds that they are the answer to.
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`] if they are not newer, or not of this project and context.
+    pub fn take(&self, routes: Routes) -> Result<(), NotTaken> {
+        self.store(routes)?;
+        // Gates are opened after the routes are there: who comes in by an opened gate reads them.
+        self.end_answered_holds();
+        Ok(())
+    }
+
+    /// The first half of [`Router::take`].
+    pub(crate) fn store(&self, routes: Routes) -> Result<(), NotTaken> {
+        let Shared { project, context, .. } = &*self.shared;
+        if routes.project() != project {
+            return Err(NotTaken::Project { want: project.clone(), got: routes.project().to_owned() });
+        }
+        if routes.context() != context {
+            return Err(NotTaken::Context { want: context.clone(), got: routes.context().to_owned() });
+        }
+        let _one_at_a_time = locked(&self.shared.taking);
+        let (before, version) = (self.snapshot(), routes.version());
+        let have = before.as_ref().map_or(0, |before| before.routes.version());
+        if version <= have {
+            return Err(NotTaken::Version { have, got: version });
+        }
+        let leaves = before.and_then(|before| {
+            before.leaves.get().map(|leaves| leaves.follow(before.routes.map(), routes.map()))
+        });
+        let snapshot = Snapshot { routes, leaves: leaves.map_or_else(OnceLock::new, OnceLock::from) };
+        self.forget_what_is_known(&snapshot);
+        *self.shared.now.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(snapshot));
+        self.shared.version.send_replace(version);
+        self.shared.renewed.notify_waiters();
+        Ok(())
+    }
+
+    /// Where the requests for `key` go.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] as for a write: without a current lease, unless the settings permit everything.
+    pub fn find(&self, key: &[KeyValue]) -> Result<Destination, Refused> {
+        self.destination(Target::Key(key), Intent::Write)
+    }
+
+    /// Where the requests of a partition go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Router::find`].
+    pub fn find_partition(&self, partition: &PartitionId) -> Result<Destination, Refused> {
+        self.destination(Target::Partition(partition), Intent::Write)
+    }
+
+    /// Where a target's requests go now, if they may be served.
+    pub(crate) fn destination(&self, target: Target<'_>, intent: Intent) -> Result<Destination, Refused> {
+        let snapshot = self.serving(intent)?;
+        let leaf = snapshot.target(target)?;
+        self.check_epoch(leaf)?;
+        Ok(snapshot.destination(leaf))
+    }
+
+    /// The partition that a target is in, if it may be served.
+    pub(crate) fn partition_of(&self, target: Target<'_>, intent: Intent) -> Result<PartitionId, Refused> {
+        Ok(self.serving(intent)?.target(target)?.partition.clone())
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.shared.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest routes that may be served by.
+    pub(crate) fn serving(&self, intent: Intent) -> Result<Arc<Snapshot>, Refused> {
+        let context = || self.shared.context.clone();
+        let snapshot = self.snapshot().ok_or_else(|| Refused::NoRoutes { context: context() })?;
+        if self.settings().staleness.permits(intent) || self.is_current() {
+            return Ok(snapshot);
+        }
+        Err(Refused::Stale { context: context(), version: snapshot.routes.version() })
+    }
+
+    /// The epoch at which the routes have a partition.
+    pub(crate) fn epoch(&self, partition: &PartitionId) -> Option<Epoch> {
+        self.snapshot()?.leaf(partition).map(|leaf| leaf.epoch)
+    }
+
+    /// Whether there are routes, of a version or none, that have this partition at a later epoch, or not at all.
+    pub(crate) fn is_past(&self, partition: &PartitionId, epoch: Epoch) -> bool {
+        let past = |snapshot: Arc<Snapshot>| snapshot.leaf(partition).is_none_or(|leaf| leaf.epoch > epoch);
+        self.snapshot().is_some_and(past)
+    }
+
+    /// The time by the router's clock; what leases are counted from.
+    pub fn now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    /// Whether the lease lasts: the registry knows of us, and we have its newest routes, both as of less than
+    /// [`Settings::lease`] ago.
+    pub fn is_current(&self) -> bool {
+        let Lease { attended, read } = *self.shared.lease.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let lasts =
+            |since: Option<Moment>| since.is_some_and(|since| now.since(since) < self.settings().lease);
+        lasts(attended) && lasts(read)
+    }
+
+    /// The registry has written down that we are there, asked at the moment `sent` or later.
+    pub fn attended(&self, sent: Moment) {
+        self.shared.lease.write().unwrap_or_else(PoisonError::into_inner).attended = Some(sent);
+        self.shared.renewed.notify_waiters();
+    }
+
+    /// What we have is the newest version as of the moment `sent` or later.
+    pub fn read(&self, sent: Moment) {
+        self.shared.lease.write().unwrap_or_else(PoisonError::into_inner).read = Some(sent);
+        self.shared.renewed.notify_waiters();
+    }
+
+    /// Ends the lease: nothing more is served until it is renewed, but by the settings.
+    pub fn end_lease(&self) {
+        *self.shared.lease.write().unwrap_or_else(PoisonError::into_inner) = Lease::default();
+    }
+
+    /// Somebody who knows says that a partition has this epoch: a database in an error's detail, or a hold. Until the
+    /// routes say so, too, nothing of the partition is served.
+    pub fn heard(&self, partition: &PartitionId, epoch: Epoch) {
+        let mut ahead = locked(&self.shared.ahead);
+        if self.epoch(partition).is_some_and(|have| have >= epoch) {
+            return;
+        }
+        let known = ahead.entry(partition.clone()).or_insert(epoch);
+        *known = epoch.max(*known);
+        self.shared.ahead_count.store(ahead.len(), Ordering::SeqCst);
+    }
+
+    fn check_epoch(&self, leaf: &Leaf) -> Result<(), Refused> {
+        if self.shared.ahead_count.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
+        match locked(&self.shared.ahead).get(&leaf.partition) {
+            Some(known) if *known > leaf.epoch => {
+                Err(Refused::Behind { partition: leaf.partition.clone(), have: leaf.epoch, known: *known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_what_is_known(&self, snapshot: &Snapshot) {
+        let mut ahead = locked(&self.shared.ahead);
+        // What is not in the map any more will not come back: names are not used again.
+        ahead.retain(|partition, epoch| snapshot.leaf(partition).is_some_and(|leaf| leaf.epoch < *epoch));
+        self.shared.ahead_count.store(ahead.len(), Ordering::SeqCst);
+    }
+
+    /// Asks whoever follows a registry for this router for the newest routes, and waits for them, for `limit` and
+    /// [`Settings::refresh_max`] at most.
+    pub async fn refresh(&self, limit: Duration) -> Refreshed {
+        if self.shared.followers.load(Ordering::SeqCst) == 0 {
+            return Refreshed::Nobody;
+        }
+        let mut answered = self.shared.answered.subscribe();
+        let mut mine = 0;
+        self.shared.asked.send_modify(|asked| {
+            *asked += 1;
+            mine = *asked;
+        });
+        let answer = answered.wait_for(|answered| *answered >= mine);
+        match tokio::time::timeout(limit.min(self.settings().refresh_max), answer).await {
+            Ok(Ok(_)) => Refreshed::Newest,
+            // The sender is ours, so it is not gone.
+            Ok(Err(_)) | Err(_) => Refreshed::NotInTime,
+        }
+    }
+
+    /// Waits until the routes have a partition at a later epoch than `epoch`, or not any more; asks for them. Whether
+    /// they have it before `deadline`.
+    pub async fn later_than(&self, partition: &PartitionId, epoch: Epoch, deadline: Instant) -> bool {
+        let mut versions = self.versions();
+        loop {
+            versions.mark_unchanged();
+            if self.is_past(partition, epoch) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.refresh(left).await;
+            if self.is_past(partition, epoch) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline, versions.changed()).await.is_err() {
+                return self.is_past(partition, epoch);
+            }
+        }
+    }
+
+    /// Makes known which tables a database has, for [`Router::table_for`].
+    pub fn take_tables(&self, database: &str, tables: Arc<Tables>) {
+        let mut known = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(database.to_owned(), tables);
+    }
+
+    /// The table that holds the rows of `entity` with these values at a destination, by what its database tells of its
+    /// partitions.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Table`] if none is known, so that nobody writes to a table by a guessed name.
+    pub fn table_for(
+        &self,
+        to: &Destination,
+        entity: &str,
+        key: &[(&str, KeyValue)],
+    ) -> Result<TableName, Refused> {
+        let entity = TableName::new(to.home.schema.clone(), entity);
+        let known = self.shared.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tables) = known.get(&to.home.database) else { return Err(NoTable::Unknown(entity).into()) };
+        Ok(tables.find(&entity, key)?.clone())
+    }
+
+    /// What keeps the router from being up to date, for people; `None`: nothing that is known.
+    pub fn trouble(&self) -> Option<String> {
+        locked(&self.shared.trouble).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *locked(&self.shared.trouble) = trouble;
+    }
+
+    /// How many sessions cannot move, as whoever owns them said last.
+    pub fn pinned(&self) -> u64 {
+        self.shared.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Says how many sessions cannot move; the registry is told with the next sign of life.
+    pub fn set_pinned(&self, sessions: u64) {
+        self.shared.pinned.store(sessions, Ordering::Relaxed);
+    }
+
+    /// How many gates are there: as many as partitions are in use, and some that were until lately.
+    pub fn gates(&self) -> usize {
+        self.shared.gates.count()
+    }
+}
+
+impl Snapshot {
+    /// The leaf of a target.
+    pub(crate) fn target(&self, target: Target<'_>) -> Result<&Leaf, Refused> {
+        match target {
+            Target::Key(key) => Ok(self.routes.map().lookup(key)?),
+            Target::Partition(partition) => self.leaf(partition).ok_or_else(|| Refused::UnknownPartition {
+                context: self.routes.context().to_owned(),
+                partition: partition.clone(),
+            }),
+        }
+    }
+}
