@@ -39,7 +39,10 @@ def binaries() -> Path:
     whole = [folder for folder in usual if (folder / "initdb").exists() and (folder / "postgres").exists()]
     if not whole:
         raise RuntimeError("no PostgreSQL server programs; install them or set REPLAT_PG_BIN")
-    return max(whole, key=lambda folder: [int(n) for n in "".join(c if c.isdigit() else " " for c in str(folder)).split()])
+    return max(
+        whole,
+        key=lambda folder: [int(n) for n in "".join(c if c.isdigit() else " " for c in str(folder)).split()],
+    )
 
 
 def _account() -> tuple[int, int] | None:
@@ -122,7 +125,18 @@ def servers(count: int) -> Iterator[list[Server]]:
             os.chown(root, *account)
         template = root / "template"
         subprocess.run(
-            [binaries() / "initdb", "-D", template, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            [
+                binaries() / "initdb",
+                "-D",
+                template,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ]
             + ["--locale=C.UTF-8"],
             check=True,
             capture_output=True,
@@ -134,9 +148,7 @@ def servers(count: int) -> Iterator[list[Server]]:
             folder.mkdir(mode=0o700)
             if account is not None:
                 os.chown(folder, *account)
-            subprocess.run(
-                ["cp", "-Rp", template, folder / "data"], check=True, cwd="/", **_run_as(account)
-            )
+            subprocess.run(["cp", "-Rp", template, folder / "data"], check=True, cwd="/", **_run_as(account))
             server = Server(folder, account)
             server.start()
             started.append(server)

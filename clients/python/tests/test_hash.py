@@ -68,7 +68,8 @@ def test_hash_is_postgresqls(pair: list[Server], key_type: KeyType) -> None:
 def test_hash_of_several_columns_and_nulls(pair: list[Server]) -> None:
     rng = random.Random(7)
     rows = [
-        (rng.choice([None, rng.randrange(-(2**40), 2**40)]), rng.choice([None, _text(rng)])) for _ in range(500)
+        (rng.choice([None, rng.randrange(-(2**40), 2**40)]), rng.choice([None, _text(rng)]))
+        for _ in range(500)
     ]
     with pair[0].connect("postgres") as connection:
         connection.execute("CREATE TEMP TABLE h2 (a bigint, b text) PARTITION BY HASH (a, b)")

@@ -32,7 +32,9 @@ def test_two_tenants_on_two_servers(world: World, make_router: MakeRouter) -> No
     with router.session((1,)) as session:
         assert session.scalars(select(Invoice.amount)).all() == [100]
         assert session.route is not None and session.route.database == "blue"
-        assert session.execute(text("SELECT amount FROM invoice")).scalar_one() == 100, "raw SQL is routed too"
+        assert session.execute(text("SELECT amount FROM invoice")).scalar_one() == 100, (
+            "raw SQL is routed too"
+        )
     with router.session({"tenant_id": 2}) as session:
         assert session.scalars(select(Invoice.amount)).all() == [200]
         assert session.scalar(text("SHOW search_path")) == '"bill""ing g"'
@@ -48,7 +50,8 @@ def test_async_sessions(world: World, make_router: MakeRouter) -> None:
             async with router.async_session(partition) as session:
                 session.add_all([Invoice(tenant_id=tenant, amount=n) for n in range(3)])
                 await session.commit()
-                assert await session.scalar(select(func.sum(Invoice.amount))) == 3
+                query = select(func.sum(Invoice.amount)).where(Invoice.tenant_id == tenant)
+                assert await session.scalar(query) == 3
 
         await asyncio.gather(one("acme", 1), one("globex", 2), one("rest", 7))
         maker = router.async_sessionmaker(partition_of=lambda info: info["tenant"])
@@ -83,7 +86,9 @@ def test_route_is_pinned_in_a_transaction(world: World, make_router: MakeRouter)
         session.flush()
         assert session.route is not None and session.route.database == "blue"
         session.commit()
-        assert session.scalar(select(func.count()).select_from(Invoice)) == 0, "the next one goes to the new home"
+        assert session.scalar(select(func.count()).select_from(Invoice)) == 0, (
+            "the next one goes to the new home"
+        )
     assert (world.count("blue", 1), world.count("green", 1)) == (2, 0)
 
 
@@ -189,10 +194,8 @@ def test_fan_out(world: World, make_router: MakeRouter) -> None:
     count = select(func.count()).select_from(Invoice)
     with pytest.raises(RouterError, match="share a home"):
         router.fan_out(count)
-    assert {n: rows[0][0] for n, rows in router.fan_out(count, partitions=["acme", "globex"])} == {
-        "acme": 3 + 1,
-        "globex": 1,
-    } or True
+    per_home = dict(router.fan_out(count, partitions=["acme", "globex"]))
+    assert {name: rows[0][0] for name, rows in per_home.items()} == {"acme": 4, "globex": 1}
     columns = {"tenant_id": Invoice.tenant_id}
 
     def own(route: object) -> object:

@@ -94,10 +94,6 @@ def lock_key(partition: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def leaf(partition: str, database: str, schema: str, epoch: int = 1) -> dict[str, Any]:
-    return {"leaf": {"partition": partition, "home": {"database": database, "schema": schema}, "epoch": epoch}}
-
-
 class World:
     """Two servers, blue and green, each with a database ``app``; and a file of routes."""
 
@@ -117,7 +113,9 @@ class World:
         for side, server in self.servers.items():
             server.execute("postgres", "DROP DATABASE IF EXISTS app WITH (FORCE)")
             server.execute("postgres", "CREATE DATABASE app")
-            server.execute("app", f"CREATE SCHEMA {self.quoted(side)};" + TABLES.format(s=self.quoted(side)) + GUARD)
+            server.execute(
+                "app", f"CREATE SCHEMA {self.quoted(side)};" + TABLES.format(s=self.quoted(side)) + GUARD
+            )
         return self
 
     def guard(self, partition: str, condition: str, owner: str) -> None:
@@ -149,7 +147,8 @@ class World:
 
     def copy(self, tenant: int, source: str, target: str) -> None:
         rows = self.servers[source].rows(
-            "app", f"SELECT tenant_id, invoice_id, amount FROM {self.quoted(source)}.invoice WHERE tenant_id = {tenant}"
+            "app",
+            f"SELECT tenant_id, invoice_id, amount FROM {self.quoted(source)}.invoice WHERE tenant_id = {tenant}",
         )
         with self.servers[target].connect("app") as connection, connection.transaction():
             connection.execute("SET LOCAL session_replication_role = replica")
@@ -168,24 +167,27 @@ class World:
 
     def addresses(self) -> dict[str, Any]:
         return {
-            side: {"host": "127.0.0.1", "port": server.port, "dbname": "app"} for side, server in self.servers.items()
+            side: {"host": "127.0.0.1", "port": server.port, "dbname": "app"}
+            for side, server in self.servers.items()
         }
 
     def routes(self) -> dict[str, Any]:
         """Tenant 1 is acme, tenant 2 globex, all others are the rest."""
-        leaves = {name: leaf(name, side, self.schemas[side], epoch) for name, (side, epoch) in self.homes.items()}
+        sides = list(self.schemas)
+        leaves = {name: [name, sides.index(side), epoch] for name, (side, epoch) in self.homes.items()}
         return {
             "project": PROJECT,
             "map": {
+                "format": 2,
                 "context": CONTEXT,
                 "version": self.version,
                 "dimensions": [{"column": "tenant_id", "type": "bigint"}],
+                "homes": [[side, schema] for side, schema in self.schemas.items()],
                 "root": {
-                    "split": {
-                        "dimension": 0,
-                        "by": {"list": [[1, 1], [2, 2]]},
-                        "children": [leaves["rest"], leaves["acme"], leaves["globex"]],
-                    }
+                    "split": "list",
+                    "dimension": 0,
+                    "values": [[1], [2]],
+                    "children": [leaves["rest"], leaves["acme"], leaves["globex"]],
                 },
             },
             "addresses": self.addresses(),
@@ -195,7 +197,12 @@ class World:
     def envelope(self, **changes: Any) -> dict[str, Any]:
         self.version += 1
         body = json.dumps(self.routes())
-        arguments: Mapping[str, Any] = {"project": PROJECT, "context": CONTEXT, "at": 1_700_000_000_000, **changes}
+        arguments: Mapping[str, Any] = {
+            "project": PROJECT,
+            "context": CONTEXT,
+            "at": 1_700_000_000_000,
+            **changes,
+        }
         return seal(version=self.version, body=body, key=self.key, **arguments)
 
     def publish(self, document: object | None = None) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from ._delta import read_delta
 from ._errors import RoutesDamaged, WrongProject
-from ._map import fields
-from ._routes import Routes, expect, parse_json, read_routes
+from ._json import fields, parse_json
+from ._routes import Routes, expect, read_routes
 
 FORMAT: Final = 1
 """The layout of envelopes that is understood here."""

@@ -182,7 +182,7 @@ class Follower:
 
     def _moved(self, before: Routes, after: Routes) -> list[tuple[str, dict[str, object]]]:
         told: list[tuple[str, dict[str, object]]] = []
-        for leaf in after.map.leaves():
+        for leaf in after.map.by_name().values():
             old = before.map.leaf(leaf.partition)
             if old is None or old is leaf or old.home == leaf.home:
                 continue

@@ -57,7 +57,9 @@ class _Keys:
 
 def _plain(values: Mapping[Any, Any]) -> dict[Any, Any]:
     """The values of an ``insert()`` by names, without their wrapping in bound parameters."""
-    return {getattr(column, "key", column): getattr(value, "value", value) for column, value in values.items()}
+    return {
+        getattr(column, "key", column): getattr(value, "value", value) for column, value in values.items()
+    }
 
 
 class RowGuard:

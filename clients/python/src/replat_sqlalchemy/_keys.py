@@ -175,20 +175,6 @@ class _Malformed(ValueError):
     """What is wrong with a text."""
 
 
-def value_from_json(written: object) -> KeyValue:
-    """A value as maps write it: a number, a text, or ``{"date": "2026-01-31"}`` and the like."""
-    if isinstance(written, int) and not isinstance(written, bool):
-        return KeyType.BIGINT.of(written)
-    if isinstance(written, str):
-        return KeyType.TEXT.of(written)
-    if isinstance(written, dict) and len(written) == 1:
-        ((name, text),) = written.items()
-        types = {"uuid": KeyType.UUID, "date": KeyType.DATE, "timestamp": KeyType.TIMESTAMP}
-        if name in types and isinstance(text, str):
-            return types[name].parse(text)
-    raise BadKey("a key value in JSON is a number, a text, or one of uuid, date and timestamp with its text")
-
-
 def _fits(number: int, bits: int) -> bool:
     return -(1 << (bits - 1)) <= number < 1 << (bits - 1)
 

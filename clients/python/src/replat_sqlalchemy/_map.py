@@ -7,20 +7,20 @@ cannot fail. A map never changes; what a delta brings is a new map that shares a
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias
+from math import gcd
+from typing import Final, NoReturn, TypeAlias
 
 from ._errors import BadKey, RoutesDamaged
 from ._hash import bucket
-from ._keys import KeyType, KeyValue, value_from_json
+from ._keys import KeyType, KeyValue
 
 REST: Final = 0
 """The place of a list's rest among its children."""
-_BUCKETS_MAX: Final = 65_536
-_PARTITION: Final = re.compile(r"[a-z0-9_]{1,48}\Z")
+DEPTH_MAX: Final = 32
+"""The most splits on the way to a leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,11 @@ class ByHash:
 
 @dataclass(frozen=True, slots=True)
 class ByRange:
-    """Children told apart by ascending cut points, each the first value of the child after it."""
+    """Children told apart by ascending cut points, each the first value of a child."""
 
     cuts: tuple[KeyValue, ...]
+    order: tuple[int, ...]
+    """The places of the children in the order of their keys; one more than there are cuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,13 @@ class Split:
             return by.places.get(value, REST)
         if isinstance(by, ByHash):
             return bucket((value,), len(self.children))
-        return bisect_right(by.cuts, value)
+        return by.order[bisect_right(by.cuts, value)]
+
+    def in_order(self) -> Sequence[Node]:
+        """The children: of a range in the order of their keys."""
+        if isinstance(self.by, ByRange):
+            return [self.children[place] for place in self.by.order]
+        return self.children
 
     def constraints(self) -> list[Constraint]:
         """What a value must satisfy to be taken by each child."""
@@ -101,7 +109,9 @@ class Split:
             return [Bucket(count, remainder) for remainder in range(count)]
         if isinstance(by, ByRange):
             ends = (None, *by.cuts, None)
-            return [Within(lower, upper) for lower, upper in zip(ends, ends[1:], strict=False)]
+            sides = zip(by.order, ends, ends[1:], strict=False)
+            by_place = {place: Within(lower, upper) for place, lower, upper in sides}
+            return [by_place[place] for place in range(count)]
         values: list[set[KeyValue]] = [set() for _ in range(count)]
         for value, place in by.places.items():
             values[place].add(value)
@@ -109,7 +119,8 @@ class Split:
         return [NoneOf(frozenset(by.places)), *listed]
 
 
-Node: TypeAlias = Leaf | Split
+Node: TypeAlias = "str | Split"
+"""A partition's name, or a cut. Where partitions live is not in the tree, so that a switch does not change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +175,45 @@ def _is_empty(constraints: Sequence[Constraint]) -> bool:
         return not any(all(admits(c, value) for c in constraints) for value in listed[0])
     lowers = [c.lower for c in constraints if isinstance(c, Within) and c.lower is not None]
     uppers = [c.upper for c in constraints if isinstance(c, Within) and c.upper is not None]
-    return bool(lowers and uppers) and max(lowers) >= min(uppers)
+    if lowers and uppers and max(lowers) >= min(uppers):
+        return True
+    buckets = [c for c in constraints if isinstance(c, Bucket)]
+    return any(_clash(a, b) for n, a in enumerate(buckets) for b in buckets[:n])
+
+
+def _clash(a: Bucket, b: Bucket) -> bool:
+    """Whether no number has both remainders: they differ modulo what the moduli have in common."""
+    common = gcd(a.modulus, b.modulus)
+    return a.remainder % common != b.remainder % common
 
 
 class Map:
     """One version of how a context is partitioned, and where each partition lives."""
 
-    __slots__ = ("_by_name", "context", "dimensions", "root", "version")
+    __slots__ = ("_leaves", "context", "dimensions", "root", "version")
 
-    def __init__(self, context: str, version: int, dimensions: tuple[Dimension, ...], root: Node) -> None:
+    def __init__(
+        self,
+        context: str,
+        version: int,
+        dimensions: tuple[Dimension, ...],
+        root: Node,
+        leaves: Mapping[str, Leaf],
+        *,
+        checked: bool = False,
+    ) -> None:
+        """``leaves`` are those of the tree, by name. Unless it is ``checked``, all that is wrong is looked for."""
         self.context: Final = context
         self.version: Final = version
         self.dimensions: Final = dimensions
         self.root: Final = root
-        self._by_name: Final = self._check()
+        self._leaves: Final = leaves
+        if not checked:
+            if version < 1:
+                damaged("versions count from 1")
+            if not dimensions:
+                damaged("there is no dimension")
+            self.check_below(())
 
     def lookup(self, key: Sequence[object]) -> Leaf:
         """The leaf that holds ``key``, one value for each dimension: `KeyValue`s or what their types accept."""
@@ -189,7 +225,7 @@ class Map:
             value = values[node.dimension]
             assert value is not None
             node = node.children[node.place(value)]
-        return node
+        return self._leaves[node]
 
     def lookup_partial(self, key: Sequence[object | None]) -> list[Leaf]:
         """The leaves that can hold a key of which only some values are known, in the order of the tree."""
@@ -198,30 +234,34 @@ class Map:
         left = [self.root]
         while left:
             node = left.pop()
-            if isinstance(node, Leaf):
-                found.append(node)
+            if isinstance(node, str):
+                found.append(self._leaves[node])
                 continue
             value = values[node.dimension]
             if value is None:
-                left.extend(reversed(node.children))
+                left.extend(reversed(node.in_order()))
             else:
                 left.append(node.children[node.place(value)])
         return found
 
     def leaf(self, partition: str) -> Leaf | None:
         """The leaf with this name."""
-        return self._by_name.get(partition)
+        return self._leaves.get(partition)
+
+    def by_name(self) -> Mapping[str, Leaf]:
+        """All leaves by name, in no order."""
+        return self._leaves
 
     def leaves(self) -> Iterator[Leaf]:
         """All leaves, in the order of the tree; a list's rest comes before its other children."""
-        return iter(self._by_name.values())
+        return (self._leaves[name] for name in names_of(self.root))
 
     def region(self, partition: str) -> list[tuple[Dimension, list[Constraint]]] | None:
         """What the keys of a partition satisfy, by dimension; ``None`` if the map does not have it."""
 
         def find(node: Node) -> list[tuple[int, Constraint]] | None:
-            if isinstance(node, Leaf):
-                return [] if node.partition == partition else None
+            if isinstance(node, str):
+                return [] if node == partition else None
             for place, child in enumerate(node.children):
                 found = find(child)
                 if found is not None:
@@ -234,6 +274,19 @@ class Map:
         every = enumerate(self.dimensions)
         return [(dimension, [c for at, c in found if at == index]) for index, dimension in every]
 
+    def check_below(self, path: Sequence[int]) -> None:
+        """Whether some key comes to each leaf below a path."""
+        left: list[list[Constraint]] = [[] for _ in self.dimensions]
+        node = self.root
+        for place in path:
+            if isinstance(node, str) or not 0 <= place < len(node.children):
+                damaged("there is nothing at a path")
+            left[node.dimension].append(node.constraints()[place])
+            node = node.children[place]
+        if any(len(constraints) > 1 and _is_empty(constraints) for constraints in left):
+            _out_of_reach(node)
+        _check_part(node, left, len(path))
+
     def _typed(self, key: Sequence[object]) -> list[KeyValue | None]:
         if len(key) != len(self.dimensions):
             raise BadKey(
@@ -242,179 +295,45 @@ class Map:
         pairs = zip(key, self.dimensions, strict=True)
         return [None if value is None else dimension.key_type.of(value) for value, dimension in pairs]
 
-    def _check(self) -> dict[str, Leaf]:
-        if self.version < 1:
-            _damaged("versions count from 1")
-        if not self.dimensions:
-            _damaged("there is no dimension")
-        names: dict[str, Leaf] = {}
-        path: list[list[Constraint]] = [[] for _ in self.dimensions]
 
-        def check(node: Node) -> None:
-            if isinstance(node, Leaf):
-                if node.partition in names:
-                    _damaged(f"two leaves are named {node.partition}")
-                names[node.partition] = node
-                return
-            if not 0 <= node.dimension < len(self.dimensions):
-                _damaged("a split cuts a dimension that is not there")
-            _check_split(node, self.dimensions[node.dimension].key_type)
-            on = path[node.dimension]
-            for child, constraint in zip(node.children, node.constraints(), strict=True):
-                on.append(constraint)
-                # Only where a dimension is cut more than once can a child be out of every key's reach.
-                if len(on) > 1 and _is_empty(on):
-                    _damaged(f"no key belongs to {next(leaves_of(child)).partition}")
-                check(child)
-                on.pop()
-
-        check(self.root)
-        return names
+def _check_part(node: Node, left: list[list[Constraint]], depth: int) -> None:
+    if isinstance(node, str):
+        return
+    if depth >= DEPTH_MAX:
+        damaged("its splits are nested too deep")
+    on = left[node.dimension]
+    if on:
+        for child, constraint in zip(node.children, node.constraints(), strict=True):
+            on.append(constraint)
+            if _is_empty(on):
+                _out_of_reach(child)
+            _check_part(child, left, depth + 1)
+            on.pop()
+        return
+    # The first cut of a dimension leaves something to each child; what, is asked for only where it is cut again.
+    below = [child for child in node.children if isinstance(child, Split)]
+    if below:
+        for child, constraint in zip(node.children, node.constraints(), strict=True):
+            on.append(constraint)
+            _check_part(child, left, depth + 1)
+            on.pop()
 
 
-def leaves_of(node: Node) -> Iterator[Leaf]:
-    """All leaves of a part, in the order of the tree."""
+def _out_of_reach(node: Node) -> NoReturn:
+    damaged(f"no key belongs to {next(names_of(node), 'a part of it')}")
+
+
+def names_of(node: Node) -> Iterator[str]:
+    """The partitions of a part, in the order of the tree."""
     left = [node]
     while left:
         top = left.pop()
-        if isinstance(top, Leaf):
+        if isinstance(top, str):
             yield top
         else:
-            left.extend(reversed(top.children))
+            left.extend(reversed(top.in_order()))
 
 
-def _check_split(split: Split, key_type: KeyType) -> None:
-    by, count = split.by, len(split.children)
-    if isinstance(by, ByHash):
-        if not 1 <= count <= _BUCKETS_MAX:
-            _damaged("a hash has no bucket, or too many")
-        return
-    if isinstance(by, ByList):
-        values: Sequence[KeyValue] = list(by.places)
-        if sorted(set(by.places.values())) != list(range(REST + 1, count)):
-            _damaged("the values of a list and its children do not match")
-    else:
-        values = by.cuts
-        if len(values) + 1 != count:
-            _damaged("the cuts of a range and its children do not match")
-    if not all(key_type.holds(value) for value in values):
-        _damaged("a value is of another type than its dimension")
-    if isinstance(by, ByRange) and any(a >= b for a, b in zip(values, values[1:], strict=False)):
-        _damaged("the cuts of a range do not ascend")
-
-
-def _damaged(why: str) -> NoReturn:
+def damaged(why: str) -> NoReturn:
+    """It is no map."""
     raise RoutesDamaged(f"the map is damaged: {why}")
-
-
-def fields(
-    document: object, what: str, need: Mapping[str, type], may: Mapping[str, type] | None = None
-) -> dict[str, Any]:
-    """A JSON object with exactly these fields, of these types; fields that may be missing come as ``None``."""
-    if not isinstance(document, dict):
-        raise RoutesDamaged(f"{what} is not an object")
-    known = {**need, **(may or {})}
-    for name in document:
-        if name not in known:
-            raise RoutesDamaged(f"{what} has a field {name!r} that this version does not know")
-    for name in need:
-        if name not in document:
-            raise RoutesDamaged(f"{what} has no {name!r}")
-    for name, kind in known.items():
-        value = document.get(name)
-        if value is None and name not in need:
-            continue
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise RoutesDamaged(f"{name!r} of {what} is not of the right type")
-    return {name: document.get(name) for name in known}
-
-
-def read_map(document: object) -> Map:
-    """The map that a JSON document writes out in full."""
-    raw = fields(document, "the map", {"context": str, "version": int, "dimensions": list, "root": dict})
-    return Map(
-        raw["context"],
-        raw["version"],
-        tuple(map(_read_dimension, raw["dimensions"])),
-        _read_node(raw["root"]),
-    )
-
-
-def _read_dimension(document: object) -> Dimension:
-    raw = fields(document, "a dimension", {"column": str, "type": str})
-    try:
-        return Dimension(raw["column"], KeyType(raw["type"]))
-    except ValueError:
-        raise RoutesDamaged(f"{raw['type']!r} is no type of a dimension") from None
-
-
-def read_home(document: object) -> Home:
-    """A home as it is written in JSON."""
-    raw = fields(document, "a home", {"database": str, "schema": str})
-    return Home(raw["database"], raw["schema"])
-
-
-def partition_id(text: str) -> str:
-    """``text``, if it is a legal name of a partition."""
-    if not _PARTITION.match(text):
-        raise RoutesDamaged("a partition's name has 1 to 48 of the characters a-z, 0-9 and _")
-    return text
-
-
-def read_leaf(document: object) -> Leaf:
-    """A leaf as it is written in JSON."""
-    raw = fields(document, "a leaf", {"partition": str, "home": dict, "epoch": int})
-    if raw["epoch"] < 1:
-        raise RoutesDamaged("an epoch counts from 1")
-    return Leaf(partition_id(raw["partition"]), read_home(raw["home"]), raw["epoch"])
-
-
-def _read_node(document: object) -> Node:
-    raw = fields(document, "a node", {}, {"leaf": dict, "split": dict})
-    if (raw["leaf"] is None) == (raw["split"] is None):
-        raise RoutesDamaged("a node is either a leaf or a split")
-    if raw["leaf"] is not None:
-        return read_leaf(raw["leaf"])
-    split = fields(raw["split"], "a split", {"dimension": int, "by": object, "children": list})
-    children = tuple(map(_read_node, split["children"]))
-    return Split(split["dimension"], _read_by(split["by"]), children)
-
-
-def _read_by(document: object) -> ByList | ByHash | ByRange:
-    if document == "hash":
-        return ByHash()
-    raw = fields(document, "the kind of a split", {}, {"list": list, "range": list})
-    if raw["list"] is not None and raw["range"] is None:
-        return ByList(_read_places(raw["list"]))
-    if raw["range"] is not None and raw["list"] is None:
-        return ByRange(tuple(map(_read_value, raw["range"])))
-    raise RoutesDamaged("a split is by list, by range or by hash")
-
-
-def _read_places(pairs: list[object]) -> dict[KeyValue, int]:
-    places: dict[KeyValue, int] = {}
-    for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and type(pair[1]) is int):
-            raise RoutesDamaged("a list's entry is a value and a place")
-        value = _read_value(pair[0])
-        if value in places:
-            raise RoutesDamaged("a value is listed twice")
-        places[value] = pair[1]
-    return places
-
-
-def _read_value(document: object) -> KeyValue:
-    try:
-        return value_from_json(document)
-    except BadKey as why:
-        raise RoutesDamaged(f"a value of the map cannot be read: {why}") from None
-
-
-def replace_leaves(node: Node, change: Callable[[Leaf], Leaf]) -> Node:
-    """The same tree with some leaves exchanged; a part in which nothing changes is the same object."""
-    if isinstance(node, Leaf):
-        return change(node)
-    children = tuple(replace_leaves(child, change) for child in node.children)
-    if all(new is old for new, old in zip(children, node.children, strict=True)):
-        return node
-    return Split(node.dimension, node.by, children)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Numeric, and_, cast, false, func, literal, literal_column, true
+from sqlalchemy import ColumnElement, Integer, Numeric, and_, cast, collate, false, func, literal, literal_column, true
 
 from ._errors import BadKey
 from ._hash import COMBINE, SEED
@@ -42,7 +42,7 @@ def _term(column: ColumnElement[Any], key_type: KeyType, constraint: Constraint)
     def value(of: KeyValue) -> ColumnElement[Any]:
         # Written out as PostgreSQL writes it, since the column's own type may turn it into something else.
         text = key_type.text_of(of).replace("'", "''")
-        return literal_column(f"'{text}'::{key_type.value}".replace(":", "\\:"))
+        return literal_column(f"CAST('{text}' AS {key_type.value})")
 
     if isinstance(constraint, OneOf):
         return column.in_([value(v) for v in sorted(constraint.values)]) if constraint.values else false()
@@ -51,6 +51,9 @@ def _term(column: ColumnElement[Any], key_type: KeyType, constraint: Constraint)
     if isinstance(constraint, Bucket):
         return _bucket(column, key_type, constraint)
     ends: list[ColumnElement[bool]] = [true()]
+    if key_type is KeyType.TEXT:
+        # Text is ordered by its bytes, whatever the column's collation.
+        column = collate(column, "C")
     if constraint.lower is not None:
         ends.append(column >= value(constraint.lower))
     if constraint.upper is not None:

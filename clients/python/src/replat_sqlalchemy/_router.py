@@ -447,7 +447,7 @@ class Router(BaseRouter):
         routes = self._follower._routes
         if routes is None or self._pools.count() == 0:
             return
-        homes = {leaf.home for leaf in routes.map.leaves()}
+        homes = {leaf.home for leaf in routes.map.by_name().values()}
         self._pools.keep_only({(routes.addresses[home.database], home.schema) for home in homes})
 
     def _mind_forks(self) -> None:

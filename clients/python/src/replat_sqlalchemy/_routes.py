@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from ._document import partition_id, read_home, read_map
 from ._errors import RoutesDamaged, WrongProject
-from ._map import Home, Leaf, Map, fields, partition_id, read_home, read_map
+from ._json import fields
+from ._map import Home, Leaf, Map
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def routes_of(
     project: str, map_: Map, addresses: Mapping[str, Address], traffic: Mapping[str, Traffic]
 ) -> Routes:
     """Routes that are whole: each home has an address, and only partitions that are there have traffic."""
-    for leaf in map_.leaves():
+    for leaf in map_.by_name().values():
         if leaf.home.database not in addresses:
             raise RoutesDamaged(
                 f"partition {leaf.partition} lives on {leaf.home.database}, which has no address"
@@ -167,25 +167,6 @@ def _read_reads(document: object) -> Reads | None:
     if not 0 <= raw["percent"] <= 100 or raw["stale_max_ms"] < 0:
         raise RoutesDamaged(f"{raw['percent']} of a hundred reads is no share")
     return Reads(read_home(raw["home"]), raw["percent"], bool(raw["shadow"]), raw["stale_max_ms"])
-
-
-def parse_json(text: str | bytes, what: str) -> Any:
-    """JSON from outside; each name in an object only once, so that no two readers see different things."""
-    try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as why:
-        raise RoutesDamaged(f"{what} is not JSON that can be read: {type(why).__name__}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    named = dict(pairs)
-    if len(named) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return named
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def expect(routes: Routes, project: str, context: str) -> Routes:

@@ -19,9 +19,9 @@ from typing import Any, Final, Protocol
 from ._envelope import Envelope, read_document, read_envelope
 from ._errors import RoutesDamaged
 from ._gate import Gate, Hold
-from ._map import fields
+from ._json import fields, parse_json
 from ._policy import Secret, reveal
-from ._routes import Routes, parse_json
+from ._routes import Routes
 
 _ANSWER_BYTES_MAX: Final = 1 << 30
 _TIMEOUT: Final = 10.0

@@ -9,10 +9,10 @@ from typing import Any, Final
 READ_ONLY: Final = "25006"
 """Also what standbys and read-only transactions say: only with our DETAIL is it about a partition."""
 
-_UNSURE_CLASSES: Final = ("08", "53", "57", "58", "XX")
-"""Connections, resources, intervention, the system, the inside: after these a COMMIT may have happened."""
-_UNSURE: Final = "40003"
-"""statement_completion_unknown."""
+_SAID_NO: Final = ("22", "23", "25", "40", "42", "44", "P0")
+"""Classes of ordinary errors: in answer to COMMIT they say that it did not happen."""
+_UNSURE: Final = ("08007", "40003")
+"""transaction_resolution_unknown and statement_completion_unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def closed(error: BaseException | None) -> Closed | None:
 def commit_may_have_happened(error: BaseException | None) -> bool:
     """Whether an error during COMMIT leaves its outcome open."""
     state = None if error is None else sqlstate(error)
-    return state is None or state == _UNSURE or state.startswith(_UNSURE_CLASSES)
+    return state is None or state in _UNSURE or not state.startswith(_SAID_NO)
 
 
 def sqlstate(error: BaseException) -> str | None:
