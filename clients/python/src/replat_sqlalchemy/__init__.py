@@ -30,6 +30,7 @@ from ._guards import RelationGuard, RowGuard
 from ._keys import KeyType, KeyValue
 from ._map import Dimension, Home, Leaf, Map
 from ._policy import Duration, FileToken, Login, RoutePolicy
+from ._registry import PostgresRegistry, SqliteRegistry
 from ._retry import Transactional
 from ._router import EVENTS, Router
 from ._routes import Address, Reads, Route, Routes, Traffic
@@ -70,6 +71,7 @@ __all__ = [
     "PartitionLocked",
     "PartitionOrKey",
     "PartitionSwitched",
+    "PostgresRegistry",
     "Reads",
     "RelationGuard",
     "Route",
@@ -84,6 +86,7 @@ __all__ = [
     "RoutesStale",
     "RoutesUnavailable",
     "RowGuard",
+    "SqliteRegistry",
     "StaticRouter",
     "TableName",
     "Traffic",

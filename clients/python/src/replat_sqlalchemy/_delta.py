@@ -79,7 +79,7 @@ def _changed(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[s
 
 
 class _Edit:
-    """A map to which one change after the other is applied. Names are looked at at the end, when all that go are known."""
+    """A map to which one change after the other is applied. Names come last, when all that go are known."""
 
     def __init__(self, before: Map, reader: Reader) -> None:
         self._before = before

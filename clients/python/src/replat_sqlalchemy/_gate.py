@@ -43,14 +43,17 @@ class Gate:
                 self._inside.setdefault(partition, weakref.WeakSet()).add(owner)
             return hold
 
-    def leave(self, owner: object, partition: str) -> None:
-        """``owner`` is not inside any more."""
+    def leave(self, owner: object, partition: str) -> bool:
+        """``owner`` is not inside any more. Whether that leaves nobody inside a partition that is held."""
         with self._lock:
             inside = self._inside.get(partition)
-            if inside is not None:
-                inside.discard(owner)
-                if not inside:
-                    del self._inside[partition]
+            if inside is None:
+                return False
+            inside.discard(owner)
+            if inside:
+                return False
+            del self._inside[partition]
+            return partition in self._holds
 
     def is_held(self, partition: str, epoch: int) -> bool:
         """Whether somebody who goes by ``epoch`` would have to wait."""

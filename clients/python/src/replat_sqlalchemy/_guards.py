@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.attributes import get_history
+from sqlalchemy.orm.exc import UnmappedColumnError
 
 from ._errors import BadKey, CrossPartitionWarning, WrongPartition
 from ._session import RoutedSession
@@ -34,8 +36,10 @@ class _Keys:
         for table in mapper.tables:
             for column, name in self.names(router, getattr(table, "name", "")).items():
                 carried = table.columns.get(name)
-                if carried is not None and carried in mapper.columns:
-                    found[column] = mapper.get_property_by_column(carried).key
+                if carried is not None:
+                    # A class need not map all columns of its tables.
+                    with contextlib.suppress(UnmappedColumnError):
+                        found[column] = mapper.get_property_by_column(carried).key
         return found
 
     def of_object(self, router: BaseRouter, instance: Any) -> dict[str, Any]:

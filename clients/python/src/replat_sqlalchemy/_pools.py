@@ -14,7 +14,7 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from ._errors import OutcomeUnknown, PartitionSwitched, RouteSnapshot, RoutesStale
+from ._errors import OutcomeUnknown, PartitionSwitched, RouterError, RouteSnapshot, RoutesStale
 from ._policy import Login, RoutePolicy, reveal
 from ._routes import Address
 from ._sqlstate import READ_ONLY, closed, commit_may_have_happened, sqlstate
@@ -52,8 +52,8 @@ def watch(engine: Engine, snapshot: Callable[[str | None], RouteSnapshot]) -> No
         with contextlib.suppress(Exception):
             connection.info.pop(_COMMITTING, None)
 
-    @event.listens_for(engine, "handle_error")
-    def explain(context: ExceptionContext) -> None:
+    @event.listens_for(engine, "handle_error", retval=True)
+    def explain(context: ExceptionContext) -> RouterError | None:
         orig = context.original_exception
         refused = closed(orig)
         if refused is not None:
@@ -66,21 +66,16 @@ def watch(engine: Engine, snapshot: Callable[[str | None], RouteSnapshot]) -> No
                 home=refused.home,
                 switching=refused.switching,
             )
-            switched.with_snapshot(snapshot(refused.partition))
-            context.chained_exception = switched
-            return
+            return switched.with_snapshot(snapshot(refused.partition))
         info = _info(context)
         if context.statement is None and info.get(_COMMITTING):
             if commit_may_have_happened(orig):
-                unknown = OutcomeUnknown(orig)
-                unknown.with_snapshot(snapshot(None))
-                context.chained_exception = unknown
+                return OutcomeUnknown(orig).with_snapshot(snapshot(None))
         elif info.get(READ_ONLY_MARK) and sqlstate(orig) == READ_ONLY:
-            stale = RoutesStale(
+            return RoutesStale(
                 "the routes are too old to write by; the database refused it in a read-only transaction"
-            )
-            stale.with_snapshot(snapshot(None))
-            context.chained_exception = stale
+            ).with_snapshot(snapshot(None))
+        return None
 
 
 def _info(context: ExceptionContext) -> Mapping[str, Any]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Numeric, and_, cast, collate, false, func, literal, literal_column, true
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Numeric,
+    and_,
+    cast,
+    collate,
+    false,
+    func,
+    literal,
+    literal_column,
+    true,
+)
 
 from ._errors import BadKey
 from ._hash import COMBINE, SEED

@@ -368,7 +368,9 @@ class Router(BaseRouter):
         return _Wait(released, seconds(self.policy.switch_wait), once, error, leaf.partition)
 
     def _unpin(self, owner: RoutedSession, pin: Pin) -> None:
-        self._follower.gate.leave(owner, pin.partition)
+        if self._follower.gate.leave(owner, pin.partition):
+            # A switch waits to hear of this.
+            self._follower.ask()
 
     def _wait_for_move(self, pin: Pin, timeout: float) -> bool:
         self._follower.ask()

@@ -116,13 +116,14 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
     session._replat_begun = True
     pin = session._replat_pin
     if pin is not None and pin.read_only and not connection.in_nested_transaction():
-        if connection.get_isolation_level() == "AUTOCOMMIT":
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() != "on":
+            # In autocommit the setting lasts for nothing.
             raise session._replat_router._explained(
                 RoutesStale(
                     "the routes are too old to write by, and a session in autocommit cannot be kept from it"
                 )
             )
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         connection.info[READ_ONLY_MARK] = True
 
 

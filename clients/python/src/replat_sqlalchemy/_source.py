@@ -185,10 +185,10 @@ class HttpSource(_Waking):
         """See `RouteSource.read`."""
         if self._stream is None:
             self._stream = _Stream(self)
-        envelopes = self.fetch(have, 0)
+        # Holds first: one that is not there any more is never ended by routes older than those that answered it.
         with self._holds_lock:
             holds = None if self._holds is None else list(self._holds.values())
-        return News(envelopes, holds)
+        return News(self.fetch(have, 0), holds)
 
     def fetch(self, have: int, wait: float, *, own: bool = False) -> list[Envelope]:
         """Asks once; with ``own`` on a connection of its own."""
@@ -199,7 +199,8 @@ class HttpSource(_Waking):
             data = answer.read(_ANSWER_BYTES_MAX + 1)
         except BaseException:
             connection.close()
-            self._connection = None if not own else self._connection
+            if not own:
+                self._connection = None
             raise
         if own:
             connection.close()
