@@ -62,12 +62,8 @@ impl Map {
         home: Home,
     ) -> Result<Map, BadTree> {
         check_dimensions(context, &dimensions)?;
-        let mut builder = Builder {
-            dimensions: &dimensions,
-            home: Arc::new(home),
-            names: BTreeSet::new(),
-            next_number: 1,
-        };
+        let mut builder =
+            Builder { dimensions: &dimensions, home: Arc::new(home), names: BTreeSet::new(), next_number: 1 };
         let root = match tree {
             Some(tree) => builder.split(&Place::top(), tree, &vec![Left::default(); dimensions.len()])?,
             None => builder.leaf(&Place { name: context.to_owned(), ..Place::top() })?,

@@ -85,8 +85,7 @@ impl Map {
         let holder = self.holder(picks)?.partition.clone();
         let path = self.path_to(&holder).expect("the leaf was just found");
         let side = self.left_at(&path).expect("some key comes to every leaf");
-        let follows =
-            |(dimension, pick): &(&usize, &Pick)| pick.follows_from(&side[**dimension].said());
+        let follows = |(dimension, pick): &(&usize, &Pick)| pick.follows_from(&side[**dimension].said());
         let left: Vec<(usize, &Pick)> =
             picks.iter().filter(|pick| !follows(pick)).map(|(dimension, pick)| (*dimension, pick)).collect();
         let Some((&(last, _), _)) = left.split_last() else {
@@ -152,7 +151,8 @@ impl Map {
             }
             _ => None,
         };
-        let named = |partition: &PartitionId| Node::Leaf(Leaf { partition: partition.clone(), ..leaf.clone() });
+        let named =
+            |partition: &PartitionId| Node::Leaf(Leaf { partition: partition.clone(), ..leaf.clone() });
 
         let Site { path, place, mut split } = self.site(&path, dimension, pick)?;
         let next = u32::try_from(split.children.len()).expect("a split has fewer than 2^32 children");
@@ -211,7 +211,11 @@ impl Map {
     fn no_such(&self, partition: &PartitionId) -> CannotCarve {
         let names = self.leaves().map(|leaf| leaf.partition.as_str());
         let nearest = nearest(partition.as_str(), names).map(str::to_owned);
-        CannotCarve::NoSuch { context: self.context.as_ref().to_owned(), partition: partition.clone(), nearest }
+        CannotCarve::NoSuch {
+            context: self.context.as_ref().to_owned(),
+            partition: partition.clone(),
+            nearest,
+        }
     }
 
     /// Whether the picks speak of this map's dimensions, in values of their types.

@@ -11,7 +11,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::document::{Reader, WrittenHome, WrittenLeaf, WrittenNode, Writer, literal_of};
+use super::document::{Reader, Writer, WrittenHome, WrittenLeaf, WrittenNode, literal_of};
 use super::names::{Roll, Spot};
 use super::split::Point;
 use super::{BadMap, Leaf, Map, Node, Split};
@@ -141,7 +141,9 @@ impl<'de> Deserialize<'de> for Part {
             type Value = Part;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a leaf's new home, which is an array, or a change of the tree, which is an object")
+                f.write_str(
+                    "a leaf's new home, which is an array, or a change of the tree, which is an object",
+                )
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, leaf: A) -> Result<Part, A::Error> {

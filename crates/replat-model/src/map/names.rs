@@ -65,8 +65,7 @@ impl Names {
     pub(super) fn of(root: &Node) -> Result<Names, PartitionId> {
         let mut roll = Roll::default();
         roll.call(root, Spot::ROOT);
-        let mut leaves: Vec<_> =
-            roll
+        let mut leaves: Vec<_> = roll
             .leaves
             .into_iter()
             .map(|(leaf, spot)| (hash(&leaf.partition), &leaf.partition, spot))
@@ -127,8 +126,8 @@ impl Map {
         let hash = hash(partition);
         let from = (hash, Spot::ROOT);
         let same_hash = self.names.leaves.from(&from).take_while(|((other, _), ())| *other == hash);
-        same_hash.filter_map(|((_, spot), ())| self.names.path(*spot)).find(
-            |path| matches!(self.root.at(path), Some(Node::Leaf(leaf)) if leaf.partition == *partition),
-        )
+        same_hash
+            .filter_map(|((_, spot), ())| self.names.path(*spot))
+            .find(|path| matches!(self.root.at(path), Some(Node::Leaf(leaf)) if leaf.partition == *partition))
     }
 }

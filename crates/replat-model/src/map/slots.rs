@@ -88,7 +88,11 @@ impl<T> Slots<T> {
     }
 
     /// Calls `with` for each place that both have, but for those whose chunk is shared.
-    pub(super) fn each_unshared<'a>(&'a self, other: &'a Slots<T>, with: &mut impl FnMut(usize, &'a T, &'a T)) {
+    pub(super) fn each_unshared<'a>(
+        &'a self,
+        other: &'a Slots<T>,
+        with: &mut impl FnMut(usize, &'a T, &'a T),
+    ) {
         let (mut a, mut b) = (&self.root, &other.root);
         // The taller tree has the places of the lower one in its first branch.
         for _ in other.height..self.height {

@@ -204,7 +204,9 @@ impl By {
             By::Hash(_) => Vec::new(),
             By::List(_) => vec![REST],
             By::Range(range) => {
-                let hit = |cut: &Option<KeyValue>| cut.as_ref().map_or(range.first as usize, |cut| range.place(cut));
+                let hit = |cut: &Option<KeyValue>| {
+                    cut.as_ref().map_or(range.first as usize, |cut| range.place(cut))
+                };
                 points.iter().flat_map(|(cut, place)| [hit(cut), *place as usize]).collect()
             }
         };

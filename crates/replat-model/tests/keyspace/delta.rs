@@ -69,7 +69,11 @@ fn a_delta_is_written_as_the_format_says() {
     ];
     for (case, before, after, want) in rows {
         let delta = before.delta(&after).expect("a later version");
-        assert_eq!(written(&delta), format!(r#"{{"context":"saas","from":1,"to":2,"homes":{want}}}"#), "{case}");
+        assert_eq!(
+            written(&delta),
+            format!(r#"{{"context":"saas","from":1,"to":2,"homes":{want}}}"#),
+            "{case}"
+        );
         assert_eq!(before.apply(&delta), Ok(after), "{case}");
     }
 }
@@ -113,7 +117,8 @@ fn a_delta_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_delta_that_would_damage_the_map_is_refused() {
-    let both = "split = \"tenant_id\"\n[list]\nduo = [8, 9]\n[under.duo]\nsplit = \"tenant_id\"\nlist = { a = [8] }";
+    let both =
+        "split = \"tenant_id\"\n[list]\nduo = [8, 9]\n[under.duo]\nsplit = \"tenant_id\"\nlist = { a = [8] }";
     let both = crate::map(tenant_and_day(), both);
     let rows = [
         (listed(), r#"{"at":[],"points":[[42,3]],"children":[["acme",0,1]]}"#, "two leaves are named acme"),
@@ -143,8 +148,9 @@ fn a_delta_that_would_damage_the_map_is_refused() {
         (both, r#"{"at":[1],"points":[[9,2]],"children":[["x",0,1]]}"#, "no key belongs to duo_rest"),
     ];
     for (map, change, want) in rows {
-        let json =
-            format!(r#"{{"context":"saas","from":1,"to":2,"homes":[["blue","public"]],"changes":[{change}]}}"#);
+        let json = format!(
+            r#"{{"context":"saas","from":1,"to":2,"homes":[["blue","public"]],"changes":[{change}]}}"#
+        );
         let error = map.apply(&read(&json)).expect_err(change);
         let mut text = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {

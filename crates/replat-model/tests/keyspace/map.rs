@@ -59,7 +59,10 @@ fn a_home_changes_only_towards_a_higher_epoch() {
 
     let after = map.with_home(&acme, home("green"), epoch(2)).expect("the epoch is higher");
     assert_eq!(after.version(), 2);
-    assert_eq!(after.leaf(&acme).map(|leaf| (&leaf.home, leaf.epoch)), Some((&Arc::new(home("green")), epoch(2))));
+    assert_eq!(
+        after.leaf(&acme).map(|leaf| (&leaf.home, leaf.epoch)),
+        Some((&Arc::new(home("green")), epoch(2)))
+    );
     assert_eq!(after.with_home(&acme, home("blue"), epoch(2)), None, "the same switch again");
     assert_eq!(map.leaf(&acme).map(|leaf| leaf.epoch), Some(epoch(1)), "the old version is as it was");
 }

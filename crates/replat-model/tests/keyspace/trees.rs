@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use replat_model::key::{KeyLiteral, KeyType, KeyValue};
 use proptest::sample::Index;
+use replat_model::key::{KeyLiteral, KeyType, KeyValue};
 use replat_model::map::{Dimension, Map, Pick, Selection, Tree};
 
 use crate::{dimension, epoch, home};
