@@ -74,7 +74,7 @@ impl Postgres {
     ///
     /// [`ConnInfoError`] if the connection string is none.
     pub fn new(url: &str) -> Result<Postgres, ConnInfoError> {
-        Ok(Postgres { info: ConnInfo::resolve(url, &Environment::of_process())?, idle: Mutex::default() })
+        Ok(Postgres { info: ConnInfo::resolve(Some(url), &Environment::of_process())?, idle: Mutex::default() })
     }
 
     async fn session(&self) -> Result<Connected, KvError> {

@@ -13,6 +13,8 @@ use crate::seal::Seal;
 
 /// How often a round is begun anew in which others got in the way.
 const ROUNDS: usize = 16;
+/// Of more versions than this that a registry has missed, it gets the last one whole.
+const BACKLOG_MAX: usize = 256;
 /// After a failure it is tried again after this; doubled up to the other.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_LAST: Duration = Duration::from_secs(5);
@@ -139,22 +141,25 @@ impl Publisher {
             0 => None,
             _ => self.ask(context, move |outbox, context| outbox.since(context, head)).await?,
         };
-        let Some(deltas) = deltas else { return self.whole(context, brought).await };
-        let mut due = false;
+        let Some(deltas) = deltas.filter(|deltas| deltas.len() <= BACKLOG_MAX) else {
+            return self.whole(context, brought).await;
+        };
         for delta in deltas {
             let (from, to) = (delta.from(), delta.to());
             let body = move |_: &dyn Outbox, _: &str| Ok(serde_json::to_string(&delta)?);
             let body = self.ask(context, body).await?;
             match self.publish(context, to, Some(from), body).await? {
                 Published::Accepted { whole_due } => {
-                    due = whole_due;
                     (brought.version, brought.deltas) = (to, brought.deltas + 1);
+                    if whole_due {
+                        return self.whole(context, brought).await;
+                    }
                 }
                 Published::Already => brought.version = to,
                 Published::Behind { .. } => return Ok(false),
             }
         }
-        if due { self.whole(context, brought).await } else { Ok(true) }
+        Ok(true)
     }
 
     async fn whole(&self, context: &str, brought: &mut Brought) -> Result<bool, PublishError> {
