@@ -279,3 +279,6 @@ impl Router {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
