@@ -209,11 +209,11 @@ def test_limits_of_patience(world: World, make_router: MakeRouter) -> None:
             make_router(policy=policy).run("acme", pay, retries=retries)
         assert len(tries) == 1, policy
     # A second move within one transaction is one more than is allowed.
-    world.guard_epoch = 1  # type: ignore[attr-defined]
     router = make_router(policy=RoutePolicy(switch_wait="10s"))
     world.fence("green", "acme", is_open=False, epoch=2, home="blue.billing")
 
     def move(session: object) -> None:
+        session.connection()  # type: ignore[attr-defined]
         tries.append(1)
         world.move("acme", "green" if len(tries) % 2 else "blue")
         session.add(Invoice(tenant_id=1, amount=1))  # type: ignore[attr-defined]

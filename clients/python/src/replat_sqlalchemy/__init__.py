@@ -5,6 +5,7 @@ goes to wherever the partition lives when its transaction begins, and stays ther
 """
 
 from ._base import BaseRouter, Guard
+from ._cohort import cohort, first_share
 from ._envelope import Envelope, project_key, seal
 from ._errors import (
     BadFanOut,
@@ -33,7 +34,7 @@ from ._policy import Duration, FileToken, Login, RoutePolicy
 from ._registry import PostgresRegistry, SqliteRegistry
 from ._retry import Transactional
 from ._router import EVENTS, Router
-from ._routes import Address, Reads, Route, Routes, Traffic
+from ._routes import Address, ReadRoute, Reads, Route, Routes, Traffic
 from ._scope import partition_scope
 from ._session import RoutedSession
 from ._source import FileSource, HttpSource, News, RouteSource
@@ -72,6 +73,7 @@ __all__ = [
     "PartitionOrKey",
     "PartitionSwitched",
     "PostgresRegistry",
+    "ReadRoute",
     "Reads",
     "RelationGuard",
     "Route",
@@ -94,6 +96,8 @@ __all__ = [
     "UnknownPartition",
     "WrongPartition",
     "WrongProject",
+    "cohort",
+    "first_share",
     "partition_scope",
     "project_key",
     "seal",

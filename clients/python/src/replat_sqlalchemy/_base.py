@@ -50,29 +50,37 @@ class BaseRouter(ABC):
         self,
         partition_or_key: PartitionOrKey | None = None,
         *,
+        read_only: bool = False,
         class_: type[Session] = Session,
         **options: Any,
     ) -> RoutedSession:
         """A session of one partition: the one named, or else the innermost `partition_scope`'s.
 
-        ``options`` are those of the session's class. The home is found at the start of each transaction.
+        ``options`` are those of the session's class. The home is found at the start of each transaction. The
+        transactions of a ``read_only`` session are read-only for the database too, and need not wait for most switches.
         """
         target = self._meant(partition_or_key)
-        return self._class(class_)(replat_router=self, replat_target=target, **options)
+        return self._class(class_)(
+            replat_router=self, replat_target=target, replat_read_only=read_only, **options
+        )
 
     def async_session(
         self,
         partition_or_key: PartitionOrKey | None = None,
         *,
+        read_only: bool = False,
         class_: type[AsyncSession] = AsyncSession,
         sync_class: type[Session] = Session,
         **options: Any,
     ) -> AsyncSession:
         """The same for asyncio."""
-        target = self._meant(partition_or_key)
-        sync = self._class(sync_class)
         return class_(
-            sync_session_class=sync, replat_router=self, replat_target=target, replat_async=True, **options
+            sync_session_class=self._class(sync_class),
+            replat_router=self,
+            replat_target=self._meant(partition_or_key),
+            replat_read_only=read_only,
+            replat_async=True,
+            **options,
         )
 
     def sessionmaker(

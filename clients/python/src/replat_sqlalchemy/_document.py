@@ -12,7 +12,7 @@ from ._keys import KeyType, KeyValue, Kind
 from ._map import DEPTH_MAX, ByHash, ByList, ByRange, Dimension, Home, Leaf, Map, Node, Split, damaged
 
 FORMAT: Final = 2
-_BUCKETS_MAX: Final = 65_536
+_BUCKETS_MAX: Final = 1_048_576
 _PARTITION: Final = re.compile(r"[a-z0-9_]{1,48}\Z")
 
 

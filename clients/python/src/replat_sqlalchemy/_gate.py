@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -20,6 +20,8 @@ class Hold:
     deployment: str
     until: float
     """By this process's monotonic clock: after this moment nobody waits any more."""
+    reads: bool = True
+    """Whether transactions that only read wait as well."""
 
 
 class Gate:
@@ -29,17 +31,20 @@ class Gate:
     come in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._clock = clock
         self._holds: dict[str, Hold] = {}
+        self._heard: dict[str, int] = {}
         self._inside: dict[str, weakref.WeakSet[object]] = {}
         self._waiting: dict[str, int] = {}
 
-    def enter(self, owner: object, partition: str, epoch: int) -> Hold | None:
-        """Lets ``owner`` in, or gives the hold that keeps it out."""
+    def enter(self, owner: object, partition: str, epoch: int, *, reads: bool = False) -> Hold | None:
+        """Lets ``owner`` in, or gives the hold that keeps it out; ``reads``: it will do nothing else."""
         with self._lock:
             hold = self._standing(partition, epoch)
-            if hold is None:
+            if hold is None or (reads and not hold.reads):
+                hold = None
                 self._inside.setdefault(partition, weakref.WeakSet()).add(owner)
             return hold
 
@@ -59,6 +64,16 @@ class Gate:
         """Whether somebody who goes by ``epoch`` would have to wait."""
         with self._lock:
             return self._standing(partition, epoch) is not None
+
+    def hear(self, partition: str, epoch: int) -> None:
+        """A database has said at which epoch a partition is: who goes by an older one would be refused."""
+        with self._lock:
+            self._heard[partition] = max(epoch, self._heard.get(partition, 0))
+
+    def heard(self, partition: str) -> int:
+        """The newest epoch of which a database has spoken; 0 if none has."""
+        with self._lock:
+            return self._heard.get(partition, 0)
 
     def wait_counted(self, partition: str, by: int) -> None:
         """Counts who waits for the partition."""
@@ -83,7 +98,7 @@ class Gate:
 
     def _standing(self, partition: str, epoch: int) -> Hold | None:
         hold = self._holds.get(partition)
-        if hold is None or epoch > hold.epoch or time.monotonic() >= hold.until:
+        if hold is None or epoch > hold.epoch or self._clock() >= hold.until:
             return None
         return hold
 

@@ -24,6 +24,10 @@ READ_ONLY_MARK: Final = "replat.read_only"
 """In ``connection.info``: this transaction was made read-only because routes were stale."""
 
 
+Heard = Callable[["str | None", "int | None"], RouteSnapshot]
+"""Takes the partition and the epoch of which a database has spoken, if it has, and gives what is known."""
+
+
 def quote_ident(name: str) -> str:
     """An identifier in SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -34,7 +38,7 @@ def sync_of(engine: Engine | AsyncEngine) -> Engine:
     return engine.sync_engine if isinstance(engine, AsyncEngine) else engine
 
 
-def watch(engine: Engine, snapshot: Callable[[str | None], RouteSnapshot]) -> None:
+def watch(engine: Engine, heard: Heard) -> None:
     """Lets an engine's errors say what they mean for routing, also outside of sessions."""
 
     @event.listens_for(engine, "begin")
@@ -66,15 +70,15 @@ def watch(engine: Engine, snapshot: Callable[[str | None], RouteSnapshot]) -> No
                 home=refused.home,
                 switching=refused.switching,
             )
-            return switched.with_snapshot(snapshot(refused.partition))
+            return switched.with_snapshot(heard(refused.partition, refused.epoch))
         info = _info(context)
         if context.statement is None and info.get(_COMMITTING):
             if commit_may_have_happened(orig):
-                return OutcomeUnknown(orig).with_snapshot(snapshot(None))
+                return OutcomeUnknown(orig).with_snapshot(heard(None, None))
         elif info.get(READ_ONLY_MARK) and sqlstate(orig) == READ_ONLY:
             return RoutesStale(
                 "the routes are too old to write by; the database refused it in a read-only transaction"
-            ).with_snapshot(snapshot(None))
+            ).with_snapshot(heard(None, None))
         return None
 
 
@@ -109,12 +113,12 @@ class Pools:
         login: Login,
         policy: RoutePolicy,
         engine_options: Mapping[str, Any],
-        snapshot: Callable[[str | None], RouteSnapshot],
+        heard: Heard,
     ) -> None:
         self._login = login
         self._policy = policy
         self._options = dict(engine_options)
-        self._snapshot = snapshot
+        self._heard = heard
         self._lock = threading.Lock()
         self._engines: OrderedDict[_Place, Engine | AsyncEngine] = OrderedDict()
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}
@@ -223,7 +227,7 @@ class Pools:
 
         if set_later is not None:
             event.listen(sync, "connect", set_later)
-        watch(sync, self._snapshot)
+        watch(sync, self._heard)
         return engine
 
     def _choose_schema(

@@ -267,7 +267,14 @@ class KvRegistry(ABC):
             left = min((raw["until"] - there) / 1000, _HOLD_MAX)
             if left > 0:
                 holds.append(
-                    Hold(raw["partition"], raw["epoch"], raw["attempt"], raw["deployment"], here + left)
+                    Hold(
+                        raw["partition"],
+                        raw["epoch"],
+                        raw["attempt"],
+                        raw["deployment"],
+                        here + left,
+                        raw["reads"],
+                    )
                 )
         return holds
 

@@ -20,6 +20,7 @@ from ._errors import (
     ManyPartitions,
     PartitionHeld,
     RouterError,
+    RouteSnapshot,
     RoutesStale,
     RoutesUnavailable,
     UnknownPartition,
@@ -88,7 +89,7 @@ class Router(BaseRouter):
             every=max(0.05, min(5.0, self._max_stale / 3 if self._max_stale else 1.0)),
             tell=self._tell,
         )
-        self._pools = Pools(login or Login(), policy, engine_options or {}, self._follower.snapshot)
+        self._pools = Pools(login or Login(), policy, engine_options or {}, self._heard_refusal)
         self._process = os.getpid()
         self._fork_lock = threading.Lock()
         self._follower.ensure_running()
@@ -326,7 +327,9 @@ class Router(BaseRouter):
             return _Wait(
                 lambda: follower.reads_begun() > seen + 1 or follower.routes is not routes, 1.0, 0.1, why
             )
-        hold = follower.gate.enter(owner, leaf.partition, leaf.epoch)
+        if follower.gate.heard(leaf.partition) > leaf.epoch:
+            return self._behind(leaf)
+        hold = follower.gate.enter(owner, leaf.partition, leaf.epoch, reads=owner._replat_read_only)
         if hold is not None:
             return self._held(leaf, hold.until)
         # Announced first, then looked again: whoever closed the gate in between has seen us, or we see the change.
@@ -343,7 +346,7 @@ class Router(BaseRouter):
         except BaseException:
             follower.gate.leave(owner, leaf.partition)
             raise
-        return Pin(leaf.partition, engine, route, read_only=self._is_stale(age))
+        return Pin(leaf.partition, engine, route, stale=self._is_stale(age))
 
     def _first_routes(self) -> _Wait:
         follower = self._follower
@@ -352,6 +355,21 @@ class Router(BaseRouter):
         error = RoutesUnavailable(f"there are no routes of {self.project}/{self.context} yet")
         limit = seconds(self.policy.start_wait)
         return _Wait(lambda: follower.routes is not None or follower.fault is not None, limit, limit, error)
+
+    def _behind(self, leaf: Leaf) -> _Wait:
+        """A database has spoken of a later epoch: to go there by these routes would only be refused."""
+        follower = self._follower
+        error = RoutesStale(f"a database knows a later home of partition {leaf.partition} than the routes")
+        if self.policy.on_switch == "raise":
+            raise self._explained(error, leaf.partition)
+        follower.ask()
+
+        def caught_up() -> bool:
+            routes = follower.routes
+            return routes is not None and routes.map.leaf(leaf.partition) != leaf
+
+        limit = seconds(self.policy.switch_wait)
+        return _Wait(caught_up, limit, limit, error, leaf.partition)
 
     def _held(self, leaf: Leaf, until: float) -> _Wait:
         follower = self._follower
@@ -451,6 +469,12 @@ class Router(BaseRouter):
             return
         homes = {leaf.home for leaf in routes.map.by_name().values()}
         self._pools.keep_only({(routes.addresses[home.database], home.schema) for home in homes})
+
+    def _heard_refusal(self, partition: str | None, epoch: int | None) -> RouteSnapshot:
+        """What is known at the moment of a database's error, which may tell more."""
+        if partition is not None and epoch is not None:
+            self._follower.gate.hear(partition, epoch)
+        return self._follower.snapshot(partition)
 
     def _mind_forks(self) -> None:
         if self._process == os.getpid():

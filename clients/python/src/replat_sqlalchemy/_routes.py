@@ -42,6 +42,17 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadRoute:
+    """Who answers one read."""
+
+    answers: Home
+    shadow: Home | None
+    """Who is asked too, to compare."""
+    stale_max_ms: int | None
+    """How far whoever answers may be behind; ``None``: it is the partition's own home."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where the requests for one partition go, at one version of the routes."""
 
@@ -79,6 +90,18 @@ class Route:
     def endpoint(self) -> str | None:
         """Where the application's own service for the partition listens."""
         return self.address.endpoint
+
+    def read(self, sample: int) -> ReadRoute:
+        """Who answers a read, if a share of the reads goes to another home. ``sample`` is any number of the caller's.
+
+        Sessions do not go by it: a read of a transaction belongs where its writes go.
+        """
+        reads = self.traffic.reads
+        if reads is None or sample % 100 >= reads.percent or reads.home == self.home:
+            return ReadRoute(self.home, None, None)
+        if reads.shadow:
+            return ReadRoute(self.home, reads.home, None)
+        return ReadRoute(reads.home, None, reads.stale_max_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Pin:
     engine: Engine
     route: Route | None
     """``None`` if the router has no routes, as a `StaticRouter`."""
-    read_only: bool = False
+    stale: bool = False
     """The routes were too old to write by when the transaction began."""
 
 
@@ -41,6 +41,7 @@ class RoutedSession(Session):
         replat_target: PartitionOrKey | None = None,
         replat_partition_of: Callable[[Mapping[Any, Any]], PartitionOrKey | None] | None = None,
         replat_async: bool = False,
+        replat_read_only: bool = False,
         **options: Any,
     ) -> None:
         if args or options.get("bind") is not None or options.get("binds"):
@@ -51,6 +52,7 @@ class RoutedSession(Session):
         self._replat_target = replat_target
         self._replat_partition_of = replat_partition_of
         self._replat_async = replat_async
+        self._replat_read_only = replat_read_only
         self._replat_pin: Pin | None = None
         self._replat_last: Pin | None = None
         self._replat_begun = False
@@ -115,16 +117,20 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
     assert isinstance(session, RoutedSession)
     session._replat_begun = True
     pin = session._replat_pin
-    if pin is not None and pin.read_only and not connection.in_nested_transaction():
+    if pin is None or connection.in_nested_transaction():
+        return
+    if pin.stale or session._replat_read_only:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() != "on":
             # In autocommit the setting lasts for nothing.
+            why = "a session in autocommit cannot be kept from writing"
             raise session._replat_router._explained(
-                RoutesStale(
-                    "the routes are too old to write by, and a session in autocommit cannot be kept from it"
-                )
+                RoutesStale(f"the routes are too old to write by, and {why}")
+                if pin.stale
+                else RouterError(why)
             )
-        connection.info[READ_ONLY_MARK] = True
+        if pin.stale:
+            connection.info[READ_ONLY_MARK] = True
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
@@ -136,5 +142,5 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 def _before_flush(session: Session, context: Any, instances: Any) -> None:
     assert isinstance(session, RoutedSession)
     pin = session._replat_pin
-    if session._replat_begun and pin is not None and pin.read_only:
+    if session._replat_begun and pin is not None and pin.stale:
         raise session._replat_router._explained(RoutesStale("the routes are too old to write by"))

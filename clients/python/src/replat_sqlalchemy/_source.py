@@ -143,7 +143,7 @@ class HttpSource(_Waking):
     ``GET …/projects/P/routes/CONTEXT?since=V&wait=S`` answers with a JSON list of envelopes, as soon as there is one
     or after ``S`` seconds. ``GET …/events?topics=routes/CONTEXT`` is a stream of server-sent events: every event of
     it, whatever it is called, means that routes may have changed; ``event: hold`` carries
-    ``{"partition", "epoch", "attempt", "deployment", "for_ms"}`` and ``event: release``
+    ``{"partition", "epoch", "attempt", "deployment", "reads", "for_ms"}`` and ``event: release``
     ``{"partition", "attempt"}``. Without such a stream the first address is polled.
     """
 
@@ -241,10 +241,19 @@ class HttpSource(_Waking):
     def take_hold(self, event: str, data: str) -> None:
         """A hold or its end, from the stream."""
         if event == "hold":
-            need = {"partition": str, "epoch": int, "attempt": int, "deployment": str, "for_ms": int}
+            need = {
+                "partition": str,
+                "epoch": int,
+                "attempt": int,
+                "deployment": str,
+                "reads": bool,
+                "for_ms": int,
+            }
             raw = fields(parse_json(data, "a hold"), "a hold", need)
             until = time.monotonic() + raw["for_ms"] / 1000
-            hold = Hold(raw["partition"], raw["epoch"], raw["attempt"], raw["deployment"], until)
+            hold = Hold(
+                raw["partition"], raw["epoch"], raw["attempt"], raw["deployment"], until, raw["reads"]
+            )
             with self._holds_lock:
                 self._holds = {**(self._holds or {}), hold.partition: hold}
         else:

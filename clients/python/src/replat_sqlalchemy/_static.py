@@ -31,7 +31,7 @@ class StaticRouter(BaseRouter):
         super().__init__(context, policy or RoutePolicy(), guards)
         self._engines = dict(engines)
         for engine in {id(e): e for e in self._engines.values()}.values():
-            watch(sync_of(engine), self._snapshot)
+            watch(sync_of(engine), self._heard)
 
     def partition_of(self, partition_or_key: PartitionOrKey) -> str:
         """The name that is meant; there are no keys here."""
@@ -76,8 +76,8 @@ class StaticRouter(BaseRouter):
     async def _wait_for_move_async(self, pin: Pin, timeout: float) -> bool:
         return False
 
-    def _snapshot(self, partition: str | None) -> RouteSnapshot:
+    def _heard(self, partition: str | None, epoch: int | None) -> RouteSnapshot:
         return RouteSnapshot("static", self.context, 0, None, partition)
 
     def _explained(self, error: RouterError) -> RouterError:
-        return error.with_snapshot(self._snapshot(None))
+        return error.with_snapshot(self._heard(None, None))
