@@ -1,6 +1,7 @@
 //! The command line.
 
 mod rotate;
+mod route;
 mod watch;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use replat_model::spec::SecretText;
 
 pub use rotate::*;
+pub use route::*;
 pub use watch::WatchArgs;
 
 /// Makes the partitions of a relational database deployable.
@@ -139,6 +141,10 @@ pub enum Command {
     Eject(EjectArgs),
     /// Compare both sides of a partition's deployment, row by row as transformed.
     Verify(VerifyArgs),
+    /// Where requests go, who follows, and what others that route are told.
+    Route(RouteArgs),
+    /// Where routes are published, and how that stands.
+    Registry(RegistryArgs),
     /// Explain an error code.
     Explain {
         /// Such as RP4003; without it, all codes are listed.

@@ -91,6 +91,10 @@ codes! {
     RP6002 21 "The partition is being deployed already";
     RP6003 30 "The control store failed";
     RP6004 30 "The work log makes no sense";
+    RP7001 20 "The registry does not answer";
+    RP7002 3 "The registry cannot be used";
+    RP7003 11 "What the registry keeps is not what was published";
+    RP7004 30 "The registry is ahead of the store";
     RP9001 1 "An internal error";
     RP9002 130 "Stopped from the keyboard";
 }

@@ -10,6 +10,7 @@ mod planning;
 mod project;
 mod render;
 mod rotate;
+mod route;
 mod routing;
 mod self_description;
 mod verbs;
@@ -67,6 +68,8 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Apply(args) => Desk::open(global, style)?.apply(args).await,
         Command::Deploy(args) => Desk::open(global, style)?.deploy(args).await,
         Command::Verify(args) => Desk::open(global, style)?.verify(&args.target).await,
+        Command::Route(args) => Desk::open(global, style)?.route(args).await,
+        Command::Registry(args) => Desk::open(global, style)?.registry(args).await,
         Command::Explain { code } => self_description::explain(code.as_deref(), style),
         Command::Schema { what } => {
             self_description::schema(*what, style);

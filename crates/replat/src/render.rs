@@ -5,6 +5,7 @@
 
 mod deployment;
 mod plan;
+pub mod route;
 pub mod rotate;
 
 use std::io::{IsTerminal, Write};

@@ -1,0 +1,245 @@
+//! Routes and registries, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use replat_engine::registry::{Attendance, HoldCall};
+use replat_model::cohort::cohort;
+use replat_model::deploy::Timestamp;
+use replat_model::ids::PartitionId;
+use replat_model::route::{Route, Routes, Traffic};
+use replat_registry::{Brought, Status};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{bytes, count, counted, span};
+
+/// How a context stands in a registry.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// The context.
+    pub context: String,
+    /// The newest version that the store has; 0: none.
+    pub newest: u64,
+    /// What the registry has; `None`: nothing.
+    pub status: Option<Status>,
+    /// Who follows.
+    pub attending: Vec<Attendance>,
+    /// What is asked to be held.
+    pub holds: Vec<HoldCall>,
+}
+
+/// What was published, by context: the version that is there now, and what it took; `None`: nothing was tried.
+pub fn published(registry: &str, done: &BTreeMap<String, (u64, Option<Brought>)>) -> String {
+    let mut text = format!("{registry}\n");
+    for (context, (version, brought)) in done {
+        let what = match brought {
+            None => "would be brought up to date".into(),
+            Some(Brought { deltas: 0, wholes: 0, .. }) => "was up to date".into(),
+            Some(Brought { deltas, wholes, .. }) => format!("published: {wholes} whole, {deltas} changes"),
+        };
+        let _infallible = writeln!(text, "  {context}  version {version}  {what}");
+    }
+    text
+}
+
+/// How the contexts of a project stand.
+pub fn standing(registry: &str, contexts: &[Standing], now: Timestamp) -> String {
+    let mut text = format!("{registry}\n");
+    for c in contexts {
+        let line = match &c.status {
+            None => "nothing is published; replat registry init".to_owned(),
+            Some(s) => format!(
+                "version {}{}  whole {} at {}, {} since",
+                s.version,
+                if c.newest > s.version { format!(" of {}", c.newest) } else { String::new() },
+                bytes(s.whole_bytes),
+                s.whole,
+                counted(usize::try_from(s.deltas).unwrap_or(usize::MAX), "change", "changes"),
+            ),
+        };
+        let _infallible = writeln!(text, "  {}  {line}", c.context);
+        text += &followers(c.status.as_ref().map_or(0, |s| s.version), &c.attending, now, "    ");
+        for hold in &c.holds {
+            let _infallible = writeln!(
+                text,
+                "    hold of {} at {} by {} (attempt {}), at most {} more",
+                hold.partition,
+                hold.epoch,
+                hold.deployment,
+                hold.attempt,
+                span(hold.until.since(now)),
+            );
+        }
+    }
+    text
+}
+
+/// Who follows a context.
+pub fn clients(context: &str, head: u64, attending: &[Attendance], now: Timestamp) -> String {
+    match attending {
+        [] => format!("{context}: nobody follows\n"),
+        some => format!("{context} at version {head}\n{}", followers(head, some, now, "  ")),
+    }
+}
+
+fn followers(head: u64, attending: &[Attendance], now: Timestamp, indent: &str) -> String {
+    let mut text = String::new();
+    for who in attending {
+        let behind = match head.saturating_sub(who.version) {
+            0 => "up to date".into(),
+            n => format!("{} behind", counted(usize::try_from(n).unwrap_or(usize::MAX), "version", "versions")),
+        };
+        let _infallible = write!(
+            text,
+            "{indent}{} at {}  version {}, {behind}, lease {} more",
+            who.kind,
+            who.place,
+            who.version,
+            span(who.until.since(now)),
+        );
+        if who.pinned > 0 {
+            let _infallible = write!(text, ", {} sessions cannot move", count(who.pinned));
+        }
+        for answer in &who.answers {
+            let _infallible =
+                write!(text, ", {}: {} running, {} held", answer.partition, answer.busy, answer.held);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Where some keys are served.
+pub fn lookup(routes: &Routes, found: &[Route<'_>]) -> String {
+    let mut text = format!("{} version {}\n", routes.context(), routes.version());
+    for route in found {
+        let (leaf, address) = (route.leaf, route.address);
+        let _infallible = write!(
+            text,
+            "  {}  {} {}  {}:{}/{}  cohort {}",
+            leaf.partition,
+            leaf.home,
+            leaf.epoch,
+            address.host,
+            address.port,
+            address.dbname,
+            cohort(&leaf.partition),
+        );
+        if let Some(endpoint) = &address.endpoint {
+            let _infallible = write!(text, "  {endpoint}");
+        }
+        if let Some(traffic) = route.traffic {
+            let _infallible = write!(text, "  {}", special(traffic));
+        }
+        text.push('\n');
+    }
+    if found.is_empty() {
+        text += "  no partition\n";
+    }
+    text
+}
+
+/// The same for programs.
+pub fn route_value(route: &Route<'_>) -> Value {
+    json!({
+        "partition": route.leaf.partition,
+        "home": *route.leaf.home,
+        "epoch": route.leaf.epoch,
+        "address": route.address,
+        "traffic": route.traffic,
+        "cohort": cohort(&route.leaf.partition),
+    })
+}
+
+fn special(traffic: &Traffic) -> String {
+    let mut parts = Vec::new();
+    if let Some(version) = &traffic.schema_version {
+        parts.push(format!("schema {version}"));
+    }
+    if !traffic.features.is_empty() {
+        parts.push(format!("features {}", traffic.features.iter().cloned().collect::<Vec<_>>().join(",")));
+    }
+    if let Some(reads) = &traffic.reads {
+        let how = if reads.shadow { "shadowed by" } else { "answered by" };
+        let stale = span(reads.stale_max_ms);
+        parts.push(format!("{} % of the reads {how} {} (at most {stale} behind)", reads.percent, reads.home));
+    }
+    parts.join(", ")
+}
+
+/// How requests for a partition are shared out from now on.
+pub fn shared_out(partition: &PartitionId, traffic: Option<&Traffic>) -> String {
+    match traffic {
+        None => format!("{partition}: everything goes to its home\n"),
+        Some(traffic) => format!("{partition}: {}\n", special(traffic)),
+    }
+}
+
+/// What a new version changes.
+pub fn change(before: Option<&Routes>, now: &Routes) -> String {
+    let Some(before) = before else {
+        let partitions = counted(now.map().leaves().count(), "partition", "partitions");
+        return format!("{} version {}: {partitions}\n", now.context(), now.version());
+    };
+    let mut text = format!("{} version {}\n", now.context(), now.version());
+    for change in before.map().diff(now.map()) {
+        let line = match (&change.before, &change.after) {
+            (Some(before), Some(after)) => {
+                format!("{} {} -> {} {}", before.home, before.epoch, after.home, after.epoch)
+            }
+            (None, Some(after)) => format!("appears on {} {}", after.home, after.epoch),
+            _ => "goes".into(),
+        };
+        let _infallible = writeln!(text, "  {}  {line}", change.partition);
+    }
+    if before.addresses() != now.addresses() {
+        text += "  addresses changed\n";
+    }
+    for (partition, traffic) in now.traffic() {
+        if before.traffic().get(partition) != Some(traffic) {
+            let _infallible = writeln!(text, "  {partition}  {}", special(traffic));
+        }
+    }
+    for partition in before.traffic().keys().filter(|partition| !now.traffic().contains_key(*partition)) {
+        let _infallible = writeln!(text, "  {partition}  everything goes to its home");
+    }
+    text
+}
+
+/// The same for programs.
+pub fn change_value(before: Option<&Routes>, now: &Routes) -> Value {
+    let changes = before.map(|before| {
+        let changes = before.map().diff(now.map()).into_iter();
+        changes
+            .map(|c| json!({ "partition": c.partition, "before": c.before, "after": c.after }))
+            .collect::<Vec<_>>()
+    });
+    json!({ "context": now.context(), "version": now.version(), "changes": changes })
+}
+
+/// A map file of HAProxy: a partition a line, and the database whose services have it.
+///
+/// Source: HAProxy 2.6 configuration manual, "map" converters: key, blank, value.
+pub fn haproxy(routes: &Routes) -> String {
+    let mut text = format!("# {} {} version {}\n", routes.project(), routes.context(), routes.version());
+    for leaf in routes.map().leaves() {
+        let _infallible = writeln!(text, "{} {}", leaf.partition, leaf.home.database);
+    }
+    text
+}
+
+/// The inside of a `map` block of nginx: a partition a line, and the address of its services.
+///
+/// # Errors
+///
+/// A partition whose database has no endpoint.
+pub fn nginx(routes: &Routes) -> Result<String, PartitionId> {
+    let mut text = format!("# {} {} version {}\n", routes.project(), routes.context(), routes.version());
+    for leaf in routes.map().leaves() {
+        let endpoint = routes.addresses().get(&leaf.home.database).and_then(|a| a.endpoint.as_deref());
+        let endpoint = endpoint.ok_or_else(|| leaf.partition.clone())?;
+        let _infallible = writeln!(text, "{} {endpoint};", leaf.partition);
+    }
+    Ok(text)
+}
