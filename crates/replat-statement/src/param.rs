@@ -275,35 +275,38 @@ mod tests {
         use KeyType::*;
         let int = |n| Ok(Some(KeyValue::Int(n)));
         let uuid = [7u8; 16];
-        let cases: Vec<(&str, Param<'_>, KeyType, Result<Option<KeyValue>, NotRead>)> = vec![
-            ("int8", bin(20, &42i64.to_be_bytes()), BigInt, int(42)),
-            ("int8 below zero", bin(20, &(-42i64).to_be_bytes()), BigInt, int(-42)),
-            ("int4 for bigint", bin(23, &(-7i32).to_be_bytes()), BigInt, int(-7)),
-            ("int2 for bigint", bin(21, &(-7i16).to_be_bytes()), BigInt, int(-7)),
-            ("int8 that integer cannot hold", bin(20, &i64::MAX.to_be_bytes()), Integer, Err(NotRead)),
-            ("too short", bin(20, &[0, 1]), BigInt, Err(NotRead)),
-            ("empty", bin(20, &[]), BigInt, Err(NotRead)),
-            ("too long", bin(23, &42i64.to_be_bytes()), BigInt, Err(NotRead)),
-            ("undeclared", bin(0, &42i64.to_be_bytes()), BigInt, Err(NotRead)),
-            ("text", bin(25, b"acme"), Text, Ok(Some(KeyValue::Text("acme".into())))),
-            ("varchar", bin(1043, b"acme"), Text, Ok(Some(KeyValue::Text("acme".into())))),
-            ("not UTF-8", bin(25, b"\xff"), Text, Err(NotRead)),
-            ("bpchar", bin(1042, b"acme"), Text, Err(NotRead)),
-            ("text for bigint", bin(25, b"x"), BigInt, Err(NotRead)),
-            ("uuid", bin(2950, &uuid), Uuid, Ok(Some(KeyValue::Uuid(uuid)))),
-            ("half a uuid", bin(2950, &uuid[..8]), Uuid, Err(NotRead)),
-            ("date", bin(1082, &3i32.to_be_bytes()), Date, Ok(Some(KeyValue::Date(3)))),
-            ("infinity", bin(1082, &i32::MAX.to_be_bytes()), Date, Err(NotRead)),
-            ("timestamp", bin(1114, &5i64.to_be_bytes()), Timestamp, Ok(Some(KeyValue::Timestamp(5)))),
-            ("another zone", bin(1114, &5i64.to_be_bytes()), TimestampTz, Err(NotRead)),
-            ("timestamptz", bin(1184, &5i64.to_be_bytes()), TimestampTz, Ok(Some(KeyValue::Timestamp(5)))),
-            ("ends of time", bin(1184, &i64::MIN.to_be_bytes()), TimestampTz, Err(NotRead)),
-            ("numeric", bin(1700, &42i64.to_be_bytes()), BigInt, Err(NotRead)),
-            ("NULL", Param { bytes: None, format: Format::Binary, oid: 20 }, BigInt, Ok(None)),
+        let cases: Vec<(&str, u32, Vec<u8>, KeyType, Result<Option<KeyValue>, NotRead>)> = vec![
+            ("int8", 20, 42i64.to_be_bytes().into(), BigInt, int(42)),
+            ("int8 below zero", 20, (-42i64).to_be_bytes().into(), BigInt, int(-42)),
+            ("int4 for bigint", 23, (-7i32).to_be_bytes().into(), BigInt, int(-7)),
+            ("int2 for bigint", 21, (-7i16).to_be_bytes().into(), BigInt, int(-7)),
+            ("int8 that integer cannot hold", 20, i64::MAX.to_be_bytes().into(), Integer, Err(NotRead)),
+            ("too short", 20, vec![0, 1], BigInt, Err(NotRead)),
+            ("empty", 20, Vec::new(), BigInt, Err(NotRead)),
+            ("too long", 23, 42i64.to_be_bytes().into(), BigInt, Err(NotRead)),
+            ("undeclared", 0, 42i64.to_be_bytes().into(), BigInt, Err(NotRead)),
+            ("text", 25, b"acme".into(), Text, Ok(Some(KeyValue::Text("acme".into())))),
+            ("varchar", 1043, b"acme".into(), Text, Ok(Some(KeyValue::Text("acme".into())))),
+            ("not UTF-8", 25, b"\xff".into(), Text, Err(NotRead)),
+            ("bpchar", 1042, b"acme".into(), Text, Err(NotRead)),
+            ("text for bigint", 25, b"x".into(), BigInt, Err(NotRead)),
+            ("uuid", 2950, uuid.into(), Uuid, Ok(Some(KeyValue::Uuid(uuid)))),
+            ("half a uuid", 2950, uuid[..8].into(), Uuid, Err(NotRead)),
+            ("date", 1082, 3i32.to_be_bytes().into(), Date, Ok(Some(KeyValue::Date(3)))),
+            ("infinity", 1082, i32::MAX.to_be_bytes().into(), Date, Err(NotRead)),
+            ("timestamp", 1114, 5i64.to_be_bytes().into(), Timestamp, Ok(Some(KeyValue::Timestamp(5)))),
+            ("another zone", 1114, 5i64.to_be_bytes().into(), TimestampTz, Err(NotRead)),
+            ("timestamptz", 1184, 5i64.to_be_bytes().into(), TimestampTz, Ok(Some(KeyValue::Timestamp(5)))),
+            ("ends of time", 1184, i64::MIN.to_be_bytes().into(), TimestampTz, Err(NotRead)),
+            ("numeric", 1700, 42i64.to_be_bytes().into(), BigInt, Err(NotRead)),
         ];
-        for (name, param, wanted, expected) in cases {
-            assert_eq!(param.value(wanted, None, None), expected, "{name}");
+        for (name, oid, bytes, wanted, expected) in cases {
+            assert_eq!(bin(oid, &bytes).value(wanted, None, None), expected, "{name}");
         }
+        assert_eq!(
+            Param { bytes: None, format: Format::Binary, oid: 20 }.value(BigInt, None, None),
+            Ok(None)
+        );
         let undeclared = bin(0, &[0, 0, 0, 9]);
         assert_eq!(undeclared.value(BigInt, None, Some(BigInt)), int(9), "a narrower number");
         assert_eq!(undeclared.value(Date, None, Some(Date)), Ok(Some(KeyValue::Date(9))));

@@ -65,7 +65,7 @@ impl Reader<'_> {
         while let Some(expr) = open.pop() {
             match expr {
                 Expr::Nested(inner) => open.push(inner),
-                Expr::BinaryOp { left, op: BinaryOperator::And, right } => open.extend([&**left, &**right]),
+                Expr::BinaryOp { left, op: BinaryOperator::And, right } => open.extend([&**right, &**left]),
                 Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
                     self.equal(left, right, scope, &mut facts);
                 }
