@@ -1,0 +1,820 @@
+//! Statements and their keys. Parameters are `$1 = 7`, `$2 = 8`, `$3 = '{1,2}'`, `$4 = 'acme'`, `$5 = NULL`, in text.
+
+use replat_statement::{Param, Plan};
+
+use crate::schema::{shown, tables};
+
+const NO_KEY: &str = "? the key of public.orders is not restricted to values";
+const NO_KEY_C: &str = "? the key of public.customers is not restricted to values";
+const NOT_PARSED: &str = "? the statement is not understood";
+const NOT_A_VALUE: &str = "? what tenant_id is compared with is not a plain value of its type";
+
+#[test]
+fn one_table() {
+    check(&[
+        ("select * from orders where tenant_id = 1", "crm 1"),
+        ("SELECT * FROM ORDERS WHERE TENANT_ID = 1", "crm 1"),
+        ("select * from orders where 1 = tenant_id", "crm 1"),
+        ("select * from orders where tenant_id = $1", "crm 7"),
+        ("select * from orders where $1 = tenant_id", "crm 7"),
+        ("select * from orders where (tenant_id = 1)", "crm 1"),
+        ("select * from orders where ((tenant_id) = (1))", "crm 1"),
+        ("select * from orders where tenant_id = -1", "crm -1"),
+        ("select * from orders where tenant_id = - 1", "crm -1"),
+        ("select * from orders where tenant_id=-1", "crm -1"),
+        ("select * from orders where tenant_id = '1'", "crm 1"),
+        ("select * from orders where tenant_id = $$1$$", "crm 1"),
+        ("select * from orders where tenant_id = $a$1$a$", "crm 1"),
+        ("select * from orders where tenant_id = 1::bigint", "crm 1"),
+        ("select * from orders where tenant_id = '1'::bigint", "crm 1"),
+        ("select * from orders where tenant_id = '1'::int8", "crm 1"),
+        ("select * from orders where tenant_id = '1'::int", "crm 1"),
+        ("select * from orders where tenant_id = cast('1' as bigint)", "crm 1"),
+        ("select * from orders where tenant_id = bigint '1'", "crm 1"),
+        ("select * from orders where tenant_id = $1::bigint", "crm 7"),
+        ("select * from orders where tenant_id = ($1)::bigint", "crm 7"),
+        ("select * from orders where tenant_id = -1::bigint", "crm -1"),
+        ("select * from orders where orders.tenant_id = 1", "crm 1"),
+        ("select * from orders where public.orders.tenant_id = 1", "crm 1"),
+        ("select * from public.orders where orders.tenant_id = 1", "crm 1"),
+        ("select * from public.orders where tenant_id = 1", "crm 1"),
+        ("select * from orders o where o.tenant_id = 1", "crm 1"),
+        ("select * from orders as o where tenant_id = 1 and o.id = 5", "crm 1"),
+        ("select * from orders where id = 5 and tenant_id = 1", "crm 1"),
+        ("select * from orders where id = 5 and (total > 3 and tenant_id = 1)", "crm 1"),
+        ("select * from orders where tenant_id = 1 and (a = 1 or b = 2)", "crm 1"),
+        ("select * from orders where tenant_id = 1 and not deleted", "crm 1"),
+        ("select * from orders where tenant_id = 1 and x between 1 and 2", "crm 1"),
+        ("select * from orders where x between 1 and 2 and tenant_id = 1", "crm 1"),
+        ("select * from orders where x is distinct from y and tenant_id = 1", "crm 1"),
+        ("select * from orders where x like 'a%' escape '!' and tenant_id = 1", "crm 1"),
+        ("select * from orders where x is not null and tenant_id = 1 and y ilike $2", "crm 1"),
+        ("select * from orders where tenant_id = 1 and tenant_id = 2", "crm 1"),
+        ("select * from orders where tenant_id in (1, 2) and tenant_id = 2", "crm 2"),
+        ("select * from orders where tenant_id = 1 order by id limit 10 offset 5", "crm 1"),
+        ("select distinct on (id) * from orders where tenant_id = 1 order by id, x desc nulls last", "crm 1"),
+        ("select count(*), sum(total) filter (where total > 3) from orders where tenant_id = 1", "crm 1"),
+        ("select id, rank() over (partition by x order by y) from orders where tenant_id = 1", "crm 1"),
+        ("select x, count(*) from orders where tenant_id = 1 group by x having count(*) > 1", "crm 1"),
+        ("select * from orders where tenant_id = 1 for update skip locked", "crm 1"),
+        ("select * from extra.notes where tenant_id = 1", "crm 1"),
+        ("select * from notes where tenant_id = 1", "crm 1"),
+        ("select * from app.invoices where tenant_id = 1", "crm 1"),
+        ("select * from invoices where tenant_id = 1", "? table invoices is not known"),
+        ("select * from tenants where id = 1", "crm 1"),
+        (
+            "select * from tenants where tenant_id = 1",
+            "? the key of public.tenants is not restricted to values",
+        ),
+        ("select * from \"orders\" where \"tenant_id\" = 1", "crm 1"),
+        ("select * from \"Orders\" where tenant_id = 1", "? table Orders is not known"),
+        ("select * from \"Mixed Case\" where \"TenantId\" = 1", "crm 1"),
+        (
+            "select * from \"Mixed Case\" where TenantId = 1",
+            "? the key of public.Mixed Case is not restricted to values",
+        ),
+        ("select * from \"Mixed Case\" \"M\" where \"M\".\"TenantId\" = 1", "crm 1"),
+        (
+            "select * from \"Mixed Case\" \"M\" where m.\"TenantId\" = 1",
+            "? the key of public.Mixed Case is not restricted to values",
+        ),
+        ("select * from order_totals where tenant_id = 1", "? table order_totals is not known"),
+        ("select * from nowhere", "? table nowhere is not known"),
+        ("select * from other.orders where tenant_id = 1", "? table other.orders is not known"),
+        ("select * from pg_temp.orders where tenant_id = 1", "? table pg_temp.orders is not known"),
+        (
+            "select * from db.public.orders where tenant_id = 1",
+            "? the statement has a name with a database, which is not looked into",
+        ),
+    ]);
+}
+
+#[test]
+fn several_keys() {
+    check(&[
+        ("select * from orders where tenant_id in (1)", "crm 1"),
+        ("select * from orders where tenant_id in (2, 1, 2)", "crm 1 | 2"),
+        ("select * from orders where tenant_id in ($1, $2)", "crm 7 | 8"),
+        ("select * from orders where tenant_id in ($1, $2, null)", "crm 7 | 8"),
+        ("select * from orders where tenant_id = any(array[1, 2])", "crm 1 | 2"),
+        ("select * from orders where tenant_id = any(array[1, 2]::bigint[])", "crm 1 | 2"),
+        ("select * from orders where tenant_id = any('{1,2}')", "crm 1 | 2"),
+        ("select * from orders where tenant_id = any('{1,2}'::bigint[])", "crm 1 | 2"),
+        ("select * from orders where tenant_id = any($3)", "crm 1 | 2"),
+        ("select * from orders where tenant_id = any($3::bigint[])", "crm 1 | 2"),
+        ("select * from orders where tenant_id = some($3)", "crm 1 | 2"),
+        (
+            "select * from orders where tenant_id = any($1)",
+            "? parameter $1 is missing, or its type or format is not read",
+        ),
+        ("select * from orders where tenant_id = all($3)", NO_KEY),
+        ("select * from orders where tenant_id <> any($3)", NO_KEY),
+        ("select * from orders where tenant_id = any(select 1)", NO_KEY),
+        ("select * from orders where tenant_id not in (1, 2)", NO_KEY),
+        ("select * from orders where tenant_id in (1, x)", NO_KEY),
+        ("select * from orders where tenant_id in (1, 2 + 3)", NO_KEY),
+        ("select * from orders where tenant_id in (select 1)", NO_KEY),
+        ("select * from orders where (tenant_id, id) = (1, 2)", "crm 1"),
+        ("select * from orders where (tenant_id, id) = ($1, $2)", "crm 7"),
+        ("select * from orders where (id, tenant_id) in ((5, 1), (6, 2))", "crm 1 | 2"),
+        ("select * from orders where (id, tenant_id) in (($1, $2), (6, 2))", "crm 2 | 8"),
+        ("select * from orders where (id, tenant_id) in ((5, 1), (6, x))", NO_KEY),
+        ("select * from orders where row(tenant_id, id) = row(1, 2)", NO_KEY),
+        ("select * from orders where (tenant_id, id) >= (1, 2)", NO_KEY),
+        (
+            "select * from orders where tenant_id = 1 union all select * from orders where tenant_id = 2",
+            "crm 1 | 2",
+        ),
+        (
+            "(select * from orders where tenant_id = 1) union (select * from orders where tenant_id = 1) limit 5",
+            "crm 1",
+        ),
+        (
+            "select * from orders where tenant_id = 1 except select * from customers where tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders where tenant_id = 1 intersect all select * from orders", NO_KEY),
+        ("select 1 from orders a, customers b where a.tenant_id = 1 and b.tenant_id = 2", "crm 1 | 2"),
+    ]);
+}
+
+#[test]
+fn what_is_no_plain_equality_is_unknown() {
+    check(&[
+        ("select * from orders", NO_KEY),
+        ("select * from orders where id = 1", NO_KEY),
+        ("select * from orders where tenant_id > 1", NO_KEY),
+        ("select * from orders where tenant_id between 1 and 1", NO_KEY),
+        ("select * from orders where tenant_id = 1 or id = 2", NO_KEY),
+        ("select * from orders where tenant_id = 1 and id = 1 or id = 2", NO_KEY),
+        ("select * from orders where id = 2 or tenant_id = 1 and id = 1", NO_KEY),
+        ("select * from orders where (tenant_id = 1 or tenant_id = 2)", NO_KEY),
+        ("select * from orders where not tenant_id = 1", NO_KEY),
+        ("select * from orders where not (tenant_id = 1 and id = 2)", NO_KEY),
+        ("select * from orders where tenant_id <> 1", NO_KEY),
+        ("select * from orders where tenant_id is not distinct from 1", NO_KEY),
+        ("select * from orders where (tenant_id = 1) is not false", NO_KEY),
+        ("select * from orders where tenant_id = 1 is null", NO_KEY),
+        ("select * from orders where (tenant_id = 1) = (id = 2)", NO_KEY),
+        ("select * from orders where coalesce(tenant_id, 1) = 1", NO_KEY),
+        ("select * from orders where tenant_id::text = '1'", NO_KEY),
+        ("select * from orders where tenant_id + 0 = 1", NO_KEY),
+        ("select * from orders where +tenant_id = 1", NO_KEY),
+        ("select * from orders where tenant_id = 1 + 0", NO_KEY),
+        ("select * from orders where tenant_id = abs(1)", NO_KEY),
+        ("select * from orders where tenant_id = current_setting('app.tenant')::bigint", NO_KEY),
+        ("select * from orders where tenant_id = (select 1)", NO_KEY),
+        ("select * from orders where tenant_id = id", NO_KEY),
+        ("select * from orders where tenant_id = tenant_id", NO_KEY),
+        ("select * from orders where tenant_id operator(pg_catalog.=) 1", NO_KEY),
+        ("select * from orders where case when tenant_id = 1 then true end", NO_KEY),
+        ("select * from orders where tenant_id = 1.0", NOT_A_VALUE),
+        ("select * from orders where tenant_id = 1e0", NOT_A_VALUE),
+        ("select * from orders where tenant_id = 'x'", NOT_A_VALUE),
+        ("select * from orders where tenant_id = ' 1'", NOT_A_VALUE),
+        ("select * from orders where tenant_id = 9223372036854775808", NOT_A_VALUE),
+        ("select * from orders where tenant_id = 70000::smallint", NOT_A_VALUE),
+        ("select * from orders where tenant_id = '1'::text", NOT_A_VALUE),
+        ("select * from orders where tenant_id = E'1'", NO_KEY),
+        ("select * from orders where tenant_id = 1::numeric", NO_KEY),
+        ("select * from orders where tenant_id = '1'::int4::int8", NO_KEY),
+        ("select * from orders where tenant_id = true", NO_KEY),
+        ("select * from orders where tenant_id = null", "? tenant_id is NULL"),
+        ("select * from orders where tenant_id = $5", "? tenant_id is NULL"),
+        (
+            "select * from orders where tenant_id = $4",
+            "? parameter $4 is missing, or its type or format is not read",
+        ),
+        (
+            "select * from orders where tenant_id = $9",
+            "? parameter $9 is missing, or its type or format is not read",
+        ),
+        ("select * from orders where tenant_id = $0", NOT_PARSED),
+        ("select * from orders where tenant_id = $99999999999", NOT_PARSED),
+        (
+            "select * from orders tablesample system (10) where tenant_id = 1",
+            "? the statement has a table with a sample or a hint, which is not looked into",
+        ),
+        ("select * from only orders where tenant_id = 1", "? table only is not known"),
+        (
+            "select * from orders as o(a, b) where a = 1",
+            "? the statement has an alias that renames a table's columns, which is not looked into",
+        ),
+        ("table orders", NOT_PARSED),
+        (
+            "select 1 'x' from orders where tenant_id = 'a' 'b'",
+            "? the statement has two strings side by side, which is not looked into",
+        ),
+        (
+            "select 'a'\n'b' from orders where tenant_id = 1",
+            "? the statement has two strings side by side, which is not looked into",
+        ),
+    ]);
+}
+
+#[test]
+fn comments_and_quotes_are_read_as_the_server_reads_them() {
+    check(&[
+        ("select * from orders /* where tenant_id = 2 */ where tenant_id = 1", "crm 1"),
+        ("select * from orders where tenant_id = 1 -- or true", "crm 1"),
+        ("select * from orders where tenant_id = 1 --\n or true", NO_KEY),
+        ("select * from orders where tenant_id = 1 --\r or true", NO_KEY),
+        ("select * from orders where tenant_id = 1 /* /* */ or true */", "crm 1"),
+        ("select * from orders where tenant_id = 1 /* /* */ */ or true", NO_KEY),
+        ("select * from orders where x = 'or' and tenant_id = 1", "crm 1"),
+        ("select * from orders where x = 'it''s' and tenant_id = 1", "crm 1"),
+        ("select * from orders where x = '\\' and tenant_id = 1 -- '", "crm 1"),
+        ("select * from orders where x = E'\\' or true -- ' and tenant_id = 1", "crm 1"),
+        ("select * from orders where x = $$ ' or true -- $$ and tenant_id = 1", "crm 1"),
+        ("select * from orders where x = $a$ $$ or true $b$ $a$ and tenant_id = 1", "crm 1"),
+        ("select * from orders where \"or\" = 1 and tenant_id = 1", "crm 1"),
+        ("select * from orders where \"a\"\"b\" = 1 and tenant_id = 1", "crm 1"),
+        ("select * from orders where tenant_id = 1;", "crm 1"),
+        (";;select * from orders where tenant_id = 1;;", "crm 1"),
+        ("/* replat:key=3 */ select * from orders where tenant_id = 1", "crm 1"),
+        ("select /*+ SeqScan(orders) */ * from orders where tenant_id = 1", "crm 1"),
+        ("select * from orders where tenant_id\t=\n1", "crm 1"),
+        ("select * from orders where tenant_id = 1 or\u{a0}x", NOT_PARSED),
+        ("select * from orders where n'x' = x and tenant_id = 1", "crm 1"),
+        ("select '\u{1F600}' from orders where tenant_id = 1", "crm 1"),
+        ("", "-"),
+        ("-- nothing", "-"),
+        ("select * from orders where tenant_id = 'a", NOT_PARSED),
+        ("select * from orders /* where tenant_id = 1", NOT_PARSED),
+        ("not sql at all", NOT_PARSED),
+        ("select * from orders where tenant_id = 1)", NOT_PARSED),
+        ("select * from orders where (tenant_id = 1", NOT_PARSED),
+    ]);
+}
+
+#[test]
+fn joins() {
+    check(&[
+        (
+            "select * from orders a join customers b on a.tenant_id = b.tenant_id where a.tenant_id = $1",
+            "crm 7",
+        ),
+        ("select * from orders a join customers b on a.tenant_id = b.tenant_id and a.tenant_id = 1", "crm 1"),
+        (
+            "select * from orders a join customers b on b.tenant_id = a.tenant_id where b.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a inner join customers b using (tenant_id) where tenant_id = 1", "crm 1"),
+        ("select * from orders a join customers b using (tenant_id, id) where a.tenant_id = 1", "crm 1"),
+        ("select * from orders join customers using (id) where orders.tenant_id = 1", NO_KEY_C),
+        (
+            "select * from orders natural join customers where tenant_id = 1",
+            "? the statement has NATURAL JOIN, which is not looked into",
+        ),
+        ("select * from orders a join customers b on a.id = b.id where a.tenant_id = 1", NO_KEY_C),
+        (
+            "select * from orders a join customers b on a.id = b.id where a.tenant_id = 1 and b.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a, customers b where a.tenant_id = b.tenant_id and b.tenant_id = 1", "crm 1"),
+        ("select * from orders, customers where orders.tenant_id = 1", NO_KEY_C),
+        ("select * from orders, customers where tenant_id = 1", NO_KEY),
+        (
+            "select * from orders a cross join customers b where a.tenant_id = 1 and b.tenant_id = a.tenant_id",
+            "crm 1",
+        ),
+        (
+            "select * from orders a join orders b on a.tenant_id = b.tenant_id and a.id = b.parent where a.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a join orders b on a.id = b.parent where a.tenant_id = 1", NO_KEY),
+        (
+            "select * from orders a join customers b on a.tenant_id = b.tenant_id join notes c on c.tenant_id = b.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a join customers b on a.tenant_id = b.tenant_id or true where a.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        (
+            "select * from orders a join customers b on not a.tenant_id = b.tenant_id where a.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        (
+            "select * from orders a left join customers b on a.tenant_id = b.tenant_id and a.cid = b.id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a left join customers b on a.tenant_id = b.tenant_id and a.tenant_id = 1",
+            NO_KEY,
+        ),
+        ("select * from orders a left join customers b on b.tenant_id = 1 where a.tenant_id = 1", "crm 1"),
+        (
+            "select * from orders a left join customers b on a.tenant_id = b.tenant_id where b.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a left join customers b on a.cid = b.id where b.tenant_id = 1", NO_KEY),
+        (
+            "select * from orders a left join customers b on a.cid = b.id where a.tenant_id = 1 and b.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a left join customers b using (tenant_id) where tenant_id = 1", "crm 1"),
+        ("select * from orders a right join customers b using (tenant_id) where tenant_id = 1", "crm 1"),
+        (
+            "select * from orders a right join customers b on a.tenant_id = b.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a right join customers b on a.tenant_id = b.tenant_id and b.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        ("select * from orders a full join customers b using (tenant_id) where tenant_id = 1", NO_KEY),
+        (
+            "select * from orders a full join customers b on a.tenant_id = b.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a full join customers b on a.tenant_id = b.tenant_id and a.tenant_id = 1",
+            NO_KEY,
+        ),
+        (
+            "select * from orders a left join customers b on a.tenant_id = b.tenant_id left join notes c on b.tenant_id = c.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a left join (customers b join notes c on b.tenant_id = c.tenant_id) on a.tenant_id = b.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a left join customers b left join notes c on b.tenant_id = c.tenant_id on a.tenant_id = b.tenant_id where a.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from (orders a join customers b using (tenant_id)) where tenant_id = 1", "crm 1"),
+        (
+            "select * from (orders a join customers b using (tenant_id)) as j where tenant_id = 1",
+            "? the statement has a table of another kind, which is not looked into",
+        ),
+        ("select * from orders a join countries c on c.code = a.country where a.tenant_id = 1", "crm 1"),
+        (
+            "select * from orders a join countries c on c.tenant_id = a.tenant_id where c.tenant_id = 1",
+            NO_KEY,
+        ),
+        ("select * from countries join orders using (tenant_id) where tenant_id = 1", "crm 1"),
+        ("select * from countries left join orders using (tenant_id) where tenant_id = 1", NO_KEY),
+        (
+            "select * from orders a join countries c on a.tenant_id = c.x join customers b on b.tenant_id = c.x where a.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        (
+            "select * from orders customers join customers orders on customers.tenant_id = orders.tenant_id where orders.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders customers where customers.tenant_id = 1", "crm 1"),
+        ("select * from orders o where orders.tenant_id = 1", NO_KEY),
+        (
+            "select * from orders anti join customers b on anti.tenant_id = b.tenant_id where b.tenant_id = 1",
+            "? the statement has a join of another kind, which is not looked into",
+        ),
+        ("select * from orders a join tenants t on t.id = a.tenant_id where t.id = 1", "crm 1"),
+        ("select * from orders a join tenants t on tenant_id = t.id where t.id = 1", "crm 1"),
+        (
+            "select * from orders a join events e on e.id = a.id where a.tenant_id = 1 and e.tenant = 'x' and e.day = '2026-01-31'",
+            "? tables of several contexts are named",
+        ),
+    ]);
+}
+
+#[test]
+fn sub_queries_and_ctes() {
+    check(&[
+        (
+            "select * from orders where tenant_id = 1 and exists (select 1 from customers c where c.tenant_id = orders.tenant_id)",
+            "crm 1",
+        ),
+        (
+            "select * from orders where tenant_id = 1 and exists (select 1 from customers where tenant_id = 1)",
+            "crm 1",
+        ),
+        (
+            "select * from orders where tenant_id = 1 and not exists (select from customers c where c.tenant_id = orders.tenant_id and c.id = cid)",
+            "crm 1",
+        ),
+        ("select * from orders where tenant_id = 1 and exists (select 1 from customers)", NO_KEY_C),
+        (
+            "select * from orders where tenant_id = 1 and exists (select 1 from customers where tenant_id = orders.tenant_id)",
+            "crm 1",
+        ),
+        (
+            "select * from orders where tenant_id = 1 and id in (select order_id from customers where tenant_id = 2)",
+            "crm 1 | 2",
+        ),
+        ("select * from orders where tenant_id = 1 and id in (select order_id from customers)", NO_KEY_C),
+        ("select * from orders where tenant_id = 1 and id > (select avg(id) from orders)", NO_KEY),
+        (
+            "select * from orders o where o.tenant_id = 1 and id > (select avg(id) from orders i where i.tenant_id = o.tenant_id)",
+            "crm 1",
+        ),
+        (
+            "select * from orders where exists (select 1 from customers where customers.tenant_id = orders.tenant_id and orders.tenant_id = 1)",
+            NO_KEY,
+        ),
+        (
+            "select (select count(*) from customers c where c.tenant_id = o.tenant_id) from orders o where o.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select (select count(*) from customers) from orders o where o.tenant_id = 1", NO_KEY_C),
+        ("select * from orders o where tenant_id = 1 order by (select max(x) from customers)", NO_KEY_C),
+        ("select * from orders o where tenant_id = 1 limit (select count(*) from customers)", NO_KEY_C),
+        (
+            "select case when exists (select 1 from customers) then 1 end from orders where tenant_id = 1",
+            NO_KEY_C,
+        ),
+        ("select array(select id from customers) from orders where tenant_id = 1", NO_KEY_C),
+        (
+            "select sum(x) filter (where exists (select 1 from customers)) from orders where tenant_id = 1",
+            NO_KEY_C,
+        ),
+        ("select coalesce((select 1 from customers), 2) from orders where tenant_id = 1", NO_KEY_C),
+        ("select * from (select * from orders where tenant_id = 1) s", "crm 1"),
+        ("select * from (select * from orders) s where tenant_id = 1", NO_KEY),
+        (
+            "select * from (select tenant_id, id from orders where tenant_id = 1) s join customers c on c.tenant_id = s.tenant_id",
+            "crm 1",
+        ),
+        (
+            "select * from (select tenant_id t from orders where tenant_id = 1) s join customers c on c.tenant_id = s.t",
+            "crm 1",
+        ),
+        (
+            "select * from (select tenant_id from orders where tenant_id = 1) s(t) join customers c on c.tenant_id = s.t",
+            "crm 1",
+        ),
+        (
+            "select * from (select * from orders where tenant_id = 1) s join customers c using (tenant_id)",
+            "crm 1",
+        ),
+        (
+            "select * from (select id, tenant_id from orders where tenant_id = 1) s(tenant_id, t) join customers c using (tenant_id)",
+            NO_KEY_C,
+        ),
+        ("select * from (values (1), (2)) v(t) join orders o on o.tenant_id = v.t", "crm 1 | 2"),
+        ("select * from (select 1 as t union select 2) v join orders o on o.tenant_id = v.t", "crm 1 | 2"),
+        ("select * from (values (1), (x)) v(t) join orders o on o.tenant_id = v.t", NO_KEY),
+        (
+            "select * from orders a, lateral (select * from customers c where c.tenant_id = a.tenant_id) s where a.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "select * from orders a left join lateral (select * from customers c where c.tenant_id = a.tenant_id limit 1) s on true where a.tenant_id = 1",
+            "crm 1",
+        ),
+        ("select * from orders a, lateral (select * from customers c) s where a.tenant_id = 1", NO_KEY_C),
+        (
+            "select * from orders a, (select * from customers c where c.tenant_id = a.tenant_id) s where a.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        ("select * from orders a, lateral generate_series(1, a.n) g where a.tenant_id = 1", "crm 1"),
+        ("select * from orders a, unnest(array(select id from customers)) u where a.tenant_id = 1", NO_KEY_C),
+        ("select * from unnest($3::bigint[]) u(t) join orders o on o.tenant_id = u.t", NO_KEY),
+        ("with o as (select * from orders where tenant_id = 1) select * from o", "crm 1"),
+        ("with o as (select * from orders) select * from o where tenant_id = 1", NO_KEY),
+        ("with o as (select * from orders where tenant_id = 1) select * from customers", NO_KEY_C),
+        ("with orders as (select 1 as id) select * from orders", "-"),
+        ("with orders as (select * from orders where tenant_id = 1) select * from orders", "crm 1"),
+        ("with orders as (select 1 as id) select * from public.orders", NO_KEY),
+        (
+            "with o as (select tenant_id from orders where tenant_id = 1) select * from customers join o using (tenant_id)",
+            "crm 1",
+        ),
+        (
+            "with o(t) as (select tenant_id from orders where tenant_id = 1) select * from customers c join o on o.t = c.tenant_id",
+            "crm 1",
+        ),
+        (
+            "with a as (select 1 as t), b as (select t from a) select * from orders o join b on b.t = o.tenant_id",
+            "crm 1",
+        ),
+        (
+            "with recursive t as (select id from orders where tenant_id = 1 union all select o.id from orders o join t on o.parent = t.id where o.tenant_id = 1) select * from t",
+            "crm 1",
+        ),
+        (
+            "with recursive t as (select id, tenant_id from orders where tenant_id = 1 union all select o.id, o.tenant_id from orders o join t on o.parent = t.id and o.tenant_id = t.tenant_id) select * from t",
+            NO_KEY,
+        ),
+        ("with d as (delete from orders where tenant_id = 1 returning *) select * from d", "crm 1"),
+        ("with d as (delete from orders returning *) select * from d", NO_KEY),
+        (
+            "with d as (delete from orders where tenant_id = 1 returning tenant_id, id) insert into customers (tenant_id, id) select * from d",
+            "? the key of public.customers is not restricted to values",
+        ),
+        (
+            "with d as (delete from orders where tenant_id = 1 returning tenant_id, id) insert into customers (tenant_id, id) select tenant_id, id from d",
+            "crm 1",
+        ),
+        (
+            "with d as (update orders set x = 1 where tenant_id = 1 returning id) select * from d, customers",
+            NO_KEY_C,
+        ),
+    ]);
+}
+
+#[test]
+fn changes() {
+    check(&[
+        ("insert into orders (tenant_id, id) values (1, 5)", "crm 1"),
+        ("insert into orders (id, tenant_id) values ($2, $1)", "crm 7"),
+        ("insert into orders as o (id, tenant_id) values (5, 1) returning o.id", "crm 1"),
+        ("insert into orders (tenant_id, id) values (1, 5), (2, 6)", "crm 1 | 2"),
+        ("insert into orders (tenant_id, id) values (1, 5), (null, 6)", "? tenant_id is NULL"),
+        ("insert into orders (tenant_id, id) values (1, 5), (default, 6)", NO_KEY),
+        ("insert into orders (tenant_id, id) values (nextval('s'), 5)", NO_KEY),
+        ("insert into orders (tenant_id, id) values (1, nextval('s'))", "crm 1"),
+        ("insert into orders (id) values (5)", NO_KEY),
+        ("insert into orders values (1, 5)", NO_KEY),
+        ("insert into orders default values", NO_KEY),
+        ("insert into orders (tenant_id, id) select 1, id from countries", "crm 1"),
+        (
+            "insert into orders (tenant_id, id) select tenant_id, id from customers where tenant_id = 1",
+            "crm 1",
+        ),
+        ("insert into orders (tenant_id, id) select $1, id from customers where tenant_id = 1", "crm 1 | 7"),
+        (
+            "insert into orders (tenant_id, id) select id, tenant_id from customers where tenant_id = 1",
+            NO_KEY,
+        ),
+        ("insert into orders (tenant_id, id) select * from customers where tenant_id = 1", NO_KEY),
+        ("insert into orders (tenant_id, id) select tenant_id, id from customers", NO_KEY),
+        ("insert into orders (tenant_id, id) values (1, (select max(id) from customers))", NO_KEY_C),
+        ("insert into orders (tenant_id, id) values (1, 5) on conflict do nothing", "crm 1"),
+        (
+            "insert into orders (tenant_id, id) values (1, 5) on conflict (tenant_id, id) do update set x = excluded.x",
+            "crm 1",
+        ),
+        ("insert into orders (tenant_id, id) values (1, 5) on conflict (id) do nothing", "crm 1"),
+        (
+            "insert into orders (tenant_id, id) values (1, 5) on conflict (id) do update set x = 1",
+            "? ON CONFLICT may find a row of public.orders with another key; name the key in its target",
+        ),
+        (
+            "insert into orders (tenant_id, id) values (1, 5) on conflict on constraint pk do update set x = 1",
+            "? ON CONFLICT may find a row of public.orders with another key; name the key in its target",
+        ),
+        (
+            "insert into orders (tenant_id, id) values (1, 5) on conflict (tenant_id, id) do update set tenant_id = 2",
+            "? a row of public.orders may get another key",
+        ),
+        (
+            "insert into orders (tenant_id, id) values (1, 5) on conflict (tenant_id, id) do update set x = (select 1 from customers)",
+            NO_KEY_C,
+        ),
+        ("insert into countries (code) values ('de')", "reference"),
+        (
+            "insert into countries (code) select x from orders where tenant_id = 1",
+            "? a change of a table that is not partitioned concerns whole tables or the database",
+        ),
+        ("update orders set x = 1 where tenant_id = 1", "crm 1"),
+        ("update orders set x = 1 where id = 5", NO_KEY),
+        ("update orders o set x = o.x + 1 where o.tenant_id = $1 returning *", "crm 7"),
+        (
+            "update orders set tenant_id = 2 where tenant_id = 1",
+            "? a row of public.orders may get another key",
+        ),
+        (
+            "update orders set (x, tenant_id) = (1, 2) where tenant_id = 1",
+            "? a row of public.orders may get another key",
+        ),
+        (
+            "update orders set \"tenant_id\" = 1 where tenant_id = 1",
+            "? a row of public.orders may get another key",
+        ),
+        (
+            "update orders set x = c.x from customers c where c.tenant_id = orders.tenant_id and orders.tenant_id = 1",
+            "crm 1",
+        ),
+        (
+            "update orders set x = c.x from customers c where c.id = orders.cid and orders.tenant_id = 1",
+            NO_KEY_C,
+        ),
+        ("update orders set x = c.x from customers c where c.id = orders.cid and c.tenant_id = 1", NO_KEY),
+        (
+            "update orders set x = (select max(x) from customers c where c.tenant_id = orders.tenant_id) where tenant_id = 1",
+            "crm 1",
+        ),
+        ("update orders set x = (select max(x) from customers) where tenant_id = 1", NO_KEY_C),
+        ("update countries set x = 1", "reference"),
+        (
+            "update countries set x = 1 from orders where tenant_id = 1",
+            "? a change of a table that is not partitioned concerns whole tables or the database",
+        ),
+        ("delete from orders where tenant_id = 1", "crm 1"),
+        ("delete from orders", NO_KEY),
+        (
+            "delete from orders o using customers c where c.tenant_id = o.tenant_id and c.tenant_id = 1 and c.id = o.cid",
+            "crm 1",
+        ),
+        ("delete from orders using customers where orders.tenant_id = 1", NO_KEY_C),
+        ("delete from orders where tenant_id in (1, 2) returning tenant_id", "crm 1 | 2"),
+        ("with orders as (select 1) delete from orders where tenant_id = 1", "crm 1"),
+        (
+            "merge into orders o using customers c on o.tenant_id = c.tenant_id when matched then delete",
+            "? the statement has MERGE, which is not looked into",
+        ),
+        ("truncate orders", "? TRUNCATE concerns whole tables or the database"),
+        (
+            "update pg_class set relname = 'x'",
+            "? a change of the catalogue concerns whole tables or the database",
+        ),
+    ]);
+}
+
+#[test]
+fn keys_of_other_types_and_of_two_dimensions() {
+    check(&[
+        ("select * from events where tenant = 'acme' and day = '2026-01-31'", "log acme,2026-01-31"),
+        ("select * from events where tenant = $4 and day = date '2026-01-31'", "log acme,2026-01-31"),
+        ("select * from events where tenant = 'acme'", "part of log acme,any"),
+        ("select * from events where day = '2026-01-31' and tenant like 'a%'", "part of log any,2026-01-31"),
+        (
+            "select * from events where tenant in ('a', 'b') and day in ('2026-01-01', '2026-01-02')",
+            "log a,2026-01-01 | a,2026-01-02 | b,2026-01-01 | b,2026-01-02",
+        ),
+        ("select * from events where (tenant, day) in (('a', '2026-01-01'))", "log a,2026-01-01"),
+        (
+            "select * from events e join visits v using (tenant, day) where tenant = 'a' and day = '2026-01-01'",
+            "log a,2026-01-01",
+        ),
+        (
+            "select * from events e join visits v using (tenant) where tenant = 'a' and e.day = '2026-01-01'",
+            "part of log a,any",
+        ),
+        (
+            "select * from events e, visits v where e.tenant = 'a' and v.day = '2026-01-01'",
+            "? the key of public.events is not restricted to values",
+        ),
+        ("insert into events (tenant, day) values ('acme', '2026-01-31')", "log acme,2026-01-31"),
+        ("insert into events (tenant, day) values ('acme', current_date)", "part of log acme,any"),
+        (
+            "insert into events (tenant, day) values ('acme ', '2026-01-31')",
+            "? what tenant is compared with is not a plain value of its type",
+        ),
+        ("select * from events where tenant = 'acme'::varchar and day = '2026-01-31'", "log acme,2026-01-31"),
+        (
+            "select * from events where tenant = 'acme'::varchar(2)",
+            "? the key of public.events is not restricted to values",
+        ),
+        (
+            "select * from events where tenant = 'acme'::char(4)",
+            "? the key of public.events is not restricted to values",
+        ),
+        (
+            "select * from events where tenant = 'a' collate \"C\"",
+            "? the key of public.events is not restricted to values",
+        ),
+        (
+            "select * from events where tenant = 42",
+            "? what tenant is compared with is not a plain value of its type",
+        ),
+        ("select * from events where tenant = ''", "part of log ,any"),
+        ("select * from events where tenant = 'A'", "part of log A,any"),
+        (
+            "select * from events where day = 'today'",
+            "? what day is compared with is not a plain value of its type",
+        ),
+        (
+            "select * from events where day = '31.01.2026'",
+            "? what day is compared with is not a plain value of its type",
+        ),
+        (
+            "select * from events where day = timestamp '2026-01-31 00:00'",
+            "? what day is compared with is not a plain value of its type",
+        ),
+        ("select * from events where day = now()", "? the key of public.events is not restricted to values"),
+        (
+            "select * from docs where owner = '6f9619ff-8b86-d011-b42d-00c04fc964ff'",
+            "doc 6f9619ff-8b86-d011-b42d-00c04fc964ff",
+        ),
+        (
+            "select * from docs where owner = '6F9619FF-8B86-D011-B42D-00C04FC964FF'::uuid",
+            "doc 6f9619ff-8b86-d011-b42d-00c04fc964ff",
+        ),
+        (
+            "select * from docs where owner = uuid '6f9619ff8b86d011b42d00c04fc964ff'",
+            "doc 6f9619ff-8b86-d011-b42d-00c04fc964ff",
+        ),
+        (
+            "select * from docs where owner = $1::uuid",
+            "? parameter $1 is missing, or its type or format is not read",
+        ),
+        ("select * from metrics where at = '2026-01-31 10:00+02'", "metric 2026-01-31 08:00:00"),
+        ("select * from metrics where at = timestamptz '2026-01-31 10:00+00'", "metric 2026-01-31 10:00:00"),
+        (
+            "select * from metrics where at = '2026-01-31 10:00'",
+            "? what at is compared with is not a plain value of its type",
+        ),
+        (
+            "select * from metrics where at = '2026-01-31'::date",
+            "? what at is compared with is not a plain value of its type",
+        ),
+        (
+            "select * from metrics where at = timestamp with time zone '2026-01-31 10:00Z'",
+            "metric 2026-01-31 10:00:00",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_not_data() {
+    check(&[
+        ("select 1", "-"),
+        ("select now(), current_user, version(), pg_catalog.current_setting('x')", "-"),
+        ("select $1", "-"),
+        ("values (1, 2)", "-"),
+        ("select * from pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace", "-"),
+        ("select * from information_schema.tables", "-"),
+        ("select * from generate_series(1, 10) g", "-"),
+        ("select * from countries where code = 'de'", "reference"),
+        ("select * from countries, pg_class", "reference"),
+        ("select transfer(1, 2)", "? function transfer may read or write anything"),
+        ("select app.now()", "? function app.now may read or write anything"),
+        ("select nextval('s')", "? function nextval may read or write anything"),
+        ("select pg_sleep(1) from orders where tenant_id = 1", "crm 1"),
+        ("select * from read_all() r", "? function read_all may read or write anything"),
+        ("begin", "-"),
+        ("start transaction isolation level serializable", "-"),
+        ("commit and chain", "-"),
+        ("rollback to savepoint a", "-"),
+        ("prepare transaction 'x'", "-"),
+        ("set search_path to a, b", "-"),
+        ("show all", "-"),
+        ("discard all", "-"),
+        ("listen x", "-"),
+        ("fetch 10 from c", "-"),
+        ("deallocate all", "-"),
+        ("prepare p as select * from orders where tenant_id = $1", "-"),
+        ("execute p(1)", "? prepared statement p was not seen"),
+        ("call f(1)", "? function call may read or write anything"),
+        ("do $$ begin delete from orders; end $$", "? function do may read or write anything"),
+        ("copy orders from stdin", "? COPY concerns whole tables or the database"),
+        ("copy orders (tenant_id) to stdout", "? COPY concerns whole tables or the database"),
+        ("copy (select * from orders where tenant_id = 1) to stdout with (format csv)", "crm 1"),
+        ("copy (select * from orders) to stdout", NO_KEY),
+        ("explain select * from orders where tenant_id = 1", "crm 1"),
+        ("explain analyze verbose delete from orders where tenant_id = 1", "crm 1"),
+        ("explain (analyze, buffers, format json) select * from orders where tenant_id = 1", "crm 1"),
+        ("explain (select * from orders where tenant_id = 1)", "crm 1"),
+        ("explain select * from orders", NO_KEY),
+        ("declare c cursor for select * from orders where tenant_id = 1", "crm 1"),
+        ("declare c no scroll cursor with hold for select * from orders", NO_KEY),
+        ("create table x (a int)", "? DDL concerns whole tables or the database"),
+        (
+            "create temp table x as select * from orders where tenant_id = 1",
+            "? DDL concerns whole tables or the database",
+        ),
+        (
+            "select * into temp x from orders where tenant_id = 1",
+            "? SELECT INTO concerns whole tables or the database",
+        ),
+        ("alter table orders add x int", "? DDL concerns whole tables or the database"),
+        ("lock table orders in share mode", "? LOCK concerns whole tables or the database"),
+        ("vacuum orders", "? upkeep concerns whole tables or the database"),
+    ]);
+}
+
+#[test]
+fn several_statements() {
+    check(&[
+        ("begin; select * from orders where tenant_id = 1; commit", "crm 1"),
+        ("select * from orders where tenant_id = 1; select * from customers where tenant_id = 1", "crm 1"),
+        ("select * from orders where tenant_id = 1; select * from orders where tenant_id = 2", "crm 1 | 2"),
+        ("select * from orders where tenant_id = 1; select * from orders", NO_KEY),
+        ("select * from orders where tenant_id = 1; select * from countries", "crm 1"),
+        ("select * from orders where tenant_id = 1; whatever", NOT_PARSED),
+        (
+            "select * from orders where tenant_id = 1; select * from docs where owner = '6f9619ff8b86d011b42d00c04fc964ff'",
+            "? tables of several contexts are named",
+        ),
+        (
+            "select * from events where tenant = 'a'; select * from events where tenant = 'b' and day = '2026-01-01'",
+            "part of log a or b,any",
+        ),
+        (
+            "select * from events where tenant = 'a'; select * from events where day = '2026-01-01'",
+            "? the statement has statements with keys of different dimensions, which is not looked into",
+        ),
+        (
+            "create function f() returns int language sql begin atomic select 1; select 2; end",
+            "? DDL concerns whole tables or the database",
+        ),
+        ("select ';' from orders where tenant_id = 1", "crm 1"),
+    ]);
+}
+
+fn check(cases: &[(&str, &str)]) {
+    let tables = tables();
+    let params =
+        [Param::text("7"), Param::text("8"), Param::text("{1,2}"), Param::text("acme"), Param::null()];
+    let mut wrong = String::new();
+    for (sql, expected) in cases {
+        let found = shown(&Plan::of(sql, &tables).keys(&params));
+        if found != *expected {
+            wrong.push_str(&format!("\n  {sql}\n    expected {expected}\n    found    {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -1,0 +1,8 @@
+//! What is read from statements, and that it is true.
+
+mod cases;
+mod effects;
+mod hostile;
+mod parameters;
+mod schema;
+mod soundness;
