@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use replat_engine::registry::Envelope;
 use replat_model::deploy::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};

@@ -10,11 +10,12 @@ use replat_engine::registry::{Registry, RegistryError};
 use replat_model::ids::{Home, PartitionId};
 use replat_model::map::{Map, Pick, Selection};
 use replat_model::route::{Reads, Route, Routes, RoutesDelta, Traffic};
-use replat_model::spec::DurationText;
+use replat_model::spec::{Context, DurationText, TableMode};
 use replat_postgres::engine::now;
 use replat_registry::{
     Brought, Follower, KvRegistry, LogOutbox, ProjectKey, PublishError, Publisher, Seal, Status,
 };
+use replat_statement::{Hint, Keys, Plan, SessionChange, TableName, Tables};
 use serde_json::{Value, json};
 
 use crate::cli::{ExportForm, RegistryArgs, RegistryVerb, RouteArgs, RouteSource, RouteVerb};
@@ -206,6 +207,45 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// Says which partition a statement names, as a proxy would find it.
+    async fn explain(&self, sql: &str, source: &RouteSource) -> Result<(), Failure> {
+        let routes = self.routes(source).await?;
+        let (name, context) = self.project.context(source.context.as_deref())?;
+        let plan = Plan::of(sql, &tables_of(name, context));
+        let (keys, hint) = (plan.keys(&[]), plan.hint());
+        let hinted = match hint {
+            None => None,
+            Some(Hint::Partition(partition)) => Some(matching(&routes, partition.as_str())?),
+            Some(hint @ Hint::Key(_)) => hint
+                .key(routes.map().dimensions())
+                .and_then(|key| routes.find(&key).ok())
+                .map(|route| vec![route]),
+            Some(Hint::Bad) => None,
+        };
+        let named = match &keys {
+            Keys::Exact { keys, .. } => distinct(keys.iter().filter_map(|key| routes.find(key).ok())),
+            _ => Vec::new(),
+        };
+        let found = hinted.unwrap_or(named);
+        let explained = render::Explained {
+            keys: render::keys_text(&keys, hint, routes.map().dimensions()),
+            verbs: plan.statements().iter().map(|one| format!("{:?}", one.effects().verb)).collect(),
+            session: plan.session_changes().map(|change| format!("{change:?}")).collect(),
+            pins: plan.session_changes().any(SessionChange::pins),
+        };
+        self.style.result(
+            &render::explained(&routes, &explained, &found),
+            &json!({
+                "keys": explained.keys,
+                "verbs": explained.verbs,
+                "session": explained.session,
+                "pins": explained.pins,
+                "routes": found.iter().map(render::route_value).collect::<Vec<_>>(),
+            }),
+        );
+        Ok(())
+    }
+
     async fn export(&self, form: ExportForm, source: &RouteSource, out: Option<&Path>) -> Result<(), Failure> {
         let routes = self.routes(source).await?;
         let text = match form {
@@ -314,6 +354,35 @@ impl Desk<'_> {
         self.style.result(&text, &json!({ "partition": id, "traffic": after, "version": told.version() }));
         if self.project.spec.registry.is_some() { self.publish().await } else { Ok(()) }
     }
+}
+
+/// The tables of a context as statements name them: in the schema of its home, and as the roll-out will call them.
+pub fn tables_of(name: &str, context: &Context) -> Tables {
+    let schema = context.home.schema.as_str();
+    let mut tables = Tables::new([schema]).with_context(name, &context.dimensions);
+    let renamed = context.rollout.iter().flat_map(|rollout| rollout.tables.iter());
+    let later = renamed.map(|(new, rename)| (new.as_str(), rename.from.as_str()));
+    let now = context.tables.keys().map(|table| (table.as_str(), table.as_str()));
+    for (shown, table) in now.chain(later) {
+        let name = TableName::new(schema, shown);
+        tables = match context.tables.get(table).map(|table| table.mode) {
+            Some(TableMode::Slice) => tables.with_partitioned(name),
+            Some(TableMode::Reference) => tables.with_reference(name),
+            _ => tables.with_other(name),
+        };
+    }
+    tables
+}
+
+/// Each partition once, in the order of its first key.
+fn distinct<'a>(routes: impl Iterator<Item = Route<'a>>) -> Vec<Route<'a>> {
+    let mut found: Vec<Route<'a>> = Vec::new();
+    for route in routes {
+        if found.iter().all(|known| known.leaf.partition != route.leaf.partition) {
+            found.push(route);
+        }
+    }
+    found
 }
 
 /// A context's routes as a registry has them.

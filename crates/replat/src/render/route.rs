@@ -7,8 +7,11 @@ use replat_engine::registry::{Attendance, HoldCall};
 use replat_model::cohort::cohort;
 use replat_model::deploy::Timestamp;
 use replat_model::ids::PartitionId;
+use replat_model::key::KeyValue;
+use replat_model::map::Dimension;
 use replat_model::route::{Route, Routes, Traffic};
 use replat_registry::{Brought, Status};
+use replat_statement::{Hint, Keys};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -166,6 +169,58 @@ fn special(traffic: &Traffic) -> String {
         parts.push(format!("{} % of the reads {how} {} (at most {stale} behind)", reads.percent, reads.home));
     }
     parts.join(", ")
+}
+
+/// What a statement names, and does to its session.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// Whose rows it concerns, or why that is not known.
+    pub keys: String,
+    /// What kind of work each statement is.
+    pub verbs: Vec<String>,
+    /// What it changes in its session.
+    pub session: Vec<String>,
+    /// Whether a session that did it cannot move to another server.
+    pub pins: bool,
+}
+
+/// Whose rows a statement concerns, in words.
+pub fn keys_text(keys: &Keys, hint: Option<&Hint>, dimensions: &[Dimension]) -> String {
+    let shown = |key: &Vec<KeyValue>| {
+        let parts = dimensions.iter().zip(key);
+        parts.map(|(d, value)| format!("{}={value}", d.column)).collect::<Vec<_>>().join(",")
+    };
+    match (hint, keys) {
+        (Some(Hint::Partition(partition)), _) => format!("partition {partition}, by a comment"),
+        (Some(Hint::Key(key)), _) => format!("key {key}, by a comment"),
+        (Some(Hint::Bad), _) => "unknown: its comment begins with replat: and is not understood".into(),
+        (None, Keys::Exact { keys, .. }) if keys.len() == 1 => shown(&keys[0]),
+        (None, Keys::Exact { keys, .. }) => {
+            format!("{}: {}", counted(keys.len(), "key", "keys"), keys.iter().map(shown).collect::<Vec<_>>().join("; "))
+        }
+        (None, Keys::Partial { .. }) => "only a part of the key".into(),
+        (None, Keys::Reference) => "no partition: a table that every home has".into(),
+        (None, Keys::Unknown(why)) => format!("unknown: {why}"),
+        (None, Keys::NotData) => "no rows".into(),
+    }
+}
+
+/// Which partitions a statement goes to.
+pub fn explained(routes: &Routes, explained: &Explained, found: &[Route<'_>]) -> String {
+    let mut text = format!("names  {}\n", explained.keys);
+    let _infallible = writeln!(text, "does   {}", explained.verbs.join(", "));
+    for change in &explained.session {
+        let _infallible = writeln!(text, "session  {change}");
+    }
+    if explained.pins {
+        text += "         the session cannot move to another server while it has this\n";
+    }
+    match found {
+        [] => text += "goes   where the proxy is told that statements without a partition go\n",
+        [_, _, ..] => text += "goes   nowhere: it concerns several partitions\n",
+        [_] => {}
+    }
+    text + &if found.is_empty() { String::new() } else { lookup(routes, found) }
 }
 
 /// How requests for a partition are shared out from now on.
