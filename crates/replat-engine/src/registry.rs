@@ -19,7 +19,7 @@ pub type Shortly<'a, T> = Pin<Box<dyn Future<Output = Result<T, RegistryError>> 
 /// One published version of a context's routes: whole, or what changed since an earlier one.
 ///
 /// `body` is JSON: of `replat_model::route::Routes` if `from` is absent, of its delta otherwise. `digest` is SHA-256
-/// over all other fields but `mac`; `mac` is HMAC-SHA-256 over the same with the project's key.
+/// over project, context, version, from, time and body; `mac` is HMAC-SHA-256 over the same with the project's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -49,7 +49,10 @@ pub struct Envelope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// It is the newest now.
-    Accepted,
+    Accepted {
+        /// So many deltas have come since the last whole routes that the same version should be published whole, too.
+        whole_due: bool,
+    },
     /// The very same was there already.
     Already,
     /// The registry has this version, from which the publication does not go on.
@@ -81,6 +84,15 @@ pub struct Attendance {
     /// Sessions that cannot move, by reason, for people.
     #[serde(default)]
     pub pinned: u64,
+}
+
+/// What somebody waits for news of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Matter {
+    /// Routes and holds: what followers go by.
+    Routes,
+    /// Who follows, and their answers: what a deployment goes by.
+    Attendance,
 }
 
 /// "Let new transactions of this partition wait."
@@ -155,6 +167,10 @@ pub trait Registry: Send + Sync {
     /// Which one, for people; without secrets.
     fn name(&self) -> String;
 
+    /// What the registry's clock shows, by which leases and holds end; right within a few milliseconds, or within a second
+    /// where the server tells seconds.
+    fn clock(&self) -> Shortly<'_, Timestamp>;
+
     /// The newest version of a context's routes; 0 if there are none.
     fn head<'a>(&'a self, context: &'a str) -> Shortly<'a, u64>;
 
@@ -163,10 +179,12 @@ pub trait Registry: Send + Sync {
     fn read<'a>(&'a self, context: &'a str, have: u64) -> Shortly<'a, Vec<Envelope>>;
 
     /// Makes `envelope` the newest, in one compare-and-set: a delta only where the registry has exactly `from`,
-    /// whole routes only over a lower version. To publish the same once more is no error.
+    /// whole routes only over a lower version, or over the same one if they say what it says. To publish the same once
+    /// more is no error; to publish something else by a version that is there is [`RegistryError::Damaged`].
     fn publish<'a>(&'a self, envelope: &'a Envelope) -> Shortly<'a, Published>;
 
-    /// Says that a follower is alive, for `lease_ms` from now by the registry's clock, and what it has to say.
+    /// Says that a follower is alive, for `lease_ms` from now by the registry's clock, and what it has to say. What
+    /// `who.until` says does not matter. Who wants to be sure counts the lease from before the call.
     fn attend<'a>(&'a self, who: &'a Attendance, lease_ms: u64) -> Shortly<'a, ()>;
 
     /// Ends an attendance.
@@ -175,7 +193,8 @@ pub trait Registry: Send + Sync {
     /// The followers of a context whose lease has not ended.
     fn attending<'a>(&'a self, context: &'a str) -> Shortly<'a, Vec<Attendance>>;
 
-    /// Asks all followers for a hold that lasts `hold_ms` at most; one for each partition, the newest counts.
+    /// Asks all followers for a hold that lasts `hold_ms` at most; one for each partition, the newest counts. What
+    /// `call.until` says does not matter. Refused if the same deployment holds the partition by a later attempt.
     fn hold<'a>(&'a self, call: &'a HoldCall, hold_ms: u64) -> Shortly<'a, ()>;
 
     /// Ends a hold of this attempt or an earlier one.
@@ -184,8 +203,8 @@ pub trait Registry: Send + Sync {
     /// The holds of a context that have not ended.
     fn holds<'a>(&'a self, context: &'a str) -> Shortly<'a, Vec<HoldCall>>;
 
-    /// Returns once something of the context may have changed since the last call with the same `since`, with
-    /// a number to wait from next time; at the latest after a second or so. The first call (`since` 0) returns at once.
-    /// A restart of the server is survived.
-    fn changed<'a>(&'a self, context: &'a str, since: u64) -> Shortly<'a, u64>;
+    /// Returns once something of the matter may have changed since the call that gave `since`, with a number to wait
+    /// from next time; at the latest after a second or so, with the same number then. The first call (`since` 0)
+    /// returns at once. A restart of the server is survived. That time ends an attendance or a hold wakes nobody.
+    fn changed<'a>(&'a self, context: &'a str, matter: Matter, since: u64) -> Shortly<'a, u64>;
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,7 @@ pub enum BadId {
     },
 }
 
-fn legal_id(text: &str, max: usize) -> Result<Box<str>, BadId> {
+fn legal_id(text: &str, max: usize) -> Result<Arc<str>, BadId> {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     match text.bytes().position(|b| !legal(b)) {
         Some(at) => Err(BadId::Character { text: text.into(), at }),
@@ -135,7 +136,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of the id.

@@ -11,9 +11,16 @@
 mod build;
 mod carve;
 mod check;
+mod delta;
+mod document;
+mod names;
+mod reach;
 mod selection;
+mod slots;
+mod sorted;
+mod split;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -22,12 +29,16 @@ use serde::{Deserialize, Serialize};
 pub use build::BadTree;
 pub use carve::CannotCarve;
 pub use check::BadMap;
+pub use delta::{BadDelta, MapDelta};
 pub use selection::{BadSelection, Pick, Selection};
+pub use split::Split;
 
-use crate::hash;
+use names::{Names, Spot};
+use slots::Slots;
+
 use crate::ids::{Epoch, Home, PartitionId};
 use crate::key::{KeyLiteral, KeyType, KeyValue};
-use crate::region::{Constraint, Region};
+use crate::region::Region;
 
 /// One component of a context's partition key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,61 +82,38 @@ pub struct Tree {
 
 /// One version of how a context is partitioned, and where each partition lives.
 ///
-/// Cheap to clone: the tree is shared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "check::RawMap")]
+/// Cheap to clone: the tree is shared. `docs/map-format.md` describes how it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "document::Written", try_from = "document::Written")]
 pub struct Map {
-    context: String,
+    context: Arc<str>,
     version: u64,
-    dimensions: Vec<Dimension>,
-    root: Arc<Node>,
+    dimensions: Arc<[Dimension]>,
+    root: Node,
+    names: Names,
 }
 
 /// A part of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A partition.
     Leaf(Leaf),
     /// A cut along one dimension.
-    Split(Split),
+    Split(Arc<Split>),
 }
 
 /// A partition as the map knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// Cheap to clone: its name and its home are shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// Its name.
     pub partition: PartitionId,
-    /// Where its rows are.
-    pub home: Home,
+    /// Where its rows are. Leaves that were built, read or switched together share it.
+    pub home: Arc<Home>,
     /// The generation of that home.
     pub epoch: Epoch,
 }
-
-/// A cut along one dimension, and what lies on its sides.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Split {
-    dimension: usize,
-    by: By,
-    children: Vec<Arc<Node>>,
-}
-
-/// How a split tells its children apart. Which child that is, is a place in the list of children.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum By {
-    /// By value. Values that are not here go to the child at [`REST`].
-    List(#[serde(with = "check::pairs")] Arc<BTreeMap<KeyValue, usize>>),
-    /// By PostgreSQL's hash of the value, modulo the number of children.
-    Hash,
-    /// By ascending cut points, each the first value of the child after it; one less than there are children.
-    Range(Arc<Vec<KeyValue>>),
-}
-
-/// The place of a list's rest.
-const REST: usize = 0;
 
 /// A key that cannot be looked up in a map.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -188,7 +176,7 @@ impl Map {
     }
 
     /// The whole tree.
-    pub fn root(&self) -> &Arc<Node> {
+    pub fn root(&self) -> &Node {
         &self.root
     }
 
@@ -201,11 +189,11 @@ impl Map {
     /// [`BadKey`] if a value is missing, too many, or of another type than its dimension.
     pub fn lookup(&self, key: &[KeyValue]) -> Result<&Leaf, BadKey> {
         self.check_key(key.len(), key.iter().map(Some))?;
-        let mut node = &*self.root;
+        let mut node = &self.root;
         loop {
             match node {
                 Node::Leaf(leaf) => return Ok(leaf),
-                Node::Split(split) => node = &split.children[split.place(&key[split.dimension])],
+                Node::Split(split) => node = split.child(split.by.place(&key[split.dimension])),
             }
         }
     }
@@ -224,9 +212,12 @@ impl Map {
         Ok(found)
     }
 
-    /// The leaf with this name. Walks the tree.
+    /// The leaf with this name; `None` if the map does not have it. Takes about as long as a lookup.
     pub fn leaf(&self, partition: &PartitionId) -> Option<&Leaf> {
-        self.leaves().find(|leaf| leaf.partition == *partition)
+        match self.root.at(&self.path_to(partition)?)? {
+            Node::Leaf(leaf) => Some(leaf),
+            Node::Split(_) => None,
+        }
     }
 
     /// All leaves, in the order of the tree; a list's rest comes before its other children.
@@ -234,7 +225,9 @@ impl Map {
         self.root.leaves()
     }
 
-    /// The keys that belong to a partition; `None` if the map does not have it. Walks the tree.
+    /// The keys that belong to a partition; `None` if the map does not have it.
+    ///
+    /// A region says what it takes: that of a list's rest names all values that are listed.
     pub fn region(&self, partition: &PartitionId) -> Option<Region> {
         Some(self.region_at(&self.path_to(partition)?))
     }
@@ -244,13 +237,19 @@ impl Map {
     ///
     /// `None` if the map does not have the partition, or has it at this epoch or a later one.
     #[must_use]
-    pub fn with_home(&self, partition: &PartitionId, home: Home, epoch: Epoch) -> Option<Map> {
+    pub fn with_home(
+        &self,
+        partition: &PartitionId,
+        home: impl Into<Arc<Home>>,
+        epoch: Epoch,
+    ) -> Option<Map> {
         let path = self.path_to(partition)?;
-        if epoch <= self.leaf(partition)?.epoch {
+        let Node::Leaf(leaf) = self.root.at(&path)? else { return None };
+        if epoch <= leaf.epoch {
             return None;
         }
-        let leaf = Leaf { partition: partition.clone(), home, epoch };
-        Some(self.with_root(self.root.replaced(&path, Arc::new(Node::Leaf(leaf)))))
+        let leaf = Leaf { partition: leaf.partition.clone(), home: home.into(), epoch };
+        Some(self.with_root(self.root.replaced(&path, Node::Leaf(leaf))))
     }
 
     /// What became of each leaf on the way from this map to `after`, ordered by name: home or epoch changed,
@@ -268,13 +267,9 @@ impl Map {
         changes.into_iter().filter_map(changed).collect()
     }
 
-    fn with_root(&self, root: Arc<Node>) -> Map {
-        Map {
-            version: self.version + 1,
-            root,
-            context: self.context.clone(),
-            dimensions: self.dimensions.clone(),
-        }
+    /// The next version, in which leaves stand for others of their names.
+    fn with_root(&self, root: Node) -> Map {
+        Map { version: self.version + 1, root, ..self.clone() }
     }
 
     fn check_key<'a>(
@@ -283,10 +278,10 @@ impl Map {
         values: impl Iterator<Item = Option<&'a KeyValue>>,
     ) -> Result<(), BadKey> {
         if len != self.dimensions.len() {
-            let (context, want) = (self.context.clone(), self.dimensions.len());
+            let (context, want) = (self.context.as_ref().to_owned(), self.dimensions.len());
             return Err(BadKey::Arity { context, want, got: len });
         }
-        for (value, dimension) in values.zip(&self.dimensions) {
+        for (value, dimension) in values.zip(&*self.dimensions) {
             if let Some(value) = value.filter(|value| !dimension.key_type.holds(value)) {
                 let (column, key_type) = (dimension.column.clone(), dimension.key_type);
                 return Err(BadKey::Type { column, key_type, value: value.to_string() });
@@ -295,36 +290,62 @@ impl Map {
         Ok(())
     }
 
-    /// The places to go from the root to a leaf.
-    fn path_to(&self, partition: &PartitionId) -> Option<Vec<usize>> {
-        let mut path = Vec::new();
-        self.root.find(partition, &mut path).then_some(path)
-    }
-
     fn region_at(&self, path: &[usize]) -> Region {
         let mut region = Region::everything();
-        let mut node = &*self.root;
+        let mut node = &self.root;
         for &place in path {
             let Node::Split(split) = node else { break };
-            region = region.and(split.dimension, split.constraints().swap_remove(place));
-            node = &split.children[place];
+            region = region.and(split.dimension, split.by.constraint(place));
+            node = split.child(place);
         }
         region
     }
 }
 
+/// Two maps are equal if they say the same, however they came about.
+impl PartialEq for Map {
+    fn eq(&self, other: &Map) -> bool {
+        let same = |of: fn(&Map) -> (&str, u64, &[Dimension], &Node)| of(self) == of(other);
+        same(|map| (&map.context, map.version, &map.dimensions, &map.root))
+    }
+}
+
+impl Eq for Map {}
+
 impl Node {
     /// All leaves of this part, in the order of the tree.
     pub fn leaves(&self) -> impl Iterator<Item = &Leaf> {
-        let mut left = vec![self];
+        let (mut next, mut above) = (Some(self), Vec::new());
         std::iter::from_fn(move || {
             loop {
-                match left.pop()? {
-                    Node::Leaf(leaf) => return Some(leaf),
-                    Node::Split(split) => left.extend(split.children.iter().rev().map(Arc::as_ref)),
+                match next.take() {
+                    Some(Node::Leaf(leaf)) => return Some(leaf),
+                    Some(Node::Split(split)) => above.push(split.in_order()),
+                    None => {}
+                }
+                next = above.last_mut()?.next();
+                if next.is_none() {
+                    above.pop();
                 }
             }
         })
+    }
+
+    /// What is at a path; `None` if there is no such path.
+    fn at(&self, path: &[usize]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, place| match node {
+            Node::Split(split) => split.children.get(*place),
+            Node::Leaf(_) => None,
+        })
+    }
+
+    /// The spot to which a path leads from the root; `None` if there is no such path.
+    fn spot(&self, path: &[usize]) -> Option<Spot> {
+        let Some((&last, above)) = path.split_last() else { return Some(Spot::ROOT) };
+        match self.at(above)? {
+            Node::Split(split) => Some(Spot::new(split.number, last)),
+            Node::Leaf(_) => None,
+        }
     }
 
     /// Adds the leaves that can hold a key of which `probes` is known.
@@ -332,35 +353,19 @@ impl Node {
         match self {
             Node::Leaf(leaf) => found.push(leaf),
             Node::Split(split) => {
-                for place in split.places(probes[split.dimension]) {
-                    split.children[place].collect(probes, found);
-                }
+                split.each_child(probes[split.dimension], &mut |child| child.collect(probes, found));
             }
         }
     }
 
-    /// Extends `path` to the leaf with this name and says whether it is here; if not, leaves `path` as it was.
-    fn find(&self, partition: &PartitionId, path: &mut Vec<usize>) -> bool {
-        match self {
-            Node::Leaf(leaf) => leaf.partition == *partition,
-            Node::Split(split) => split.children.iter().enumerate().any(|(place, child)| {
-                path.push(place);
-                let found = child.find(partition, path);
-                if !found {
-                    path.pop();
-                }
-                found
-            }),
-        }
-    }
-
     /// This tree with what is at `path` replaced. Copies the splits on the path and shares all others.
-    fn replaced(&self, path: &[usize], new: Arc<Node>) -> Arc<Node> {
+    fn replaced(&self, path: &[usize], new: Node) -> Node {
         match (self, path) {
             (Node::Split(split), [place, rest @ ..]) => {
-                let mut split = split.clone();
-                split.children[*place] = split.children[*place].replaced(rest, new);
-                Arc::new(Node::Split(split))
+                let mut split = Split::clone(split);
+                let changed = split.child(*place).replaced(rest, new);
+                split.children.put(*place, changed);
+                Node::Split(Arc::new(split))
             }
             _ => new,
         }
@@ -368,114 +373,28 @@ impl Node {
 
     /// Puts each leaf of the parts that the two trees do not share under its name. Only what is shared at the
     /// same place is passed over.
-    fn diff<'a>(
-        self: &'a Arc<Node>,
-        after: &'a Arc<Node>,
-        changes: &mut BTreeMap<&'a PartitionId, (Option<&'a Leaf>, Option<&'a Leaf>)>,
-    ) {
-        match (&**self, &**after) {
-            _ if Arc::ptr_eq(self, after) => {}
+    fn diff<'a>(&'a self, after: &'a Node, changes: &mut Changes<'a>) {
+        match (self, after) {
+            (Node::Split(a), Node::Split(b)) if Arc::ptr_eq(a, b) => {}
             (Node::Split(a), Node::Split(b)) => {
-                let longest = a.children.len().max(b.children.len());
-                for place in 0..longest {
-                    match (a.children.get(place), b.children.get(place)) {
-                        (Some(a), Some(b)) => a.diff(b, changes),
-                        (a, b) => Node::note(a, b, changes),
-                    }
-                }
+                a.children.each_unshared(&b.children, &mut |_, a, b| a.diff(b, changes));
+                let (a_len, b_len) = (a.children.len(), b.children.len());
+                (b_len..a_len).for_each(|place| note(Some(a.child(place)), None, changes));
+                (a_len..b_len).for_each(|place| note(None, Some(b.child(place)), changes));
             }
-            _ => Node::note(Some(self), Some(after), changes),
-        }
-    }
-
-    fn note<'a>(
-        before: Option<&'a Arc<Node>>,
-        after: Option<&'a Arc<Node>>,
-        changes: &mut BTreeMap<&'a PartitionId, (Option<&'a Leaf>, Option<&'a Leaf>)>,
-    ) {
-        for leaf in before.iter().flat_map(|node| node.leaves()) {
-            changes.entry(&leaf.partition).or_default().0 = Some(leaf);
-        }
-        for leaf in after.iter().flat_map(|node| node.leaves()) {
-            changes.entry(&leaf.partition).or_default().1 = Some(leaf);
+            _ => note(Some(self), Some(after), changes),
         }
     }
 }
 
-impl Split {
-    /// The index of the dimension that is cut.
-    pub fn dimension(&self) -> usize {
-        self.dimension
-    }
+/// Leaves by their names: in the first map, and in the second.
+type Changes<'a> = BTreeMap<&'a PartitionId, (Option<&'a Leaf>, Option<&'a Leaf>)>;
 
-    /// What lies on the sides of the cut.
-    pub fn children(&self) -> &[Arc<Node>] {
-        &self.children
+fn note<'a>(before: Option<&'a Node>, after: Option<&'a Node>, changes: &mut Changes<'a>) {
+    for leaf in before.iter().flat_map(|node| node.leaves()) {
+        changes.entry(&leaf.partition).or_default().0 = Some(leaf);
     }
-
-    /// The place of the child that takes `value`.
-    fn place(&self, value: &KeyValue) -> usize {
-        match &self.by {
-            By::List(places) => places.get(value).copied().unwrap_or(REST),
-            By::Hash => hash::bucket(&[Some(value)], modulus(self.children.len())) as usize,
-            By::Range(cuts) => cuts.partition_point(|cut| cut <= value),
-        }
+    for leaf in after.iter().flat_map(|node| node.leaves()) {
+        changes.entry(&leaf.partition).or_default().1 = Some(leaf);
     }
-
-    /// The places of the children that can take a value of which `probe` is known, ascending.
-    fn places(&self, probe: Probe) -> Vec<usize> {
-        let all = || (0..self.children.len()).collect();
-        match (probe, &self.by) {
-            (Probe::Any, _) | (Probe::Within { .. }, By::Hash) => all(),
-            (Probe::Is(value), _) => vec![self.place(value)],
-            (Probe::Within { lower, upper }, By::Range(cuts)) => {
-                let first = lower.map_or(0, |lower| cuts.partition_point(|cut| cut <= lower));
-                let last = upper.map_or(cuts.len(), |upper| cuts.partition_point(|cut| cut < upper));
-                (first..=last).collect()
-            }
-            (Probe::Within { lower, upper }, By::List(places)) => {
-                let inside =
-                    |value: &&KeyValue| lower.is_none_or(|l| l <= value) && upper.is_none_or(|u| *value < u);
-                let listed = places.iter().filter(|(value, _)| inside(value)).map(|(_, place)| *place);
-                let mut found: Vec<usize> = std::iter::once(REST).chain(listed).collect();
-                found.sort_unstable();
-                found.dedup();
-                found
-            }
-        }
-    }
-
-    /// What a value must satisfy to be taken by each child.
-    fn constraints(&self) -> Vec<Constraint> {
-        self.by.constraints(self.children.len())
-    }
-}
-
-impl By {
-    /// What a value must satisfy to be taken by each of so many children.
-    fn constraints(&self, children: usize) -> Vec<Constraint> {
-        match self {
-            By::List(places) => {
-                let mut values = vec![BTreeSet::new(); children];
-                for (value, place) in &**places {
-                    values[*place].insert(value.clone());
-                }
-                let mut constraints: Vec<_> = values.into_iter().map(Constraint::OneOf).collect();
-                constraints[REST] = Constraint::NoneOf(places.keys().cloned().collect());
-                constraints
-            }
-            By::Hash => {
-                let modulus = modulus(children);
-                (0..modulus).map(|remainder| Constraint::Bucket { modulus, remainder }).collect()
-            }
-            By::Range(cuts) => {
-                let ends = || std::iter::once(None).chain(cuts.iter().cloned().map(Some)).chain([None]);
-                ends().zip(ends().skip(1)).map(|(lower, upper)| Constraint::Within { lower, upper }).collect()
-            }
-        }
-    }
-}
-
-fn modulus(children: usize) -> u32 {
-    u32::try_from(children).expect("a hash split was checked to have few buckets")
 }

@@ -223,7 +223,7 @@ impl From<Region> for Vec<Clause> {
     }
 }
 
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+pub(crate) fn greatest_common_divisor(a: u32, b: u32) -> u32 {
     // Zero, which only damaged input can hold, is taken for one.
     if b == 0 { a.max(1) } else { greatest_common_divisor(b, a % b) }
 }

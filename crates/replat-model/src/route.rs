@@ -3,6 +3,8 @@
 //! The version of [`Routes`] is the version of their map: whatever routers should know of, also a new address, is a
 //! new version. Routers take only a higher one than they have.
 
+mod delta;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Epoch, Home, PartitionId};
 use crate::key::KeyValue;
 use crate::map::{BadKey, Leaf, Map};
+pub use delta::{BadRoutesDelta, RoutesDelta};
 
 /// Where a database can be reached. Who may log in, and how, is the matter of whoever connects: no secret is here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,25 +142,33 @@ impl Routes {
         addresses: BTreeMap<String, Address>,
         traffic: BTreeMap<PartitionId, Traffic>,
     ) -> Result<Routes, BadRoutes> {
-        let reachable = |partition: &PartitionId, home: &Home| match addresses.contains_key(&home.database) {
-            true => Ok(()),
-            false => {
-                Err(BadRoutes::NoAddress { partition: partition.clone(), database: home.database.clone() })
-            }
-        };
-        map.leaves().try_for_each(|leaf| reachable(&leaf.partition, &leaf.home))?;
-        for (partition, traffic) in &traffic {
-            if map.leaf(partition).is_none() {
-                return Err(BadRoutes::NoPartition(partition.clone()));
-            }
-            if let Some(reads) = &traffic.reads {
-                reachable(partition, &reads.home)?;
-                if reads.percent > 100 {
-                    return Err(BadRoutes::Percent { partition: partition.clone(), percent: reads.percent });
-                }
-            }
+        let routes = Routes { project, map, addresses, traffic };
+        routes.check()?;
+        Ok(routes)
+    }
+
+    fn check(&self) -> Result<(), BadRoutes> {
+        self.map.leaves().try_for_each(|leaf| self.check_home(&leaf.partition, &leaf.home))?;
+        self.traffic.iter().try_for_each(|(partition, traffic)| self.check_traffic(partition, traffic))
+    }
+
+    fn check_home(&self, partition: &PartitionId, home: &Home) -> Result<(), BadRoutes> {
+        if self.addresses.contains_key(&home.database) {
+            return Ok(());
         }
-        Ok(Routes { project, map, addresses, traffic })
+        Err(BadRoutes::NoAddress { partition: partition.clone(), database: home.database.clone() })
+    }
+
+    fn check_traffic(&self, partition: &PartitionId, traffic: &Traffic) -> Result<(), BadRoutes> {
+        if self.map.leaf(partition).is_none() {
+            return Err(BadRoutes::NoPartition(partition.clone()));
+        }
+        let Some(reads) = &traffic.reads else { return Ok(()) };
+        self.check_home(partition, &reads.home)?;
+        match reads.percent {
+            0..=100 => Ok(()),
+            percent => Err(BadRoutes::Percent { partition: partition.clone(), percent }),
+        }
     }
 
     /// The project that these routes are of. A router of another one refuses them.

@@ -25,7 +25,7 @@ pub(crate) fn check_plan(plan: &Plan, map: &Map) -> Result<(), Fault> {
     if leaf.epoch != plan.epoch {
         return Err(stale(format!("{partition} is at {}, and the plan is for {}", leaf.epoch, plan.epoch)));
     }
-    if leaf.home != plan.blue.home {
+    if *leaf.home != plan.blue.home {
         return Err(stale(format!(
             "{partition} is on {}, and the plan is for {}",
             leaf.home, plan.blue.home

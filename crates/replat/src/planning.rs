@@ -148,7 +148,7 @@ pub async fn plan(
     let rollout = rollout(project, &wanted)?;
     let Wanted { name, context, id, region, leaf, map } = wanted;
     let spec = &project.spec;
-    if leaf.home == rollout.to {
+    if *leaf.home == rollout.to {
         return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
             .remedy("Nothing needs to be done."));
     }
@@ -168,7 +168,7 @@ pub async fn plan(
         partition: id,
         region,
         epoch: leaf.epoch,
-        home: leaf.home.clone(),
+        home: Home::clone(&leaf.home),
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
         occupied: Vec::new(),
@@ -246,7 +246,7 @@ pub async fn outlook(
     Ok(Outlook {
         partition: id.to_string(),
         region: region.describe(map.dimensions()),
-        from: leaf.home.clone(),
+        from: Home::clone(&leaf.home),
         to: rollout.to.clone(),
         version: rollout.version.clone(),
         tables,
@@ -384,7 +384,7 @@ pub async fn outdated(
     let wanted = find(project, store, Some(&file.plan.context), &file.selection)?;
     let rollout = rollout(project, &wanted)?;
     let mut lines = Vec::new();
-    if wanted.leaf.epoch != file.plan.epoch || wanted.leaf.home != file.plan.blue.home {
+    if wanted.leaf.epoch != file.plan.epoch || *wanted.leaf.home != file.plan.blue.home {
         lines.push(format!(
             "{} is on {} at epoch {}, the plan is for {} at {}",
             wanted.id, wanted.leaf.home, wanted.leaf.epoch, file.plan.blue.home, file.plan.epoch

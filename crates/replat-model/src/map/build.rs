@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::{By, Dimension, Leaf, Map, Node, REST, Split, Tree};
+use super::check::DEPTH_MAX;
+use super::reach::{Left, Sides};
+use super::split::{By, List, REST, Range};
+use super::{Dimension, Leaf, Map, Names, Node, Slots, Split, Tree};
 use crate::ids::{Epoch, Home, PartitionId};
 use crate::key::{KeyLiteral, KeyType, KeyValue};
-use crate::region::{Region, Shown};
+use crate::region::Shown;
 use crate::spec::nearest;
 
-/// The most buckets of one hash split. Each is a partition with a fence and a stream of its own; far fewer are
-/// of use.
-pub(super) const BUCKETS_MAX: u32 = 65_536;
+/// The most buckets of one hash split.
+pub(super) const BUCKETS_MAX: u32 = 1 << 20;
 
 /// Something that is wrong with the tree or the dimensions of a context.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,12 +62,14 @@ impl Map {
         home: Home,
     ) -> Result<Map, BadTree> {
         check_dimensions(context, &dimensions)?;
-        let mut builder = Builder { dimensions: &dimensions, home, names: BTreeSet::new() };
+        let mut builder =
+            Builder { dimensions: &dimensions, home: Arc::new(home), names: BTreeSet::new(), next_number: 1 };
         let root = match tree {
-            Some(tree) => builder.split(&Place::top(), tree)?,
+            Some(tree) => builder.split(&Place::top(), tree, &vec![Left::default(); dimensions.len()])?,
             None => builder.leaf(&Place { name: context.to_owned(), ..Place::top() })?,
         };
-        Ok(Map { context: context.to_owned(), version: 1, dimensions, root })
+        let names = Names::of(&root).expect("the builder refuses a name that is there");
+        Ok(Map { context: context.into(), version: 1, dimensions: dimensions.into(), root, names })
     }
 }
 
@@ -87,19 +91,19 @@ struct Place {
     path: Vec<String>,
     /// The names of the children on the way here, joined.
     name: String,
-    /// The keys that can come here.
-    region: Region,
+    /// How many splits lie above.
+    depth: usize,
 }
 
 impl Place {
     fn top() -> Place {
-        Place { path: Vec::new(), name: String::new(), region: Region::everything() }
+        Place { path: Vec::new(), name: String::new(), depth: 0 }
     }
 
-    fn child(&self, name: &str, region: Region) -> Place {
+    fn child(&self, name: &str) -> Place {
         let path = [&self.path[..], &["under".to_owned(), name.to_owned()]].concat();
         let name = if self.name.is_empty() { name.to_owned() } else { format!("{}_{name}", self.name) };
-        Place { path, name, region }
+        Place { path, name, depth: self.depth + 1 }
     }
 
     fn bad(&self, what: String) -> BadTree {
@@ -115,8 +119,10 @@ impl Place {
 
 struct Builder<'a> {
     dimensions: &'a [Dimension],
-    home: Home,
+    home: Arc<Home>,
     names: BTreeSet<PartitionId>,
+    /// The number that the next split gets.
+    next_number: u32,
 }
 
 /// The children of a split by name, each at its place, and how values find them.
@@ -126,7 +132,7 @@ struct Cut {
 }
 
 impl Builder<'_> {
-    fn leaf(&mut self, place: &Place) -> Result<Arc<Node>, BadTree> {
+    fn leaf(&mut self, place: &Place) -> Result<Node, BadTree> {
         let partition: PartitionId = place
             .name
             .parse()
@@ -134,29 +140,36 @@ impl Builder<'_> {
         if !self.names.insert(partition.clone()) {
             return Err(place.bad(format!("two partitions would be named {partition}")));
         }
-        Ok(Arc::new(Node::Leaf(Leaf { partition, home: self.home.clone(), epoch: Epoch::FIRST })))
+        Ok(Node::Leaf(Leaf { partition, home: self.home.clone(), epoch: Epoch::FIRST }))
     }
 
-    fn split(&mut self, place: &Place, tree: &Tree) -> Result<Arc<Node>, BadTree> {
+    /// The split at a place, where `left` is left of each dimension.
+    fn split(&mut self, place: &Place, tree: &Tree, left: &[Left]) -> Result<Node, BadTree> {
+        if place.depth == DEPTH_MAX {
+            return Err(place.bad(format!("splits are nested in each other more than {DEPTH_MAX} deep")));
+        }
         let dimension = self.dimension(place, &tree.split)?;
         let key_type = self.dimensions[dimension].key_type;
         let Cut { names, by } = cut(place, tree, key_type)?;
         check_names(place, tree, &names)?;
+        let number = self.next_number;
+        self.next_number += 1;
 
-        let mut split = Split { dimension, by, children: Vec::with_capacity(names.len()) };
-        for (name, constraint) in names.iter().zip(split.by.constraints(names.len())) {
-            let child = place.child(name, place.region.and(dimension, constraint));
-            if child.region.is_empty() {
+        let sides = Sides::of(&left[dimension], &by);
+        let child = |(at, name): (usize, &String)| {
+            let child = place.child(name);
+            let Some(side) = sides.at(at) else {
                 return Err(
                     child.bad(format!("no key can reach {name}: the splits above leave nothing for it"))
                 );
-            }
-            split.children.push(match tree.under.get(name) {
-                Some(under) => self.split(&child, under)?,
-                None => self.leaf(&child)?,
-            });
-        }
-        Ok(Arc::new(Node::Split(split)))
+            };
+            let Some(under) = tree.under.get(name) else { return self.leaf(&child) };
+            let mut left = left.to_vec();
+            left[dimension] = side;
+            self.split(&child, under, &left)
+        };
+        let children = names.iter().enumerate().map(child).collect::<Result<Slots<Node>, BadTree>>()?;
+        Ok(Node::Split(Arc::new(Split { number, dimension, by, children })))
     }
 
     fn dimension(&self, place: &Place, column: &str) -> Result<usize, BadTree> {
@@ -192,6 +205,7 @@ fn cut_by_list(
 ) -> Result<Cut, BadTree> {
     let mut names = vec![rest.unwrap_or("rest").to_owned()];
     let mut places: BTreeMap<KeyValue, usize> = BTreeMap::new();
+    let mut values = Vec::with_capacity(list.len());
     for (name, literals) in list {
         let bad = |what| {
             let mut bad = place.bad_at("list", what);
@@ -201,18 +215,22 @@ fn cut_by_list(
         if literals.is_empty() {
             return Err(bad(format!("{name} has no values")));
         }
+        let mut own = Vec::with_capacity(literals.len());
         for literal in literals {
             let value = key_type.literal(literal).map_err(|why| bad(why.to_string()))?;
             if let Some(other) = places.get(&value) {
                 let other = names.get(*other).unwrap_or(name);
                 return Err(bad(format!("{} is listed twice, for {other} and {name}", Shown(&value))));
             }
-            places.insert(value, names.len());
+            places.insert(value.clone(), names.len());
+            own.push(value);
         }
         names.push(name.clone());
+        values.push(own);
     }
     debug_assert_eq!(REST, 0, "the rest comes first");
-    Ok(Cut { names, by: By::List(Arc::new(places)) })
+    let by = List::of_each(values).expect("each child has values, and none is listed twice");
+    Ok(Cut { names, by: By::List(by) })
 }
 
 fn cut_by_hash(place: &Place, modulus: u32) -> Result<Cut, BadTree> {
@@ -221,7 +239,7 @@ fn cut_by_hash(place: &Place, modulus: u32) -> Result<Cut, BadTree> {
             place.bad_at("hash", format!("the modulus must be from 1 to {BUCKETS_MAX}; it is {modulus}"))
         );
     }
-    Ok(Cut { names: (0..modulus).map(|bucket| format!("b{bucket}")).collect(), by: By::Hash })
+    Ok(Cut { names: (0..modulus).map(|bucket| format!("b{bucket}")).collect(), by: By::Hash(modulus) })
 }
 
 fn cut_by_range(
@@ -250,7 +268,8 @@ fn cut_by_range(
             return Err(place.bad_at("names", what));
         }
     };
-    Ok(Cut { names, by: By::Range(Arc::new(cuts)) })
+    let by = Range::of_cuts(cuts, None).expect("the cuts ascend");
+    Ok(Cut { names, by: By::Range(by) })
 }
 
 /// Whether the children's names are legal and different, and what is under them belongs to one of them.

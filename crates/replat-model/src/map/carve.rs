@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::build::Meant;
+use super::check::DEPTH_MAX;
+use super::names::Spot;
 use super::selection::{Name, carved_name, name_above};
-use super::{BadKey, By, Leaf, Map, Node, Pick, Probe, REST, Selection, Split};
+use super::split::{By, List, Point, REST, Range};
+use super::{BadKey, Leaf, Map, Node, Pick, Probe, Selection, Slots, Split};
 use crate::ids::PartitionId;
 use crate::key::KeyValue;
-use crate::region::{Constraint, Region};
 use crate::spec::nearest;
 
 /// Why a partition cannot be cut out of a map.
@@ -39,6 +41,9 @@ pub enum CannotCarve {
     /// The names that the new partition could have belong to others.
     #[error("the name {0} is taken by another partition")]
     NameTaken(PartitionId),
+    /// The partition lies below so many splits that there is no room for one more.
+    #[error("{0} lies below {DEPTH_MAX} splits already, and no more can be nested")]
+    TooDeep(PartitionId),
     /// The selection was made for other dimensions than this map's.
     #[error("the selection is not for this map: {0}")]
     Foreign(BadKey),
@@ -78,10 +83,9 @@ impl Map {
     fn carve_keys(&self, picks: &BTreeMap<usize, Pick>) -> Result<(Map, PartitionId), CannotCarve> {
         self.check_picks(picks)?;
         let holder = self.holder(picks)?.partition.clone();
-        let region = self.region(&holder).expect("the leaf was just found");
-        let follows = |(dimension, pick): &(&usize, &Pick)| {
-            region.constraints_on(**dimension).any(|constraint| pick.follows_from(constraint))
-        };
+        let path = self.path_to(&holder).expect("the leaf was just found");
+        let side = self.left_at(&path).expect("some key comes to every leaf");
+        let follows = |(dimension, pick): &(&usize, &Pick)| pick.follows_from(&side[**dimension].said());
         let left: Vec<(usize, &Pick)> =
             picks.iter().filter(|pick| !follows(pick)).map(|(dimension, pick)| (*dimension, pick)).collect();
         let Some((&(last, _), _)) = left.split_last() else {
@@ -97,7 +101,7 @@ impl Map {
                 carved_name(&so_far, &self.dimensions, "_rest")
             };
             let name = map.free(name)?;
-            map.root = map.carve_one(&holder, dimension, pick, &name)?;
+            map.carve_one(&holder, dimension, pick, &name)?;
             holder = name;
         }
         map.version += 1;
@@ -127,43 +131,46 @@ impl Map {
         }
     }
 
-    /// The tree in which what is picked of one dimension of `holder` is a leaf of its own.
+    /// Makes what is picked of one dimension of `holder` a leaf of its own.
     fn carve_one(
-        &self,
+        &mut self,
         holder: &PartitionId,
         dimension: usize,
         pick: &Pick,
         name: &PartitionId,
-    ) -> Result<Arc<Node>, CannotCarve> {
+    ) -> Result<(), CannotCarve> {
         let path = self.path_to(holder).expect("the holder is a leaf of this map");
-        let leaf = self.leaf(holder).expect("the holder is a leaf of this map");
-        let carved = Arc::new(Node::Leaf(Leaf { partition: name.clone(), ..leaf.clone() }));
-        let site = self.site(&path, dimension, pick);
-        let split = match pick {
-            Pick::Is(value) => site.split.with_value(value.clone(), carved),
-            Pick::Within { lower, upper } => {
-                let bounds = bounds(&self.region_at(&path), dimension);
-                // An end that the holder has too needs no cut.
-                let lower = lower.clone().filter(|lower| bounds.0.as_ref() != Some(lower));
-                let upper = upper.clone().filter(|upper| bounds.1.as_ref() != Some(upper));
-                let above = match (&lower, &upper) {
-                    (Some(_), Some(upper)) => {
-                        let partition = self.free(name_above(holder, upper))?;
-                        Some(Arc::new(Node::Leaf(Leaf { partition, ..leaf.clone() })))
-                    }
-                    _ => None,
-                };
-                site.split.with_range(site.place, (lower, upper), carved, above)
+        let leaf = self.leaf(holder).expect("the holder is a leaf of this map").clone();
+        let left = self.left_at(&path).expect("some key comes to every leaf");
+        let ends = left[dimension].ends();
+        let above = match pick {
+            Pick::Within { lower: Some(lower), upper: Some(upper) }
+                if ends.0.as_ref() != Some(lower) && ends.1.as_ref() != Some(upper) =>
+            {
+                Some(self.free(name_above(holder, upper))?)
             }
+            _ => None,
         };
-        Ok(self.root.replaced(site.path, Arc::new(Node::Split(split))))
+        let named =
+            |partition: &PartitionId| Node::Leaf(Leaf { partition: partition.clone(), ..leaf.clone() });
+
+        let Site { path, place, mut split } = self.site(&path, dimension, pick)?;
+        let next = u32::try_from(split.children.len()).expect("a split has fewer than 2^32 children");
+        let points = points(pick, ends, (split.by.start(place), place), next);
+        let new: Vec<&PartitionId> = std::iter::once(name).chain(&above).collect();
+        split.grow(points, new.iter().map(|name| named(name)).collect()).expect("the holder has these keys");
+        for (name, place) in new.into_iter().zip(next..) {
+            self.names.add(name, Spot { split: split.number, place });
+        }
+        self.root = self.root.replaced(&path, Node::Split(Arc::new(split)));
+        Ok(())
     }
 
     /// Where to cut the leaf at `path`: in the split above it if that can take one more child, else in a new
     /// split in its place. So the thousandth tenant is a sibling of the first, not a thousand levels below.
-    fn site<'a>(&self, path: &'a [usize], dimension: usize, pick: &Pick) -> Site<'a> {
+    fn site(&mut self, path: &[usize], dimension: usize, pick: &Pick) -> Result<Site, CannotCarve> {
         if let Some((&place, above)) = path.split_last()
-            && let Node::Split(split) = self.node_at(above)
+            && let Some(Node::Split(split)) = self.root.at(above)
             && split.dimension == dimension
             && match (&split.by, pick) {
                 (By::List(_), Pick::Is(_)) => place == REST,
@@ -171,21 +178,23 @@ impl Map {
                 _ => false,
             }
         {
-            return Site { path: above, place, split: split.clone() };
+            return Ok(Site { path: above.to_vec(), place, split: Split::clone(split) });
+        }
+        let Some(Node::Leaf(leaf)) = self.root.at(path) else { unreachable!("the path leads to the holder") };
+        let leaf = leaf.clone();
+        if path.len() == DEPTH_MAX {
+            return Err(CannotCarve::TooDeep(leaf.partition));
         }
         let by = match pick {
-            Pick::Is(_) => By::List(Arc::default()),
-            Pick::Within { .. } => By::Range(Arc::default()),
+            Pick::Is(_) => By::List(List::of_each(Vec::new()).expect("a list of nothing is a list")),
+            Pick::Within { .. } => By::Range(Range::of_cuts(Vec::new(), None).expect("no cuts are in order")),
         };
-        let children = vec![Arc::new(self.node_at(path).clone())];
-        Site { path, place: 0, split: Split { dimension, by, children } }
-    }
-
-    fn node_at(&self, path: &[usize]) -> &Node {
-        path.iter().fold(&*self.root, |node, place| match node {
-            Node::Split(split) => &split.children[*place],
-            Node::Leaf(_) => node,
-        })
+        let (number, spot) = (self.names.next_number(), self.root.spot(path).expect("the leaf is there"));
+        self.names.add_split(number, spot);
+        self.names.remove(&leaf.partition, spot);
+        self.names.add(&leaf.partition, Spot::new(number, 0));
+        let children: Slots<Node> = [Node::Leaf(leaf)].into_iter().collect();
+        Ok(Site { path: path.to_vec(), place: 0, split: Split { number, dimension, by, children } })
     }
 
     /// The plain name if no leaf has it, else the one with a digest.
@@ -202,12 +211,16 @@ impl Map {
     fn no_such(&self, partition: &PartitionId) -> CannotCarve {
         let names = self.leaves().map(|leaf| leaf.partition.as_str());
         let nearest = nearest(partition.as_str(), names).map(str::to_owned);
-        CannotCarve::NoSuch { context: self.context.clone(), partition: partition.clone(), nearest }
+        CannotCarve::NoSuch {
+            context: self.context.as_ref().to_owned(),
+            partition: partition.clone(),
+            nearest,
+        }
     }
 
     /// Whether the picks speak of this map's dimensions, in values of their types.
     fn check_picks(&self, picks: &BTreeMap<usize, Pick>) -> Result<(), CannotCarve> {
-        let (context, want) = (self.context.clone(), self.dimensions.len());
+        let (context, want) = (self.context.as_ref().to_owned(), self.dimensions.len());
         if let Some((&beyond, _)) = picks.last_key_value().filter(|(last, _)| **last >= want) {
             return Err(CannotCarve::Foreign(BadKey::Arity { context, want, got: beyond + 1 }));
         }
@@ -230,49 +243,33 @@ impl Map {
     }
 }
 
-/// A split to be changed, and the place in it of the leaf that gives up keys.
-struct Site<'a> {
-    path: &'a [usize],
+/// A split to be changed, where it is, and the place in it of the leaf that gives up keys.
+struct Site {
+    path: Vec<usize>,
     place: usize,
     split: Split,
 }
 
-impl Split {
-    /// A list with one more value, and a child for it.
-    fn with_value(mut self, value: KeyValue, carved: Arc<Node>) -> Split {
-        if let By::List(places) = &mut self.by {
-            Arc::make_mut(places).insert(value, self.children.len());
-            self.children.push(carved);
-        }
-        self
+/// What leads to the carved child, which is the `next`, and to the one after it, which takes what is above a range
+/// that has keys of the holder on both sides. The holder, at `place`, keeps what is below, or else what is above.
+///
+/// `ends` are those of the keys that the holder has; the split itself may begin it earlier.
+fn points(
+    pick: &Pick,
+    ends: (Option<KeyValue>, Option<KeyValue>),
+    (start, place): (Option<KeyValue>, usize),
+    next: u32,
+) -> Vec<Point> {
+    let (lower, upper) = match pick {
+        Pick::Is(value) => return vec![(Some(value.clone()), next)],
+        Pick::Within { lower, upper } => (lower.clone(), upper.clone()),
+    };
+    let place = u32::try_from(place).expect("a split has fewer than 2^32 children");
+    // An end that the holder has too needs no cut.
+    let (starts_alike, ends_alike) = (lower == ends.0, upper == ends.1);
+    match (starts_alike || lower.is_none(), ends_alike || upper.is_none()) {
+        (false, true) => vec![(lower, next)],
+        (false, false) => vec![(lower, next), (upper, next + 1)],
+        (true, _) => vec![(start, next), (upper, place)],
     }
-
-    /// A range with one or two more cuts through the child at `place`: below, carved, above.
-    fn with_range(
-        mut self,
-        place: usize,
-        (lower, upper): (Option<KeyValue>, Option<KeyValue>),
-        carved: Arc<Node>,
-        above: Option<Arc<Node>>,
-    ) -> Split {
-        if let By::Range(cuts) = &mut self.by {
-            let holder = self.children[place].clone();
-            let children = match (&lower, above) {
-                (Some(_), above) => [Some(holder), Some(carved), above],
-                (None, _) => [Some(carved), Some(holder), None],
-            };
-            self.children.splice(place..=place, children.into_iter().flatten());
-            Arc::make_mut(cuts).splice(place..place, [lower, upper].into_iter().flatten());
-        }
-        self
-    }
-}
-
-/// The ends of a region in one dimension.
-fn bounds(region: &Region, dimension: usize) -> (Option<KeyValue>, Option<KeyValue>) {
-    let range = region.constraints_on(dimension).find_map(|constraint| match constraint {
-        Constraint::Within { lower, upper } => Some((lower.clone(), upper.clone())),
-        _ => None,
-    });
-    range.unwrap_or_default()
 }

@@ -1,13 +1,13 @@
-//! What a split cannot promise by itself, checked once for the whole tree when a map is built or read.
+//! What a split cannot promise by itself, checked once for the whole tree when a map is read, and for the part that
+//! changes when a delta is applied.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use serde::Deserialize;
-
-use super::{By, Dimension, Map, Node, REST, Split};
+use super::reach::{Left, Sides};
+use super::{Map, Names, Node};
 use crate::ids::PartitionId;
-use crate::region::Region;
+
+/// The most splits on the way to a leaf. A tree as a person means it has as many as there are dimensions, or one or
+/// two more; the limit keeps whoever walks a tree, in any language, within its stack.
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// A document that is not a map, though it has a map's fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,99 +26,50 @@ pub enum BadMap {
     Whole(&'static str),
 }
 
-/// A map as it is read, before anything is known about it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawMap {
-    context: String,
-    version: u64,
-    dimensions: Vec<Dimension>,
-    root: Arc<Node>,
-}
-
-impl TryFrom<RawMap> for Map {
-    type Error = BadMap;
-
-    fn try_from(raw: RawMap) -> Result<Map, BadMap> {
-        let RawMap { context, version, dimensions, root } = raw;
-        let map = Map { context, version, dimensions, root };
-        map.check()?;
-        Ok(map)
-    }
-}
-
 impl Map {
-    /// Whether this is a map: total, typed, with one name for each leaf and a key for each name.
-    pub(super) fn check(&self) -> Result<(), BadMap> {
+    /// Whether this is a map, each of its splits being one: some key for each leaf, and one name. The names are
+    /// entered.
+    pub(super) fn checked(mut self) -> Result<Map, BadMap> {
         if self.version == 0 {
             return Err(BadMap::Whole("versions count from 1"));
         }
         if self.dimensions.is_empty() {
             return Err(BadMap::Whole("there is no dimension"));
         }
-        check_node(&self.root, &self.dimensions, &Region::everything(), &mut BTreeSet::new())
+        check_part(&self.root, &mut vec![Left::default(); self.dimensions.len()], 0)?;
+        self.names = Names::of(&self.root).map_err(BadMap::Twice)?;
+        Ok(self)
+    }
+
+    /// Whether some key comes to each leaf below a path.
+    pub(super) fn check_below(&self, path: &[usize]) -> Result<(), BadMap> {
+        let Some(node) = self.root.at(path) else {
+            return Err(BadMap::Whole("there is nothing at a path"));
+        };
+        let Some(mut left) = self.left_at(path) else { return Err(out_of_reach(node)) };
+        check_part(node, &mut left, path.len())
     }
 }
 
-fn check_node<'a>(
-    node: &'a Node,
-    dimensions: &[Dimension],
-    region: &Region,
-    names: &mut BTreeSet<&'a PartitionId>,
-) -> Result<(), BadMap> {
-    match node {
-        Node::Leaf(leaf) if region.is_empty() => Err(BadMap::OutOfReach(leaf.partition.clone())),
-        Node::Leaf(leaf) if names.insert(&leaf.partition) => Ok(()),
-        Node::Leaf(leaf) => Err(BadMap::Twice(leaf.partition.clone())),
-        Node::Split(split) => {
-            check_split(split, dimensions).map_err(BadMap::Split)?;
-            split.children.iter().zip(split.constraints()).try_for_each(|(child, constraint)| {
-                check_node(child, dimensions, &region.and(split.dimension, constraint), names)
-            })
-        }
+/// Whether some key comes to each leaf of `node`, if what is `left` of each dimension comes to it.
+fn check_part<'a>(node: &'a Node, left: &mut Vec<Left<'a>>, depth: usize) -> Result<(), BadMap> {
+    let Node::Split(split) = node else { return Ok(()) };
+    if depth >= DEPTH_MAX {
+        return Err(BadMap::Whole("its splits are nested too deep"));
     }
+    let sides = Sides::of(&left[split.dimension], &split.by);
+    let before = std::mem::take(&mut left[split.dimension]);
+    for (place, child) in split.children.iter().enumerate() {
+        left[split.dimension] = sides.at(place).ok_or_else(|| out_of_reach(child))?;
+        check_part(child, left, depth + 1)?;
+    }
+    left[split.dimension] = before;
+    Ok(())
 }
 
-fn check_split(split: &Split, dimensions: &[Dimension]) -> Result<(), &'static str> {
-    let key_type = dimensions.get(split.dimension).ok_or("it cuts a dimension that is not there")?.key_type;
-    let typed = |all_hold: bool| match all_hold {
-        true => Ok(()),
-        false => Err("a value is of another type than its dimension"),
-    };
-    let children = split.children.len();
-    match &split.by {
-        By::List(places) => {
-            let used: BTreeSet<usize> = places.values().copied().collect();
-            if !used.into_iter().eq(REST + 1..children) {
-                return Err("its values and its children do not match");
-            }
-            typed(places.keys().all(|value| key_type.holds(value)))
-        }
-        By::Hash if (1..=super::build::BUCKETS_MAX as usize).contains(&children) => Ok(()),
-        By::Hash => Err("it has no bucket, or too many"),
-        By::Range(cuts) if cuts.len() + 1 != children => Err("its cuts and its children do not match"),
-        By::Range(cuts) if !cuts.is_sorted_by(|a, b| a < b) => Err("its cuts do not ascend"),
-        By::Range(cuts) => typed(cuts.iter().all(|cut| key_type.holds(cut))),
-    }
-}
-
-/// A map from values as a list of pairs, since a key in JSON is text.
-pub(super) mod pairs {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    use crate::key::KeyValue;
-
-    pub fn serialize<S: Serializer>(map: &BTreeMap<KeyValue, usize>, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(map)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<BTreeMap<KeyValue, usize>>, D::Error> {
-        let pairs = Vec::<(KeyValue, usize)>::deserialize(d)?;
-        let count = pairs.len();
-        let map: BTreeMap<KeyValue, usize> = pairs.into_iter().collect();
-        if map.len() == count { Ok(Arc::new(map)) } else { Err(de::Error::custom("a value is listed twice")) }
+fn out_of_reach(node: &Node) -> BadMap {
+    match node.leaves().next() {
+        Some(leaf) => BadMap::OutOfReach(leaf.partition.clone()),
+        None => BadMap::Split("it has no child"),
     }
 }

@@ -40,7 +40,7 @@ fn a_bad_tree_says_what_is_wrong_and_where_and_what_was_meant() {
         ("split = \"tenant_ids\"\nhash = 2", "did you mean tenant_id?"),
         ("split = \"tenant_id\"", "a split needs one of list, hash and cuts"),
         ("split = \"tenant_id\"\nhash = 2\ncuts = [1]", "only one of"),
-        ("split = \"tenant_id\"\nhash = 0", "hash: the modulus must be from 1 to 65536; it is 0"),
+        ("split = \"tenant_id\"\nhash = 0", "hash: the modulus must be from 1 to 1048576; it is 0"),
         ("split = \"tenant_id\"\nhash = 2\nnames = [\"a\", \"b\"]", "names: names belong to cuts"),
         ("split = \"tenant_id\"\nhash = 2\nrest = \"a\"", "rest: a rest belongs to a list"),
         ("split = \"tenant_id\"\ncuts = []", "cuts: there is no cut"),

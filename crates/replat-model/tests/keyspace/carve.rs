@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use replat_model::key::{KeyType, KeyValue};
-use replat_model::map::{Dimension, Map, Node, Pick, Selection};
+use replat_model::map::{CannotCarve, Dimension, Map, Node, Pick, Selection};
 
 use crate::{day, dimension, home, id, int, map, names, tenant_and_day, text, trees};
 
@@ -226,27 +226,28 @@ fn the_hundredth_tenant_is_a_sibling_of_the_first() {
     let all: Vec<String> = (0..100).map(|n| format!("tenant_id={n}")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let (after, _) = carved(&start, &all);
-    let Node::Split(split) = &**after.root() else { panic!("the root is a list") };
-    assert_eq!(split.children().len(), 101);
+    let Node::Split(split) = after.root() else { panic!("the root is a list") };
+    assert_eq!(split.children().count(), 101);
     assert_eq!(after.version(), 101);
 }
 
-/// What a person may pick of random dimensions.
-fn selection() -> impl Strategy<Value = Selection> {
-    let pick = |dimension: usize| {
-        (0..16_i64, 1..16_i64, 0..4_u8).prop_map(move |(from, length, form)| {
-            let (lower, upper) = (trees::value(dimension, from), trees::value(dimension, from + length));
-            let pick = match form {
-                0 => Pick::Is(lower),
-                1 => Pick::Within { lower: Some(lower), upper: None },
-                2 => Pick::Within { lower: None, upper: Some(upper) },
-                _ => Pick::Within { lower: Some(lower), upper: Some(upper) },
-            };
-            (dimension, pick)
-        })
+#[test]
+fn splits_are_nested_only_so_deep() {
+    let mut map = Map::build("saas", tenant_and_day(), None, home("blue")).expect("one leaf");
+    // In turn narrower by one dimension and by the other, so that no split above can take one more child.
+    let selections = (1..200).map(|n| (1000 - n / 2, KeyValue::Date(1000 - (n + 1) / 2)));
+    let mut texts = selections.map(|(tenant, day)| format!("tenant_id=[,{tenant}),created_at=[,{day})"));
+    let error = loop {
+        let selection = select(&texts.next().expect("the limit is met before"), map.dimensions());
+        match map.carve(&selection) {
+            Ok((after, _)) => map = after,
+            Err(error) => break error,
+        }
+        let json = serde_json::to_string(&map).expect("a map is plain data");
+        assert_eq!(serde_json::from_str::<Map>(&json).expect("what can be carved can be read"), map);
     };
-    (proptest::option::of(pick(0)), proptest::option::of(pick(1)), proptest::option::of(pick(2)))
-        .prop_map(|(a, b, c)| Selection::Keys([a, b, c].into_iter().flatten().collect()))
+    assert!(matches!(error, CannotCarve::TooDeep(_)), "{error}");
+    assert!(map.leaves().count() > 30);
 }
 
 proptest! {
@@ -255,7 +256,7 @@ proptest! {
     #[test]
     fn the_carved_leaf_holds_the_selected_keys_and_no_others(
         map in trees::map(),
-        selection in selection(),
+        selection in trees::selection(),
         keys in proptest::collection::vec(trees::key(), 30),
     ) {
         let Ok((after, name)) = map.carve(&selection) else { return Ok(()) };

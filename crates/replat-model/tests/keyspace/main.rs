@@ -2,6 +2,8 @@
 
 mod build;
 mod carve;
+mod delta;
+mod document;
 mod hash;
 mod key;
 mod map;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 use replat_model::key::{KeyLiteral, KeyType, KeyValue};
-use replat_model::map::{Dimension, Map, Tree};
+use replat_model::map::{Dimension, Map, Pick, Selection, Tree};
 
-use crate::{dimension, home};
+use crate::{dimension, epoch, home};
 
 pub fn dimensions() -> Vec<Dimension> {
     vec![
@@ -40,6 +41,58 @@ pub fn map() -> impl Strategy<Value = Map> {
     tree(3).prop_filter_map("every leaf can be reached", |tree| {
         Map::build("saas", dimensions(), tree.as_ref(), home("blue")).ok()
     })
+}
+
+/// What a person may pick of random dimensions.
+pub fn selection() -> impl Strategy<Value = Selection> {
+    let pick = |dimension: usize| {
+        (0..16_i64, 1..16_i64, 0..4_u8).prop_map(move |(from, length, form)| {
+            let (lower, upper) = (value(dimension, from), value(dimension, from + length));
+            let pick = match form {
+                0 => Pick::Is(lower),
+                1 => Pick::Within { lower: Some(lower), upper: None },
+                2 => Pick::Within { lower: None, upper: Some(upper) },
+                _ => Pick::Within { lower: Some(lower), upper: Some(upper) },
+            };
+            (dimension, pick)
+        })
+    };
+    (proptest::option::of(pick(0)), proptest::option::of(pick(1)), proptest::option::of(pick(2)))
+        .prop_map(|(a, b, c)| Selection::Keys([a, b, c].into_iter().flatten().collect()))
+}
+
+/// Something that happens to a map.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// The partition at this index moves on to the home with this number.
+    Switch(Index, u8),
+    Carve(Selection),
+}
+
+pub fn deeds(count: usize) -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        (any::<Index>(), 0..3_u8).prop_map(|(which, home)| Deed::Switch(which, home)),
+        selection().prop_map(Deed::Carve),
+    ];
+    proptest::collection::vec(deed, 0..count)
+}
+
+/// The map after all that, but for what it refuses.
+pub fn after(map: &Map, deeds: &[Deed]) -> Map {
+    deeds.iter().fold(map.clone(), |map, deed| match deed {
+        Deed::Switch(which, number) => {
+            let leaves: Vec<_> = map.leaves().collect();
+            let leaf = which.get(&leaves);
+            let home = home(&format!("green{number}"));
+            map.with_home(&leaf.partition, home, epoch(leaf.epoch.get() + 1)).expect("the epoch is higher")
+        }
+        Deed::Carve(selection) => map.carve(selection).map_or(map, |(map, _)| map),
+    })
+}
+
+/// A map to which things have happened.
+pub fn changed_map() -> impl Strategy<Value = Map> {
+    (map(), deeds(8)).prop_map(|(map, deeds)| after(&map, &deeds))
 }
 
 fn tree(depth: u32) -> BoxedStrategy<Option<Tree>> {
@@ -97,4 +150,19 @@ fn split(at: usize, cut: Cut, under: Vec<Option<Tree>>) -> Tree {
     };
     tree.under = children.into_iter().zip(under).filter_map(|(name, tree)| Some((name, tree?))).collect();
     tree
+}
+
+/// The same tree as a first version: every leaf in one home at the first epoch.
+pub fn built_anew(map: &Map) -> Map {
+    let mut document = serde_json::to_value(map).expect("a map is plain data");
+    document["version"] = 1.into();
+    document["homes"] = serde_json::json!([["blue", "public"]]);
+    fn anew(node: &mut serde_json::Value) {
+        match node {
+            serde_json::Value::Array(leaf) => (leaf[1], leaf[2]) = (0.into(), 1.into()),
+            split => split["children"].as_array_mut().into_iter().flatten().for_each(anew),
+        }
+    }
+    anew(&mut document["root"]);
+    serde_json::from_value(document).expect("the tree is as it was")
 }

@@ -290,7 +290,7 @@ impl Scene {
             region: map.region(&partition).expect("its region"),
             partition,
             epoch: leaf.epoch,
-            home: leaf.home.clone(),
+            home: (*leaf.home).clone(),
             ddl: rehearsal.ddl,
             sizes: BTreeMap::new(),
             occupied: Vec::new(),

@@ -87,7 +87,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         region: map.region(&leaf.partition).expect(partition),
         dimensions: map.dimensions().to_vec(),
         epoch: leaf.epoch,
-        blue: end(leaf.home.clone()),
+        blue: end(Home::clone(&leaf.home)),
         green: end(home(green)),
         version: "2".into(),
         ddl: Vec::new(),

@@ -16,14 +16,14 @@ fn a_switch_and_the_map_change_together() {
 
     append_all(&store, &deployment, &switch(1, Side::Green, 2));
     let (version, acme) = leaf(&store);
-    assert_eq!((version, acme.home, acme.epoch), (2, home("new"), epoch(2)));
+    assert_eq!((version, &*acme.home, acme.epoch), (2, &home("new"), epoch(2)));
 
     append_all(&store, &deployment, &[Event::Settled { epoch: epoch(2) }]);
     append_all(&store, &deployment, &[Event::SwitchAsked { to: Side::Blue, why: "slow".into() }]);
     append_all(&store, &deployment, &switch(2, Side::Blue, 3));
     drop(store);
     let (version, acme) = leaf(&open(&directory.file()));
-    assert_eq!((version, acme.home, acme.epoch), (3, home("old"), epoch(3)));
+    assert_eq!((version, &*acme.home, acme.epoch), (3, &home("old"), epoch(3)));
 }
 
 #[test]
