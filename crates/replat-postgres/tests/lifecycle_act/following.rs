@@ -73,8 +73,10 @@ async fn tables_are_named_as_the_outbox_tells() {
         part: table(first),
         part_id: id,
         bound: day(1).bound,
+        default: None,
         archive: None,
         drop_after: None,
+        because: "old".into(),
     };
     world.done(&world.unit(&table("events"), retire).await).await;
     follow(&world, &mut tables).await;
