@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use replat_engine::BoxError;
-use replat_engine::registry::{Attendance, Envelope, HoldCall, Registry, Shortly};
+use replat_engine::registry::{Attendance, Envelope, HoldCall, Matter, Registry, Shortly};
 use replat_model::deploy::Timestamp;
 use replat_model::ids::PartitionId;
-use replat_model::route::Routes;
+use replat_model::route::{Routes, RoutesDelta};
 use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::holds::Hold;
-use crate::router::{NotTaken, Router, locked};
+use crate::router::{Loop, NotTaken, Router, locked};
 
 /// How long a small call may take.
 const CALL_MAX: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ struct Follower {
     counted: Counted,
     registry: Arc<dyn Registry>,
     who: Who,
-    /// What the registry's clock said, and when by ours at the latest.
+    /// What the registry's clock said, and a moment by ours before that.
     clock: Mutex<Option<(Moment, Timestamp)>>,
 }
 
@@ -181,12 +181,12 @@ impl Follower {
             match self.read_all(&mut taken).await {
                 Ok(()) => {
                     pauses.over();
-                    router.set_trouble(None);
-                    router.read(sent);
+                    router.set_trouble(Loop::Reading, None);
+                    router.confirmed(sent);
                     router.shared.answered.send_replace(question);
                 }
                 Err(trouble) => {
-                    router.set_trouble(Some(format!("{}: {trouble}", self.registry.name())));
+                    router.set_trouble(Loop::Reading, Some(format!("{}: {trouble}", self.registry.name())));
                     // A question is worth another try at once, but not more often than the first pause.
                     let pause = pauses.next();
                     tokio::time::sleep(pause.min(PAUSE_FIRST)).await;
@@ -198,7 +198,7 @@ impl Follower {
                 tokio::select! {
                     // Its sender is the router's, so this never fails.
                     _ = asked.changed() => break,
-                    changed = within(CHANGED_MAX, self.registry.changed(router.context(), since)) => match changed {
+                    changed = within(CHANGED_MAX, self.registry.changed(router.context(), Matter::Routes, since)) => match changed {
                         Ok(number) if number == since => {
                             // Nothing has changed; but that we have the newest must be read now and then.
                             if router.now().since(sent) >= router.settings().lease / 4 {
@@ -248,8 +248,9 @@ impl Follower {
             }
             let large = envelope.body.len() >= LARGE;
             let router = router.clone();
-            let take =
-                move || routes_after(before.as_ref(), &envelope).and_then(|routes| Ok(router.take(routes)?));
+            let take = move || {
+                routes_after(before.as_deref(), &envelope).and_then(|routes| Ok(router.take(routes)?))
+            };
             if large {
                 let version = self.router().version();
                 let unreadable =
@@ -308,6 +309,7 @@ impl Follower {
             match self.attend(lease).await {
                 Ok(()) => {
                     pauses.over();
+                    router.set_trouble(Loop::Attending, None);
                     tokio::select! {
                         () = tokio::time::sleep(lease / 3) => {}
                         () = router.has_news() => {}
@@ -316,7 +318,7 @@ impl Follower {
                     }
                 }
                 Err(trouble) => {
-                    router.set_trouble(Some(format!("{}: {trouble}", self.registry.name())));
+                    router.set_trouble(Loop::Attending, Some(format!("{}: {trouble}", self.registry.name())));
                     tokio::time::sleep(pauses.next()).await;
                 }
             }
@@ -343,17 +345,16 @@ impl Follower {
         router.attended(sent);
         let known = *locked(&self.clock);
         if known.is_none_or(|(read_at, _)| sent.since(read_at) > CLOCK_EVERY) {
-            self.read_clock(sent, lease_ms).await?;
+            self.read_clock().await?;
         }
         Ok(())
     }
 
-    /// Learns what the registry's clock says: it wrote down when our lease ends, and we know how long that is.
-    async fn read_clock(&self, sent: Moment, lease_ms: u64) -> Result<(), Trouble> {
-        let attending = within(CALL_MAX, self.registry.attending(self.router().context())).await?;
-        let own = attending.iter().find(|attendance| attendance.id == self.who.id);
-        let said = own.and_then(|own| own.until.0.checked_sub(lease_ms));
-        *locked(&self.clock) = said.map(|said| (sent, Timestamp(said)));
+    /// Learns what the registry's clock says. Counted from before the question, so holds end a little early.
+    async fn read_clock(&self) -> Result<(), Trouble> {
+        let asked = self.router().now();
+        let said = within(CALL_MAX, self.registry.clock()).await?;
+        *locked(&self.clock) = Some((asked, said));
         Ok(())
     }
 }
@@ -361,19 +362,23 @@ impl Follower {
 /// The routes of a published version, where `before` are those that are here.
 fn routes_after(before: Option<&Routes>, envelope: &Envelope) -> Result<Routes, Trouble> {
     let Envelope { version, from, body, .. } = envelope;
-    let unreadable = |why: String| Trouble::Unreadable { version: *version, why };
-    let routes: Routes = match from {
-        None => serde_json::from_str(body).map_err(|error| unreadable(error.to_string()))?,
-        Some(from) => {
-            let have = before.map_or(0, Routes::version);
-            if have != *from {
-                return Err(Trouble::Gap { version: *version, from: *from, have });
-            }
-            return Err(unreadable("it is a delta, and this router takes whole routes".to_owned()));
+    let unreadable = |why: BoxError| Trouble::Unreadable { version: *version, why: chain(&why) };
+    let routes: Routes = match (from, before) {
+        (None, _) => serde_json::from_str(body).map_err(|error| unreadable(error.into()))?,
+        (Some(from), Some(before)) if before.version() == *from => {
+            let delta: RoutesDelta = serde_json::from_str(body).map_err(|error| unreadable(error.into()))?;
+            before.after(&delta).map_err(|error| unreadable(error.into()))?
+        }
+        (Some(from), before) => {
+            return Err(Trouble::Gap {
+                version: *version,
+                from: *from,
+                have: before.map_or(0, Routes::version),
+            });
         }
     };
     match routes.version() == *version {
         true => Ok(routes),
-        false => Err(unreadable(format!("it says version {}", routes.version()))),
+        false => Err(unreadable(format!("it says version {}", routes.version()).into())),
     }
 }

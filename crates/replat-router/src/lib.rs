@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Invariant: once a hold of a partition at epoch e is quiet, nobody is let in at e until that hold is over. It is
-//! kept by [`gate`]'s one word and by one order: routes are read *after* one has been counted, and stored *before* a
+//! kept by `gate.rs`'s one word and by one order: routes are read *after* one has been counted, and stored *before* a
 //! gate is opened.
 //!
 //! No write is ever safe because of a router: the databases decide who may write. A router that is wrong costs an
@@ -23,7 +23,6 @@ mod enter;
 pub mod follow;
 mod gate;
 mod holds;
-mod leaves;
 mod reads;
 pub mod retry;
 mod router;

@@ -6,7 +6,7 @@ use replat_model::map::Leaf;
 
 use crate::Intent;
 use crate::enter::Target;
-use crate::router::{Destination, Refused, Router};
+use crate::router::{Ask, Destination, Refused, Router};
 
 /// Where one read goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +31,15 @@ impl Router {
         let own = self.destination(target.into(), Intent::Read)?;
         let reads = own.traffic.as_ref().and_then(|traffic| traffic.reads.clone());
         // After a switch, the share may still be described for what is the home by now.
-        let reads = reads.filter(|reads| reads.home != own.home && sample % 100 < u64::from(reads.percent));
+        let reads = reads.filter(|reads| reads.home != *own.home && sample % 100 < u64::from(reads.percent));
         let Some(reads) = reads else {
             return Ok(ReadRoute { answers: own, stale_max: None, shadow: None });
         };
         let stale_max = Duration::from_millis(reads.stale_max_ms);
-        let snapshot = self.serving(Intent::Read)?;
-        let leaf = Leaf { partition: own.partition.clone(), home: reads.home, epoch: own.epoch };
+        let routes = self.serving(Intent::Read)?;
+        let leaf = Leaf { partition: own.partition.clone(), home: reads.home.into(), epoch: own.epoch };
         // Newer routes may have come meanwhile, without that database.
-        let Some(other) = snapshot.reachable(&leaf) else {
+        let Some(other) = routes.reachable(&leaf) else {
             return Ok(ReadRoute { answers: own, stale_max: None, shadow: None });
         };
         Ok(match reads.shadow {

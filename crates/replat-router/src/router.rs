@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use replat_model::ids::{Epoch, Home, PartitionId};
@@ -19,7 +19,6 @@ use crate::Intent;
 use crate::clock::{Clock, MachineClock, Moment};
 use crate::enter::Target;
 use crate::gate::{Gate, Gates};
-use crate::leaves::Leaves;
 
 /// What a router does for as long as it does not know that its routes are the newest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +101,7 @@ pub struct Destination {
     /// The partition.
     pub partition: PartitionId,
     /// The database and the schema that own its rows.
-    pub home: Home,
+    pub home: Arc<Home>,
     /// Where that database can be reached.
     pub address: Address,
     /// The generation of this home.
@@ -246,34 +245,47 @@ pub enum Refreshed {
     Nobody,
 }
 
-/// One version of the routes, and what is made of it when it is asked for.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) routes: Routes,
-    leaves: OnceLock<Leaves>,
-}
+/// What leads from routes to the answers that are asked of them.
+pub(crate) trait Ask {
+    /// A leaf as a destination; `None` if its home's database has no address.
+    fn reachable(&self, leaf: &Leaf) -> Option<Destination>;
 
-impl Snapshot {
-    fn leaf(&self, partition: &PartitionId) -> Option<&Leaf> {
-        self.leaves.get_or_init(|| Leaves::of(self.routes.map())).get(partition)
-    }
-
+    /// A leaf of these very routes as a destination.
     fn destination(&self, leaf: &Leaf) -> Destination {
         self.reachable(leaf).expect("by construction each home has an address")
     }
 
-    /// A leaf as a destination; `None` if its home's database has no address.
-    pub(crate) fn reachable(&self, leaf: &Leaf) -> Option<Destination> {
-        let routes = &self.routes;
+    /// The leaf of a target.
+    fn target(&self, target: Target<'_>) -> Result<&Leaf, Refused>;
+}
+
+impl Ask for Routes {
+    fn reachable(&self, leaf: &Leaf) -> Option<Destination> {
         Some(Destination {
             partition: leaf.partition.clone(),
             home: leaf.home.clone(),
-            address: routes.addresses().get(&leaf.home.database)?.clone(),
+            address: self.addresses().get(&leaf.home.database)?.clone(),
             epoch: leaf.epoch,
-            traffic: routes.traffic().get(&leaf.partition).cloned(),
-            version: routes.version(),
+            traffic: self.traffic().get(&leaf.partition).cloned(),
+            version: self.version(),
         })
     }
+
+    fn target(&self, target: Target<'_>) -> Result<&Leaf, Refused> {
+        match target {
+            Target::Key(key) => Ok(self.map().lookup(key)?),
+            Target::Partition(partition) => self.map().leaf(partition).ok_or_else(|| {
+                Refused::UnknownPartition { context: self.context().to_owned(), partition: partition.clone() }
+            }),
+        }
+    }
+}
+
+/// The two loops of a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loop {
+    Reading,
+    Attending,
 }
 
 /// When the registry last heard of us, and we of it; both from before the question was sent.
@@ -294,7 +306,9 @@ pub(crate) struct Shared {
     context: String,
     pub(crate) settings: Settings,
     clock: Box<dyn Clock>,
-    now: RwLock<Option<Arc<Snapshot>>>,
+    now: RwLock<Option<Arc<Routes>>>,
+    /// The version of `now`, or of a moment ago.
+    stored: AtomicU64,
     /// Serialises [`Router::take`].
     taking: Mutex<()>,
     lease: RwLock<Lease>,
@@ -313,7 +327,7 @@ pub(crate) struct Shared {
     /// A lease was renewed, or routes were taken: whoever was refused may try again.
     pub(crate) renewed: Notify,
     /// What keeps a follower from following, in words.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<BTreeMap<Loop, String>>,
     pinned: AtomicU64,
     /// By database, for code that names partitions.
     tables: RwLock<BTreeMap<String, Arc<Tables>>>,
@@ -347,6 +361,7 @@ impl Router {
             settings,
             clock,
             now: RwLock::new(None),
+            stored: AtomicU64::new(0),
             taking: Mutex::new(()),
             lease: RwLock::new(Lease::default()),
             gates: Gates::new(),
@@ -358,7 +373,7 @@ impl Router {
             answered: watch::Sender::new(0),
             followers: AtomicUsize::new(0),
             renewed: Notify::new(),
-            trouble: Mutex::new(None),
+            trouble: Mutex::new(BTreeMap::new()),
             pinned: AtomicU64::new(0),
             tables: RwLock::new(BTreeMap::new()),
         };
@@ -399,8 +414,8 @@ impl Router {
     }
 
     /// The routes that it has, for people and exports: whether they are new enough to serve by is not asked.
-    pub fn routes(&self) -> Option<Routes> {
-        self.snapshot().map(|snapshot| snapshot.routes.clone())
+    pub fn routes(&self) -> Option<Arc<Routes>> {
+        self.shared.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes routes if they are newer than what it has; ends the holds that they are the answer to.
@@ -425,17 +440,17 @@ impl Router {
             return Err(NotTaken::Context { want: context.clone(), got: routes.context().to_owned() });
         }
         let _one_at_a_time = locked(&self.shared.taking);
-        let (before, version) = (self.snapshot(), routes.version());
-        let have = before.as_ref().map_or(0, |before| before.routes.version());
+        let (have, version) = (self.version(), routes.version());
         if version <= have {
             return Err(NotTaken::Version { have, got: version });
         }
-        let leaves = before.and_then(|before| {
-            before.leaves.get().map(|leaves| leaves.follow(before.routes.map(), routes.map()))
-        });
-        let snapshot = Snapshot { routes, leaves: leaves.map_or_else(OnceLock::new, OnceLock::from) };
-        self.forget_what_is_known(&snapshot);
-        *self.shared.now.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(snapshot));
+        let routes = Arc::new(routes);
+        // The old ones are put away outside the lock: to drop a large map takes a while.
+        let before = self.shared.now.write().unwrap_or_else(PoisonError::into_inner).replace(routes.clone());
+        drop(before);
+        self.shared.stored.store(version, Ordering::SeqCst);
+        // Last: whoever finds nothing here that was heard of must find the newer version above.
+        self.forget_what_is_known(&routes);
         self.shared.version.send_replace(version);
         self.shared.renewed.notify_waiters();
         Ok(())
@@ -461,10 +476,15 @@ impl Router {
 
     /// Where a target's requests go now, if they may be served.
     pub(crate) fn destination(&self, target: Target<'_>, intent: Intent) -> Result<Destination, Refused> {
-        let snapshot = self.serving(intent)?;
-        let leaf = snapshot.target(target)?;
-        self.check_epoch(leaf)?;
-        Ok(snapshot.destination(leaf))
+        loop {
+            let routes = self.serving(intent)?;
+            let leaf = routes.target(target)?;
+            self.check_epoch(leaf)?;
+            // If newer routes came meanwhile, what was heard of may have been forgotten because of them.
+            if routes.version() >= self.shared.stored.load(Ordering::SeqCst) {
+                return Ok(routes.destination(leaf));
+            }
+        }
     }
 
     /// The partition that a target is in, if it may be served.
@@ -472,29 +492,24 @@ impl Router {
         Ok(self.serving(intent)?.target(target)?.partition.clone())
     }
 
-    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.shared.now.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// The newest routes that may be served by.
-    pub(crate) fn serving(&self, intent: Intent) -> Result<Arc<Snapshot>, Refused> {
+    pub(crate) fn serving(&self, intent: Intent) -> Result<Arc<Routes>, Refused> {
         let context = || self.shared.context.clone();
-        let snapshot = self.snapshot().ok_or_else(|| Refused::NoRoutes { context: context() })?;
+        let routes = self.routes().ok_or_else(|| Refused::NoRoutes { context: context() })?;
         if self.settings().staleness.permits(intent) || self.is_current() {
-            return Ok(snapshot);
+            return Ok(routes);
         }
-        Err(Refused::Stale { context: context(), version: snapshot.routes.version() })
+        Err(Refused::Stale { context: context(), version: routes.version() })
     }
 
     /// The epoch at which the routes have a partition.
     pub(crate) fn epoch(&self, partition: &PartitionId) -> Option<Epoch> {
-        self.snapshot()?.leaf(partition).map(|leaf| leaf.epoch)
+        self.routes()?.epoch(partition)
     }
 
     /// Whether there are routes, of a version or none, that have this partition at a later epoch, or not at all.
     pub(crate) fn is_past(&self, partition: &PartitionId, epoch: Epoch) -> bool {
-        let past = |snapshot: Arc<Snapshot>| snapshot.leaf(partition).is_none_or(|leaf| leaf.epoch > epoch);
-        self.snapshot().is_some_and(past)
+        self.routes().is_some_and(|routes| routes.epoch(partition).is_none_or(|have| have > epoch))
     }
 
     /// The time by the router's clock; what leases are counted from.
@@ -519,7 +534,7 @@ impl Router {
     }
 
     /// What we have is the newest version as of the moment `sent` or later.
-    pub fn read(&self, sent: Moment) {
+    pub fn confirmed(&self, sent: Moment) {
         self.shared.lease.write().unwrap_or_else(PoisonError::into_inner).read = Some(sent);
         self.shared.renewed.notify_waiters();
     }
@@ -553,10 +568,10 @@ impl Router {
         }
     }
 
-    fn forget_what_is_known(&self, snapshot: &Snapshot) {
+    fn forget_what_is_known(&self, routes: &Routes) {
         let mut ahead = locked(&self.shared.ahead);
         // What is not in the map any more will not come back: names are not used again.
-        ahead.retain(|partition, epoch| snapshot.leaf(partition).is_some_and(|leaf| leaf.epoch < *epoch));
+        ahead.retain(|partition, epoch| routes.epoch(partition).is_some_and(|have| have < *epoch));
         self.shared.ahead_count.store(ahead.len(), Ordering::SeqCst);
     }
 
@@ -626,11 +641,18 @@ impl Router {
 
     /// What keeps the router from being up to date, for people; `None`: nothing that is known.
     pub fn trouble(&self) -> Option<String> {
-        locked(&self.shared.trouble).clone()
+        let trouble = locked(&self.shared.trouble);
+        let all: Vec<&str> = trouble.values().map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
-    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
-        *locked(&self.shared.trouble) = trouble;
+    /// What one of a follower's loops is hindered by.
+    pub(crate) fn set_trouble(&self, of: Loop, trouble: Option<String>) {
+        let mut all = locked(&self.shared.trouble);
+        match trouble {
+            Some(trouble) => drop(all.insert(of, trouble)),
+            None => drop(all.remove(&of)),
+        }
     }
 
     /// How many sessions cannot move, as whoever owns them said last.
@@ -646,18 +668,5 @@ impl Router {
     /// How many gates are there: as many as partitions are in use, and some that were until lately.
     pub fn gates(&self) -> usize {
         self.shared.gates.count()
-    }
-}
-
-impl Snapshot {
-    /// The leaf of a target.
-    pub(crate) fn target(&self, target: Target<'_>) -> Result<&Leaf, Refused> {
-        match target {
-            Target::Key(key) => Ok(self.routes.map().lookup(key)?),
-            Target::Partition(partition) => self.leaf(partition).ok_or_else(|| Refused::UnknownPartition {
-                context: self.routes.context().to_owned(),
-                partition: partition.clone(),
-            }),
-        }
     }
 }

@@ -151,8 +151,8 @@ impl Router {
                     // The home may be gone because the partition has left it.
                     let to = pass.destination().clone();
                     drop(pass);
-                    if self.later_than(&to.partition, to.epoch, Instant::now()).await && begun < tries.retries
-                    {
+                    self.refresh(deadline.saturating_duration_since(Instant::now())).await;
+                    if self.is_past(&to.partition, to.epoch) && begun < tries.retries {
                         begun += 1;
                         continue;
                     }

@@ -9,7 +9,7 @@ use replat_router::{Intent, Refreshed, Refused, Router, Settings, Staleness, Who
 use tokio::task::JoinHandle;
 
 use crate::memory::Memory;
-use crate::scene::{HandClock, acme, epoch, globex, home, moved, name, routes, tenants};
+use crate::scene::{HandClock, acme, at, epoch, globex, moved, name, routes, tenants};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -63,10 +63,10 @@ async fn what_is_published_is_served_and_attended() {
         }
         other => other,
     };
-    assert_eq!(pass.expect("a pass").destination().home, home("blue"));
+    assert_eq!(pass.expect("a pass").destination().home, at("blue"));
     memory.put(&moved(&routes(tenants()), "green"));
     until_version(&router, 2).await;
-    assert_eq!(router.find(&acme()).expect("current").home, home("green"));
+    assert_eq!(router.find(&acme()).expect("current").home, at("green"));
     memory.until(|kept| kept.attending.get("r1").is_some_and(|who| who.version == 2)).await;
     assert_eq!(router.trouble(), None);
     task.abort();
@@ -90,7 +90,7 @@ async fn a_hold_is_answered_when_it_is_quiet_and_ends_with_newer_routes() {
     assert!(!waiting.is_finished());
     memory.put(&moved(&routes(tenants()), "green"));
     let pass = waiting.await.expect("no panic").expect("released");
-    assert_eq!((pass.epoch(), &pass.destination().home), (epoch(2), &home("green")));
+    assert_eq!((pass.epoch(), &pass.destination().home), (epoch(2), &at("green")));
     memory.until(|kept| kept.attending["r1"].answers.is_empty() && kept.attending["r1"].version == 2).await;
     task.abort();
 }
@@ -205,7 +205,7 @@ async fn what_cannot_be_taken_is_told_and_what_is_there_goes_on() {
         ),
     ];
     for (case, body, want) in rows {
-        memory.put_body(9, body);
+        memory.put_body(9, None, body);
         assert_eq!(router.refresh(LONG).await, Refreshed::NotInTime, "{case}");
         let trouble = router.trouble().expect(case);
         assert!(trouble.contains(want), "{case}: {trouble}");
@@ -232,4 +232,47 @@ async fn whoever_stops_serves_no_more_and_says_so() {
     assert!(memory.kept().attending.is_empty());
     assert!(matches!(router.try_enter(&acme(), Intent::Write), Err(Refused::Stale { .. })));
     assert_eq!(router.refresh(LONG).await, Refreshed::Nobody);
+}
+
+#[tokio::test]
+async fn deltas_are_followed_and_what_does_not_fit_is_read_as_a_whole() {
+    let first = routes(tenants());
+    let memory = Memory::with(&first);
+    let (router, task) = following(&memory);
+    until_current(&router).await;
+    let second = moved(&first, "green");
+    let third = moved(&second, "blue");
+    memory.put_delta(&first, &second);
+    until_version(&router, 2).await;
+    assert_eq!(router.find(&acme()).expect("current").home, at("green"));
+    memory.put_delta(&second, &third);
+    until_version(&router, 3).await;
+    assert_eq!(*router.routes().expect("routes"), third);
+
+    // A newcomer reads the whole and what came after it.
+    let (newcomer, task2) = following(&memory);
+    until_version(&newcomer, 3).await;
+    task2.abort();
+
+    // The registry has dropped what came between; then it has whole routes that are newer.
+    let fourth = moved(&third, "green");
+    let fifth = moved(&fourth, "blue");
+    memory.kept().envelopes.clear();
+    memory.put(&fourth);
+    memory.put_delta(&fourth, &fifth);
+    until_version(&router, 5).await;
+    assert_eq!(*router.routes().expect("routes"), fifth);
+
+    // A delta of another project is not taken, and the next whole routes are.
+    let sixth = moved(&fifth, "green");
+    let damaged = serde_json::to_string(&fifth.delta(&sixth).expect("a delta")).expect("text");
+    memory.put_body(6, Some(5), damaged.replace("\"shop\"", "\"other\""));
+    while router.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(router.version(), 5);
+    memory.kept().envelopes.clear();
+    memory.put(&sixth);
+    until_version(&router, 6).await;
+    task.abort();
 }

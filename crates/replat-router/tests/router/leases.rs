@@ -5,7 +5,7 @@ use std::time::Duration;
 use replat_router::clock::Clock;
 use replat_router::{Intent, NotTaken, Refused, Router, Settings, Staleness};
 
-use crate::scene::{HandClock, acme, home, moved, name, routes, tenants};
+use crate::scene::{HandClock, acme, at, moved, name, routes, tenants};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ fn a_router_serves_for_as_long_as_its_lease_lasts() {
         assert_eq!(serves(&router), (false, false), "{staleness:?}: without routes");
         router.take(routes(tenants())).expect("the first routes");
         assert_eq!(serves(&router), without, "{staleness:?}: without a lease");
-        router.read(clock.now());
+        router.confirmed(clock.now());
         assert_eq!(serves(&router), without, "{staleness:?}: read, but not attended");
         router.attended(clock.now());
         assert_eq!(serves(&router), (true, true), "{staleness:?}: with a lease");
@@ -44,7 +44,7 @@ fn a_router_serves_for_as_long_as_its_lease_lasts() {
         let sent = clock.now();
         clock.pass(LEASE - Duration::from_millis(1));
         assert_eq!(serves(&router), (true, true), "{staleness:?}: at its end");
-        router.read(clock.now());
+        router.confirmed(clock.now());
         clock.pass(Duration::from_millis(1));
         assert_eq!(serves(&router), without, "{staleness:?}: after it");
         router.attended(sent);
@@ -56,7 +56,7 @@ fn a_router_serves_for_as_long_as_its_lease_lasts() {
         assert_eq!(serves(&router), without, "{staleness:?}: after a sleep that only the wall clock saw");
         router.attended(clock.now());
         assert_eq!(serves(&router), without, "{staleness:?}: attended, but what it has may be old");
-        router.read(clock.now());
+        router.confirmed(clock.now());
         assert_eq!(serves(&router), (true, true), "{staleness:?}: up to date");
         router.end_lease();
         assert_eq!(serves(&router), without, "{staleness:?}: ended");
@@ -74,7 +74,7 @@ fn lookups_are_refused_as_writes_are() {
         assert_eq!(refused, Refused::Stale { context: "tenants".into(), version: 1 });
         assert!(refused.may_pass() && refused.remedy().contains("registry"));
     }
-    assert_eq!(router.read_route(&acme(), 0).expect("a read").answers.home, home("blue"));
+    assert_eq!(router.read_route(&acme(), 0).expect("a read").answers.home, at("blue"));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn only_newer_routes_of_the_same_context_are_taken() {
     ];
     for (case, routes, want) in refused {
         assert_eq!(router.take(routes), Err(want), "{case}");
-        assert_eq!(router.find(&acme()).expect("routes").home, home("green"), "{case}");
+        assert_eq!(router.find(&acme()).expect("routes").home, at("green"), "{case}");
     }
     let elsewhere = Router::new("shop", "orders", Settings::default());
     let want = NotTaken::Context { want: "orders".into(), got: "tenants".into() };

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use replat_engine::registry::{Attendance, Envelope, HoldCall, Published, Registry, RegistryError, Shortly};
+use replat_engine::registry::{
+    Attendance, Envelope, HoldCall, Matter, Published, Registry, RegistryError, Shortly,
+};
 use replat_model::deploy::Timestamp;
 use replat_model::ids::PartitionId;
 use replat_model::route::Routes;
@@ -49,16 +51,23 @@ impl Memory {
 
     /// Publishes whole routes.
     pub fn put(&self, routes: &Routes) {
-        self.put_body(routes.version(), serde_json::to_string(routes).expect("routes are text"));
+        self.put_body(routes.version(), None, serde_json::to_string(routes).expect("routes are text"));
     }
 
-    pub fn put_body(&self, version: u64, body: String) {
+    /// Publishes what has changed.
+    pub fn put_delta(&self, before: &Routes, after: &Routes) {
+        let delta = before.delta(after).expect("a later version");
+        let body = serde_json::to_string(&delta).expect("a delta is text");
+        self.put_body(after.version(), Some(before.version()), body);
+    }
+
+    pub fn put_body(&self, version: u64, from: Option<u64>, body: String) {
         let envelope = Envelope {
             format: 1,
             project: "shop".into(),
             context: "tenants".into(),
             version,
-            from: None,
+            from,
             at: Timestamp(0),
             body,
             digest: String::new(),
@@ -107,6 +116,10 @@ impl Registry for Memory {
         "memory".into()
     }
 
+    fn clock(&self) -> Shortly<'_, Timestamp> {
+        self.answer(false, |kept| Timestamp(kept.clock))
+    }
+
     fn head<'a>(&'a self, _context: &'a str) -> Shortly<'a, u64> {
         self.answer(false, |kept| kept.envelopes.last().map_or(0, |envelope| envelope.version))
     }
@@ -114,14 +127,17 @@ impl Registry for Memory {
     fn read<'a>(&'a self, _context: &'a str, have: u64) -> Shortly<'a, Vec<Envelope>> {
         self.answer(false, move |kept| {
             kept.reads += 1;
-            kept.envelopes.last().filter(|envelope| envelope.version > have).cloned().into_iter().collect()
+            let follows = kept.envelopes.iter().position(|envelope| envelope.from == Some(have) && have > 0);
+            let whole = || kept.envelopes.iter().rposition(|envelope| envelope.from.is_none());
+            let from = follows.or_else(whole).unwrap_or(kept.envelopes.len());
+            kept.envelopes[from..].iter().filter(|envelope| envelope.version > have).cloned().collect()
         })
     }
 
     fn publish<'a>(&'a self, envelope: &'a Envelope) -> Shortly<'a, Published> {
         self.answer(true, |kept| {
             kept.envelopes.push(envelope.clone());
-            Published::Accepted
+            Published::Accepted { whole_due: false }
         })
     }
 
@@ -155,7 +171,7 @@ impl Registry for Memory {
         })
     }
 
-    fn changed<'a>(&'a self, _context: &'a str, since: u64) -> Shortly<'a, u64> {
+    fn changed<'a>(&'a self, _context: &'a str, _: Matter, since: u64) -> Shortly<'a, u64> {
         Box::pin(async move {
             let mut number = self.number.subscribe();
             let news = number.wait_for(|number| *number > since);

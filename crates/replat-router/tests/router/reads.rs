@@ -8,7 +8,7 @@ use replat_model::ids::PartitionId;
 use replat_model::route::{Reads, Traffic};
 use replat_router::Router;
 
-use crate::scene::{acme, globex, home, moved, name, tenants, with_traffic};
+use crate::scene::{acme, at, globex, home, moved, name, tenants, with_traffic};
 
 fn shared(percent: u8, shadow: bool) -> BTreeMap<PartitionId, Traffic> {
     let reads = Reads { home: home("green"), percent, shadow, stale_max_ms: 250 };
@@ -26,7 +26,7 @@ fn of_each_hundred_reads_as_many_go_elsewhere_as_the_routes_say() {
         let router = Router::fixed(with_traffic(tenants(), shared(percent, false)));
         let elsewhere = |from: u64| {
             let read = |sample| router.read_route(&acme(), sample).expect("a route");
-            (from..from + 100).filter(|sample| read(*sample).answers.home == home("green")).count()
+            (from..from + 100).filter(|sample| read(*sample).answers.home == at("green")).count()
         };
         assert_eq!(elsewhere(0), usize::from(percent));
         assert_eq!(elsewhere(12_345), usize::from(percent));
@@ -37,10 +37,10 @@ fn of_each_hundred_reads_as_many_go_elsewhere_as_the_routes_say() {
     let (there, here) = (there.expect("a route"), here.expect("a route"));
     assert_eq!(there.answers.address.host, "green.internal");
     assert_eq!(there.stale_max, Some(Duration::from_millis(250)));
-    assert_eq!((here.answers.home, here.stale_max, here.shadow), (home("blue"), None, None));
-    assert_eq!(router.read_route(&globex(), 0).expect("a route").answers.home, home("blue"));
+    assert_eq!((here.answers.home, here.stale_max, here.shadow), (at("blue"), None, None));
+    assert_eq!(router.read_route(&globex(), 0).expect("a route").answers.home, at("blue"));
     let found = router.find(&acme()).expect("a route");
-    assert_eq!((&found.home, found.schema_version()), (&home("blue"), Some("0012")));
+    assert_eq!((&found.home, found.schema_version()), (&at("blue"), Some("0012")));
     assert!(found.has_feature("new_invoice") && !found.has_feature("old_invoice"));
 }
 
@@ -48,9 +48,9 @@ fn of_each_hundred_reads_as_many_go_elsewhere_as_the_routes_say() {
 fn shadow_reads_are_answered_at_home() {
     let router = Router::fixed(with_traffic(tenants(), shared(10, true)));
     let asked = router.read_route(&acme(), 9).expect("a route");
-    assert_eq!((asked.answers.home, asked.stale_max), (home("blue"), None));
+    assert_eq!((asked.answers.home, asked.stale_max), (at("blue"), None));
     let (shadow, stale_max) = asked.shadow.expect("green is asked as well");
-    assert_eq!((shadow.home, stale_max), (home("green"), Duration::from_millis(250)));
+    assert_eq!((shadow.home, stale_max), (at("green"), Duration::from_millis(250)));
     assert_eq!(router.read_route(&acme(), 10).expect("a route").shadow, None);
 }
 
@@ -58,7 +58,7 @@ fn shadow_reads_are_answered_at_home() {
 fn after_the_switch_there_is_no_share_left() {
     let router = Router::fixed(moved(&with_traffic(tenants(), shared(100, false)), "green"));
     let read = router.read_route(&acme(), 0).expect("a route");
-    assert_eq!((read.answers.home, read.stale_max), (home("green"), None));
+    assert_eq!((read.answers.home, read.stale_max), (at("green"), None));
 }
 
 #[test]

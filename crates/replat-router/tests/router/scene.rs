@@ -23,6 +23,11 @@ pub fn home(database: &str) -> Home {
     Home { database: database.into(), schema: format!("app_{database}") }
 }
 
+/// A home, as destinations share it.
+pub fn at(database: &str) -> Arc<Home> {
+    Arc::new(home(database))
+}
+
 /// Tenants by list: `acme` (1 and 2), `globex` (3), and `rest`; all on blue.
 pub fn tenants() -> Map {
     let dimension = Dimension { column: "tenant_id".into(), key_type: KeyType::BigInt };

@@ -228,7 +228,7 @@ fn a_reader_finds_what_the_file_says() {
         for case in placed {
             let found = router.find(&case.key).expect(&name);
             assert_eq!(found.partition, case.partition, "{name}: {:?}", case.key);
-            assert_eq!((found.home.database, found.home.schema), (case.database, case.schema), "{name}");
+            assert_eq!((&found.home.database, &found.home.schema), (&case.database, &case.schema), "{name}");
             assert_eq!(found.epoch.get(), case.epoch, "{name}");
             assert_eq!(router.find_partition(&case.partition).expect(&name).partition, case.partition);
             cases += 1;

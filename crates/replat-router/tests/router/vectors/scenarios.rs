@@ -113,7 +113,7 @@ impl Player<'_> {
                 Value::Null
             }
             "read" => {
-                router.read(self.clock.now());
+                router.confirmed(self.clock.now());
                 Value::Null
             }
             "pass" => {
