@@ -69,13 +69,14 @@ impl FakeConsul {
 
     pub fn kill(&mut self) {
         if let Some((stop, thread)) = self.running.take() {
-            drop(stop.send(()));
+            stop.send(()).ok();
             thread.join().expect("it has not panicked");
         }
     }
 
     pub fn start_again(&mut self) {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("it may be used again");
         socket.bind(&self.address.into()).expect("nobody else has it");
         socket.listen(64).expect("it listens");
@@ -87,7 +88,8 @@ impl FakeConsul {
         let world = self.world.clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             listener.set_nonblocking(true).expect("it need not block");
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("it is registered");
@@ -113,7 +115,8 @@ async fn accept(listener: tokio::net::TcpListener, world: Arc<World>) {
         let world = world.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(world.clone(), request));
-            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let served =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A client that goes away is no fault.
             drop(served.await);
         });
@@ -224,7 +227,9 @@ async fn get(world: &World, key: &str, query: &HashMap<String, String>) -> Answe
         let gone = state.removed.iter().filter(|(key, _)| matches(key)).map(|(_, index)| *index);
         live.chain(gone).max().unwrap_or(state.index.min(1)).max(1)
     };
-    if let Some(waited) = query.get("index").and_then(|index| index.parse::<u64>().ok()).filter(|index| *index > 0) {
+    if let Some(waited) =
+        query.get("index").and_then(|index| index.parse::<u64>().ok()).filter(|index| *index > 0)
+    {
         let wait = query.get("wait").and_then(|wait| wait.strip_suffix('s')?.parse().ok()).unwrap_or(300);
         let news = async {
             while look(&world.state()) <= waited {
@@ -282,7 +287,11 @@ fn transact(world: &World, body: &[u8]) -> Answer {
     }
     let parts: Vec<Value> = serde_json::from_slice(body).unwrap_or_default();
     if parts.is_empty() || parts.len() > PARTS_MAX {
-        return (413, format!("Transaction contains too many operations ({} > {PARTS_MAX})", parts.len()).into(), None);
+        return (
+            413,
+            format!("Transaction contains too many operations ({} > {PARTS_MAX})", parts.len()).into(),
+            None,
+        );
     }
     let errors = world.change(|state| {
         let before = state.pairs.clone();
@@ -305,7 +314,8 @@ fn transact(world: &World, body: &[u8]) -> Answer {
 
 fn one_part(state: &mut State, part: &Value) -> Result<(), String> {
     let key = part["Key"].as_str().ok_or("no key")?;
-    let value = || BASE64.decode(part["Value"].as_str().unwrap_or_default()).map_err(|error| error.to_string());
+    let value =
+        || BASE64.decode(part["Value"].as_str().unwrap_or_default()).map_err(|error| error.to_string());
     match part["Verb"].as_str() {
         Some("set") => set(state, key, value()?, None),
         Some("delete") => remove(state, key),

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use replat_engine::registry::{Attendance, Envelope, HoldAnswer, HoldCall, Published, Registry, RegistryError};
+use replat_engine::registry::{
+    Attendance, Envelope, HoldAnswer, HoldCall, Published, Registry, RegistryError,
+};
 use replat_model::deploy::Timestamp;
 use replat_model::ids::Epoch;
 use replat_model::route::{Routes, RoutesDelta, Traffic};
@@ -88,8 +90,18 @@ pub async fn what_is_there_already_is_told_from_a_conflict(place: &Place) {
     let registry = place.registry();
     let v1 = first(PROJECT, 4);
     let (v2, other) = (next(&v1), {
-        let map = v1.map().with_home(&partition(3), v1.map().leaf(&partition(3)).expect("it is there").home.clone(), Epoch::FIRST.next());
-        Routes::new(PROJECT.into(), map.expect("the epoch rises"), v1.addresses().clone(), v1.traffic().clone()).expect("they lead")
+        let map = v1.map().with_home(
+            &partition(3),
+            v1.map().leaf(&partition(3)).expect("it is there").home.clone(),
+            Epoch::FIRST.next(),
+        );
+        Routes::new(
+            PROJECT.into(),
+            map.expect("the epoch rises"),
+            v1.addresses().clone(),
+            v1.traffic().clone(),
+        )
+        .expect("they lead")
     });
     publish(&registry, &whole(&v1)).await;
     publish(&registry, &delta(&v1, &v2)).await;
@@ -149,7 +161,11 @@ pub async fn whole_routes_are_gathered_when_they_are_due(place: &Place) {
     assert_eq!((kept("/delta/"), kept("/whole/")), (15, 1));
     for (have, wholes) in [(0, 1), (5, 1), (24, 1), (25, 0), (33, 0), (39, 0)] {
         let envelopes = registry.read(CONTEXT, have).await.expect("it answers");
-        assert_eq!(envelopes.iter().filter(|envelope| envelope.from.is_none()).count(), wholes, "from {have}");
+        assert_eq!(
+            envelopes.iter().filter(|envelope| envelope.from.is_none()).count(),
+            wholes,
+            "from {have}"
+        );
         let before = (have > 0).then(|| versions.at(have));
         assert_eq!(fold(before, &envelopes), Some(versions.newest()), "from {have}");
     }
@@ -172,7 +188,12 @@ pub async fn whole_routes_are_gathered_when_they_are_due(place: &Place) {
 /// Routes of more bytes than any server takes in one commit.
 fn long(version: u64) -> Routes {
     let plain = first(PROJECT, 3000);
-    let feature = |number: u32| (partition(number), Traffic { features: [format!("{version}-{}", "x".repeat(3000))].into(), ..Traffic::default() });
+    let feature = |number: u32| {
+        (
+            partition(number),
+            Traffic { features: [format!("{version}-{}", "x".repeat(3000))].into(), ..Traffic::default() },
+        )
+    };
     let traffic = (0..3000).map(feature).collect();
     let mut map = plain.map().clone();
     for number in 1..version {
@@ -218,7 +239,11 @@ pub async fn long_routes_travel_in_pieces(place: &Place) {
     let rows = [
         ("lost", vec![Change::Delete { key: keys[0].clone() }], "are not there"),
         ("cut off", vec![Change::put(&*keys[0], &value(0)[..value(0).len() - 1])], "not what was cut"),
-        ("exchanged", vec![Change::put(&*keys[0], value(1)), Change::put(&*keys[1], value(0))], "not what was cut"),
+        (
+            "exchanged",
+            vec![Change::put(&*keys[0], value(1)), Change::put(&*keys[1], value(0))],
+            "not what was cut",
+        ),
     ];
     for (case, changes, want) in rows {
         for change in changes {

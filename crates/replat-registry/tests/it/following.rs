@@ -33,7 +33,8 @@ pub async fn two_publishers_do_no_harm(place: &Place) {
     let (mut seen, mut routes) = (Vec::new(), follower.routes());
     let publishers: Vec<_> = (0..2)
         .map(|_| {
-            let (publisher, versions) = (publisher(place.registry().with_window(8), &versions), versions.clone());
+            let (publisher, versions) =
+                (publisher(place.registry().with_window(8), &versions), versions.clone());
             tokio::spawn(async move {
                 while versions.newest().version() < VERSIONS {
                     versions.advance(1);

@@ -84,7 +84,8 @@ pub async fn keys_with_a_common_beginning_are_listed_in_order(place: &Place) {
     assert_eq!(listed.into_iter().map(|entry| entry.key).collect::<Vec<_>>(), keys);
     let asked = ["many/00001".to_owned(), "many/none".to_owned(), "many/00000".to_owned()];
     let found = kv.get(&asked).await.expect("they are read");
-    let found: Vec<Option<&str>> = found.iter().map(|entry| entry.as_ref().map(|entry| entry.key.as_str())).collect();
+    let found: Vec<Option<&str>> =
+        found.iter().map(|entry| entry.as_ref().map(|entry| entry.key.as_str())).collect();
     assert_eq!(found, [Some("many/00001"), None, Some("many/00000")]);
 }
 

@@ -51,7 +51,8 @@ pub fn next(routes: &Routes) -> Routes {
     let mut traffic = routes.traffic().clone();
     let feature = format!("since_{}", map.version());
     traffic.insert(moved, Traffic { features: [feature].into(), ..Traffic::default() });
-    Routes::new(routes.project().to_owned(), map, routes.addresses().clone(), traffic).expect("they lead somewhere")
+    Routes::new(routes.project().to_owned(), map, routes.addresses().clone(), traffic)
+        .expect("they lead somewhere")
 }
 
 /// A store in memory: all versions so far.

@@ -71,7 +71,8 @@ pub async fn shared(kind: Kind) -> Place {
             format!("file:{}", std::env::temp_dir().join(name).display())
         }
         Kind::Postgres => {
-            let server = POSTGRES.get_or_init(async || Server::start().await.expect("PostgreSQL starts")).await;
+            let server =
+                POSTGRES.get_or_init(async || Server::start().await.expect("PostgreSQL starts")).await;
             let database = format!("registry_{number}");
             server.create_database(&database).await.expect("the database is made");
             server.url(&database)

@@ -33,7 +33,11 @@ async fn a_server_that_is_not_there_is_unreachable_and_named_without_its_passwor
         format!("redis://me:hidden@127.0.0.1:{port}"),
     ] {
         let registry = open(&url, seal()).expect("it is a URL");
-        assert!(!registry.name().contains("hidden") && registry.name().contains(&port.to_string()), "{}", registry.name());
+        assert!(
+            !registry.name().contains("hidden") && registry.name().contains(&port.to_string()),
+            "{}",
+            registry.name()
+        );
         let error = registry.head(CONTEXT).await.expect_err("nobody is there");
         assert!(matches!(error, RegistryError::Unreachable { .. }), "{url}: {error:?}");
         assert!(!chain(&error).contains("hidden"), "{}", chain(&error));
@@ -46,7 +50,10 @@ async fn whoever_speaks_another_protocol_is_told_so() {
     for scheme in ["etcd", "consul", "redis"] {
         let registry = open(&format!("{scheme}://127.0.0.1:{}", server.port()), seal()).expect("it is a URL");
         let error = registry.head(CONTEXT).await.expect_err("it is PostgreSQL");
-        assert!(matches!(error, RegistryError::Unreachable { .. } | RegistryError::Refused { .. }), "{error:?}");
+        assert!(
+            matches!(error, RegistryError::Unreachable { .. } | RegistryError::Refused { .. }),
+            "{error:?}"
+        );
     }
 }
 
@@ -63,7 +70,11 @@ async fn a_password_is_asked_for_and_not_shown() {
         match (registry.head(CONTEXT).await, want) {
             (Ok(head), None) => assert_eq!(head, 0),
             (Err(error @ RegistryError::Refused { .. }), Some(want)) => {
-                assert!(chain(&error).contains(want) && !chain(&error).contains("wrong one"), "{}", chain(&error));
+                assert!(
+                    chain(&error).contains(want) && !chain(&error).contains("wrong one"),
+                    "{}",
+                    chain(&error)
+                );
             }
             (other, _) => panic!("{url}: {other:?}"),
         }
