@@ -69,7 +69,7 @@ impl FakeConsul {
 
     pub fn kill(&mut self) {
         if let Some((stop, thread)) = self.running.take() {
-            drop(stop.send(()));
+            stop.send(()).ok();
             thread.join().expect("it has not panicked");
         }
     }

@@ -8,7 +8,7 @@ use replat_model::cohort::cohort;
 use replat_model::deploy::Timestamp;
 use replat_model::ids::PartitionId;
 use replat_model::key::KeyValue;
-use replat_model::map::Dimension;
+use replat_model::map::{Dimension, Leaf};
 use replat_model::route::{Route, Routes, Traffic};
 use replat_registry::{Brought, Status};
 use replat_statement::{Hint, Keys};
@@ -265,9 +265,10 @@ pub fn change(before: Option<&Routes>, now: &Routes) -> String {
 /// The same for programs.
 pub fn change_value(before: Option<&Routes>, now: &Routes) -> Value {
     let changes = before.map(|before| {
+        let lives = |leaf: Option<Leaf>| leaf.map(|leaf| json!({ "home": *leaf.home, "epoch": leaf.epoch }));
         let changes = before.map().diff(now.map()).into_iter();
         changes
-            .map(|c| json!({ "partition": c.partition, "before": c.before, "after": c.after }))
+            .map(|c| json!({ "partition": c.partition, "before": lives(c.before), "after": lives(c.after) }))
             .collect::<Vec<_>>()
     });
     json!({ "context": now.context(), "version": now.version(), "changes": changes })
