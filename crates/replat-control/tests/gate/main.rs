@@ -290,13 +290,14 @@ async fn a_registry_that_is_down_stops_no_switch_and_is_told_by_the_next_runner(
 #[tokio::test]
 async fn a_publication_that_is_lost_is_repeated_and_never_amid_a_switch() {
     let story = Story::new(patient);
-    story.registry.follow(Follower::quiet_after("proxy", 200));
-    story.registry.is(Mood::Fails(1));
+    story.registry.follow(Follower::quiet_after("proxy", 400));
+    // Once now, and once when the deployment begins to run.
+    story.registry.is(Mood::Fails(2));
     let gate = story.gate();
     gate.publish();
     Story::flush(&gate).await;
     assert_eq!(story.journal.take(), Vec::<String>::new());
-    // It would be tried again while the follower is waited for, which takes longer than the pause between two tries.
+    // Next it would be tried while the follower is waited for, which takes longer than the pause between two tries.
     let is_home = |d: &Deployment, _: &Pulse| d.home == Side::Green && d.settled;
     let journal = story.run_with(&gate, is_home).await;
     let want = ["hold 1", "fence blue", "open green", "publish 3", "release 1"];
