@@ -45,12 +45,21 @@ pub struct KvRegistry {
     seal: Seal,
     clock: Clock,
     watches: Watches,
+    /// Deltas since the last whole routes, after which whole ones are due.
+    window: u64,
 }
 
 impl KvRegistry {
     /// The registry that `seal`'s project has on this server.
     pub fn new(kv: Arc<dyn Kv>, seal: Seal) -> KvRegistry {
-        KvRegistry { kv, seal, clock: Clock::default(), watches: Watches::default() }
+        let (clock, watches) = (Clock::default(), Watches::default());
+        KvRegistry { kv, seal, clock, watches, window: head::WINDOW }
+    }
+
+    /// The same, in which whole routes are due after this many deltas instead of 1,024.
+    #[must_use]
+    pub fn with_window(self, window: u64) -> KvRegistry {
+        KvRegistry { window: window.max(1), ..self }
     }
 
     /// What is sealed here, and believed.

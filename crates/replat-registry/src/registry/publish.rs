@@ -49,7 +49,7 @@ impl KvRegistry {
                     return self.same_in_other_words(envelope, now, &body).await;
                 }
             };
-            if head.overdue() {
+            if head.overdue(self.window) {
                 let deltas = head.deltas - 1;
                 let why = format!(
                     "there are {deltas} deltas since the last whole routes; publish whole ones first"
@@ -71,7 +71,7 @@ impl KvRegistry {
                 if envelope.from.is_none() {
                     self.tidy(context, &head).await;
                 }
-                return Ok(Published::Accepted { whole_due: head.whole_due() });
+                return Ok(Published::Accepted { whole_due: head.whole_due(self.window) });
             }
         }
         Err(self.refused(DURING, "others publish all the time"))
