@@ -324,7 +324,7 @@ impl Desk<'_> {
             traffic.schema_version = Some(version.clone()).filter(|version| !version.is_empty());
         }
         traffic.features.extend(feature.iter().cloned());
-        no_feature.iter().for_each(|name| drop(traffic.features.remove(name)));
+        traffic.features.retain(|name| !no_feature.contains(name));
         match reads {
             None => {}
             Some(0) => traffic.reads = None,

@@ -57,6 +57,10 @@ pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Resul
         Way::Drop => scene.drop_dies().await,
         Way::Abort => scene.abort_dies().await,
     };
+    let told = match told {
+        Ok(()) => scene.routers_know_it().await,
+        failed => failed,
+    };
     told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", world.program.said()))?;
     live.end().await
 }
@@ -92,6 +96,15 @@ impl Scene<'_> {
     async fn finish(&self, id: &str) -> Result<(), Failure> {
         self.program.run(&["deploy", "finish", id]).await?;
         leftovers::after_finish(self.world).await
+    }
+
+    /// Whatever died: the registry has the newest routes, and nobody is asked to wait any more.
+    async fn routers_know_it(&self) -> Result<(), Failure> {
+        let shown = self.program.run(&["deploy", "get", "--json"]).await?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        let seen = &shown["registry"];
+        let is_known = seen["published"].as_u64().is_some_and(|version| seen["version"] == version);
+        if seen["trouble"].is_null() && is_known { Ok(()) } else { Err(format!("the registry: {seen}").into()) }
     }
 
     /// Rows are on both sides, and nobody runs the deployment.

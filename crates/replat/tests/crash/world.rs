@@ -55,7 +55,9 @@ impl Servers {
         }
         let spec = fs::read_to_string(saas::example_directory().join("replat.toml"))?;
         let (before, _) = spec.split_once("[policy]").ok_or("the example has a policy")?;
-        fs::write(folder.0.join("replat.toml"), format!("{before}[policy]\nchunk_rows = 100\n{policy}\n"))?;
+        let registry = "[registry]\nurl = \"file:.replat/registry.db\"";
+        let spec = format!("{before}[policy]\nchunk_rows = 100\n{policy}\n{registry}\n");
+        fs::write(folder.0.join("replat.toml"), spec)?;
         let program = Program {
             folder: folder.0.clone(),
             blue_url: self.blue.url(name),
