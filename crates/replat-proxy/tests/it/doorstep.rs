@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use replat_proxy::ClientAuth;
 use replat_wire::backend::Complaint;
+use replat_wire::frame::{BODY_MAX, HEAD_BYTES, head};
 use replat_wire::startup::put_startup;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,8 +19,15 @@ async fn answer(world: &World, bytes: &[u8]) -> Option<Complaint> {
     drop(stream.shutdown().await);
     let mut said = Vec::new();
     drop(stream.read_to_end(&mut said).await);
-    let at = said.iter().position(|tag| *tag == b'E')?;
-    Some(Complaint::read(&said[at + 5..]))
+    let mut rest = &said[..];
+    while let Ok(Some(head)) = head(rest, BODY_MAX) {
+        let body = rest.get(HEAD_BYTES..head.total())?;
+        if head.tag == b'E' {
+            return Some(Complaint::read(body));
+        }
+        rest = &rest[head.total()..];
+    }
+    None
 }
 
 fn first(code: u32, body: &[u8]) -> Vec<u8> {

@@ -118,7 +118,7 @@ async fn what_lives_in_a_servers_process_pins_its_session() {
     let rows = [
         ("create temp table t (a int)", "temporary tables", "drop table t"),
         ("listen news", "LISTEN", "unlisten *"),
-        ("select pg_advisory_lock(1)", "advisory locks", "select pg_advisory_unlock(1)"),
+        ("select pg_advisory_lock_shared(1)", "advisory locks", "select pg_advisory_unlock_shared(1)"),
         ("begin; declare c cursor with hold for select 1; commit", "cursors WITH HOLD", "close c"),
         ("prepare p as select 1", "statements of PREPARE", "deallocate p"),
     ];
