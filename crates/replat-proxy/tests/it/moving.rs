@@ -25,11 +25,11 @@ async fn prepared_statements_and_settings_come_along() {
     client
         .batch_execute(
             "set search_path = pg_catalog, \"it's\"; set app.tenant = 'a''b\\c'; set timezone = 'Asia/Tokyo';
-             set work_mem = '12345kB'; select set_config('app.other', 'x', false);
-             begin; set statement_timeout = 1; rollback; set role app",
+             set work_mem = '12345kB'; select set_config('app.other', 'x', false); set role app",
         )
         .await
         .expect("settings");
+    client.batch_execute("begin; set statement_timeout = 1; rollback").await.expect("taken back");
     world.switch(&world.green).await;
     let sum: i32 = client.query_one(&statement, &[&1]).await.expect("prepared again").get(0);
     assert_eq!(sum, i32::from(world.green.port()) + 1);
