@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use replat_postgres::connect::Way;
 use replat_wire::startup::{CancelKey, put_cancel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+
+/// How long a server may take to pass a wish to cancel on.
+const CANCEL_MAX: Duration = Duration::from_secs(10);
 
 /// Which session each key belongs to.
 #[derive(Debug, Default)]
@@ -77,11 +81,20 @@ impl Keys {
         }
         target.asked.notify_waiters();
         let backend = target.backend.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((way, key)) = backend
-            && let Err(error) = send(&way, key).await
-        {
+        if let Some((way, key)) = backend {
+            send_cancel(&way, key).await;
+        }
+    }
+}
+
+/// Asks a server to end what one of its sessions is doing. That it may have ended by itself is no failure.
+pub(crate) async fn send_cancel(way: &Way, key: CancelKey) {
+    match tokio::time::timeout(CANCEL_MAX, send(way, key)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
             tracing::warn!(error = &*error as &dyn std::error::Error, "a statement could not be cancelled");
         }
+        Err(_) => tracing::warn!("a server took too long to cancel a statement"),
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     tls: Option<TlsAcceptor>,
     keys: Arc<Keys>,
     roll: Arc<Roll>,
+    stop: watch::Receiver<bool>,
     /// For challenges to those who are not known.
     mock: [u8; 32],
 }
@@ -74,8 +75,9 @@ impl Proxy {
         let mut mock = [0; 32];
         getrandom::fill(&mut mock).map_err(BadStart::Random)?;
         let (counts, keys, roll) = (Arc::default(), Arc::default(), Arc::default());
-        let shared = Shared { settings, doors, counts, tls, keys, roll, mock };
-        Ok(Proxy { shared: Arc::new(shared), stop: watch::Sender::new(false) })
+        let (stop, stopped) = watch::channel(false);
+        let shared = Shared { settings, doors, counts, tls, keys, roll, stop: stopped, mock };
+        Ok(Proxy { shared: Arc::new(shared), stop })
     }
 
     /// Lets clients of `listener` in until [`Proxy::stop`]; several listeners may be served at once. Returns when
@@ -225,7 +227,13 @@ async fn admit(shared: Arc<Shared>, known: Known) -> Result<Session, Unwelcome> 
     });
     let pass = match knock {
         Knock::Open(pass) => Ok(pass),
-        Knock::Held { answer, .. } => answer.await,
+        Knock::Held { answer, .. } => {
+            let mut stop = shared.stop.clone();
+            tokio::select! {
+                answer = answer => answer,
+                _ = stop.wait_for(|stop| *stop) => Err(Complaint::fatal("57P01", "the proxy stops")),
+            }
+        }
         Knock::Refused(complaint) => Err(complaint),
     };
     let pass = match pass {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use crate::backend::{Backend, Identity};
 use crate::custom::{Choice, CustomNames};
 use crate::doors::Pass;
-use crate::keys::Registered;
+use crate::keys::{Registered, send_cancel};
 use crate::proxy::Shared;
 use crate::roll::{Card, Entry, Orders};
 use crate::side::Side;
@@ -149,6 +149,8 @@ impl Session {
         };
         tracing::debug!(?end, "a session ends");
         self.registered.target.lead_to(None);
+        // Nobody will hear the end of it.
+        let cancel = matches!(end, End::Complaint(_)) && self.pass.is_some();
         match end {
             End::ClientGone => {}
             End::ServerGone if self.memory.fatal_told => {}
@@ -160,6 +162,9 @@ impl Session {
         let aftermath = async {
             if let Some(backend) = backend {
                 let at_rest = pass.is_none();
+                if let Some(key) = backend.key.filter(|_| cancel) {
+                    send_cancel(&backend.way, key).await;
+                }
                 drop(tokio::time::timeout(AFTERMATH_MAX, wind_up(backend, at_rest)).await);
             }
             // Only now is nothing of it running any more.
@@ -217,8 +222,14 @@ impl Session {
     async fn survey(&mut self) -> Result<(), End> {
         let (user, custom) = (self.identity.user.clone(), self.custom.list());
         let pins = match &mut self.backend {
-            Some(backend) if !self.memory.fresh && backend.side.input.is_empty() => {
-                backend.census(&user, &custom).await.map_err(|_| End::ServerGone)?.pins
+            // Something of the server's own is just coming in; there is another turn when it is here.
+            Some(backend) if !backend.side.input.is_empty() => return Ok(()),
+            Some(backend) if !self.memory.fresh => {
+                let census = backend.census(&user, &custom);
+                match tokio::time::timeout(self.shared.settings.limits.dial_max, census).await {
+                    Ok(Ok(belongings)) => belongings.pins,
+                    Ok(Err(_)) | Err(_) => return Err(End::ServerGone),
+                }
             }
             _ => Vec::new(),
         };

@@ -227,15 +227,7 @@ impl Conversation {
         match tag {
             t::READY => {
                 self.status = TxStatus::read(body).ok_or(OutOfStep { tag })?;
-                // What the server skipped was asked in vain.
-                while let Some(skipped) = self.expected.pop_front() {
-                    match skipped {
-                        Expected::Answer | Expected::Sync => break,
-                        Expected::OwnSync => return Ok(Fate::Swallow),
-                        Expected::Again { name } => self.is_not_here(&name),
-                        _ => {}
-                    }
-                }
+                return Ok(self.answered());
             }
             t::PARSE_COMPLETE => match self.next_answer() {
                 Some(Expected::Parse { named: Some((name, frame)) }) => self.keep(name, frame),
@@ -271,6 +263,27 @@ impl Conversation {
         self.unsynced = false;
         self.copying_in = false;
         self.statements.values_mut().for_each(|statement| statement.here = false);
+    }
+
+    /// A request has been answered, up to its end. What the server skipped before that was asked in vain.
+    fn answered(&mut self) -> Fate {
+        let mut fate = Fate::Pass;
+        while let Some(skipped) = self.expected.pop_front() {
+            match skipped {
+                Expected::Answer | Expected::Sync => break,
+                Expected::OwnSync => {
+                    fate = Fate::Swallow;
+                    break;
+                }
+                Expected::Again { name } => self.is_not_here(&name),
+                _ => {}
+            }
+        }
+        // The end of rows for a COPY that has failed by now.
+        while let Some(Expected::CopyEnd) = self.expected.front() {
+            self.expected.pop_front();
+        }
+        fate
     }
 
     fn next_answer(&mut self) -> Option<Expected> {

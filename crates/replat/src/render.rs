@@ -5,8 +5,8 @@
 
 mod deployment;
 mod plan;
-pub mod route;
 pub mod rotate;
+pub mod route;
 
 use std::io::{IsTerminal, Write};
 

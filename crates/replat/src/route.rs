@@ -86,7 +86,8 @@ impl Desk<'_> {
                 .because(causes(&error))
                 .remedy("Name another file in [registry] key, or make the folder writable.")
         })?;
-        self.style.remark(&format!("{} was made; give it to those who route, and to nobody else.", path.display()));
+        self.style
+            .remark(&format!("{} was made; give it to those who route, and to nobody else.", path.display()));
         Ok(())
     }
 
@@ -120,8 +121,15 @@ impl Desk<'_> {
                 "published": brought.map(|b| json!({ "deltas": b.deltas, "whole_routes": b.wholes })),
             })
         };
-        let values: Value = done.iter().map(|(name, done)| (name.clone(), value(done))).collect::<serde_json::Map<_, _>>().into();
-        self.style.result(&render::published(&registry.name(), &done), &json!({ "registry": registry.name(), "contexts": values }));
+        let values: Value = done
+            .iter()
+            .map(|(name, done)| (name.clone(), value(done)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        self.style.result(
+            &render::published(&registry.name(), &done),
+            &json!({ "registry": registry.name(), "contexts": values }),
+        );
         Ok(())
     }
 
@@ -246,23 +254,38 @@ impl Desk<'_> {
         Ok(())
     }
 
-    async fn export(&self, form: ExportForm, source: &RouteSource, out: Option<&Path>) -> Result<(), Failure> {
+    async fn export(
+        &self,
+        form: ExportForm,
+        source: &RouteSource,
+        out: Option<&Path>,
+    ) -> Result<(), Failure> {
         let routes = self.routes(source).await?;
         let text = match form {
             ExportForm::Json => serde_json::to_string(&routes).expect("routes are plain data") + "\n",
             ExportForm::Haproxy => render::haproxy(&routes),
             ExportForm::Nginx => render::nginx(&routes).map_err(|partition| {
-                Failure::new("RP2001", Exit::Invalid, format!("partition {partition} has no service endpoint"))
-                    .remedy("Add `endpoint` to its database, or to [contexts.NAME.endpoints].")
+                Failure::new(
+                    "RP2001",
+                    Exit::Invalid,
+                    format!("partition {partition} has no service endpoint"),
+                )
+                .remedy("Add `endpoint` to its database, or to [contexts.NAME.endpoints].")
             })?,
         };
         let Some(out) = out else {
             self.style.result(&text, &json!(routes));
             return Ok(());
         };
-        replace(out, &text)
-            .map_err(|e| Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", out.display())))?;
-        self.style.remark(&format!("{} has version {} of {}.", out.display(), routes.version(), routes.context()));
+        replace(out, &text).map_err(|e| {
+            Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", out.display()))
+        })?;
+        self.style.remark(&format!(
+            "{} has version {} of {}.",
+            out.display(),
+            routes.version(),
+            routes.context()
+        ));
         Ok(())
     }
 
@@ -290,7 +313,10 @@ impl Desk<'_> {
         loop {
             let now = routes.borrow_and_update().clone();
             if let Some(now) = now.filter(|now| before.as_ref().is_none_or(|b| b.version() < now.version())) {
-                self.style.result(&render::change(before.as_ref(), &now), &render::change_value(before.as_ref(), &now));
+                self.style.result(
+                    &render::change(before.as_ref(), &now),
+                    &render::change_value(before.as_ref(), &now),
+                );
                 before = Some(now);
             }
             tokio::select! {
@@ -307,8 +333,17 @@ impl Desk<'_> {
     }
 
     async fn share_out(&self, verb: &RouteVerb) -> Result<(), Failure> {
-        let RouteVerb::Set { context, partition, schema_version, feature, no_feature, reads, from, shadow, stale_max } =
-            verb
+        let RouteVerb::Set {
+            context,
+            partition,
+            schema_version,
+            feature,
+            no_feature,
+            reads,
+            from,
+            shadow,
+            stale_max,
+        } = verb
         else {
             return Ok(());
         };
@@ -345,12 +380,19 @@ impl Desk<'_> {
         let after = (traffic != Traffic::default()).then_some(traffic);
         let text = render::shared_out(&id, after.as_ref());
         if self.global.dry_run {
-            self.style.result(&format!("{text}No change has been made.\n"), &json!({ "partition": id, "traffic": after }));
+            self.style.result(
+                &format!("{text}No change has been made.\n"),
+                &json!({ "partition": id, "traffic": after }),
+            );
             return Ok(());
         }
         self.store.chart(routes.map())?;
-        let told =
-            self.store.tell(routes.context(), routes.project(), routes.addresses(), &BTreeMap::from([(id.clone(), after.clone())]))?;
+        let told = self.store.tell(
+            routes.context(),
+            routes.project(),
+            routes.addresses(),
+            &BTreeMap::from([(id.clone(), after.clone())]),
+        )?;
         self.style.result(&text, &json!({ "partition": id, "traffic": after, "version": told.version() }));
         if self.project.spec.registry.is_some() { self.publish().await } else { Ok(()) }
     }
@@ -388,9 +430,8 @@ fn distinct<'a>(routes: impl Iterator<Item = Route<'a>>) -> Vec<Route<'a>> {
 /// A context's routes as a registry has them.
 async fn published(registry: &KvRegistry, context: &str) -> Result<Routes, Failure> {
     let name = registry.name();
-    let damaged = |why: String| {
-        RegistryError::Damaged { registry: name.clone(), context: context.to_owned(), why }
-    };
+    let damaged =
+        |why: String| RegistryError::Damaged { registry: name.clone(), context: context.to_owned(), why };
     let mut routes: Option<Routes> = None;
     for envelope in within(registry.read(context, 0)).await? {
         let unread = |error: serde_json::Error| unreachable(&damaged(error.to_string()));
@@ -426,19 +467,23 @@ fn matching<'a>(routes: &'a Routes, what: &str) -> Result<Vec<Route<'a>>, Failur
             route(name).map(|route| vec![route]).ok_or_else(|| bad(format!("there is no partition {name}")))
         }
         Selection::Keys(picks) => {
-            let values: Option<Vec<Option<_>>> = map.dimensions().iter().enumerate().map(|(at, _)| {
-                match picks.get(&at) {
+            let values: Option<Vec<Option<_>>> = map
+                .dimensions()
+                .iter()
+                .enumerate()
+                .map(|(at, _)| match picks.get(&at) {
                     None => Some(None),
                     Some(Pick::Is(value)) => Some(Some(value.clone())),
                     Some(Pick::Within { .. }) => None,
-                }
-            }).collect();
+                })
+                .collect();
             let leaves = match (&values, selection.region()) {
                 (Some(values), _) => map.lookup_partial(values).map_err(|why| bad(why.to_string()))?,
                 (None, Some(wanted)) => {
                     let meets = |leaf: &&_| {
                         let leaf: &replat_model::map::Leaf = leaf;
-                        map.region(&leaf.partition).is_some_and(|region| region.overlaps(&wanted) != Some(false))
+                        map.region(&leaf.partition)
+                            .is_some_and(|region| region.overlaps(&wanted) != Some(false))
                     };
                     map.leaves().filter(meets).collect()
                 }
@@ -481,9 +526,13 @@ async fn timely<T>(registry: &dyn Registry, asked: impl Future<Output = T>) -> R
 }
 
 fn silent(registry: &str) -> Failure {
-    Failure::new("RP7001", Exit::Temporary, format!("{registry} did not answer within {} s", REGISTRY_MAX.as_secs()))
-        .state("SAFE: the databases alone decide who may write.")
-        .remedy("Check that it is up and reachable from here, then try again.")
+    Failure::new(
+        "RP7001",
+        Exit::Temporary,
+        format!("{registry} did not answer within {} s", REGISTRY_MAX.as_secs()),
+    )
+    .state("SAFE: the databases alone decide who may write.")
+    .remedy("Check that it is up and reachable from here, then try again.")
 }
 
 fn unreachable(error: &RegistryError) -> Failure {
@@ -491,8 +540,12 @@ fn unreachable(error: &RegistryError) -> Failure {
         RegistryError::Unreachable { .. } => {
             ("RP7001", Exit::Temporary, "Check that it is up and reachable from here, then try again.")
         }
-        RegistryError::Refused { .. } => ("RP7002", Exit::Precondition, "Grant what is missing, or raise its limit."),
-        RegistryError::Damaged { .. } => ("RP7003", Exit::Different, "See what is wrong: replat registry fsck"),
+        RegistryError::Refused { .. } => {
+            ("RP7002", Exit::Precondition, "Grant what is missing, or raise its limit.")
+        }
+        RegistryError::Damaged { .. } => {
+            ("RP7003", Exit::Different, "See what is wrong: replat registry fsck")
+        }
     };
     Failure::new(code, exit, error.to_string())
         .because(causes(error))

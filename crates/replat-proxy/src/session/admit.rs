@@ -33,7 +33,7 @@ impl Session {
     /// server's place why not.
     pub(super) async fn admit(&mut self) -> Result<(), End> {
         let before = self.partition.clone();
-        match self.choice_at_hand() {
+        match self.choice_in(&self.client.input) {
             Some(Choice::This(partition)) => self.partition = Some(partition),
             Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),
             None => {}

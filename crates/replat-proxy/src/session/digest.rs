@@ -68,11 +68,12 @@ impl Session {
             if self.pass.is_none() && begins(head.tag) {
                 break Step::Knock;
             }
-            if self.conversation.begins_anew(head.tag)
-                && self.conversation.is_waiting()
-                && self.pass.as_ref().is_some_and(|pass| pass.is_recalled())
+            if self.conversation.is_waiting()
+                && self.conversation.begins_anew(head.tag)
+                && (self.is_recalled() || self.choice_in(buffer).is_some())
             {
-                // The answers that are under way may bring the boundary that somebody waits for.
+                // The answers that are under way may bring the boundary that somebody waits for, or that a choice
+                // of another partition needs.
                 break Step::Read;
             }
             run = self.take(head, run, have, is_whole);
@@ -111,6 +112,10 @@ impl Session {
         self.conversation.ask(head.tag, &self.client.input[run..run + have], is_whole);
         self.memory.client_rest = head.total() - have;
         run + have
+    }
+
+    fn is_recalled(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.is_recalled())
     }
 
     fn pass_to_server(&mut self, count: usize) {
@@ -163,10 +168,10 @@ impl Session {
         }
     }
 
-    /// The choice that the message makes with which the client begins, if it is whole.
-    pub(super) fn choice_at_hand(&self) -> Option<Choice> {
-        let head = head(&self.client.input, BODY_MAX).ok()??;
-        let body = self.client.input.get(HEAD_BYTES..head.total())?;
+    /// The choice of a partition that the message makes which `buffer` begins with, if it is whole.
+    pub(super) fn choice_in(&self, buffer: &[u8]) -> Option<Choice> {
+        let head = head(buffer, BODY_MAX).ok()??;
+        let body = buffer.get(HEAD_BYTES..head.total())?;
         let sql = match head.tag {
             frontend::tag::QUERY => frontend::query(body),
             frontend::tag::PARSE => Parse::read(body)?.sql,

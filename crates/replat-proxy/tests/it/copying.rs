@@ -52,7 +52,7 @@ async fn a_session_follows_its_partition_right_after_a_copy() {
         for _ in 0..rows {
             sink.send(bytes::Bytes::from_static(b"1\n")).await.expect("a row");
         }
-        assert_eq!(sink.finish().await.expect("COPY ends"), rows);
+        assert_eq!(sink.as_mut().finish().await.expect("COPY ends"), rows);
         world.switch(server).await;
     }
     let counts =

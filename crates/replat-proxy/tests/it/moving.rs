@@ -25,11 +25,11 @@ async fn prepared_statements_and_settings_come_along() {
     client
         .batch_execute(
             "set search_path = pg_catalog, \"it's\"; set app.tenant = 'a''b\\c'; set timezone = 'Asia/Tokyo';
-             set work_mem = '12345kB'; select set_config('app.other', 'x', false);
-             begin; set statement_timeout = 1; rollback; set role app",
+             set work_mem = '12345kB'; select set_config('app.other', 'x', false); set role app",
         )
         .await
         .expect("settings");
+    client.batch_execute("begin; set statement_timeout = 1; rollback").await.expect("taken back");
     world.switch(&world.green).await;
     let sum: i32 = client.query_one(&statement, &[&1]).await.expect("prepared again").get(0);
     assert_eq!(sum, i32::from(world.green.port()) + 1);
@@ -118,7 +118,7 @@ async fn what_lives_in_a_servers_process_pins_its_session() {
     let rows = [
         ("create temp table t (a int)", "temporary tables", "drop table t"),
         ("listen news", "LISTEN", "unlisten *"),
-        ("select pg_advisory_lock(1)", "advisory locks", "select pg_advisory_unlock(1)"),
+        ("select pg_advisory_lock_shared(1)", "advisory locks", "select pg_advisory_unlock_shared(1)"),
         ("begin; declare c cursor with hold for select 1; commit", "cursors WITH HOLD", "close c"),
         ("prepare p as select 1", "statements of PREPARE", "deallocate p"),
     ];

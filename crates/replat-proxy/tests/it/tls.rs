@@ -29,8 +29,10 @@ impl Identity {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("replat-proxy-tls-{}-{serial}", std::process::id()));
         fs::create_dir(&folder).expect("a folder of our own");
-        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-                         -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+        let config = "[req]\ndistinguished_name = dn\nx509_extensions = ext\nprompt = no\n[dn]\nCN = localhost\n\
+                      [ext]\nsubjectAltName = DNS:localhost\nbasicConstraints = critical, CA:FALSE\n";
+        fs::write(folder.join("config"), config).expect("a small file");
+        let arguments = "req -x509 -config config -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
                          -keyout key -out crt";
         let output = Command::new("openssl").current_dir(&folder).args(arguments.split_whitespace()).output();
         let output = output.expect("the openssl program is installed");

@@ -85,7 +85,7 @@ async fn a_hundred_megabytes_go_through_a_small_proxy() {
     let pieces = std::iter::repeat_n(piece, LARGE / 50_000);
     query(&mut stream, std::iter::once(begin).chain(pieces).chain(std::iter::once(end)), length).await;
     let (heads, row) = until_ready(&mut stream).await;
-    assert!(row.ends_with(LARGE.to_string().as_bytes()), "{heads:?} {row:?}");
+    assert!(String::from_utf8_lossy(&row).contains(&LARGE.to_string()), "{heads:?} {row:?}");
 
     let grown = memory_peak() - before;
     println!("the process grew by {grown} kB");

@@ -64,6 +64,8 @@ fn a_boundary_is_where_nothing_is_open_and_nothing_unanswered() {
         ("and its answer", ">Q <G >d >c <C <ZI", true),
         ("COPY that the client gives up", ">Q <G >d >f <E <ZI", true),
         ("COPY that the server gives up", ">Q <G >d <E >d >c <ZI", true),
+        ("rows sent ahead for a COPY that fails", ">P >B >E >S >d >c >S <E <ZI <ZI", true),
+        ("the same, half answered", ">P >B >E >S >d >c >S <E <ZI", false),
         ("a Sync before COPY's rows is ignored", ">P >B >E >S <1 <2 <G", false),
         ("so another one must follow", ">P >B >E >S <1 <2 <G >d >c <C", false),
         ("and is answered", ">P >B >E >S <1 <2 <G >d >c >S <C <ZI", true),
@@ -163,7 +165,7 @@ fn sql_that_names_statements_finds_them_all() {
 
 #[test]
 fn statements_that_are_too_large_are_not_kept_but_known_of() {
-    let mut conversation = Conversation::new(40);
+    let mut conversation = Conversation::new(30);
     follow(&mut conversation, ">Pa >S <1 <ZI");
     assert!(!conversation.is_forgetful());
     follow(&mut conversation, ">Pb >S <1 <ZI");

@@ -91,7 +91,9 @@ fn followers(head: u64, attending: &[Attendance], now: Timestamp, indent: &str) 
     for who in attending {
         let behind = match head.saturating_sub(who.version) {
             0 => "up to date".into(),
-            n => format!("{} behind", counted(usize::try_from(n).unwrap_or(usize::MAX), "version", "versions")),
+            n => {
+                format!("{} behind", counted(usize::try_from(n).unwrap_or(usize::MAX), "version", "versions"))
+            }
         };
         let _infallible = write!(
             text,
@@ -196,7 +198,11 @@ pub fn keys_text(keys: &Keys, hint: Option<&Hint>, dimensions: &[Dimension]) -> 
         (Some(Hint::Bad), _) => "unknown: its comment begins with replat: and is not understood".into(),
         (None, Keys::Exact { keys, .. }) if keys.len() == 1 => shown(&keys[0]),
         (None, Keys::Exact { keys, .. }) => {
-            format!("{}: {}", counted(keys.len(), "key", "keys"), keys.iter().map(shown).collect::<Vec<_>>().join("; "))
+            format!(
+                "{}: {}",
+                counted(keys.len(), "key", "keys"),
+                keys.iter().map(shown).collect::<Vec<_>>().join("; ")
+            )
         }
         (None, Keys::Partial { .. }) => "only a part of the key".into(),
         (None, Keys::Reference) => "no partition: a table that every home has".into(),
