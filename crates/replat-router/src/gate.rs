@@ -54,7 +54,7 @@ impl Word {
 
     /// Those inside whom a hold waits for.
     fn busy(self) -> u64 {
-        let readers = if self.is_closed_for(Intent::Read) { self.0 / READER & COUNT } else { 0 };
+        let readers = if self.is_closed_for(Intent::Read) { (self.0 / READER) & COUNT } else { 0 };
         (self.0 & COUNT) + readers
     }
 }

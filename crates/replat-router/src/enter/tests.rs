@@ -56,7 +56,10 @@ enum Request {
     Announced(Announced),
     Inside(Pass),
     /// In by what it read before it was counted: the mistake that the order of steps prevents.
-    Mistaken { early: Destination, _inside: Announced },
+    Mistaken {
+        early: Destination,
+        _inside: Announced,
+    },
     Gone,
 }
 
@@ -94,15 +97,7 @@ impl World {
     fn new(intents: [Intent; 2], reads: bool, mistake: Mistake) -> World {
         let (before, after) = before_and_after();
         let requests = [Request::Outside, Request::Outside];
-        World {
-            router: open_router(before),
-            after,
-            requests,
-            holder: Holder::Begun,
-            intents,
-            reads,
-            mistake,
-        }
+        World { router: open_router(before), after, requests, holder: Holder::Begun, intents, reads, mistake }
     }
 
     /// One step of actor `who`: a request, or the holder. False if it has none to do now.

@@ -103,9 +103,7 @@ async fn a_hold_that_is_taken_back_ends_and_another_deployments_counts() {
     memory.call(call(&memory, 5));
     memory.until(|kept| !kept.attending["r1"].answers.is_empty()).await;
     memory.call(HoldCall { deployment: "d8".into(), ..call(&memory, 1) });
-    memory
-        .until(|kept| kept.attending["r1"].answers.first().is_some_and(|answer| answer.attempt == 1))
-        .await;
+    memory.until(|kept| kept.attending["r1"].answers.first().is_some_and(|answer| answer.attempt == 1)).await;
     memory.kept().holds.clear();
     memory.stir();
     memory.until(|kept| kept.attending["r1"].answers.is_empty()).await;
@@ -200,7 +198,11 @@ async fn what_cannot_be_taken_is_told_and_what_is_there_goes_on() {
     let rows = [
         ("no JSON", "{".to_owned(), "cannot be read"),
         ("another version than it says", other.clone(), "says version 2"),
-        ("another project's", other.replace("\"shop\"", "\"other\"").replace("\"version\":2", "\"version\":9"), "other"),
+        (
+            "another project's",
+            other.replace("\"shop\"", "\"other\"").replace("\"version\":2", "\"version\":9"),
+            "other",
+        ),
     ];
     for (case, body, want) in rows {
         memory.put_body(9, body);

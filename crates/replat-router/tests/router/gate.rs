@@ -173,7 +173,7 @@ struct Judge {
 /// zero, and every pass from then on must be of the later epoch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_load_no_pass_of_an_old_epoch_is_given_after_quiet() {
-    const SWITCHES: u64 = 300;
+    const SWITCHES: u64 = 100;
     let router = open(Settings::default());
     let judge = Arc::new(Judge {
         inside: AtomicI64::new(0),
@@ -191,7 +191,10 @@ async fn under_load_no_pass_of_an_old_epoch_is_given_after_quiet() {
                     let least = judge.least.load(Ordering::SeqCst);
                     let pass = router.enter(target, Intent::Write, LONG).await.expect("a pass");
                     judge.inside.fetch_add(1, Ordering::SeqCst);
-                    assert!(pass.epoch().get() >= least, "a pass at an epoch that was over before it was asked for");
+                    assert!(
+                        pass.epoch().get() >= least,
+                        "a pass at an epoch that was over before it was asked for"
+                    );
                     judge.entered.fetch_add(1, Ordering::SeqCst);
                     if n % 3 == 0 {
                         tokio::task::yield_now().await;

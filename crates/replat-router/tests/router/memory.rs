@@ -5,9 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use replat_engine::registry::{
-    Attendance, Envelope, HoldCall, Published, Registry, RegistryError, Shortly,
-};
+use replat_engine::registry::{Attendance, Envelope, HoldCall, Published, Registry, RegistryError, Shortly};
 use replat_model::deploy::Timestamp;
 use replat_model::ids::PartitionId;
 use replat_model::route::Routes;

@@ -85,7 +85,10 @@ fn column(dimension: &Dimension) -> String {
 async fn postgresql_puts_each_key_where_the_file_says() {
     let server = Server::start().await.expect("a server");
     server
-        .execute("postgres", "CREATE DATABASE utf8 ENCODING 'UTF8' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        .execute(
+            "postgres",
+            "CREATE DATABASE utf8 ENCODING 'UTF8' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+        )
         .await
         .expect("a database");
     let client = server.client("utf8").await.expect("a session");

@@ -156,9 +156,7 @@ impl Player<'_> {
                 json!(router.release(&partition(&with["partition"]), small(&with["attempt"])))
             }
             "answers" => {
-                let answer = |a: &replat_engine::registry::HoldAnswer| {
-                    json!({"partition": a.partition, "attempt": a.attempt, "busy": a.busy})
-                };
+                let answer = |a: &replat_engine::registry::HoldAnswer| json!({"partition": a.partition, "attempt": a.attempt, "busy": a.busy});
                 router.answers().iter().map(answer).collect()
             }
             "heard" => {
@@ -219,139 +217,181 @@ pub fn all() -> Vec<Scenario> {
     let at = |home: &str, epoch: u64| json!({"partition": "acme", "home": home, "epoch": epoch});
     let (blue, green, back) = (at("blue.app_blue", 1), at("green.app_green", 2), at("blue.app_blue", 3));
     let globex = json!({"partition": "globex", "home": "blue.app_blue", "epoch": 1});
-    let hold = |attempt: u32, epoch: u64, reads: bool| {
-        json!({"partition": "acme", "attempt": attempt, "epoch": epoch, "reads": reads, "lasts_ms": 5000})
-    };
+    let hold = |attempt: u32, epoch: u64, reads: bool| json!({"partition": "acme", "attempt": attempt, "epoch": epoch, "reads": reads, "lasts_ms": 5000});
     let held = json!({"refused": "held"});
     let stale = json!({"refused": "stale"});
     let answer = |busy: u64| json!([{"partition": "acme", "attempt": 1, "busy": busy}]);
     let enter = |who: &str, key: i64, intent: &str| json!({"as": who, "key": [key], "intent": intent});
     let moved_detail = r#"{"partition": "acme", "epoch": 2, "home": "green.app_green", "state": "moved"}"#;
     let mut all = vec![
-        scenario("versions only rise", "all", json!([
-            {"find": [1], "want": {"refused": "no_routes"}},
-            {"take": "v2", "want": {"version": 2}},
-            {"find": [1], "want": green},
-            {"take": "v1", "want": {"refused": "version"}},
-            {"take": "v2", "want": {"refused": "version"}},
-            {"find": [1], "want": green},
-            {"take": "v3", "want": {"version": 3}},
-            {"find": [1], "want": back},
-        ])),
-        scenario("a switch and its rollback", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"enter": enter("a", 1, "write"), "want": blue},
-            {"hold": hold(1, 1, false), "want": "closed"},
-            {"answers": null, "want": answer(1)},
-            {"enter": enter("b", 1, "write"), "want": held},
-            {"enter": enter("r", 1, "read"), "want": blue},
-            {"enter": enter("g", 3, "write"), "want": globex},
-            {"leave": "a", "want": null},
-            {"answers": null, "want": answer(0)},
-            {"take": "v2", "want": {"version": 2}},
-            {"answers": null, "want": []},
-            {"enter": enter("b", 1, "write"), "want": green},
-            {"hold": hold(1, 1, false), "want": "past"},
-            {"hold": hold(1, 2, false), "want": "closed"},
-            {"leave": "b", "want": null},
-            {"take": "v3", "want": {"version": 3}},
-            {"enter": enter("c", 2, "write"), "want": back},
-        ])),
-        scenario("a switch that is given up", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"hold": hold(1, 1, true), "want": "closed"},
-            {"enter": enter("r", 1, "read"), "want": held},
-            {"hold": hold(2, 1, false), "want": "closed"},
-            {"hold": hold(1, 1, true), "want": "superseded"},
-            {"enter": enter("r", 1, "read"), "want": blue},
-            {"release": {"partition": "acme", "attempt": 1}, "want": false},
-            {"enter": enter("w", 1, "write"), "want": held},
-            {"release": {"partition": "acme", "attempt": 2}, "want": true},
-            {"enter": enter("w", 1, "write"), "want": blue},
-            {"release": {"partition": "acme", "attempt": 2}, "want": false},
-        ])),
-        scenario("whoever asked for the hold is gone", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"hold": hold(1, 1, false), "want": "closed"},
-            {"pass": 4999, "want": null},
-            {"enter": enter("w", 1, "write"), "want": held},
-            {"pass": 1, "want": null},
-            {"answers": null, "want": []},
-            {"enter": enter("w", 1, "write"), "want": blue},
-        ])),
-        scenario("a registry that cannot be reached", "closed", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"find": [1], "want": stale},
-            {"read": null, "want": null},
-            {"find": [1], "want": stale},
-            {"attended": null, "want": null},
-            {"find": [1], "want": blue},
-            {"pass": 9999, "want": null},
-            {"find": [1], "want": blue},
-            {"pass": 1, "want": null},
-            {"find": [1], "want": stale},
-            {"enter": enter("r", 1, "read"), "want": stale},
-            {"attended": null, "want": null},
-            {"find": [1], "want": stale},
-            {"take": "v2", "want": {"version": 2}},
-            {"find": [1], "want": stale},
-            {"read": null, "want": null},
-            {"find": [1], "want": green},
-        ])),
-        scenario("stale reads are permitted", "reads", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"enter": enter("r", 1, "read"), "want": blue},
-            {"enter": enter("w", 1, "write"), "want": stale},
-            {"find": [1], "want": stale},
-        ])),
-        scenario("a database knows more than the routes", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"error": {"sqlstate": "25006", "detail": moved_detail, "stage": "first"},
-             "want": {"do": "refresh_and_retry", "partition": "acme", "epoch": 2}},
-            {"heard": {"partition": "acme", "epoch": 2}, "want": null},
-            {"enter": enter("w", 1, "write"), "want": {"refused": "behind"}},
-            {"enter": enter("g", 3, "write"), "want": globex},
-            {"take": "v2", "want": {"version": 2}},
-            {"enter": enter("w", 1, "write"), "want": green},
-        ])),
-        scenario("a hold of a later epoch than the routes have", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"hold": hold(1, 2, false), "want": "closed"},
-            {"take": "v2", "want": {"version": 2}},
-            {"enter": enter("w", 1, "write"), "want": held},
-            {"release": {"partition": "acme", "attempt": 1}, "want": true},
-            {"enter": enter("w", 1, "write"), "want": green},
-        ])),
-        scenario("keys and partitions that are not there", "all", json!([
-            {"take": "v1", "want": {"version": 1}},
-            {"find": [], "want": {"refused": "key"}},
-            {"find": ["one"], "want": {"refused": "key"}},
-            {"find": [99], "want": {"partition": "rest", "home": "blue.app_blue", "epoch": 1}},
-            {"find_partition": "initech", "want": {"refused": "unknown_partition"}},
-            {"find_partition": "globex", "want": globex},
-        ])),
-        scenario("what may be tried again", "all", json!([
-            {"error": {"sqlstate": "25006", "detail": moved_detail, "stage": "later"},
-             "want": {"do": "hand_out", "retryable": true}},
-            {"error": {"sqlstate": "25006", "stage": "first"}, "want": {"do": "hand_out", "retryable": false}},
-            {"error": {"sqlstate": "25006", "detail": "{", "stage": "first"},
-             "want": {"do": "hand_out", "retryable": false}},
-            {"error": {"sqlstate": "40001", "stage": "later"}, "want": {"do": "hand_out", "retryable": true}},
-            {"error": {"sqlstate": "23514", "routine": "ExecFindPartition", "stage": "first"},
-             "want": {"do": "ask_for_partition"}},
-            {"error": {"sqlstate": "23514", "routine": "ExecConstraints", "constraint": "c", "stage": "first"},
-             "want": {"do": "hand_out", "retryable": false}},
-            {"error": {"sqlstate": null, "stage": "first"}, "want": {"do": "hand_out", "retryable": true}},
-            {"error": {"sqlstate": null, "stage": "commit"}, "want": {"do": "outcome_unknown"}},
-            {"error": {"sqlstate": "57P01", "stage": "commit_of_whole"}, "want": {"do": "outcome_unknown"}},
-        ])),
+        scenario(
+            "versions only rise",
+            "all",
+            json!([
+                {"find": [1], "want": {"refused": "no_routes"}},
+                {"take": "v2", "want": {"version": 2}},
+                {"find": [1], "want": green},
+                {"take": "v1", "want": {"refused": "version"}},
+                {"take": "v2", "want": {"refused": "version"}},
+                {"find": [1], "want": green},
+                {"take": "v3", "want": {"version": 3}},
+                {"find": [1], "want": back},
+            ]),
+        ),
+        scenario(
+            "a switch and its rollback",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"enter": enter("a", 1, "write"), "want": blue},
+                {"hold": hold(1, 1, false), "want": "closed"},
+                {"answers": null, "want": answer(1)},
+                {"enter": enter("b", 1, "write"), "want": held},
+                {"enter": enter("r", 1, "read"), "want": blue},
+                {"enter": enter("g", 3, "write"), "want": globex},
+                {"leave": "a", "want": null},
+                {"answers": null, "want": answer(0)},
+                {"take": "v2", "want": {"version": 2}},
+                {"answers": null, "want": []},
+                {"enter": enter("b", 1, "write"), "want": green},
+                {"hold": hold(1, 1, false), "want": "past"},
+                {"hold": hold(1, 2, false), "want": "closed"},
+                {"leave": "b", "want": null},
+                {"take": "v3", "want": {"version": 3}},
+                {"enter": enter("c", 2, "write"), "want": back},
+            ]),
+        ),
+        scenario(
+            "a switch that is given up",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"hold": hold(1, 1, true), "want": "closed"},
+                {"enter": enter("r", 1, "read"), "want": held},
+                {"hold": hold(2, 1, false), "want": "closed"},
+                {"hold": hold(1, 1, true), "want": "superseded"},
+                {"enter": enter("r", 1, "read"), "want": blue},
+                {"release": {"partition": "acme", "attempt": 1}, "want": false},
+                {"enter": enter("w", 1, "write"), "want": held},
+                {"release": {"partition": "acme", "attempt": 2}, "want": true},
+                {"enter": enter("w", 1, "write"), "want": blue},
+                {"release": {"partition": "acme", "attempt": 2}, "want": false},
+            ]),
+        ),
+        scenario(
+            "whoever asked for the hold is gone",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"hold": hold(1, 1, false), "want": "closed"},
+                {"pass": 4999, "want": null},
+                {"enter": enter("w", 1, "write"), "want": held},
+                {"pass": 1, "want": null},
+                {"answers": null, "want": []},
+                {"enter": enter("w", 1, "write"), "want": blue},
+            ]),
+        ),
+        scenario(
+            "a registry that cannot be reached",
+            "closed",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"find": [1], "want": stale},
+                {"read": null, "want": null},
+                {"find": [1], "want": stale},
+                {"attended": null, "want": null},
+                {"find": [1], "want": blue},
+                {"pass": 9999, "want": null},
+                {"find": [1], "want": blue},
+                {"pass": 1, "want": null},
+                {"find": [1], "want": stale},
+                {"enter": enter("r", 1, "read"), "want": stale},
+                {"attended": null, "want": null},
+                {"find": [1], "want": stale},
+                {"take": "v2", "want": {"version": 2}},
+                {"find": [1], "want": stale},
+                {"read": null, "want": null},
+                {"find": [1], "want": green},
+            ]),
+        ),
+        scenario(
+            "stale reads are permitted",
+            "reads",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"enter": enter("r", 1, "read"), "want": blue},
+                {"enter": enter("w", 1, "write"), "want": stale},
+                {"find": [1], "want": stale},
+            ]),
+        ),
+        scenario(
+            "a database knows more than the routes",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"error": {"sqlstate": "25006", "detail": moved_detail, "stage": "first"},
+                 "want": {"do": "refresh_and_retry", "partition": "acme", "epoch": 2}},
+                {"heard": {"partition": "acme", "epoch": 2}, "want": null},
+                {"enter": enter("w", 1, "write"), "want": {"refused": "behind"}},
+                {"enter": enter("g", 3, "write"), "want": globex},
+                {"take": "v2", "want": {"version": 2}},
+                {"enter": enter("w", 1, "write"), "want": green},
+            ]),
+        ),
+        scenario(
+            "a hold of a later epoch than the routes have",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"hold": hold(1, 2, false), "want": "closed"},
+                {"take": "v2", "want": {"version": 2}},
+                {"enter": enter("w", 1, "write"), "want": held},
+                {"release": {"partition": "acme", "attempt": 1}, "want": true},
+                {"enter": enter("w", 1, "write"), "want": green},
+            ]),
+        ),
+        scenario(
+            "keys and partitions that are not there",
+            "all",
+            json!([
+                {"take": "v1", "want": {"version": 1}},
+                {"find": [], "want": {"refused": "key"}},
+                {"find": ["one"], "want": {"refused": "key"}},
+                {"find": [99], "want": {"partition": "rest", "home": "blue.app_blue", "epoch": 1}},
+                {"find_partition": "initech", "want": {"refused": "unknown_partition"}},
+                {"find_partition": "globex", "want": globex},
+            ]),
+        ),
+        scenario(
+            "what may be tried again",
+            "all",
+            json!([
+                {"error": {"sqlstate": "25006", "detail": moved_detail, "stage": "later"},
+                 "want": {"do": "hand_out", "retryable": true}},
+                {"error": {"sqlstate": "25006", "stage": "first"}, "want": {"do": "hand_out", "retryable": false}},
+                {"error": {"sqlstate": "25006", "detail": "{", "stage": "first"},
+                 "want": {"do": "hand_out", "retryable": false}},
+                {"error": {"sqlstate": "40001", "stage": "later"}, "want": {"do": "hand_out", "retryable": true}},
+                {"error": {"sqlstate": "23514", "routine": "ExecFindPartition", "stage": "first"},
+                 "want": {"do": "ask_for_partition"}},
+                {"error": {"sqlstate": "23514", "routine": "ExecConstraints", "constraint": "c", "stage": "first"},
+                 "want": {"do": "hand_out", "retryable": false}},
+                {"error": {"sqlstate": null, "stage": "first"}, "want": {"do": "hand_out", "retryable": true}},
+                {"error": {"sqlstate": null, "stage": "commit"}, "want": {"do": "outcome_unknown"}},
+                {"error": {"sqlstate": "57P01", "stage": "commit_of_whole"}, "want": {"do": "outcome_unknown"}},
+            ]),
+        ),
     ];
-    let mut strangers = scenario("routes of others", "all", json!([
-        {"take": "v1", "want": {"version": 1}},
-        {"take": "other_project", "want": {"refused": "project"}},
-        {"take": "other_context", "want": {"refused": "context"}},
-        {"find": [1], "want": blue},
-    ]));
+    let mut strangers = scenario(
+        "routes of others",
+        "all",
+        json!([
+            {"take": "v1", "want": {"version": 1}},
+            {"take": "other_project", "want": {"refused": "project"}},
+            {"take": "other_context", "want": {"refused": "context"}},
+            {"find": [1], "want": blue},
+        ]),
+    );
     let v3 = strangers.routes["v3"].clone();
     let other = |project: &str, map| {
         Routes::new(project.into(), map, addresses(), BTreeMap::new()).expect("whole routes")
