@@ -298,9 +298,22 @@ mod tests {
     #[test]
     fn what_names_no_registry_is_refused_without_its_password() {
         let cases = [
-            "", "registry", "file:", "http://a", "etcd:a", "etcd://", "etcd://a,,b", "etcd://a:0", "etcd://a:x",
-            "etcd://me:hidden%zz@a", "etcd://me:hidden@a?ca=x", "etcds://me:hidden@a?pin=x",
-            "etcd://me:hidden@a/sh%op", "etcd://me:hidden@a/a//b", "redis://:hidden@", "etcd://[::1]x",
+            "",
+            "registry",
+            "file:",
+            "http://a",
+            "etcd:a",
+            "etcd://",
+            "etcd://a,,b",
+            "etcd://a:0",
+            "etcd://a:x",
+            "etcd://me:hidden%zz@a",
+            "etcd://me:hidden@a?ca=x",
+            "etcds://me:hidden@a?pin=x",
+            "etcd://me:hidden@a/sh%op",
+            "etcd://me:hidden@a/a//b",
+            "redis://:hidden@",
+            "etcd://[::1]x",
         ];
         for url in cases {
             let error = parse(url).expect_err(url).to_string();
@@ -310,13 +323,19 @@ mod tests {
 
     #[test]
     fn credentials_come_from_the_url_or_else_the_environment_and_are_not_shown() {
-        let variable = |name: &str| Some(match name {
-            "ETCDCTL_USER" => "root:fromenv".to_owned(),
-            _ => "fromenv".to_owned(),
-        });
+        let variable = |name: &str| {
+            Some(match name {
+                "ETCDCTL_USER" => "root:fromenv".to_owned(),
+                _ => "fromenv".to_owned(),
+            })
+        };
         for (url, want) in [
-            ("etcd://a", "fromenv"), ("consul://a", "fromenv"), ("redis://a", "fromenv"),
-            ("etcd://u:from%20url@a", "from url"), ("consul://:fromurl@a", "fromurl"), ("redis://:fromurl@a", "fromurl"),
+            ("etcd://a", "fromenv"),
+            ("consul://a", "fromenv"),
+            ("redis://a", "fromenv"),
+            ("etcd://u:from%20url@a", "from url"),
+            ("consul://:fromurl@a", "fromurl"),
+            ("redis://:fromurl@a", "fromurl"),
         ] {
             let address = Address::parse(url, &variable).expect(url);
             let (Address::Etcd(net) | Address::Consul(net) | Address::Redis(net)) = &address else {

@@ -115,7 +115,8 @@ impl Consul {
     }
 
     fn entry(&self, pair: Pair) -> Result<Entry, KvError> {
-        let key = pair.key.strip_prefix(&self.prefix).ok_or_else(|| strange("a key that nobody asked for"))?;
+        let key =
+            pair.key.strip_prefix(&self.prefix).ok_or_else(|| strange("a key that nobody asked for"))?;
         let value = BASE64.decode(pair.value.unwrap_or_default());
         let value = value.map_err(|_| strange("a value that is not base64"))?;
         Ok(Entry { key: key.to_owned(), value, revision: Revision(pair.modify_index) })
@@ -133,7 +134,8 @@ impl Consul {
             }
         }
         // Keys go with their session, and whoever comes next need not wait.
-        let wish = json!({ "Name": "replat", "TTL": format!("{ttl}s"), "Behavior": "delete", "LockDelay": "0s" });
+        let wish =
+            json!({ "Name": "replat", "TTL": format!("{ttl}s"), "Behavior": "delete", "LockDelay": "0s" });
         let path = "/v1/session/create".to_owned();
         let answer = self.call(Method::PUT, path, Bytes::from(wish.to_string()), true).await?;
         if answer.status != 200 {
@@ -164,14 +166,17 @@ impl Consul {
             let full = self.key(change.key());
             match change {
                 Change::Put { value, ttl_ms: None, .. } => {
-                    parts.push(json!({ "KV": { "Verb": "set", "Key": full, "Value": BASE64.encode(value) } }));
+                    parts
+                        .push(json!({ "KV": { "Verb": "set", "Key": full, "Value": BASE64.encode(value) } }));
                 }
                 Change::Put { key, value, ttl_ms: Some(ttl_ms) } => {
                     let session = self.session(key, *ttl_ms).await?;
                     let value = BASE64.encode(value);
                     // Without the first, a key that somebody else's session holds could not be taken.
                     parts.push(json!({ "KV": { "Verb": "delete", "Key": full } }));
-                    parts.push(json!({ "KV": { "Verb": "lock", "Key": full, "Value": value, "Session": session } }));
+                    parts.push(
+                        json!({ "KV": { "Verb": "lock", "Key": full, "Value": value, "Session": session } }),
+                    );
                 }
                 Change::Delete { .. } => parts.push(json!({ "KV": { "Verb": "delete", "Key": full } })),
             }

@@ -78,7 +78,9 @@ fn configuration(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
         None => rustls_native_certs::load_native_certs().certs,
     };
     if roots.add_parsable_certificates(authorities).0 == 0 {
-        return Err(TlsError::Unfit("no certificate authority is there that could vouch for the server".into()));
+        return Err(TlsError::Unfit(
+            "no certificate authority is there that could vouch for the server".into(),
+        ));
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -88,8 +90,9 @@ fn configuration(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(cert), Some(key)) => {
             let pem = read(key)?;
-            let secret = PrivateKeyDer::from_pem_slice(&pem)
-                .map_err(|_| TlsError::Unfit(format!("{} holds no private key in PEM form", key.display())))?;
+            let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+                TlsError::Unfit(format!("{} holds no private key in PEM form", key.display()))
+            })?;
             let made = builder.with_client_auth_cert(certificates(cert)?, secret);
             made.map_err(|error| TlsError::Unfit(format!("our certificate will not do: {error}")))
         }

@@ -146,7 +146,12 @@ impl Etcd {
         }
     }
 
-    async fn call<T: for<'a> Deserialize<'a>>(&self, path: &str, body: &Value, again: bool) -> Result<T, KvError> {
+    async fn call<T: for<'a> Deserialize<'a>>(
+        &self,
+        path: &str,
+        body: &Value,
+        again: bool,
+    ) -> Result<T, KvError> {
         if self.login.is_some() && self.token.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.log_in().await?;
         }
@@ -210,7 +215,8 @@ impl Etcd {
     async fn watch_once(&self, prefix: &str, wake: &(dyn Fn() + Send + Sync)) -> Result<(), KvError> {
         // Also logs in.
         let _: Range = self.call("/v3/kv/range", &json!({ "key": self.key("\0") }), true).await?;
-        let request = json!({ "create_request": { "key": self.key(prefix), "range_end": self.range_end(prefix) } });
+        let request =
+            json!({ "create_request": { "key": self.key(prefix), "range_end": self.range_end(prefix) } });
         let mut stream = self.http.stream(&self.ask("/v3/watch", &request, true)).await?;
         if stream.status != 200 {
             return Err(KvError::Refused(format!("the watch was answered by HTTP status {}", stream.status)));
@@ -259,7 +265,8 @@ fn refusal(answer: &Answer) -> String {
 
 fn read<T: for<'a> Deserialize<'a>>(answer: &Answer) -> Result<T, KvError> {
     match answer.status {
-        200 => serde_json::from_slice(&answer.body).map_err(|error| strange(&format!("JSON of another form: {error}"))),
+        200 => serde_json::from_slice(&answer.body)
+            .map_err(|error| strange(&format!("JSON of another form: {error}"))),
         // Unavailable, deadline exceeded: there is no leader now, or it changes.
         503 | 504 => Err(KvError::unreachable(refusal(answer))),
         _ => Err(KvError::Refused(refusal(answer))),

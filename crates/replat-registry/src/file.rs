@@ -94,9 +94,9 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
 
 fn sorted(error: rusqlite::Error) -> KvError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ReadOnly | ErrorCode::TooBig) => {
-            KvError::Refused(error.to_string())
-        }
+        Some(
+            ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ReadOnly | ErrorCode::TooBig,
+        ) => KvError::Refused(error.to_string()),
         _ => KvError::unreachable(error),
     }
 }
@@ -118,8 +118,8 @@ fn revision(n: i64) -> Revision {
 }
 
 fn current(tx: &Transaction<'_>, key: &str, now: i64) -> rusqlite::Result<Option<Revision>> {
-    let mut statement = tx
-        .prepare_cached("SELECT revision FROM entry WHERE key = ?1 AND (until IS NULL OR until > ?2)")?;
+    let mut statement =
+        tx.prepare_cached("SELECT revision FROM entry WHERE key = ?1 AND (until IS NULL OR until > ?2)")?;
     statement.query_row(params![key, now], |row| row.get(0).map(revision)).optional()
 }
 
@@ -213,8 +213,8 @@ impl Kv for File {
     fn keys<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<String>> {
         let prefix = prefix.to_owned();
         Box::pin(self.run(move |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT key FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
+            let mut statement = connection
+                .prepare_cached("SELECT key FROM entry WHERE key >= ?1 AND key < ?2 ORDER BY key")?;
             let rows = statement.query_map([&prefix, &end(&prefix)], |row| row.get(0))?;
             rows.collect()
         }))

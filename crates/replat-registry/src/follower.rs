@@ -139,7 +139,8 @@ impl Following {
             }
         } else {
             let folding = tokio::task::spawn_blocking(move || fold(have, &envelopes));
-            let routes = folding.await.map_err(|error| Trouble::Apply(error.to_string()))?.map_err(Trouble::Apply)?;
+            let routes =
+                folding.await.map_err(|error| Trouble::Apply(error.to_string()))?.map_err(Trouble::Apply)?;
             if let Some(routes) = routes {
                 let version = routes.version();
                 self.tell_routes.send_replace(Some(routes));
@@ -192,10 +193,13 @@ pub(crate) fn fold(have: Option<Routes>, envelopes: &[Envelope]) -> Result<Optio
         let next = match (envelope.from, &routes) {
             (None, _) => serde_json::from_str::<Routes>(&envelope.body).map_err(|error| unfit(&error))?,
             (Some(_), Some(routes)) => {
-                let delta: RoutesDelta = serde_json::from_str(&envelope.body).map_err(|error| unfit(&error))?;
+                let delta: RoutesDelta =
+                    serde_json::from_str(&envelope.body).map_err(|error| unfit(&error))?;
                 routes.after(&delta).map_err(|error| unfit(&error))?
             }
-            (Some(from), None) => return Err(format!("version {version}: there is no version {from} to go on from")),
+            (Some(from), None) => {
+                return Err(format!("version {version}: there is no version {from} to go on from"));
+            }
         };
         let stated = (envelope.project.as_str(), envelope.context.as_str(), version);
         if (next.project(), next.context(), next.version()) != stated {

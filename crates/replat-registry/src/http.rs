@@ -141,7 +141,11 @@ impl Http {
             request = request.header(*name, value);
         }
         // By construction all parts are legal but for a header, which may be a token that somebody typed.
-        let illegal = |_| Failed::Unsent(KvError::Refused("the user name or token has characters that HTTP does not take".into()));
+        let illegal = |_| {
+            Failed::Unsent(KvError::Refused(
+                "the user name or token has characters that HTTP does not take".into(),
+            ))
+        };
         let request = request.body(Full::new(ask.body.clone())).map_err(illegal)?;
         let sent = Instant::now();
         let response = sender.send_request(request).await.map_err(sort)?;
@@ -179,7 +183,12 @@ impl Http {
             match tried.await {
                 Ok((sender, response)) => {
                     let status = response.status().as_u16();
-                    return Ok(Stream { status, body: response.into_body(), rest: Vec::new(), _sender: sender });
+                    return Ok(Stream {
+                        status,
+                        body: response.into_body(),
+                        rest: Vec::new(),
+                        _sender: sender,
+                    });
                 }
                 Err(Failed::Unsent(error) | Failed::InDoubt(error)) => last = Some(error),
             }

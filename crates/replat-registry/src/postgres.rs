@@ -74,7 +74,10 @@ impl Postgres {
     ///
     /// [`ConnInfoError`] if the connection string is none.
     pub fn new(url: &str) -> Result<Postgres, ConnInfoError> {
-        Ok(Postgres { info: ConnInfo::resolve(Some(url), &Environment::of_process())?, idle: Mutex::default() })
+        Ok(Postgres {
+            info: ConnInfo::resolve(Some(url), &Environment::of_process())?,
+            idle: Mutex::default(),
+        })
     }
 
     async fn session(&self) -> Result<Connected, KvError> {
@@ -207,7 +210,8 @@ impl Kv for Postgres {
 
     fn keys<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<String>> {
         Box::pin(async move {
-            let sql = "select e.key from replat_registry.entry e where e.key >= $1 and e.key < $2 order by e.key";
+            let sql =
+                "select e.key from replat_registry.entry e where e.key >= $1 and e.key < $2 order by e.key";
             let rows = self.rows(sql, &[(&prefix, Type::TEXT), (&end(prefix), Type::TEXT)]).await?;
             Ok(rows.iter().map(|row| row.get(0)).collect())
         })
@@ -233,7 +237,11 @@ fn end(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
 }
 
-async fn commit(client: &Client, expect: &[Expect], changes: &[Change]) -> Result<bool, tokio_postgres::Error> {
+async fn commit(
+    client: &Client,
+    expect: &[Expect],
+    changes: &[Change],
+) -> Result<bool, tokio_postgres::Error> {
     let conditions: Vec<&str> = expect.iter().map(|expect| expect.key.as_str()).collect();
     let revisions: Vec<Option<i64>> =
         expect.iter().map(|expect| expect.revision.map(|Revision(n)| signed(n))).collect();

@@ -331,7 +331,8 @@ pub fn from_bytes(bytes: Vec<u8>) -> Result<Envelope, BadEnvelope> {
         format: u32,
     }
     let form = |why: &dyn fmt::Display| BadEnvelope::Form(why.to_string());
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| form(&"its first line has no end"))?;
+    let end =
+        bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| form(&"its first line has no end"))?;
     let Layout { format } = serde_json::from_slice(&bytes[..end]).map_err(|error| form(&error))?;
     if format != FORMAT {
         return Err(BadEnvelope::Format(format));
@@ -359,4 +360,66 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shop(key: Option<[u8; 32]>) -> Seal {
+        Seal { project: "shop".into(), key: key.map(ProjectKey) }
+    }
+
+    #[test]
+    fn digest_and_mac_are_those_of_the_documentation() {
+        let envelope = shop(Some([7; 32])).envelope("tenants", 2, Some(1), Timestamp(5), "{}".into());
+        let mut text = Vec::new();
+        message(&envelope, |part| text.extend_from_slice(part));
+        assert_eq!(text, b"replat-envelope-1\n4:shop\n7:tenants\n1:2\n1:1\n1:5\n2:{}\n");
+        let documented = include_str!("../../../docs/registry.md");
+        let mac = envelope.mac.expect("there is a key");
+        assert_eq!(envelope.digest, "f8d800299af9ba4694784467e1d37abb22e3cf58d2143658603ee2b21ef4d079");
+        assert_eq!(mac, "6df056856b10f8898e5a0e40e57a827640db2ccfd55f981f970e272cb64e7d01");
+        assert!(documented.contains(&envelope.digest) && documented.contains(&mac));
+    }
+
+    #[test]
+    fn versions_that_cannot_be_are_refused() {
+        for (version, from) in [(0, None), (1, Some(1)), (2, Some(3)), (2, Some(0))] {
+            let envelope = shop(None).envelope("tenants", version, from, Timestamp(5), "{}".into());
+            let error = shop(None).check("tenants", &envelope).expect_err("it cannot be");
+            assert!(matches!(error, BadEnvelope::Versions { .. }), "{version} from {from:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_is_opened(
+            context in ".{1,9}", body in "\\PC{0,40}\n?\\PC{0,9}", version in 2..u64::MAX, signed: bool, whole: bool,
+        ) {
+            let seal = shop(signed.then_some([3; 32]));
+            let from = (!whole).then_some(version - 1);
+            let envelope = seal.envelope(&context, version, from, Timestamp(version), body);
+            prop_assert_eq!(seal.check(&context, &envelope), Ok(()));
+            prop_assert_eq!(from_bytes(to_bytes(&envelope)), Ok(envelope));
+        }
+
+        #[test]
+        fn no_changed_byte_is_overlooked(at in 0_usize..500, by in 1_u8..=255) {
+            let seal = shop(Some([3; 32]));
+            let envelope = seal.envelope("tenants", 12, Some(11), Timestamp(99), "{\"a\":[1,2,3]}".into());
+            let mut bytes = to_bytes(&envelope);
+            let at = at % bytes.len();
+            bytes[at] ^= by;
+            let opened = from_bytes(bytes).and_then(|changed| seal.check("tenants", &changed).map(|()| changed));
+            // JSON may be written in more than one way; what it says must be the same.
+            prop_assert!(opened.is_err() || opened == Ok(envelope));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>()) {
+            let _ = from_bytes(bytes).is_ok();
+        }
+    }
 }

@@ -25,7 +25,8 @@ impl Etcd {
     /// See [`ServiceError`].
     pub async fn start() -> Result<Etcd, ServiceError> {
         let service = Service::new(MAKE, |folder, port| {
-            let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()?));
+            let (client, peer) =
+                (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()?));
             let data = folder.join("data").display().to_string();
             let arguments = [
                 ("--name", "only"),

@@ -112,7 +112,9 @@ impl Routes {
         for Change { partition, after, .. } in before.map.diff(&self.map) {
             match after {
                 Some(leaf) => self.check_home(&partition, &leaf.home)?,
-                None if self.traffic.contains_key(&partition) => return Err(BadRoutes::NoPartition(partition)),
+                None if self.traffic.contains_key(&partition) => {
+                    return Err(BadRoutes::NoPartition(partition));
+                }
                 None => {}
             }
         }

@@ -96,7 +96,11 @@ impl Connection {
     async fn reply(&mut self) -> Result<Reply, KvError> {
         match resp::reply(&mut self.stream).await.map_err(KvError::unreachable)? {
             // It starts, or is not the one that writes: another one may be, or this one later.
-            Reply::Error(said) if ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"].iter().any(|word| said.starts_with(word)) => {
+            Reply::Error(said)
+                if ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN"]
+                    .iter()
+                    .any(|word| said.starts_with(word)) =>
+            {
                 Err(KvError::unreachable(said))
             }
             Reply::Error(said) => Err(KvError::Refused(said)),
@@ -222,7 +226,9 @@ impl Kv for Redis {
 
     fn clock(&self) -> Soon<'_, Reading> {
         Box::pin(async {
-            let Reply::Array(parts) = self.call(&[b"TIME"], true).await? else { return Err(strange("no time")) };
+            let Reply::Array(parts) = self.call(&[b"TIME"], true).await? else {
+                return Err(strange("no time"));
+            };
             let number = |reply: Option<&Reply>| match reply {
                 Some(Reply::Bulk(Some(digits))) => std::str::from_utf8(digits).ok()?.parse::<u64>().ok(),
                 _ => None,
@@ -242,7 +248,9 @@ impl Kv for Redis {
             let full: Vec<String> = keys.iter().map(|key| self.full(key)).collect();
             let parts: Vec<&[u8]> =
                 [&b"MGET"[..]].into_iter().chain(full.iter().map(|key| key.as_bytes())).collect();
-            let Reply::Array(values) = self.call(&parts, true).await? else { return Err(strange("no values")) };
+            let Reply::Array(values) = self.call(&parts, true).await? else {
+                return Err(strange("no values"));
+            };
             let pairs = keys.iter().zip(values);
             pairs
                 .map(|(key, value)| match value {
@@ -259,8 +267,15 @@ impl Kv for Redis {
             // No key has a byte of this kind.
             let mut end = prefix.as_bytes().to_vec();
             end.push(0xff);
-            let parts: [&[u8]; 7] =
-                [b"EVAL", LIST.as_bytes(), b"1", set.as_bytes(), self.base.as_bytes(), prefix.as_bytes(), &end];
+            let parts: [&[u8]; 7] = [
+                b"EVAL",
+                LIST.as_bytes(),
+                b"1",
+                set.as_bytes(),
+                self.base.as_bytes(),
+                prefix.as_bytes(),
+                &end,
+            ];
             let Reply::Array(found) = self.call(&parts, true).await? else { return Err(strange("no list")) };
             let pairs = found.chunks_exact(2);
             pairs
@@ -294,9 +309,14 @@ impl Kv for Redis {
             let mut keys = vec![self.full("#revision"), self.full("#keys")];
             keys.extend(expect.iter().map(|expect| self.full(&expect.key)));
             keys.extend(changes.iter().map(|change| self.full(change.key())));
-            let mut parts: Vec<Vec<u8>> = vec![b"EVAL".to_vec(), COMMIT.into(), keys.len().to_string().into()];
+            let mut parts: Vec<Vec<u8>> =
+                vec![b"EVAL".to_vec(), COMMIT.into(), keys.len().to_string().into()];
             parts.extend(keys.into_iter().map(String::into_bytes));
-            parts.extend([self.full("#changed").into(), self.base.clone().into(), expect.len().to_string().into()]);
+            parts.extend([
+                self.full("#changed").into(),
+                self.base.clone().into(),
+                expect.len().to_string().into(),
+            ]);
             for Expect { revision, .. } in expect {
                 parts.push(revision.map(|Revision(n)| n.to_string()).unwrap_or_default().into());
             }

@@ -49,7 +49,10 @@ where
     nested(reader, 0).await
 }
 
-fn nested<'a, R>(reader: &'a mut R, depth: u32) -> Pin<Box<dyn Future<Output = io::Result<Reply>> + Send + 'a>>
+fn nested<'a, R>(
+    reader: &'a mut R,
+    depth: u32,
+) -> Pin<Box<dyn Future<Output = io::Result<Reply>> + Send + 'a>>
 where
     R: AsyncBufRead + Unpin + Send,
 {
@@ -137,7 +140,10 @@ mod tests {
             (b"$4\r\na\r\nb\r\n", Reply::Bulk(Some(b"a\r\nb".to_vec()))),
             (b"$-1\r\n", Reply::Bulk(None)),
             (b"*-1\r\n", Reply::Array(vec![])),
-            (b"*2\r\n:1\r\n*1\r\n+x\r\n", Reply::Array(vec![Reply::Integer(1), Reply::Array(vec![Reply::Simple("x".into())])])),
+            (
+                b"*2\r\n:1\r\n*1\r\n+x\r\n",
+                Reply::Array(vec![Reply::Integer(1), Reply::Array(vec![Reply::Simple("x".into())])]),
+            ),
         ];
         for (bytes, want) in cases {
             assert_eq!(read(bytes).expect("it is one"), want);
@@ -152,8 +158,15 @@ mod tests {
     fn what_is_no_reply_is_refused() {
         let deep = b"*1\r\n".repeat(100_000);
         let cases: [&[u8]; 9] = [
-            b"\r\n", b"HTTP/1.1 200 OK\r\n", b":x\r\n", b"$-2\r\n", b"$99999999999\r\n", b"*99999999\r\n", b"+a\n",
-            b"$1\r\nabc\r\n", &deep,
+            b"\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b":x\r\n",
+            b"$-2\r\n",
+            b"$99999999999\r\n",
+            b"*99999999\r\n",
+            b"+a\n",
+            b"$1\r\nabc\r\n",
+            &deep,
         ];
         for bytes in cases {
             assert_eq!(read(bytes).expect_err("it is none").kind(), io::ErrorKind::InvalidData);

@@ -103,7 +103,9 @@ pub(super) async fn read(kv: &dyn Kv, keys: &Keys, version: u64, root: Vec<u8>) 
         }
     }
     if bytes.len() != stub.bytes || seal::sha256(&bytes) != stub.sha256 {
-        return Err(form("its pieces are not what was cut: one was cut off, changed or put elsewhere".into()));
+        return Err(form(
+            "its pieces are not what was cut: one was cut off, changed or put elsewhere".into(),
+        ));
     }
     seal::from_bytes(bytes).map_err(NotRead::Bad)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Deltas since the last whole routes, after which whole ones are due.
+/// Deltas since the last whole routes, after which whole ones are due, unless another number is given.
 pub(super) const WINDOW: u64 = 1024;
 /// Their bytes, after which whole ones are due however small these are.
 const WINDOW_BYTES_MIN: u64 = 64 << 10;
@@ -85,13 +85,13 @@ impl Head {
     }
 
     /// Whether whole routes are due.
-    pub(super) fn whole_due(&self) -> bool {
-        self.deltas >= WINDOW || self.delta_bytes >= self.window_bytes()
+    pub(super) fn whole_due(&self, window: u64) -> bool {
+        self.deltas >= window || self.delta_bytes >= self.window_bytes()
     }
 
     /// Whether they are so overdue that no more deltas are taken.
-    pub(super) fn overdue(&self) -> bool {
-        self.deltas >= WINDOW * OVER_MAX || self.delta_bytes >= self.window_bytes() * OVER_MAX
+    pub(super) fn overdue(&self, window: u64) -> bool {
+        self.deltas >= window.saturating_mul(OVER_MAX) || self.delta_bytes >= self.window_bytes() * OVER_MAX
     }
 
     fn window_bytes(&self) -> u64 {

@@ -100,7 +100,9 @@ impl KvRegistry {
             };
             let strays = found.iter().filter(stray).count();
             if strays > 0 {
-                find(format!("{strays} {what} that nothing leads to; the next whole routes remove what is older"));
+                find(format!(
+                    "{strays} {what} that nothing leads to; the next whole routes remove what is older"
+                ));
             }
         }
         if self.attendance_of_the_future(context).await? {

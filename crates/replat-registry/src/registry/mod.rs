@@ -5,8 +5,8 @@
 //! them. Readers believe none of it: each envelope proves itself, and one must go on where the other ended.
 
 mod blob;
-mod inspect;
 mod head;
+mod inspect;
 mod keys;
 mod publish;
 mod read;
@@ -45,12 +45,21 @@ pub struct KvRegistry {
     seal: Seal,
     clock: Clock,
     watches: Watches,
+    /// Deltas since the last whole routes, after which whole ones are due.
+    window: u64,
 }
 
 impl KvRegistry {
     /// The registry that `seal`'s project has on this server.
     pub fn new(kv: Arc<dyn Kv>, seal: Seal) -> KvRegistry {
-        KvRegistry { kv, seal, clock: Clock::default(), watches: Watches::default() }
+        let (clock, watches) = (Clock::default(), Watches::default());
+        KvRegistry { kv, seal, clock, watches, window: head::WINDOW }
+    }
+
+    /// The same, in which whole routes are due after this many deltas instead of 1,024.
+    #[must_use]
+    pub fn with_window(self, window: u64) -> KvRegistry {
+        KvRegistry { window: window.max(1), ..self }
     }
 
     /// What is sealed here, and believed.
@@ -94,7 +103,9 @@ impl KvRegistry {
 
     /// The head of a context, with what is needed to change it.
     async fn load_head(&self, context: &str) -> Result<Option<(Head, Entry)>, RegistryError> {
-        let Some(entry) = self.get("reading the head", Keys::of(context).head()).await? else { return Ok(None) };
+        let Some(entry) = self.get("reading the head", Keys::of(context).head()).await? else {
+            return Ok(None);
+        };
         let head: Head = self.parse(context, "its head", &entry.value)?;
         if head.format != 1 {
             let format = head.format;
@@ -102,7 +113,9 @@ impl KvRegistry {
         }
         if head.project != self.seal.project {
             let (theirs, ours) = (&head.project, &self.seal.project);
-            let why = format!("it belongs to project {theirs:?}, not to {ours:?}; give each project a prefix of its own");
+            let why = format!(
+                "it belongs to project {theirs:?}, not to {ours:?}; give each project a prefix of its own"
+            );
             return Err(self.damaged(context, why));
         }
         if head.oldest > head.whole || head.whole > head.version || head.oldest == 0 {
@@ -111,8 +124,14 @@ impl KvRegistry {
         Ok(Some((head, entry)))
     }
 
-    fn parse<T: DeserializeOwned>(&self, context: &str, what: &str, bytes: &[u8]) -> Result<T, RegistryError> {
-        serde_json::from_slice(bytes).map_err(|error| self.damaged(context, format!("{what} cannot be read: {error}")))
+    fn parse<T: DeserializeOwned>(
+        &self,
+        context: &str,
+        what: &str,
+        bytes: &[u8],
+    ) -> Result<T, RegistryError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| self.damaged(context, format!("{what} cannot be read: {error}")))
     }
 
     /// What the server's clock shows, within bounds.
@@ -185,7 +204,12 @@ impl KvRegistry {
         Err(self.refused(during, "others change the same hold all the time"))
     }
 
-    async fn end_hold(&self, context: &str, partition: &PartitionId, attempt: u32) -> Result<(), RegistryError> {
+    async fn end_hold(
+        &self,
+        context: &str,
+        partition: &PartitionId,
+        attempt: u32,
+    ) -> Result<(), RegistryError> {
         let during = "releasing a hold";
         let key = Keys::of(context).hold(partition.as_str());
         for _ in 0..TRIES {

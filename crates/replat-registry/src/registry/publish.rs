@@ -49,9 +49,11 @@ impl KvRegistry {
                     return self.same_in_other_words(envelope, now, &body).await;
                 }
             };
-            if head.overdue() {
+            if head.overdue(self.window) {
                 let deltas = head.deltas - 1;
-                let why = format!("there are {deltas} deltas since the last whole routes; publish whole ones first");
+                let why = format!(
+                    "there are {deltas} deltas since the last whole routes; publish whole ones first"
+                );
                 return Err(self.refused(DURING, why));
             }
             if let Some(pieces) = pieces.take() {
@@ -69,7 +71,7 @@ impl KvRegistry {
                 if envelope.from.is_none() {
                     self.tidy(context, &head).await;
                 }
-                return Ok(Published::Accepted { whole_due: head.whole_due() });
+                return Ok(Published::Accepted { whole_due: head.whole_due(self.window) });
             }
         }
         Err(self.refused(DURING, "others publish all the time"))
@@ -81,11 +83,17 @@ impl KvRegistry {
         match (head, envelope.from) {
             (None, None) => Next::Write(whole()),
             (None, Some(_)) => Next::Answer(Published::Behind { head: 0 }),
-            (Some(head), _) if version < head.version => Next::Answer(Published::Behind { head: head.version }),
+            (Some(head), _) if version < head.version => {
+                Next::Answer(Published::Behind { head: head.version })
+            }
             (Some(head), None) if version > head.version => Next::Write(whole()),
-            (Some(head), None) if head.whole < version => Next::Compare(head.gathered(body.to_owned(), bytes)),
+            (Some(head), None) if head.whole < version => {
+                Next::Compare(head.gathered(body.to_owned(), bytes))
+            }
             (Some(head), None) if head.whole_body == body => Next::Answer(Published::Already),
-            (Some(head), Some(from)) if version == head.version && head.from == Some(from) && head.body == body => {
+            (Some(head), Some(from))
+                if version == head.version && head.from == Some(from) && head.body == body =>
+            {
                 Next::Answer(Published::Already)
             }
             (Some(head), Some(from)) if version > head.version && head.version == from => {
@@ -151,7 +159,10 @@ impl KvRegistry {
         self.damaged(context, why)
     }
 
-    async fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, RegistryError> {
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RegistryError> {
         apart(work).await.map_err(|error| self.failed(DURING, KvError::Unreachable(error)))
     }
 
@@ -172,14 +183,19 @@ impl KvRegistry {
                 gone.extend(found.into_iter().filter(|key| keys::version(key, &prefix).is_some_and(is_old)));
             }
             for keys in gone.chunks(self.kv.limits().commit_parts) {
-                let changes: Vec<Change> = keys.iter().map(|key| Change::Delete { key: key.clone() }).collect();
+                let changes: Vec<Change> =
+                    keys.iter().map(|key| Change::Delete { key: key.clone() }).collect();
                 self.kv.commit(&[], &changes).await?;
             }
             Ok::<(), KvError>(())
         };
         if let Err(error) = tidied.await {
             let registry = self.kv.name();
-            tracing::debug!(registry, error = &error as &dyn std::error::Error, "what is old was not removed");
+            tracing::debug!(
+                registry,
+                error = &error as &dyn std::error::Error,
+                "what is old was not removed"
+            );
         }
     }
 }

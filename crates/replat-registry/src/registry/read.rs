@@ -70,7 +70,11 @@ impl KvRegistry {
     }
 
     /// The whole routes and the deltas since that the head speaks of.
-    pub(super) async fn from_whole(&self, context: &str, head: &Head) -> Result<Vec<Envelope>, RegistryError> {
+    pub(super) async fn from_whole(
+        &self,
+        context: &str,
+        head: &Head,
+    ) -> Result<Vec<Envelope>, RegistryError> {
         self.lead_from_whole(context, head).await.map_err(|broken| match broken {
             Broken::Gap(why) => self.damaged(context, why),
             Broken::Failed(error) => error,
@@ -91,7 +95,11 @@ impl KvRegistry {
             let versions: Vec<u64> = (from + 1..=head.version).collect();
             let wanted: Vec<String> = versions.iter().map(|version| keys.delta(*version)).collect();
             let found = self.within("reading deltas", self.kv.get(&wanted)).await?;
-            versions.into_iter().zip(found).filter_map(|(version, entry)| Some((version, entry?.value))).collect()
+            versions
+                .into_iter()
+                .zip(found)
+                .filter_map(|(version, entry)| Some((version, entry?.value)))
+                .collect()
         } else {
             let found = self.within("listing deltas", self.kv.list(&keys.deltas())).await?;
             let prefix = keys.deltas();

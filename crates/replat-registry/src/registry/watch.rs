@@ -66,7 +66,11 @@ fn begin(kv: Arc<dyn Kv>, prefix: String) -> Watch {
             let before = *count.borrow();
             let wake = || count.send_modify(|count| *count += 1);
             if let Err(error) = kv.watch(&prefix, &wake).await {
-                tracing::debug!(registry = kv.name(), error = &error as &dyn std::error::Error, "a watch ended");
+                tracing::debug!(
+                    registry = kv.name(),
+                    error = &error as &dyn std::error::Error,
+                    "a watch ended"
+                );
             }
             // One that stood for a while is begun anew at once.
             pause = if *count.borrow() == before { (pause * 2).min(AGAIN_LAST) } else { AGAIN_FIRST };
