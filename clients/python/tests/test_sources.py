@@ -536,3 +536,10 @@ def test_registry_of_another_project(
     writer.put("billing/whole/" + f"{world.version:020}", b"{}", None)
     with pytest.raises(RoutesDamaged):
         make_router(url, policy=RoutePolicy(start_wait="30s")).lookup("acme")
+
+
+def test_the_documented_envelope() -> None:
+    """The example of docs/registry.md."""
+    sealed = seal("shop", "tenants", 2, "{}", at=5, since=1, key=b"\x07" * 32)
+    assert sealed["digest"] == "f8d800299af9ba4694784467e1d37abb22e3cf58d2143658603ee2b21ef4d079"
+    assert sealed["mac"] == "6df056856b10f8898e5a0e40e57a827640db2ccfd55f981f970e272cb64e7d01"
