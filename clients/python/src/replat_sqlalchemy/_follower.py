@@ -12,7 +12,7 @@ from typing import Final
 
 from ._envelope import Envelope, advance
 from ._errors import RouterError, RoutesDamaged, RouteSnapshot
-from ._gate import Gate, Hold
+from ._gate import Answer, Gate, Hold
 from ._map import Home
 from ._routes import Routes, expect
 from ._signal import Signal
@@ -87,6 +87,15 @@ class Follower:
             events=tuple(self._events),
         )
 
+    def answers(self) -> list[Answer]:
+        """What there is to say about the holds that stand."""
+
+        def epoch_of(partition: str) -> int | None:
+            leaf = None if self._routes is None else self._routes.map.leaf(partition)
+            return None if leaf is None else leaf.epoch
+
+        return self.gate.answers(epoch_of)
+
     def reads_begun(self) -> int:
         """Counts the times that the source was read through."""
         return self._reads
@@ -158,7 +167,7 @@ class Follower:
         self._reads += 1
         self.signal.notify()
         if routes is not None:
-            self._source.attend(routes.version, self.gate)
+            self._source.attend(routes.version, self.answers())
 
     def _advanced(self, routes: Routes | None, published: Envelope | Routes) -> Routes:
         if isinstance(published, Envelope):

@@ -24,6 +24,18 @@ class Hold:
     """Whether transactions that only read wait as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a router has to say about a hold."""
+
+    partition: str
+    attempt: int
+    busy: int
+    """Transactions that are still running; 0: it is quiet here, and stays so while the hold lasts."""
+    held: int
+    """Transactions that wait."""
+
+
 class Gate:
     """Who is inside a partition, and whether anybody may enter.
 
@@ -36,7 +48,8 @@ class Gate:
         self._clock = clock
         self._holds: dict[str, Hold] = {}
         self._heard: dict[str, int] = {}
-        self._inside: dict[str, weakref.WeakSet[object]] = {}
+        self._inside: dict[str, weakref.WeakKeyDictionary[object, bool]] = {}
+        """By partition, who is inside, and whether they only read."""
         self._waiting: dict[str, int] = {}
 
     def enter(self, owner: object, partition: str, epoch: int, *, reads: bool = False) -> Hold | None:
@@ -45,19 +58,17 @@ class Gate:
             hold = self._standing(partition, epoch)
             if hold is None or (reads and not hold.reads):
                 hold = None
-                self._inside.setdefault(partition, weakref.WeakSet()).add(owner)
+                self._inside.setdefault(partition, weakref.WeakKeyDictionary())[owner] = reads
             return hold
 
     def leave(self, owner: object, partition: str) -> bool:
-        """``owner`` is not inside any more. Whether that leaves nobody inside a partition that is held."""
+        """``owner`` is not inside any more. Whether somebody waits to hear of that, since the partition is held."""
         with self._lock:
             inside = self._inside.get(partition)
-            if inside is None:
+            if inside is None or inside.pop(owner, None) is None:
                 return False
-            inside.discard(owner)
-            if inside:
-                return False
-            del self._inside[partition]
+            if not inside:
+                del self._inside[partition]
             return partition in self._holds
 
     def is_held(self, partition: str, epoch: int) -> bool:
@@ -80,10 +91,23 @@ class Gate:
         with self._lock:
             self._waiting[partition] = self._waiting.get(partition, 0) + by
 
-    def counts(self, partition: str) -> tuple[int, int]:
-        """How many are inside, and how many wait."""
+    def answers(self, epoch_of: Callable[[str], int | None]) -> list[Answer]:
+        """What there is to say of the holds that stand; ``epoch_of`` gives the epoch by which one goes here."""
         with self._lock:
-            return len(self._inside.get(partition, ())), self._waiting.get(partition, 0)
+            standing = [
+                hold
+                for name, hold in self._holds.items()
+                if self._standing(name, epoch_of(name) or 0) is not None
+            ]
+            return [
+                Answer(
+                    hold.partition,
+                    hold.attempt,
+                    self._busy(hold),
+                    self._waiting.get(hold.partition, 0),
+                )
+                for hold in standing
+            ]
 
     def set(self, holds: Iterable[Hold]) -> list[Hold]:
         """Puts these holds in the place of all others; the ones that were not there before."""
@@ -95,6 +119,11 @@ class Gate:
         """The holds by partition."""
         with self._lock:
             return dict(self._holds)
+
+    def _busy(self, hold: Hold) -> int:
+        # A hold that lets readers pass does not wait for them either.
+        inside = self._inside.get(hold.partition)
+        return 0 if inside is None else sum(1 for reads in list(inside.values()) if hold.reads or not reads)
 
     def _standing(self, partition: str, epoch: int) -> Hold | None:
         hold = self._holds.get(partition)

@@ -23,11 +23,12 @@ import time
 import urllib.parse
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from ._envelope import Envelope, stored_envelope
 from ._errors import RoutesDamaged, WrongProject
-from ._gate import Gate, Hold
+from ._gate import Answer, Hold
 from ._json import fields, parse_json
 from ._policy import Duration, Secret, reveal, seconds
 from ._source import News
@@ -138,15 +139,11 @@ class KvRegistry(ABC):
                 why = str(gap)
         raise RoutesDamaged(f"the registry cannot be used: {why}")
 
-    def attend(self, version: int, gate: Gate) -> None:
+    def attend(self, version: int, answers: Sequence[Answer]) -> None:
         """See `RouteSource.attend`."""
         if not self._attends:
             return
-        answers = []
-        for hold in gate.holds().values():
-            busy, held = gate.counts(hold.partition)
-            answers.append({"partition": hold.partition, "attempt": hold.attempt, "busy": busy, "held": held})
-        said = (version, json.dumps(answers))
+        said = (version, *answers)
         now = time.monotonic()
         if said == self._said and now < self._renew_at:
             return
@@ -158,7 +155,7 @@ class KvRegistry(ABC):
             "context": self._context,
             "version": version,
             "until": self._now_ms() + lease_ms,
-            "answers": answers,
+            "answers": [asdict(answer) for answer in answers],
             "pinned": 0,
         }
         self._put(f"{self._keys}/attend/{self._id}", json.dumps(document).encode(), lease_ms + _LINGER_MS)

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from ._envelope import Envelope, read_document, read_envelope
 from ._errors import RoutesDamaged
-from ._gate import Gate, Hold
+from ._gate import Answer, Hold
 from ._json import fields, parse_json
 from ._policy import Secret, reveal
 from ._routes import Routes
@@ -55,8 +55,8 @@ class RouteSource(Protocol):
     def rest(self, seconds: float) -> None:
         """Waits after a failure, without touching what failed; `wake` ends it too."""
 
-    def attend(self, version: int, gate: Gate) -> None:
-        """Tells the source that somebody goes by this version, and who is inside the partitions that are held."""
+    def attend(self, version: int, answers: Sequence[Answer]) -> None:
+        """Tells the source that somebody goes by this version, and what there is to say about holds."""
 
     def wake(self) -> None:
         """Ends a `wait`, from any thread."""
@@ -79,7 +79,7 @@ class _Waking:
         self._changed.wait(seconds)
         self._changed.clear()
 
-    def attend(self, version: int, gate: Gate) -> None:
+    def attend(self, version: int, answers: Sequence[Answer]) -> None:
         """Nobody listens."""
 
     def wake(self) -> None:
