@@ -36,6 +36,8 @@ fn each_statement_is_of_a_kind() {
         ("merge into orders using x on true when matched then delete", Verb::Write),
         ("truncate orders", Verb::Write),
         ("copy orders from stdin", Verb::Write),
+        ("copy orders to stdout", Verb::MayWrite),
+        ("copy (select 1 from orders) to stdout", Verb::MayWrite),
         ("explain analyze delete from orders", Verb::MayWrite),
         ("call f()", Verb::MayWrite),
         ("do $$begin end$$", Verb::MayWrite),
