@@ -19,8 +19,8 @@
 //!   known.
 //!
 //! What it supposes of the session: `client_encoding` is UTF-8, and `standard_conforming_strings` is on (a server
-//! reports both). Key columns have a deterministic collation and are no `timestamp(p)`, which would round what is
-//! inserted.
+//! reports both). Key columns are NOT NULL, have a deterministic collation, and are no `timestamp(p)`, which would
+//! round what is inserted.
 //!
 //! Absent on purpose: what a key means (that is the map's), the session's state (that is the proxy's), I/O.
 

@@ -188,7 +188,12 @@ fn query_in(tokens: &[Token]) -> Body {
             None => Body::None(Needs::Unknown(Why::NotParsed)),
         },
         "COPY" => whole("COPY"),
-        "EXECUTE" => Body::None(Needs::Unknown(Why::Execute(word(1).to_ascii_lowercase().into()))),
+        "EXECUTE" => Body::None(Needs::Unknown(match tokens.get(1) {
+            Some(Token::Word(name)) => {
+                Why::Execute(read::fold(&name.value, name.quote_style).unwrap_or_default())
+            }
+            _ => Why::NotParsed,
+        })),
         "CALL" | "DO" => Body::None(Needs::Unknown(Why::Function(word(0).to_ascii_lowercase().into()))),
         "CREATE" | "ALTER" | "DROP" | "COMMENT" | "GRANT" | "REVOKE" | "REINDEX" | "REFRESH" | "SECURITY"
         | "IMPORT" | "REASSIGN" => whole("DDL"),

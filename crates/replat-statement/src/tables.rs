@@ -157,11 +157,11 @@ impl Tables {
             Some("pg_catalog" | "information_schema") => Found::Catalogue,
             // Where a temporary table is, is not known.
             Some(schema) => self.known.find(schema, name).unwrap_or(Found::Unknown),
-            // The catalogue is searched before the path, and its names begin like this.
-            None if name.starts_with("pg_") => Found::Catalogue,
             None => {
                 let mut found = self.path.iter().filter_map(|schema| self.known.find(schema, name));
-                found.next().unwrap_or(Found::Unknown)
+                // The catalogue's names begin like this; others may, but then they are known.
+                let otherwise = if name.starts_with("pg_") { Found::Catalogue } else { Found::Unknown };
+                found.next().unwrap_or(otherwise)
             }
         }
     }

@@ -748,6 +748,7 @@ fn what_is_not_data() {
         ("deallocate all", "-"),
         ("prepare p as select * from orders where tenant_id = $1", "-"),
         ("execute p(1)", "? prepared statement p was not seen"),
+        ("execute \"P\"", "? prepared statement P was not seen"),
         ("call f(1)", "? function call may read or write anything"),
         ("do $$ begin delete from orders; end $$", "? function do may read or write anything"),
         ("copy orders from stdin", "? COPY concerns whole tables or the database"),

@@ -346,7 +346,7 @@ impl Grammar {
                     let (kind, next) = (self.kind(), self.item(outer, names));
                     let _ = write!(from, " {kind} {next} using (t)");
                 }
-                3 => {
+                3 if self.depth < 3 => {
                     let kind = self.one(&["cross join", "left join"]);
                     let seen: Vec<String> = before.iter().chain(outer).cloned().collect();
                     let (inner, name) = (self.select(&seen), self.name());
@@ -398,11 +398,11 @@ impl Grammar {
     fn item(&mut self, outer: &[String], names: &mut Vec<String>) -> String {
         let name = self.name();
         names.push(name.clone());
-        match self.below(10) {
+        match if self.depth < 3 { self.below(10) } else { self.below(8) } {
             0..4 => format!("a {name}"),
             4..7 => format!("b as {name}"),
             7 => format!("r {name}"),
-            8 if self.depth < 4 => {
+            8 => {
                 let inner = self.select(outer);
                 let columns = self.one(&["", "", "(t, id)", "(id, t)"]);
                 let blank = "select *, id as x, chr(97) as s from";
