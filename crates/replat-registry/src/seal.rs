@@ -30,7 +30,7 @@ const KEY_BYTES: usize = 32;
 
 /// The secret by which a project's publishers show its routers that routes are theirs.
 ///
-/// Source: a file that `replat registry init` makes: 64 hexadecimal digits and a line feed. Never shown.
+/// Source: a file that `replat registry init` makes: 64 lower-case hexadecimal digits and a line feed. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProjectKey([u8; KEY_BYTES]);
 
@@ -58,7 +58,7 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// It holds something else.
-    #[error("{} holds no key: 64 hexadecimal digits are expected", path.display())]
+    #[error("{} holds no key: 64 lower-case hexadecimal digits are expected", path.display())]
     Unfit {
         /// Which one.
         path: PathBuf,
@@ -349,6 +349,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bytes from lower-case hexadecimal digits: one way to write them, and no other.
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
@@ -356,7 +357,7 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16);
+        let digit = |c: u8| char::from(c).to_digit(16).filter(|_| !c.is_ascii_uppercase());
         *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
     }
     Some(bytes)

@@ -142,3 +142,119 @@ fn changed<K: Ord + Clone, V: Clone>(before: &BTreeMap<K, V>, by: &BTreeMap<K, O
     }
     after
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, Home};
+    use crate::key::KeyType;
+    use crate::map::{Dimension, Map, Selection, Tree};
+    use crate::route::Reads;
+
+    fn home(database: &str) -> Home {
+        Home { database: database.into(), schema: "public".into() }
+    }
+
+    fn address(host: &str) -> Address {
+        Address { host: host.into(), port: 5432, dbname: "shop".into(), endpoint: None }
+    }
+
+    fn id(name: &str) -> PartitionId {
+        name.parse().expect(name)
+    }
+
+    /// Partitions `acme` and `rest` on `blue`; `green` has an address, too.
+    fn routes() -> Routes {
+        let tree: Tree = toml::from_str("split = \"tenant_id\"\n[list]\nacme = [7]").expect("it is a tree");
+        let dimension = Dimension { column: "tenant_id".into(), key_type: KeyType::Integer };
+        let map = Map::build("tenants", vec![dimension], Some(&tree), home("blue")).expect("it is whole");
+        let addresses = ["blue", "green"].map(|name| (name.to_owned(), address(name)));
+        Routes::new("shop".into(), map, addresses.into(), BTreeMap::new()).expect("they lead somewhere")
+    }
+
+    fn moved(routes: &Routes, to: &str) -> Map {
+        let epoch = routes.epoch(&id("acme")).expect("it is there").next();
+        routes.map().with_home(&id("acme"), home(to), epoch).expect("the epoch rises")
+    }
+
+    fn with(
+        map: Map,
+        addresses: BTreeMap<String, Address>,
+        traffic: BTreeMap<PartitionId, Traffic>,
+    ) -> Result<Routes, BadRoutes> {
+        Routes::new("shop".into(), map, addresses, traffic)
+    }
+
+    #[test]
+    fn a_delta_leads_from_one_version_to_the_other_also_when_it_was_sent() {
+        let v1 = routes();
+        let selection = Selection::parse("tenant_id=8", v1.map().dimensions()).expect("it is one");
+        let carved = v1.map().carve(&selection).expect("one partition has it").0;
+        let other =
+            BTreeMap::from([("blue".to_owned(), address("blue2")), ("green".to_owned(), address("green"))]);
+        let one = BTreeMap::from([("blue".to_owned(), address("blue"))]);
+        let featured = Traffic { features: ["fast".to_owned()].into(), ..Traffic::default() };
+        let traffic = BTreeMap::from([(id("acme"), featured)]);
+        let (v2, same) = (moved(&v1, "green"), v1.addresses().clone());
+        let rows = [
+            ("a home", with(v2.clone(), same.clone(), BTreeMap::new())),
+            ("an address", with(v2.clone(), other, BTreeMap::new())),
+            ("an address less", with(moved(&v1, "blue"), one, BTreeMap::new())),
+            ("traffic", with(v2, same.clone(), traffic)),
+            ("a partition", with(carved, same, BTreeMap::new())),
+        ];
+        for (case, after) in rows {
+            let after = after.expect(case);
+            let delta = v1.delta(&after).expect(case);
+            let sent = serde_json::to_string(&delta).expect(case);
+            let delta: RoutesDelta = serde_json::from_str(&sent).expect(case);
+            assert_eq!(
+                (delta.from(), delta.to(), delta.context()),
+                (1, after.version(), "tenants"),
+                "{case}"
+            );
+            assert_eq!(v1.after(&delta), Ok(after.clone()), "{case}");
+            assert!(after.delta(&v1).is_none(), "{case}: versions only rise");
+            assert!(after.after(&delta).is_err(), "{case}: it goes on from elsewhere");
+        }
+    }
+
+    #[test]
+    fn a_delta_that_would_lead_nowhere_is_refused() {
+        let v1 = routes();
+        let after =
+            with(moved(&v1, "green"), v1.addresses().clone(), BTreeMap::new()).expect("they lead somewhere");
+        let good = v1.delta(&after).expect("it is later");
+        let reads = |percent| Traffic {
+            reads: Some(Reads { home: home("green"), percent, shadow: false, stale_max_ms: 1 }),
+            ..Traffic::default()
+        };
+        let lost = [("green".to_owned(), None)];
+        let acme = |traffic| BTreeMap::from([(id("acme"), Some(traffic))]);
+        let no_address = BadRoutes::NoAddress { partition: id("acme"), database: "green".into() };
+        let rows = [
+            ("a home's address goes", RoutesDelta { addresses: lost.into(), ..good.clone() }, no_address),
+            (
+                "more than all",
+                RoutesDelta { traffic: acme(reads(101)), ..good.clone() },
+                BadRoutes::Percent { partition: id("acme"), percent: 101 },
+            ),
+            (
+                "traffic of nobody",
+                RoutesDelta { traffic: BTreeMap::from([(id("none"), Some(reads(1)))]), ..good.clone() },
+                BadRoutes::NoPartition(id("none")),
+            ),
+        ];
+        for (case, delta, want) in rows {
+            assert_eq!(v1.after(&delta), Err(BadRoutesDelta::Damages(want)), "{case}");
+        }
+        let foreign = RoutesDelta { project: "library".into(), ..good.clone() };
+        assert!(matches!(v1.after(&foreign), Err(BadRoutesDelta::Project { .. })));
+        // One that leads to a home that never had an address.
+        let beyond =
+            v1.map().with_home(&id("acme"), home("red"), Epoch::FIRST.next()).expect("the epoch rises");
+        let delta = RoutesDelta { map: v1.map().delta(&beyond).expect("it is later"), ..good };
+        let want = BadRoutes::NoAddress { partition: id("acme"), database: "red".into() };
+        assert_eq!(v1.after(&delta), Err(BadRoutesDelta::Damages(want)));
+    }
+}

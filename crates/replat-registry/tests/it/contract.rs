@@ -287,11 +287,11 @@ pub async fn what_was_tampered_with_is_refused(place: &Place) {
     };
     let later = text.replacen("\"format\":1", "\"format\":2", 1).into_bytes();
     let rows: [(&str, Vec<u8>, &str); 12] = [
-        ("a byte changed", text.replace("green", "groen").into_bytes(), "does not have its digest"),
-        ("a byte fewer", stored[..stored.len() - 1].to_vec(), "does not have its digest"),
+        ("a byte changed", text.replace("green", "groen").into_bytes(), "do not have its digest"),
+        ("a byte fewer", stored[..stored.len() - 1].to_vec(), "do not have its digest"),
         ("half of it", stored[..stored.len() / 4].to_vec(), "it is no envelope"),
         ("nothing", Vec::new(), "it is no envelope"),
-        ("another time", text.replacen("\"at\":2", "\"at\":3", 1).into_bytes(), "does not have its digest"),
+        ("another time", text.replacen("\"at\":2", "\"at\":3", 1).into_bytes(), "do not have its digest"),
         ("a later format", later, "its format is 2"),
         ("the one after it", sealing::to_bytes(&delta(&v2, &v3)), "version 3 lies in its place"),
         ("signed by nobody", resealed(&keyless), "it is not signed"),
