@@ -19,44 +19,41 @@
 //! |---|---|
 //! | what came of it | [`report`] |
 //! | breakers, budgets, vetoes | `gate` |
+//! | units, side by side and one by one | `work` |
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
 //! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
-//! | until when nothing becomes due | `steady` |
-//! | whether rows come faster than forecast, and partitions will not last | [`Velocity`] |
-//! | partitions counted | `census` |
+//! | until when nothing becomes due | [`steady`] |
+//! | partitions counted | [`census`](replat_model::lifecycle::census) |
 
-mod census;
 mod confirm;
 mod gate;
 mod queue;
 pub mod report;
-mod steady;
 #[cfg(test)]
 mod tests;
-mod velocity;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, LifecycleEngine, Look};
-use replat_engine::{EngineError, Verdict};
-use replat_model::lifecycle::breaker::BreakerLimits;
+use replat_model::lifecycle::breaker::{self, BreakerLimits};
+use replat_model::lifecycle::census::{Census, census};
 use replat_model::lifecycle::draft::{Wish, draft};
-use replat_model::lifecycle::facts::{Facts, Micros, TableName, Vitals};
+use replat_model::lifecycle::facts::{Facts, Micros, Vitals};
 use replat_model::lifecycle::health::{self, Finding, Severity, codes};
 use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
-use replat_model::lifecycle::runway::Runway;
+use replat_model::lifecycle::runway::short;
+use replat_model::lifecycle::steady;
 
 pub use replat_model::lifecycle::runway::runways;
-pub use velocity::{Surge, Velocity};
 
 use gate::{Gate, Stand, Vetoes, provisions};
-use queue::Queue;
 use report::{Ending, Entry, Reason, RunReport, State};
 
 /// What a run is to do, and how carefully.
@@ -216,8 +213,8 @@ impl Rotation<'_> {
     }
 
     /// What each set has, by its name.
-    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, report::Census> {
-        census::census(&drafted.facts, &self.settings.wish, &drafted.health)
+    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, Census> {
+        census(&drafted.facts, &self.settings.wish, &drafted.health)
     }
 
     /// Carries out a plan that was made before, if it `fits` what is there now; else the reason why it does not.
@@ -304,7 +301,7 @@ impl Rotation<'_> {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
                 if plan.units.iter().any(|unit| provisions(unit.work.kind())) {
-                    findings.extend(self.unseen(&facts.vitals));
+                    findings.extend(breaker::unseen(&facts.vitals, &self.settings.breaker));
                 }
                 let vetoes = self.vetoes(&facts, &mut findings).await;
                 let history = self.leader().stalls().await?;
@@ -356,50 +353,6 @@ impl Rotation<'_> {
         Ok(report)
     }
 
-    /// Replicas whose lag this role may not see, where that keeps nothing from being done.
-    fn unseen(&self, vitals: &Vitals) -> Option<Finding> {
-        let unseen: Vec<&str> = match &vitals.replicas {
-            Some(all) => all.iter().filter(|r| r.lag_ms.is_none()).map(|r| r.name.as_str()).collect(),
-            None => vec!["all replicas"],
-        };
-        (self.settings.breaker.replica_unknown_ok && !unseen.is_empty()).then(|| Finding {
-            severity: Severity::Warning,
-            code: codes::BREAKER.into(),
-            set: None,
-            what: format!(
-                "how far {} is behind cannot be read, and partitions are made all the same",
-                unseen.join(", ")
-            ),
-            remedy: "Let the role see it: GRANT pg_monitor TO it; or make a lag that cannot be seen hold the run: \
-                     --max-lag."
-                .into(),
-        })
-    }
-
-    /// Sets that will not last as long as they should.
-    fn short(&self, runways: &[Runway]) -> Vec<Finding> {
-        let Some(least) = self.settings.runway_min else { return Vec::new() };
-        // Those that cannot be told are found by the health check, whatever is wanted.
-        let known = runways.iter().filter(|r| r.unknown.is_none());
-        let short = known.filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
-        short
-            .map(|runway| Finding {
-                severity: Severity::Warning,
-                code: codes::RUNWAY.into(),
-                set: Some(runway.set.clone()),
-                what: format!(
-                    "inserts are safe for {:.1} days, {:.1} are wanted: {}",
-                    runway.seconds.unwrap_or(0) as f64 / 86_400.0,
-                    least.as_secs_f64() / 86_400.0,
-                    runway.because
-                ),
-                remedy:
-                    "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
-                        .into(),
-            })
-            .collect()
-    }
-
     /// Fills in what a look found at the end.
     fn conclude(
         &self,
@@ -412,11 +365,12 @@ impl Rotation<'_> {
         report.sets = seen.sets.len() as u64;
         report.understood = plan.understood.clone();
         report.runways = runways(seen, &self.settings.wish);
-        findings.extend(self.short(&report.runways));
+        let least = self.settings.runway_min;
+        findings.extend(least.into_iter().flat_map(|least| short(&report.runways, least)));
         report.fingerprint = seen.fingerprint.clone();
         report.findings = findings.into_iter().collect();
         report.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
-        report.census = census::census(seen, &self.settings.wish, &report.findings);
+        report.census = census(seen, &self.settings.wish, &report.findings);
         report.converged =
             plan.units.is_empty() && report.findings.iter().all(|f| f.severity < Severity::Error);
         for finding in &report.findings {
@@ -489,149 +443,6 @@ impl Rotation<'_> {
         }
         vetoes
     }
-
-    /// All units, by as many workers as there are engines.
-    async fn act(
-        &self,
-        facts: &Facts,
-        plan: &RotatePlan,
-        gate: &Gate<'_>,
-        vetoes: &Vetoes,
-        run: &str,
-        begun: Instant,
-    ) -> Result<Vec<Entry>, EngineError> {
-        let referenced: BTreeMap<&TableName, Vec<TableName>> = facts
-            .sets
-            .iter()
-            .map(|set| (&set.table, set.references.iter().map(|r| r.table.clone()).collect()))
-            .collect();
-        let of = |unit: &Unit| referenced.get(&unit.set).cloned().unwrap_or_default();
-        let queue = Queue::new(plan.units.iter().enumerate().map(|(at, unit)| {
-            let tables = of(unit).into_iter().chain([unit.set.clone()]).collect();
-            (at, tables)
-        }));
-        let entries: Mutex<Vec<(usize, Entry)>> = Mutex::new(Vec::new());
-        let workers = self.engines.iter().map(|engine| async {
-            while let Some(turn) = queue.next().await {
-                let unit = &plan.units[turn.unit];
-                let started = Instant::now();
-                let tried = self.try_unit(engine.as_ref(), unit, &of(unit), gate, vetoes, run).await?;
-                let entry = Entry {
-                    unit: unit.clone(),
-                    state: tried.state,
-                    outcome: tried.outcome,
-                    why: tried.why,
-                    code: tried.code,
-                    again: tried.again,
-                    at: facts.vitals.now.saturating_add(micros(begun.elapsed())),
-                    took_ms: millis(started.elapsed()),
-                    script: None,
-                };
-                self.heard.told(&News::Ended(&entry));
-                entries.lock().unwrap_or_else(|e| e.into_inner()).push((turn.unit, entry));
-            }
-            Ok::<(), EngineError>(())
-        });
-        futures_util::future::try_join_all(workers).await?;
-        let mut entries = entries.into_inner().unwrap_or_else(|e| e.into_inner());
-        entries.sort_by_key(|(at, _)| *at);
-        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
-    }
-
-    /// One unit, if nothing stands in its way.
-    async fn try_unit(
-        &self,
-        engine: &dyn LifecycleEngine,
-        unit: &Unit,
-        referenced: &[TableName],
-        gate: &Gate<'_>,
-        vetoes: &Vetoes,
-        run: &str,
-    ) -> Result<Tried, EngineError> {
-        if provisions(unit.work.kind())
-            && let Some(stand) = vetoes.get(&unit.set)
-        {
-            return Ok(Tried::stood(State::Refused, stand));
-        }
-        match gate.breaker(engine, unit).await {
-            Ok(Ok(())) => {}
-            Ok(Err(stand)) => return Ok(Tried::stood(State::Held, &stand)),
-            Err(error) => return Tried::failed(error),
-        }
-        let limits = gate.limits(unit, referenced, seed(run, unit));
-        self.heard.told(&News::Begins(unit));
-        let heard: &dyn Hear = &Progress { heard: self.heard };
-        match engine.act(unit, &limits, heard).await {
-            Ok(outcome) => {
-                gate.spend(unit, referenced, outcome.stalled_us);
-                let wanting = if outcome.done { None } else { gate.wanting(unit, &limits) };
-                if let Some(stand) = wanting {
-                    return Ok(Tried { outcome: Some(outcome), ..Tried::stood(State::Held, &stand) });
-                }
-                Ok(Tried {
-                    state: if outcome.done { State::Done } else { State::Failed },
-                    why: outcome.why.clone(),
-                    code: (!outcome.done).then(|| codes::TAKEN_BACK.to_owned()),
-                    // The engine gave up within its limits, and took back what it began.
-                    again: !outcome.done && !outcome.refused,
-                    outcome: Some(outcome),
-                })
-            }
-            Err(error) => Tried::failed(error),
-        }
-    }
-}
-
-/// What became of a unit that was tried.
-struct Tried {
-    state: State,
-    outcome: Option<replat_engine::lifecycle::Outcome>,
-    why: Option<String>,
-    code: Option<String>,
-    again: bool,
-}
-
-impl Tried {
-    fn stood(state: State, stand: &Stand) -> Tried {
-        let again = state == State::Held;
-        Tried { state, outcome: None, why: Some(stand.why.clone()), code: Some(stand.code.into()), again }
-    }
-
-    /// A unit fails alone, but for the one error that says that somebody else is at work now.
-    fn failed(error: EngineError) -> Result<Tried, EngineError> {
-        let again = match error.verdict() {
-            Verdict::StandDown => return Err(error),
-            Verdict::TryAgain => true,
-            Verdict::AskAPerson => false,
-        };
-        let mut why = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(next) = cause {
-            let text = next.to_string();
-            if !why.contains(&text) {
-                why = format!("{why}: {text}");
-            }
-            cause = next.source();
-        }
-        Ok(Tried {
-            state: State::Failed,
-            outcome: None,
-            why: Some(why),
-            code: Some(error.code().into()),
-            again,
-        })
-    }
-}
-
-/// Passes progress on.
-struct Progress<'a> {
-    heard: &'a dyn Watch,
-}
-
-impl Hear for Progress<'_> {
-    fn progress(&self, what: &str, done: u64, of: Option<u64>) {
-        self.heard.progress(what, done, of);
-    }
 }
 
 fn no_look(error: &EngineError) -> Finding {
@@ -660,12 +471,6 @@ pub fn name(now: Micros) -> String {
     let mut hasher = DefaultHasher::new();
     (now, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)).hash(&mut hasher);
     format!("r-{:012x}", hasher.finish() >> 16)
-}
-
-fn seed(run: &str, unit: &Unit) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (run, &unit.id).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn millis(span: Duration) -> u64 {

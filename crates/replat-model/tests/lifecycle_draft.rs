@@ -1,6 +1,8 @@
 //! What follows from partitions that are there and a policy: every rule, and the promise that a plan that was carried
 //! out leaves nothing to do.
 
+#![allow(clippy::type_complexity, reason = "a table of cases is a slice of tuples")]
+
 #[path = "lifecycle_draft/applier.rs"]
 mod applier;
 #[path = "lifecycle_draft/convergence.rs"]

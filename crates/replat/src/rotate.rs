@@ -58,7 +58,7 @@ pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<
     if args.daemon.watch {
         return watch::watch(global, style, args).await;
     }
-    unless_stopped(async {
+    unless_stopped("replat rotate", async {
         match &args.verb {
             Some(verb) => reshape::verb(global, style, verb).await,
             None if args.check => check(global, style, &args.run).await,
@@ -68,9 +68,12 @@ pub async fn rotate(global: &Global, style: Style, args: &RotateArgs) -> Result<
     .await
 }
 
-/// Does it, unless a signal ends it first. The first process of a container hears no signal that it does not ask for, and
-/// would go on until it is killed.
-async fn unless_stopped(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+/// Does it, unless a signal ends it first; `again` is how it is begun again then. The first process of a container hears
+/// no signal that it does not ask for, and would go on until it is killed.
+async fn unless_stopped(
+    again: &str,
+    work: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
     let hear = |kind| signal(kind).ok();
     let (mut terminate, mut interrupt) = (hear(SignalKind::terminate()), hear(SignalKind::interrupt()));
     let heard = async |signal: &mut Option<Signal>| match signal {
@@ -84,7 +87,7 @@ async fn unless_stopped(work: impl Future<Output = Result<Exit, Failure>>) -> Re
     }
     Err(Failure::new("RP9002", Exit::Interrupted, "stopped in the middle of a run")
         .state("SAFE: what was begun and not ended is finished or taken back by the next run.")
-        .remedy("Start again: replat rotate"))
+        .remedy(format!("Start again: {again}")))
 }
 
 /// A run over every database.
@@ -456,17 +459,23 @@ async fn planned(run: &Run, place: &Place) -> Result<RotatePlanFile, Failure> {
 
 /// `apply` of a plan of a run.
 pub async fn apply(global: &Global, style: Style, args: &ApplyArgs) -> Result<Exit, Failure> {
-    let file = RotatePlanFile::read(&args.plan)?;
-    let mut reach = Reach { db_url: args.db_url.clone(), tables: file.tables.clone(), ..Reach::default() };
-    if reach.db_url.is_none() && crate::project::find_spec(global).is_ok() {
-        reach.database = Some(file.database.clone());
-    }
-    let places = places(global, &reach, global.dry_run)?;
-    let place = places.first().expect("one database was named");
-    let teller = Teller::new(global, style, false);
-    let report = carried_out(global, &file, place, &args.plan, &args.care, &teller).await;
-    let all = [Ended { place: place.name.clone(), report }];
-    conclude(style, &all, false, "RotateResult")
+    // What was done of a plan makes it stale.
+    let again = format!("replat plan rotate … --out {0}, and replat apply {0}", args.plan.display());
+    unless_stopped(&again, async {
+        let file = RotatePlanFile::read(&args.plan)?;
+        let mut reach =
+            Reach { db_url: args.db_url.clone(), tables: file.tables.clone(), ..Reach::default() };
+        if reach.db_url.is_none() && crate::project::find_spec(global).is_ok() {
+            reach.database = Some(file.database.clone());
+        }
+        let places = places(global, &reach, global.dry_run)?;
+        let place = places.first().expect("one database was named");
+        let teller = Teller::new(global, style, false);
+        let report = carried_out(global, &file, place, &args.plan, &args.care, &teller).await;
+        let all = [Ended { place: place.name.clone(), report }];
+        conclude(style, &all, false, "RotateResult")
+    })
+    .await
 }
 
 async fn carried_out(

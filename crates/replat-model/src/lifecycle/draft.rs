@@ -12,6 +12,7 @@ mod keys;
 mod loose;
 mod overflow;
 mod range;
+pub(super) mod referenced;
 mod retire;
 pub(super) mod set;
 
@@ -113,7 +114,9 @@ pub fn draft(facts: &Facts, wish: &Wish) -> RotatePlan {
         let quota = policy.quota.clone().unwrap_or_default();
         let (forecast, paces, until) = (&drafted.forecast, &drafted.paces, drafted.until);
         let within = Room { facts, set, quota: &quota, forecast, paces, until };
-        within.take(&mut plan, drafted.units);
+        let (units, stuck) = referenced::possible(set, wish, drafted.units);
+        plan.findings.extend(stuck);
+        within.take(&mut plan, units);
         if !stopped && wish.allow.contains(&Kind::Align) {
             plan.units.extend(reshape::aligned(set));
         }

@@ -1,6 +1,9 @@
 //! Rows that belong to no partition, and where they go.
 
-use replat_model::lifecycle::facts::{Bound, Edge, Method, Part, SetFacts, Strays};
+use replat_model::lifecycle::draft::{Wish, draft};
+use replat_model::lifecycle::facts::{Bound, Edge, Method, Part, Reference, SetFacts, Strays, TableName};
+use replat_model::lifecycle::health::Severity;
+use replat_model::lifecycle::plan::Kind;
 use replat_model::lifecycle::policy::{Cut, Grow, GrowOn, LevelPolicy, Lifecycle, Overflow, Retire};
 
 use super::convergence::settled;
@@ -185,6 +188,48 @@ fn the_policy_for_what_is_beyond_can_change_and_comes_to_rest() {
     for overflow in [Overflow::Edge, Overflow::Reject, Overflow::Default] {
         for set in [events(5, 12), with_default(rows_at(&[])), with_default(rows_at(&[12])), edges(true)] {
             settled(&facts(vec![set]), &policy(overflow));
+        }
+    }
+}
+
+/// Whoever is referred to keeps rows where they are, since their partition would not be let go of; all else goes on.
+#[test]
+fn rows_of_a_set_that_others_refer_to_stay_where_they_are() {
+    let edge = |empty| {
+        let mut set = events(5, 12);
+        let bound = Bound::Range { from: vec![at(&day(12))], to: vec![Edge::Max] };
+        set.level.parts.push(Part { empty: Some(empty), ..part("events_after", bound) });
+        set
+    };
+    const CREATE: &str = "create events: 2026-03-13..2026-03-14";
+    const BOTH: &str = "create events: 2026-03-12..2026-03-13, 2026-03-13..2026-03-14";
+    const MOVED: &str =
+        "create events: 2026-03-12..2026-03-13, 2026-03-13..2026-03-14 [edge 2026-03-12..2026-03-14]";
+    let none = || with_default(rows_at(&[]));
+    let some = || with_default(rows_at(&[12]));
+    let all: &[Kind] = &[Kind::Create, Kind::Drain, Kind::Recut];
+    let only: &[Kind] = &[Kind::Create];
+    let cases: [(&str, SetFacts, &[Kind], &[&str], &[&str]); 6] = [
+        ("a default without rows is in nobody's way", none(), all, &[BOTH], &[]),
+        ("a default with rows keeps them", some(), all, &[CREATE], &["RP3007 error"]),
+        ("nobody wants it drained", some(), only, &[CREATE], &["RP3026 note"]),
+        ("an edge without rows gives way", edge(true), all, &[MOVED], &[]),
+        ("an edge with rows stays", edge(false), all, &[], &["RP3007 error"]),
+        ("nobody wants it cut", edge(false), only, &[], &["RP3026 note"]),
+    ];
+    for (case, mut set, kinds, want, found) in cases {
+        let fk =
+            Reference { name: "fk".into(), table: TableName::new("app", "lines"), definition: "…".into() };
+        set.referenced_by = vec![fk];
+        let plan = draft(&facts(vec![set]), &Wish { allow: kinds.to_vec(), ..wish(ahead(3)) });
+        assert_eq!(
+            (lines(&plan), codes(&plan.findings)),
+            (owned(want), owned(found)),
+            "{case}: {:?}",
+            plan.findings
+        );
+        for finding in plan.findings.iter().filter(|finding| finding.severity == Severity::Error) {
+            assert!(finding.what.contains("foreign key fk of app.lines"), "{case}: {}", finding.what);
         }
     }
 }

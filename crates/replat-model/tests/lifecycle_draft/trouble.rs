@@ -252,6 +252,19 @@ fn names_that_are_taken_long_or_hostile() {
     }
 }
 
+#[test]
+fn bounds_the_wrong_way_round_stop_their_set_alone() {
+    for (from, to) in [(Edge::Max, at(&day(12))), (at(&day(12)), Edge::Min)] {
+        let mut set = events(8, 12);
+        let bound = Bound::Range { from: vec![from], to: vec![to] };
+        set.level.parts.push(part("events_wrong", bound));
+        let policy = Lifecycle { levels: vec![cut("*", Cut::Range)], ..ahead(3) };
+        let plan = plan(&facts(vec![set, well()]), &policy);
+        assert_eq!(codes(&plan.findings), ["RP3003 error"], "{:?}", plan.findings);
+        assert!(plan.units.iter().all(|unit| unit.set.name == "well") && !plan.units.is_empty());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -8,7 +8,7 @@ use replat_model::lifecycle::facts::{Facts, Level, Sample, TableName};
 use replat_model::lifecycle::patience::Stall;
 use tokio_postgres::{Client, Transaction};
 
-use super::ledger::{self, Ledger, quoted};
+use super::ledger::{self, Ledger};
 use crate::error::on;
 
 /// How long samples are kept. Unit: days.
@@ -192,15 +192,4 @@ async fn keep(
     )
     .await?;
     Ok(())
-}
-
-/// What runs keep in the database, as `schema.table`, for whoever wants to live without replat; empty if nothing.
-///
-/// # Errors
-///
-/// What the driver says.
-pub async fn tables(client: &Client) -> Result<Vec<String>, EngineError> {
-    let Some(ledger) = ledger::readable(client).await? else { return Ok(Vec::new()) };
-    let names = ["lifecycle_part", "lifecycle_unit", "lifecycle_outbox", "lifecycle_sample", "lifecycle_run"];
-    Ok(names.iter().map(|name| quoted(&TableName::new(ledger.schema.clone(), *name))).collect())
 }

@@ -4,25 +4,36 @@
 //! anything. Between tries it is seen who is in the way. Where many short transactions follow each other so closely
 //! that none of the tries finds a gap, a try stands in the queue, briefly, and within a budget for all of them. Behind
 //! one long transaction it never does: the queue would only grow.
+//!
+//! | what | where |
+//! |---|---|
+//! | tries, their statements and what follows from the answers | here |
+//! | who is in the way | `holders` |
+//! | whether a try stands in the queue | `starving` |
 
-use std::collections::BTreeSet;
+mod holders;
+mod starving;
+
 use std::time::{Duration, Instant};
 
 use replat_engine::EngineError;
 use replat_engine::failpoint::{armed, crash_at_named};
 use replat_engine::lifecycle::{Hear, Limits};
 use replat_model::lifecycle::facts::TableName;
-use replat_model::lifecycle::patience::{Attempt, Backoff, Ladder, Left};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::archive;
 use super::bounds;
-use super::ledger::quoted;
 use super::script::{Manner, Mode, Step, Then, Txn, bound};
 use crate::connect::Connected;
-use crate::error::{failed, is_lock, on};
+use crate::error::{failed, is_lock};
 use crate::sql::quote_literal;
+
+use holders::in_the_way;
+use starving::Starving;
+
+pub use holders::{Holder, first_words};
 
 /// What every transaction here is set to, whatever the session, the role and the database say; again for each, since a
 /// pooler may give each to another session.
@@ -378,59 +389,6 @@ impl Pair<'_> {
         crash_at_named(|| format!("rotate.{}.committed", txn.name));
         Ok(())
     }
-
-    /// Who has locks that a transaction of ours cannot have meanwhile, the oldest first; or the oldest transaction of
-    /// the database if nobody has one.
-    async fn holders(&self, txn: &Txn) -> Result<Vec<Holder>, Stop> {
-        let wanted: Vec<(&TableName, Mode)> =
-            txn.steps.iter().flat_map(|step| &step.locks).map(|(table, mode)| (table, *mode)).collect();
-        let names: BTreeSet<String> = wanted.iter().map(|(table, _)| quoted(table)).collect();
-        let names: Vec<String> = names.into_iter().collect();
-        let found = self
-            .watch
-            .query(
-                "SELECT a.pid, (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - \
-                     coalesce(a.xact_start, a.query_start, a.backend_start)))::bigint, \
-                   coalesce(a.application_name, ''), coalesce(a.query, ''), l.mode, w.name \
-                 FROM pg_catalog.unnest($1::text[]) AS w(name) \
-                   JOIN pg_catalog.pg_locks l ON l.relation = pg_catalog.to_regclass(w.name) \
-                     AND l.locktype = 'relation' AND l.granted AND l.database = (SELECT oid \
-                       FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
-                   JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-                 WHERE l.pid <> $2 AND l.pid <> pg_catalog.pg_backend_pid() \
-                 ORDER BY a.xact_start NULLS LAST, a.pid",
-                &[&names, &self.work.backend_pid],
-            )
-            .await
-            .map_err(|error| Stop::Lost(on(self.database, "looking who is in the way")(error)))?;
-        let mut holders: Vec<Holder> = Vec::new();
-        for row in &found {
-            let (mode, name): (&str, &str) = (row.get(4), row.get(5));
-            let in_the_way = wanted.iter().any(|(table, want)| {
-                quoted(table) == name && Mode::named(mode).is_none_or(|mode| mode.conflicts(*want))
-            });
-            if in_the_way && holders.iter().all(|known| known.pid != row.get::<_, i32>(0)) {
-                holders.push(Holder::of(row));
-            }
-        }
-        if holders.is_empty() && matches!(txn.name, "detach" | "finalize") {
-            // A detach waits for whoever may still see the partition, lock or no lock.
-            let oldest = self
-                .watch
-                .query_opt(
-                    "SELECT pid, (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - xact_start))::bigint, \
-                       coalesce(application_name, ''), coalesce(query, '') FROM pg_catalog.pg_stat_activity \
-                     WHERE datname = pg_catalog.current_database() AND xact_start IS NOT NULL AND pid <> $1 \
-                       AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend' \
-                     ORDER BY xact_start LIMIT 1",
-                    &[&self.work.backend_pid],
-                )
-                .await
-                .map_err(|error| Stop::Lost(on(self.database, "looking who is in the way")(error)))?;
-            holders.extend(oldest.as_ref().map(Holder::of));
-        }
-        Ok(holders)
-    }
 }
 
 /// Draws the consequence of a statement's answer.
@@ -500,168 +458,4 @@ fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> 
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     })
-}
-
-/// Somebody who is in the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The process that serves the session.
-    pub pid: i32,
-    /// How long its transaction has been open, in milliseconds.
-    pub age_ms: i64,
-    /// What it calls itself.
-    pub application: String,
-    /// The first words of its statement, without values.
-    pub words: String,
-}
-
-impl Holder {
-    fn of(row: &tokio_postgres::Row) -> Holder {
-        Holder {
-            pid: row.get(0),
-            age_ms: row.get(1),
-            application: row.get(2),
-            words: first_words(row.get(3)),
-        }
-    }
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {}", self.pid)?;
-        if !self.application.is_empty() {
-            write!(f, " ({})", self.application)?;
-        }
-        write!(f, ", whose transaction has been open for {:.1} s", self.age_ms as f64 / 1000.0)?;
-        if !self.words.is_empty() {
-            write!(f, ": {}", self.words)?;
-        }
-        Ok(())
-    }
-}
-
-fn in_the_way(txn: &Txn, holders: &[Holder], patience: Duration) -> String {
-    let who = match holders {
-        [] => "others, one after the other".to_owned(),
-        [one] => one.to_string(),
-        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
-    };
-    format!("the locks for `{}` could not be had within {patience:?}: in the way is {who}", txn.name)
-}
-
-/// The first words of a statement, up to its first value or quoted name: what follows may be nobody's business.
-pub fn first_words(query: &str) -> String {
-    if query.starts_with('<') {
-        return String::new();
-    }
-    let plain = query.split(|c: char| matches!(c, '\'' | '"' | '$') || c.is_numeric()).next().unwrap_or("");
-    let mut words: Vec<String> =
-        plain.split_whitespace().take(8).map(|word| word.chars().take(40).collect()).collect();
-    if plain.len() < query.len() || plain.split_whitespace().count() > words.len() {
-        words.push("…".to_owned());
-    }
-    words.join(" ")
-}
-
-/// Whether we starve, and what follows from it.
-#[derive(Debug)]
-struct Starving {
-    ladder: Ladder,
-    backoff: Backoff,
-    /// Who was in the way at the last try.
-    last: BTreeSet<i32>,
-    /// Tries in a row at which nobody was in the way who was so before: there are gaps, and we miss them.
-    missed: u32,
-    tries: u32,
-}
-
-/// Gaps that are missed before a try stands in the queue.
-const MISSED: u32 = 6;
-
-impl Starving {
-    fn new(limits: &Limits) -> Starving {
-        let left = Left { each: limits.wait_each, total: limits.wait_total };
-        // How often it is tried is bounded by patience, in time.
-        let ladder = Ladder { patient_tries: MISSED, tries_max: u32::MAX, ..Ladder::new(left) };
-        let backoff = Backoff::new(limits.seed);
-        Starving { ladder, backoff, last: BTreeSet::new(), missed: 0, tries: 0 }
-    }
-
-    /// How long the next try may stand in the queue; nothing for not at all.
-    fn queue(&self, stalled: Duration) -> Duration {
-        match self.ladder.attempt(self.missed, stalled) {
-            Attempt::Queue(time) => time,
-            Attempt::NoWait | Attempt::GiveUp => Duration::ZERO,
-        }
-    }
-
-    fn seen(&mut self, holders: &[Holder]) {
-        let now: BTreeSet<i32> = holders.iter().map(|holder| holder.pid).collect();
-        self.missed = if now.is_disjoint(&self.last) { self.missed.saturating_add(1) } else { 0 };
-        self.last = now;
-    }
-
-    fn delay(&mut self) -> Duration {
-        let delay = self.backoff.delay(self.tries);
-        self.tries = self.tries.saturating_add(1);
-        delay
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Limits {
-        Limits {
-            wait_each: Duration::from_millis(20),
-            wait_total: Duration::from_millis(30),
-            patience: Duration::from_secs(1),
-            seed: 7,
-        }
-    }
-
-    fn by(pid: i32) -> Vec<Holder> {
-        vec![Holder { pid, age_ms: 1, application: String::new(), words: String::new() }]
-    }
-
-    #[test]
-    fn only_who_starves_stands_in_the_queue() {
-        let mut behind_one = Starving::new(&limits());
-        let mut behind_many = Starving::new(&limits());
-        let (mut longest, mut stalled) = (Duration::ZERO, Duration::ZERO);
-        for n in 0..40 {
-            behind_one.seen(&by(1));
-            assert_eq!(behind_one.queue(Duration::ZERO), Duration::ZERO, "it would only get longer");
-            behind_many.seen(&by(n));
-            let queued = behind_many.queue(stalled);
-            longest = longest.max(queued);
-            stalled += queued;
-        }
-        assert!(longest > Duration::ZERO && longest <= limits().wait_each, "{longest:?}");
-        assert!(stalled <= limits().wait_total, "{stalled:?}");
-    }
-
-    #[test]
-    fn no_value_is_among_the_words() {
-        let rows = [
-            ("select * from t where name = 'Ann Mary Smith' and x", "select * from t where name = …"),
-            ("insert into t values ('secret')", "insert into t values ( …"),
-            ("select 42", "select …"),
-            ("select a, b from c", "select a, b from c"),
-            ("a b c d e f g h i", "a b c d e f g h …"),
-            ("<insufficient privilege>", ""),
-        ];
-        for (query, want) in rows {
-            assert_eq!(first_words(query), want);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn digits_and_quotes_never_get_out(query in ".*") {
-            let words = first_words(&query);
-            proptest::prop_assert!(!words.contains(['\'', '"']) && !words.chars().any(char::is_numeric));
-        }
-    }
 }

@@ -304,9 +304,9 @@ pub enum RotateVerb {
     Release(HoldArgs),
 }
 
-/// Which database, and how careful.
+/// Which database, of those that a spec has.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Where {
+pub struct OneDatabase {
     /// The database: a postgres:// URI, key=value pairs, env:NAME or file:PATH. Without it the spec says which, or the
     /// PG* variables.
     #[arg(long, env = "REPLAT_DB_URL", hide_env_values = true, value_name = "URL", value_parser = secret)]
@@ -314,6 +314,14 @@ pub struct Where {
     /// The database, by its name in the spec.
     #[arg(long, value_name = "NAME", conflicts_with = "db_url")]
     pub database: Option<String>,
+}
+
+/// Which database, and how careful.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Where {
+    /// Which database.
+    #[command(flatten)]
+    pub database: OneDatabase,
     /// Only so many units now; the same words go on with the rest another time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub at_most: Option<u32>,
@@ -473,9 +481,9 @@ pub struct HoldArgs {
     /// The partition, or a table with all its partitions.
     #[arg(value_name = "TABLE")]
     pub table: String,
-    /// Where.
+    /// Which database.
     #[command(flatten)]
-    pub place: Where,
+    pub database: OneDatabase,
 }
 
 /// Options of `runway`.

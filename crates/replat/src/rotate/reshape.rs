@@ -17,7 +17,7 @@ use super::reach::{Place, places};
 use super::teller::{Mute, Teller};
 use super::{Ended, conclude, failed, wish};
 use crate::ask;
-use crate::cli::{ConvertArgs, Global, HoldArgs, OverflowWord, Reach, RotateVerb, Run, Where};
+use crate::cli::{ConvertArgs, Global, HoldArgs, OneDatabase, OverflowWord, Reach, RotateVerb, Run, Where};
 use crate::failure::{Exit, Failure};
 use crate::render::{self, Style};
 
@@ -61,7 +61,7 @@ pub async fn verb(global: &Global, style: Style, verb: &RotateVerb) -> Result<Ex
         }
         RotateVerb::Undo(args) => (Request::Undo { what: args.what.clone() }, &args.place),
     };
-    let place = place(global, at, global.dry_run)?;
+    let place = place(global, &at.database, global.dry_run)?;
     asked(global, style, request, at, &place).await
 }
 
@@ -74,7 +74,7 @@ fn named(text: &str) -> TableName {
 }
 
 /// The one database that is meant.
-fn place(global: &Global, at: &Where, read_only: bool) -> Result<Place, Failure> {
+fn place(global: &Global, at: &OneDatabase, read_only: bool) -> Result<Place, Failure> {
     let reach = Reach { db_url: at.db_url.clone(), database: at.database.clone(), tables: Vec::new() };
     let mut places = places(global, &reach, read_only)?;
     match (places.pop(), places.is_empty()) {
@@ -302,7 +302,7 @@ fn after(style: Style, id: &str, work: &Work) {
 
 /// `rotate hold` and `rotate release`.
 async fn held(global: &Global, style: Style, args: &HoldArgs, on: bool) -> Result<Exit, Failure> {
-    let place = place(global, &args.place, global.dry_run)?;
+    let place = place(global, &args.database, global.dry_run)?;
     let table = named(&args.table);
     if global.dry_run {
         style.result(

@@ -34,6 +34,25 @@ async fn of_two_runs_one_works_and_the_other_says_so() {
     assert_eq!(world.parts("events").await.len(), 12);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_run_and_a_plan_and_the_next_run_goes_on() {
+    for (plan, signal) in [(false, "TERM"), (true, "TERM"), (true, "INT")] {
+        let world = World::with(&daily("events", -2, 1)).await;
+        world.verb("plan rotate", "--buffer-days=5 --out p.json").await.succeeds();
+        let other = world.client().await;
+        other.batch_execute("begin; lock table events in access exclusive mode").await.expect("a lock");
+        let verb = if plan { "apply p.json" } else { "rotate --buffer-days=5" };
+        let line =
+            format!("{verb} --db-url={} --patience=60s --max-transaction=1ms --json", world.url("app"));
+        let mut run = world.program.start(&line.split(' ').collect::<Vec<_>>());
+        run.remarks("waits:").await;
+        run.signal(signal).await;
+        run.end().await.fails("RP9002", 130).remarks("SAFE");
+        other.batch_execute("commit").await.expect("the end");
+        world.verb("apply p.json", "").await.succeeds().prints("created=4");
+    }
+}
+
 /// All of them, at the same time.
 async fn futures<F: Future<Output = crate::program::Ran>>(all: Vec<F>) -> Vec<crate::program::Ran> {
     let mut all: Vec<_> = all.into_iter().map(Box::pin).collect();

@@ -218,6 +218,8 @@ async fn what_cannot_be_done_is_refused_and_leaves_nothing() {
         ("undo u-0 -y".into(), 4, "no unit u-0 is recorded"),
         ("align ranged --index nothing -y".into(), 4, "no index nothing"),
         ("hold ranged".into(), 4, "no record"),
+        ("hold ranged --patience=1s".into(), 2, "--patience"),
+        ("release ranged --at-most=1".into(), 2, "--at-most"),
         // Nobody agreed.
         ("modulus hashed 4".into(), 13, "--yes"),
         ("unconvert hashed".into(), 13, "Carry it out"),

@@ -67,6 +67,9 @@ pub(in super::super) fn lines(level: &Level) -> Result<Vec<Line<'_>>, String> {
             return Err(format!("the bounds of {} are equal", part.table));
         };
         let raw = Raw { from: &from[key], to: &to[key], part };
+        if *raw.from == Edge::Max || *raw.to == Edge::Min {
+            return Err(format!("{} ends before it begins", part.table));
+        }
         let tail = match (raw.from, raw.to) {
             (Edge::At(_), Edge::At(_)) if from[key + 1..] == to[key + 1..] => Some(&from[key + 1..]),
             (Edge::At(_), Edge::At(_)) => {

@@ -1,5 +1,7 @@
 //! What recipes read from the catalogue.
 
+use std::collections::BTreeMap;
+
 use replat_engine::EngineError;
 use replat_model::lifecycle::facts::{Bound, TableName};
 use tokio_postgres::{Client, Row};
@@ -85,6 +87,27 @@ pub async fn by_name(kitchen: &Kitchen<'_>, name: &TableName) -> Result<Option<R
     let sql = format!("{RELATION} WHERE n.nspname = $1 AND c.relname = $2");
     let row = kitchen.client.query_opt(&sql, &[&name.schema, &name.name]).await;
     Ok(row.map_err(on(kitchen.database, "reading the catalogue"))?.as_ref().map(relation_of))
+}
+
+/// The relations of these names, whatever they are, in one look; names that are free have none.
+///
+/// # Errors
+///
+/// What the driver says.
+pub async fn by_names(
+    kitchen: &Kitchen<'_>,
+    names: impl Iterator<Item = &TableName>,
+) -> Result<BTreeMap<TableName, Relation>, EngineError> {
+    let (schemas, tables): (Vec<&str>, Vec<&str>) =
+        names.map(|name| (name.schema.as_str(), name.name.as_str())).unzip();
+    let sql = format!(
+        "{RELATION} WHERE (n.nspname::text, c.relname::text) IN \
+           (SELECT w.s, w.t FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) w(s, t)) \
+         AND c.relname = ANY ($2::text[]::name[])"
+    );
+    let rows = kitchen.client.query(&sql, &[&schemas, &tables]).await;
+    let rows = rows.map_err(on(kitchen.database, "reading the catalogue"))?;
+    Ok(rows.iter().map(relation_of).map(|found| (found.name.clone(), found)).collect())
 }
 
 /// The relation of this identity.

@@ -94,9 +94,10 @@ async fn missing(
     parent: &Relation,
     parts: &[NewPart],
 ) -> Result<Vec<NewPart>, EngineError> {
+    let there = catalog::by_names(kitchen, parts.iter().map(|part| &part.table)).await?;
     let mut missing = Vec::new();
     for part in parts {
-        let Some(found) = catalog::by_name(kitchen, &part.table).await? else {
+        let Some(found) = there.get(&part.table) else {
             missing.push(part.clone());
             continue;
         };

@@ -290,7 +290,7 @@ fn arguments(job: Job) -> Vec<String> {
         }
         Job::Drain => arguments.extend(["--buffer-days=4", "--no-forecast"].map(str::to_owned)),
         Job::Convert => arguments.extend(
-            ["convert", "public.events", "--by", "range:ts", "--interval", "1 day", "--yes"]
+            ["convert", "public.events", "--by", "range:ts", "--interval", "1 day", "--extend-key", "--yes"]
                 .map(str::to_owned),
         ),
     }
