@@ -23,19 +23,15 @@
 //! | the order of units | `queue` |
 //! | whether the catalogue says what was done | `confirm` |
 //! | how long inserts are safe | [`replat_model::lifecycle::runway`] |
-//! | until when nothing becomes due | `steady` |
-//! | whether rows come faster than forecast, and partitions will not last | [`Velocity`] |
-//! | partitions counted | `census` |
+//! | until when nothing becomes due | [`steady`] |
+//! | partitions counted | [`census`](replat_model::lifecycle::census) |
 
-mod census;
 mod confirm;
 mod gate;
 mod queue;
 pub mod report;
-mod steady;
 #[cfg(test)]
 mod tests;
-mod velocity;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,16 +41,17 @@ use std::time::{Duration, Instant};
 
 use replat_engine::EngineError;
 use replat_engine::lifecycle::{Hear, LifecycleEngine, Look};
-use replat_model::lifecycle::breaker::BreakerLimits;
+use replat_model::lifecycle::breaker::{self, BreakerLimits};
+use replat_model::lifecycle::census::{Census, census};
 use replat_model::lifecycle::draft::{Wish, draft};
 use replat_model::lifecycle::facts::{Facts, Micros, Vitals};
 use replat_model::lifecycle::health::{self, Finding, Severity, codes};
 use replat_model::lifecycle::patience::{Budgets, Spent};
 use replat_model::lifecycle::plan::{RotatePlan, Unit};
-use replat_model::lifecycle::runway::Runway;
+use replat_model::lifecycle::runway::short;
+use replat_model::lifecycle::steady;
 
 pub use replat_model::lifecycle::runway::runways;
-pub use velocity::{Surge, Velocity};
 
 use gate::{Gate, Stand, Vetoes, provisions};
 use report::{Ending, Entry, Reason, RunReport, State};
@@ -216,8 +213,8 @@ impl Rotation<'_> {
     }
 
     /// What each set has, by its name.
-    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, report::Census> {
-        census::census(&drafted.facts, &self.settings.wish, &drafted.health)
+    pub fn census(&self, drafted: &Drafted) -> BTreeMap<String, Census> {
+        census(&drafted.facts, &self.settings.wish, &drafted.health)
     }
 
     /// Carries out a plan that was made before, if it `fits` what is there now; else the reason why it does not.
@@ -304,7 +301,7 @@ impl Rotation<'_> {
             true => self.show(&plan, begun, facts.vitals.now).await,
             false => {
                 if plan.units.iter().any(|unit| provisions(unit.work.kind())) {
-                    findings.extend(self.unseen(&facts.vitals));
+                    findings.extend(breaker::unseen(&facts.vitals, &self.settings.breaker));
                 }
                 let vetoes = self.vetoes(&facts, &mut findings).await;
                 let history = self.leader().stalls().await?;
@@ -356,50 +353,6 @@ impl Rotation<'_> {
         Ok(report)
     }
 
-    /// Replicas whose lag this role may not see, where that keeps nothing from being done.
-    fn unseen(&self, vitals: &Vitals) -> Option<Finding> {
-        let unseen: Vec<&str> = match &vitals.replicas {
-            Some(all) => all.iter().filter(|r| r.lag_ms.is_none()).map(|r| r.name.as_str()).collect(),
-            None => vec!["all replicas"],
-        };
-        (self.settings.breaker.replica_unknown_ok && !unseen.is_empty()).then(|| Finding {
-            severity: Severity::Warning,
-            code: codes::BREAKER.into(),
-            set: None,
-            what: format!(
-                "how far {} is behind cannot be read, and partitions are made all the same",
-                unseen.join(", ")
-            ),
-            remedy: "Let the role see it: GRANT pg_monitor TO it; or make a lag that cannot be seen hold the run: \
-                     --max-lag."
-                .into(),
-        })
-    }
-
-    /// Sets that will not last as long as they should.
-    fn short(&self, runways: &[Runway]) -> Vec<Finding> {
-        let Some(least) = self.settings.runway_min else { return Vec::new() };
-        // Those that cannot be told are found by the health check, whatever is wanted.
-        let known = runways.iter().filter(|r| r.unknown.is_none());
-        let short = known.filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
-        short
-            .map(|runway| Finding {
-                severity: Severity::Warning,
-                code: codes::RUNWAY.into(),
-                set: Some(runway.set.clone()),
-                what: format!(
-                    "inserts are safe for {:.1} days, {:.1} are wanted: {}",
-                    runway.seconds.unwrap_or(0) as f64 / 86_400.0,
-                    least.as_secs_f64() / 86_400.0,
-                    runway.because
-                ),
-                remedy:
-                    "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
-                        .into(),
-            })
-            .collect()
-    }
-
     /// Fills in what a look found at the end.
     fn conclude(
         &self,
@@ -412,11 +365,12 @@ impl Rotation<'_> {
         report.sets = seen.sets.len() as u64;
         report.understood = plan.understood.clone();
         report.runways = runways(seen, &self.settings.wish);
-        findings.extend(self.short(&report.runways));
+        let least = self.settings.runway_min;
+        findings.extend(least.into_iter().flat_map(|least| short(&report.runways, least)));
         report.fingerprint = seen.fingerprint.clone();
         report.findings = findings.into_iter().collect();
         report.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
-        report.census = census::census(seen, &self.settings.wish, &report.findings);
+        report.census = census(seen, &self.settings.wish, &report.findings);
         report.converged =
             plan.units.is_empty() && report.findings.iter().all(|f| f.severity < Severity::Error);
         for finding in &report.findings {

@@ -14,3 +14,7 @@ mod patience;
 mod quota;
 #[path = "lifecycle_forecast/runway.rs"]
 mod runway;
+#[path = "lifecycle_forecast/steady.rs"]
+mod steady;
+#[path = "lifecycle_forecast/velocity.rs"]
+mod velocity;

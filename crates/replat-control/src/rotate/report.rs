@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use replat_engine::lifecycle::{Outcome, RunRecord, Script};
+use replat_model::lifecycle::census::Census;
 use replat_model::lifecycle::facts::Micros;
 use replat_model::lifecycle::health::{Finding, Severity, codes};
 use replat_model::lifecycle::plan::{Kind, RotatePlan, Understood, Unit, Work};
@@ -113,25 +114,6 @@ pub struct Pause {
     pub for_ms: u64,
     /// Whether it ended before patience did.
     pub closed: bool,
-}
-
-/// How many partitions a set has, by what they are to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Census {
-    /// Attached.
-    pub attached: u64,
-    /// Attached, but half detached: a detach was broken off.
-    pub pending: u64,
-    /// Retired and kept, not archived.
-    pub detached: u64,
-    /// Retired, kept and archived.
-    pub archived: u64,
-    /// Rows in a partition for what belongs to no other; `None` where they were not looked at.
-    pub overflow_rows: Option<u64>,
-    /// Retirements and drops that are due and were not done.
-    pub overdue: u64,
-    /// Places where a partition is missing.
-    pub gaps: u64,
 }
 
 /// What came of a run.

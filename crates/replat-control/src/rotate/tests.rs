@@ -146,7 +146,7 @@ fn bring_about(facts: &mut Facts, unit: &Unit) {
     }
 }
 
-pub(super) fn part(table: &TableName, bound: Bound) -> Part {
+fn part(table: &TableName, bound: Bound) -> Part {
     Part {
         table: table.clone(),
         id: 7,
@@ -168,12 +168,12 @@ pub(super) fn part(table: &TableName, bound: Bound) -> Part {
     }
 }
 
-pub(super) fn range(from: &str, to: &str) -> Bound {
+fn range(from: &str, to: &str) -> Bound {
     Bound::Range { from: vec![Edge::At(from.into())], to: vec![Edge::At(to.into())] }
 }
 
 /// A set with a partition that is over, and one that rows arrive in.
-pub(super) fn set(name: &str) -> SetFacts {
+fn set(name: &str) -> SetFacts {
     let table = TableName::new("app", name);
     let old = part(&table.beside(format!("{name}_old")), range("0", "10"));
     let used = part(&table.beside(format!("{name}_used")), range("10", "20"));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::facts::{Micros, Replica, Vitals};
 use super::forecast::words;
+use super::health::{Finding, Severity, codes};
 
 /// The first pause of an open breaker. It doubles with each time that it has to stay open.
 const PAUSE: Micros = 5_000_000;
@@ -155,6 +156,27 @@ pub fn trips(vitals: &Vitals, planned_wal: u64, limits: &BreakerLimits) -> Vec<T
     trips.extend(connections(vitals, limits));
     trips.extend(disk(vitals, planned_wal, limits));
     trips
+}
+
+/// Replicas whose lag this role may not see, where that keeps nothing from being done.
+pub fn unseen(vitals: &Vitals, limits: &BreakerLimits) -> Option<Finding> {
+    let unseen: Vec<&str> = match &vitals.replicas {
+        Some(all) => all.iter().filter(|r| r.lag_ms.is_none()).map(|r| r.name.as_str()).collect(),
+        None => vec!["all replicas"],
+    };
+    (limits.replica_unknown_ok && !unseen.is_empty()).then(|| Finding {
+        severity: Severity::Warning,
+        code: codes::BREAKER.into(),
+        set: None,
+        what: format!(
+            "how far {} is behind cannot be read, and partitions are made all the same",
+            unseen.join(", ")
+        ),
+        remedy:
+            "Let the role see it: GRANT pg_monitor TO it; or make a lag that cannot be seen hold the run: \
+                 --max-lag."
+                .into(),
+    })
 }
 
 fn replica(replica: &Replica, planned_wal: u64, limits: &BreakerLimits) -> Option<Trip> {

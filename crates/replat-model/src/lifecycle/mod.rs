@@ -17,13 +17,15 @@
 //! | how fast rows come, how long bounds last, what room there is | [`forecast`], [`runway`], [`quota`] |
 //! | when to stand back, and for how long to try | [`breaker`], [`patience`] |
 //! | what to do, as units that succeed or fail alone | [`plan`], [`draft`], [`reshape`] |
-//! | what is wrong with what is there | [`health`] |
+//! | what is wrong with what is there, and how many there are of each kind | [`health`], [`census`] |
+//! | when to look again: not before, or at once | [`steady`], [`velocity`] |
 //!
 //! Nothing here knows the statements of a database: a [`plan::Unit`] says what is to become true, and an engine
 //! turns it into statements with their locks. Absent on purpose: I/O, clocks, randomness, SQL.
 
 pub mod axis;
 pub mod breaker;
+pub mod census;
 pub mod draft;
 pub mod facts;
 pub mod forecast;
@@ -37,3 +39,5 @@ pub mod policy;
 pub mod quota;
 pub mod reshape;
 pub mod runway;
+pub mod steady;
+pub mod velocity;

@@ -8,10 +8,13 @@
 mod ranges;
 mod reading;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Bound, Level, Method, Micros, Part, SetFacts, TableName};
 use super::forecast::{Forecast, words};
+use super::health::{Finding, Severity, codes};
 
 pub use reading::{Moving, Read, runways};
 
@@ -106,6 +109,29 @@ pub fn runway(set: &SetFacts, reading: &dyn Reading, now: Micros) -> Runway {
         because: end.because,
         unknown: end.unknown,
     }
+}
+
+/// Sets whose inserts are safe for less than `least`.
+pub fn short(runways: &[Runway], least: Duration) -> Vec<Finding> {
+    // Those that cannot be told are found by the health check, whatever is wanted.
+    let known = runways.iter().filter(|r| r.unknown.is_none());
+    let short = known.filter(|r| r.seconds.is_some_and(|s| s < least.as_secs()));
+    short
+        .map(|runway| Finding {
+            severity: Severity::Warning,
+            code: codes::RUNWAY.into(),
+            set: Some(runway.set.clone()),
+            what: format!(
+                "inserts are safe for {:.1} days, {:.1} are wanted: {}",
+                runway.seconds.unwrap_or(0) as f64 / 86_400.0,
+                least.as_secs_f64() / 86_400.0,
+                runway.because
+            ),
+            remedy:
+                "Keep more partitions ready: replat rotate --buffer-days=N, more often than every N days."
+                    .into(),
+        })
+        .collect()
 }
 
 /// When inserts into a table cease to be safe.

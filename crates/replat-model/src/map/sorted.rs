@@ -360,7 +360,7 @@ mod tests {
 
     /// How many chunks the second has that the first has not.
     fn copied(a: &Sorted<u32, u32>, b: &Sorted<u32, u32>) -> usize {
-        fn all<'a>(chunk: &'a Chunk<u32, u32>, found: &mut Vec<*const u8>) {
+        fn all(chunk: &Chunk<u32, u32>, found: &mut Vec<*const u8>) {
             match chunk {
                 Chunk::Pairs(pairs) => found.push(Arc::as_ptr(pairs).cast()),
                 Chunk::Inner(below) => {
@@ -405,8 +405,8 @@ mod tests {
         fn ascending_and_descending_keys_are_all_kept(count in 0..1000_u32) {
             let want: BTreeMap<u32, u32> = (0..count).map(|n| (n, n)).collect();
             let (mut up, mut down) = (Sorted::default(), Sorted::default());
-            (0..count).for_each(|n| drop(up.insert(n, n)));
-            (0..count).rev().for_each(|n| drop(down.insert(n, n)));
+            (0..count).for_each(|n| assert_eq!(up.insert(n, n), None));
+            (0..count).rev().for_each(|n| assert_eq!(down.insert(n, n), None));
             same(&up, &want);
             same(&down, &want);
             prop_assert_eq!(up, down);

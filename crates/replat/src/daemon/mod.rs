@@ -18,7 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use replat_control::rotate::Surge;
+use replat_model::lifecycle::velocity::Surge;
 use replat_postgres::conninfo::ConnInfo;
 use replat_postgres::lifecycle::listen::Listener;
 use tokio::sync::mpsc;

@@ -311,8 +311,9 @@ fn samples(text: &str) -> Counters {
 
 #[cfg(test)]
 mod tests {
-    use replat_control::rotate::report::{Census, Entry};
+    use replat_control::rotate::report::Entry;
     use replat_engine::lifecycle::Outcome;
+    use replat_model::lifecycle::census::Census;
     use replat_model::lifecycle::facts::TableName;
     use replat_model::lifecycle::plan::{Unit, Work};
 

@@ -1,8 +1,9 @@
 //! `rotate --watch`: what the daemon's runs are.
 
+use replat_control::rotate::Rotation;
 use replat_control::rotate::report::{Ending, Reason, RunReport, Worst};
-use replat_control::rotate::{Rotation, Surge, Velocity};
 use replat_model::lifecycle::policy::{More, matches};
+use replat_model::lifecycle::velocity::{Surge, Velocity};
 use replat_model::spec::SecretText;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,13 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use replat_model::lifecycle::draft::{Wish, draft};
-use replat_model::lifecycle::facts::{Bound, Facts, Level, LooseState, SetFacts};
-use replat_model::lifecycle::health::{Finding, codes};
-use replat_model::lifecycle::plan::{Kind, Work};
-use replat_model::lifecycle::policy::{Lifecycle, Retire};
+use serde::{Deserialize, Serialize};
 
-use super::report::Census;
+use super::draft::{Wish, draft};
+use super::facts::{Bound, Facts, Level, LooseState, SetFacts};
+use super::health::{Finding, codes};
+use super::plan::{Kind, Work};
+use super::policy::{Lifecycle, Retire};
+
+/// How many partitions a set has, by what they are to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// Attached.
+    pub attached: u64,
+    /// Attached, but half detached: a detach was broken off.
+    pub pending: u64,
+    /// Retired and kept, not archived.
+    pub detached: u64,
+    /// Retired, kept and archived.
+    pub archived: u64,
+    /// Rows in a partition for what belongs to no other; `None` where they were not looked at.
+    pub overflow_rows: Option<u64>,
+    /// Retirements and drops that are due and were not done.
+    pub overdue: u64,
+    /// Places where a partition is missing.
+    pub gaps: u64,
+}
 
 /// What each set has, by its name.
 pub fn census(facts: &Facts, wish: &Wish, findings: &[Finding]) -> BTreeMap<String, Census> {

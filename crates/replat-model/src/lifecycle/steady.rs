@@ -4,10 +4,10 @@
 //! clock is known beforehand: the next bound, the end of a grace, the next day. What becomes due by rows is not; a
 //! set that depends on rows is looked at every time. Rows in a default partition are asked about separately.
 
-use replat_model::lifecycle::draft::Wish;
-use replat_model::lifecycle::facts::{Bound, Facts, Level, Method, Micros, SetFacts};
-use replat_model::lifecycle::infer;
-use replat_model::lifecycle::policy::{LevelPolicy, Lifecycle};
+use super::draft::Wish;
+use super::facts::{Bound, Facts, Level, Method, Micros, SetFacts};
+use super::infer;
+use super::policy::{LevelPolicy, Lifecycle};
 
 const HOUR: Micros = 3_600_000_000;
 const DAY: Micros = 24 * HOUR;
@@ -76,69 +76,5 @@ fn of_ranges(level: &Level, hint: Option<&LevelPolicy>, now: Micros) -> Option<M
         Some(here) => grid.moment(grid.cell(here).ok()?.1),
         // Numbers come at a pace that is forecast in days, so an hour changes little.
         None => Some(now + HOUR),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::{part, range, set};
-    use super::*;
-    use replat_model::lifecycle::facts::{Edge, TableName};
-    use replat_model::lifecycle::policy::Retire;
-
-    /// Noon of 2026-03-10, UTC.
-    const NOON: Micros = 1_773_144_000_000_000;
-
-    fn days(interval_hours: i64) -> Facts {
-        let mut set = set("events");
-        set.level.keys[0].type_name = "timestamp with time zone".into();
-        let text = |hours: i64| {
-            let at = jiff::Timestamp::from_second(NOON / 1_000_000 + hours * 3_600).expect("a moment");
-            at.strftime("%Y-%m-%d %H:%M:%S+00").to_string()
-        };
-        set.level.parts = (-3..6)
-            .map(|n| {
-                let table = TableName::new("app", format!("events_{}", n + 3));
-                let from = n * interval_hours - 12 % interval_hours;
-                part(&table, range(&text(from), &text(from + interval_hours)))
-            })
-            .collect();
-        let mut facts = Facts { sets: vec![set], ..Facts::default() };
-        facts.vitals.now = NOON + 60_000_000;
-        facts
-    }
-
-    #[test]
-    fn what_the_clock_makes_due_ends_the_rest_and_what_rows_make_due_allows_none() {
-        let by_rows = Retire { keep_rows: Some(1), ..Retire::default() };
-        let by_rows = Wish {
-            overrides: Lifecycle { retire: Some(by_rows), ..Lifecycle::default() },
-            ..Wish::default()
-        };
-        let edge = |facts: &mut Facts| {
-            let bound =
-                Bound::Range { from: vec![Edge::At("2026-04-01 00:00:00+00".into())], to: vec![Edge::Max] };
-            let table = TableName::new("app", "rest");
-            facts.sets[0].level.parts.push(part(&table, bound));
-        };
-        let default = |facts: &mut Facts| {
-            let table = TableName::new("app", "rest");
-            facts.sets[0].level.parts.push(part(&table, Bound::Default));
-        };
-        let nothing = |_: &mut Facts| {};
-        type Change<'a> = &'a dyn Fn(&mut Facts);
-        let cases: [(&str, i64, Wish, Change<'_>, Option<i64>); 5] = [
-            ("daily: until midnight", 24, Wish::default(), &nothing, Some(12)),
-            ("hourly: until the hour is over", 1, Wish::default(), &nothing, Some(1)),
-            ("a default is asked about separately", 24, Wish::default(), &default, Some(12)),
-            ("an edge is not", 24, Wish::default(), &edge, None),
-            ("rows decide", 24, by_rows, &nothing, None),
-        ];
-        for (what, hours, wish, change, wanted) in cases {
-            let mut facts = days(hours);
-            change(&mut facts);
-            let found = until(&facts, &wish).map(|until| (until - NOON) / HOUR);
-            assert_eq!(found, wanted, "{what}");
-        }
     }
 }
