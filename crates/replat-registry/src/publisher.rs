@@ -229,9 +229,8 @@ impl Publisher {
             let rest = if failed { pause } else { LOOK_EVERY };
             pause = if failed { (pause * 2).min(AGAIN_LAST) } else { AGAIN_FIRST };
             // Whoever nudges may be gone; the few seconds stay.
-            match tokio::time::timeout(rest, nudge.changed()).await {
-                Ok(Err(_)) => tokio::time::sleep(rest).await,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(rest, nudge.changed()).await {
+                tokio::time::sleep(rest).await;
             }
         }
     }

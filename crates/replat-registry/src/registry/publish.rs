@@ -109,7 +109,7 @@ impl KvRegistry {
     /// Whether whole routes say what the registry's version says, which came by deltas.
     async fn refuse_if_different(&self, envelope: &Envelope, head: &Head) -> Result<(), RegistryError> {
         let context = &envelope.context;
-        let there = self.from_whole(context, head).await?;
+        let there = self.whole_and_deltas(context, head).await?;
         let given = envelope.clone();
         let compare = move || Ok::<_, String>(fold(None, &there)? == fold(None, &[given])?);
         match self.apart(compare).await? {
@@ -130,7 +130,7 @@ impl KvRegistry {
         let Some(head) = head else { return Err(self.another(envelope)) };
         let have = envelope.from.unwrap_or(0);
         let there = match envelope.from {
-            None => self.from_whole(context, head).await?.into_iter().next(),
+            None => self.whole_and_deltas(context, head).await?.into_iter().next(),
             Some(_) => self.read_from(context, have).await?.pop(),
         };
         let Some(there) = there.filter(|there| there.version == envelope.version) else {

@@ -70,7 +70,7 @@ impl KvRegistry {
     }
 
     /// The whole routes and the deltas since that the head speaks of.
-    pub(super) async fn from_whole(
+    pub(super) async fn whole_and_deltas(
         &self,
         context: &str,
         head: &Head,

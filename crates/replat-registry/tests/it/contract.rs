@@ -259,6 +259,26 @@ pub async fn long_routes_travel_in_pieces(place: &Place) {
     assert!(registry.read(CONTEXT, 0).await.is_ok());
 }
 
+pub async fn a_million_partitions(place: &Place) {
+    let (registry, routes) = (place.registry(), crate::routes::million(PROJECT));
+    let envelope = whole(&routes);
+    let began = Instant::now();
+    publish(&registry, &envelope).await;
+    let published = began.elapsed();
+    let read = registry.read(CONTEXT, 0).await.expect("it answers");
+    let took = began.elapsed() - published;
+    eprintln!(
+        "{:?}: {} partitions, {} bytes: published in {} ms, read and checked in {} ms",
+        place.kind,
+        routes.map().leaves().count(),
+        envelope.body.len(),
+        published.as_millis(),
+        took.as_millis()
+    );
+    assert_eq!(read, [envelope]);
+    assert_eq!(fold(None, &read), Some(routes));
+}
+
 /// The key under which what contains `part` lies.
 async fn key_of(kv: &dyn Kv, part: &str) -> String {
     let keys = kv.keys("").await.expect("they are listed");

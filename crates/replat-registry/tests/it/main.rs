@@ -65,3 +65,10 @@ macro_rules! on_own {
 mod a_follower_survives_a_restart_of {
     on_own!([Postgres, Etcd, Consul, Redis] a_follower_survives_a_restart);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute in a debug build; `long_routes_travel_in_pieces` is the same with less"]
+async fn a_million_partitions_travel_through_etcd() {
+    let place = servers::shared(servers::Kind::Etcd).await;
+    contract::a_million_partitions(&place).await;
+}

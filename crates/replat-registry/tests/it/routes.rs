@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use replat_engine::BoxError;
 use replat_model::ids::{Home, PartitionId};
-use replat_model::key::KeyType;
+use replat_model::key::{KeyLiteral, KeyType};
 use replat_model::map::{Dimension, Map, Tree};
 use replat_model::route::{Address, Routes, RoutesDelta, Traffic};
 use replat_registry::Outbox;
@@ -16,19 +16,30 @@ fn home(database: &str) -> Home {
     Home { database: database.to_owned(), schema: "public".to_owned() }
 }
 
+fn hash(modulus: u32, under: BTreeMap<String, Tree>) -> Tree {
+    let split = "tenant_id".to_owned();
+    Tree { split, list: None, hash: Some(modulus), cuts: None, names: None, rest: None, under }
+}
+
 /// Version 1, with `leaves` partitions by hash.
 pub fn first(project: &str, leaves: u32) -> Routes {
-    let tree = Tree {
-        split: "tenant_id".to_owned(),
-        list: None,
-        hash: Some(leaves),
-        cuts: None,
-        names: None,
-        rest: None,
-        under: BTreeMap::new(),
+    whole(project, &hash(leaves, BTreeMap::new()))
+}
+
+/// Version 1, with a thousand times a thousand partitions.
+pub fn million(project: &str) -> Routes {
+    let ranges = |first: i64, step: i64, under| {
+        let cuts = (1..1000).map(|n| KeyLiteral::Int(first + n * step)).collect();
+        Tree { hash: None, cuts: Some(cuts), ..hash(1, under) }
     };
+    let million = 1_000_000;
+    let under = (0..1000).map(|n| (format!("r{n}"), ranges(n * million, 1, BTreeMap::new()))).collect();
+    whole(project, &ranges(0, million, under))
+}
+
+fn whole(project: &str, tree: &Tree) -> Routes {
     let dimension = Dimension { column: "tenant_id".to_owned(), key_type: KeyType::Integer };
-    let map = Map::build(CONTEXT, vec![dimension], Some(&tree), home("blue")).expect("it is a tree");
+    let map = Map::build(CONTEXT, vec![dimension], Some(tree), home("blue")).expect("it is a tree");
     let address = |database: &str| {
         let host = format!("{database}.internal");
         (database.to_owned(), Address { host, port: 5432, dbname: "shop".into(), endpoint: None })
