@@ -104,7 +104,11 @@ impl Scene<'_> {
         let shown: serde_json::Value = serde_json::from_str(&shown)?;
         let seen = &shown["registry"];
         let is_known = seen["published"].as_u64().is_some_and(|version| seen["version"] == version);
-        if seen["trouble"].is_null() && is_known { Ok(()) } else { Err(format!("the registry: {seen}").into()) }
+        if seen["trouble"].is_null() && is_known {
+            Ok(())
+        } else {
+            Err(format!("the registry: {seen}").into())
+        }
     }
 
     /// Rows are on both sides, and nobody runs the deployment.
