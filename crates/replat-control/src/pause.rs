@@ -47,6 +47,8 @@ impl Pause {
                 trouble,
                 "switch: it is not known whether anybody holds"
             ),
+            // Without a registry that is always so.
+            None if held.followers == 0 => {}
             None if busy == 0 => {
                 tracing::info!(step = "hold", attempt, took_ms, followers, "switch: all who route are quiet");
             }

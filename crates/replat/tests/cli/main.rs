@@ -9,6 +9,7 @@ mod offline;
 mod partitions;
 mod plans;
 mod program;
+mod routing;
 mod secrets;
 mod words;
 mod world;
