@@ -88,7 +88,10 @@ impl DialError {
             DialError::Refused(said) => Complaint { fatal: true, ..said.clone() },
             DialError::Scram(ScramError::OtherVerifier) => Complaint::fatal("28P01", at)
                 .detail("The server keeps another password verifier for this role than the proxy's list.")
-                .hint("Copy the verifier itself (rolpassword, by CREATE or ALTER ROLE ... PASSWORD 'SCRAM-SHA-256$...') to every server; the same password set twice gives two verifiers."),
+                .hint(
+                    "Copy the verifier itself (rolpassword, by ALTER ROLE ... PASSWORD 'SCRAM-SHA-256$...') to \
+                     every server; the same password set twice gives two verifiers.",
+                ),
             DialError::Scram(error) => Complaint::fatal("28P01", at).detail(format!("{error}.")),
             DialError::Method(_) => Complaint::fatal("28000", at)
                 .detail(format!("{self}."))

@@ -18,7 +18,7 @@ use crate::doors::{Ask, Doors, Knock};
 use crate::greet::{Caller, Unwelcome, authenticate, greet};
 use crate::keys::Keys;
 use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
-use crate::session::Session;
+use crate::session::{Opened, Session};
 use crate::settings::{ClientAuth, ClientTls, Settings};
 use crate::side::Side;
 use crate::tls::BadCertificate;
@@ -263,16 +263,9 @@ async fn admit(shared: Arc<Shared>, known: Known) -> Result<Session, Unwelcome> 
     backend::put_ready(&mut side.output, TxStatus::Idle);
     let card = Arc::new(Card::new(&identity.user));
     let entry = shared.roll.enter(card.clone());
-    Ok(Session::new(
-        shared,
-        side,
-        backend,
-        Arc::new(identity),
-        database,
-        partition,
-        registered,
-        (card, entry),
-    ))
+    let (client, identity) = (side, Arc::new(identity));
+    let opened = Opened { client, backend, identity, database, partition, registered, card, entry };
+    Ok(Session::new(shared, opened))
 }
 
 /// Counts a client as long as it is there.

@@ -74,6 +74,18 @@ pub(crate) struct Session {
     last_word: Instant,
 }
 
+/// A client that has logged in, and all that was opened for it.
+pub(crate) struct Opened {
+    pub(crate) client: Side,
+    pub(crate) backend: Backend,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) database: String,
+    pub(crate) partition: Option<String>,
+    pub(crate) registered: Registered,
+    pub(crate) card: Arc<Card>,
+    pub(crate) entry: Entry,
+}
+
 /// What a session remembers between two reads.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -95,16 +107,8 @@ pub(crate) struct Memory {
 }
 
 impl Session {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        client: Side,
-        backend: Backend,
-        identity: Arc<Identity>,
-        database: String,
-        partition: Option<String>,
-        registered: Registered,
-        (card, entry): (Arc<Card>, Entry),
-    ) -> Session {
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Session {
+        let Opened { client, backend, identity, database, partition, registered, card, entry } = opened;
         let limits = shared.settings.limits;
         let bell = Box::pin(card.bell.clone().notified_owned());
         let idle = limits.idle_max.map(|limit| Box::pin(tokio::time::sleep(limit)));

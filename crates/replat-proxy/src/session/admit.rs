@@ -78,10 +78,14 @@ impl Session {
                 }
             };
             if self.is_at_place(&pass.home) {
-                return Ok(self.begin(pass));
+                self.begin(pass);
+                return Ok(());
             }
             match self.move_to(pass.home.clone()).await? {
-                Ok(()) => return Ok(self.begin(pass)),
+                Ok(()) => {
+                    self.begin(pass);
+                    return Ok(());
+                }
                 Err(Stays::Pinned(pins)) => {
                     let since = *pinned_since.get_or_insert_with(Instant::now);
                     self.card.surveyed(pins.clone());

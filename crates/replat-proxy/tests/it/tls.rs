@@ -181,6 +181,6 @@ async fn servers_are_reached_under_tls_and_checked() {
     let other = Identity::make();
     world.doors.put(PARTITION, green_under_tls(&world, "verify-full", &other.crt()));
     let error =
-        crate::support::session(&world.pairs("app+acme", PASSWORD)).await.err().expect("another server");
+        crate::support::session(&world.pairs("app+acme", PASSWORD)).await.expect_err("another server");
     assert_eq!(error.code().map(|code| code.code()), Some("08001"), "{error:?}");
 }
