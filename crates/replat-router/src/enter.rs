@@ -50,7 +50,7 @@ impl<'a> From<&'a PartitionId> for Target<'a> {
 pub struct Pass {
     destination: Destination,
     /// Leaves the gate when it is dropped.
-    _inside: Inside,
+    inside: Inside,
 }
 
 impl Pass {
@@ -67,6 +67,12 @@ impl Pass {
     /// The epoch of its home.
     pub fn epoch(&self) -> Epoch {
         self.destination.epoch
+    }
+
+    /// Whether the partition is asked to be held meanwhile: this transaction may end, and no further one should begin
+    /// on this pass.
+    pub fn is_recalled(&self) -> bool {
+        self.inside.gate.is_closed_for(self.inside.intent)
     }
 }
 
@@ -127,7 +133,7 @@ impl Announced {
         if destination.partition != self.partition {
             return Ok(Settled::Elsewhere);
         }
-        Ok(Settled::Inside(Box::new(Pass { destination, _inside: self.inside })))
+        Ok(Settled::Inside(Box::new(Pass { destination, inside: self.inside })))
     }
 }
 

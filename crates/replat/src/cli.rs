@@ -1,5 +1,6 @@
 //! The command line.
 
+mod proxy;
 mod rotate;
 mod route;
 mod watch;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use replat_model::spec::SecretText;
 
+pub use proxy::{ProxyArgs, Stale};
 pub use rotate::*;
 pub use route::*;
 pub use watch::WatchArgs;
@@ -141,6 +143,8 @@ pub enum Command {
     Eject(EjectArgs),
     /// Compare both sides of a partition's deployment, row by row as transformed.
     Verify(VerifyArgs),
+    /// A door for PostgreSQL clients: each session is where its partition is, also while that moves.
+    Proxy(Box<ProxyArgs>),
     /// Where requests go, who follows, and what others that route are told.
     Route(RouteArgs),
     /// Where routes are published, and how that stands.

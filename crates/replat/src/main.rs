@@ -8,6 +8,7 @@ mod deploy;
 mod failure;
 mod planning;
 mod project;
+mod proxy;
 mod render;
 mod rotate;
 mod route;
@@ -68,6 +69,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Apply(args) => Desk::open(global, style)?.apply(args).await,
         Command::Deploy(args) => Desk::open(global, style)?.deploy(args).await,
         Command::Verify(args) => Desk::open(global, style)?.verify(&args.target).await,
+        Command::Proxy(args) => Desk::open(global, style)?.proxy(args).await,
         Command::Route(args) => Desk::open(global, style)?.route(args).await,
         Command::Registry(args) => Desk::open(global, style)?.registry(args).await,
         Command::Explain { code } => self_description::explain(code.as_deref(), style),
@@ -92,7 +94,7 @@ fn start_log(global: &Global) -> Result<(), Failure> {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("REPLAT_LOG").unwrap_or_else(|_| {
-        EnvFilter::new(format!("warn,replat={level},replat_control={level},replat_postgres={level}"))
+        EnvFilter::new(format!("warn,replat={level},replat_control={level},replat_postgres={level},replat_proxy={level},replat_router={level}"))
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &global.log_file {

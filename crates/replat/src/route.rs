@@ -56,7 +56,7 @@ impl Desk<'_> {
     }
 
     /// The registry of the spec, which must have one here.
-    fn need_registry(&self) -> Result<KvRegistry, Failure> {
+    pub fn need_registry(&self) -> Result<KvRegistry, Failure> {
         let file = self.project.file.display();
         match self.project.registry() {
             Some(Ok(registry)) => Ok(registry),
@@ -494,7 +494,8 @@ fn matching<'a>(routes: &'a Routes, what: &str) -> Result<Vec<Route<'a>>, Failur
     }
 }
 
-fn home_of(text: &str) -> Result<Home, Failure> {
+/// A home as it is written on a command line: DATABASE.SCHEMA.
+pub fn home_of(text: &str) -> Result<Home, Failure> {
     match text.split_once('.') {
         Some((database, schema)) if !database.is_empty() && !schema.is_empty() => {
             Ok(Home { database: database.into(), schema: schema.into() })

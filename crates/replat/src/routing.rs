@@ -183,7 +183,7 @@ fn shown(project: &Project) -> String {
 }
 
 /// Where a connection leads; of several hosts the first. Neither user nor password is told.
-fn address_of(info: &ConnInfo) -> Option<Address> {
+pub fn address_of(info: &ConnInfo) -> Option<Address> {
     let host = info.hosts.first()?;
     let name = match &host.place {
         Place::Name(name) => name.clone(),

@@ -201,7 +201,7 @@ fn stopped(listed: &Listed, d: &Deployment) -> Failure {
 }
 
 /// Ctrl-C, or a polite request to end.
-async fn interrupted() {
+pub async fn interrupted() {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {

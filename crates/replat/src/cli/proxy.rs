@@ -1,0 +1,73 @@
+//! `proxy`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Options of `proxy`.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyArgs {
+    /// Which context; may be left out where the spec has one.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// Where clients are heard; may be given several times.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6432")]
+    pub listen: Vec<SocketAddr>,
+    /// Roles and their SCRAM verifiers, as PgBouncer's auth_file has them: "role" "SCRAM-SHA-256$…".
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["users_from", "trust"])]
+    pub users: Option<PathBuf>,
+    /// Look verifiers up on this database of the spec, with the role that the spec connects with.
+    #[arg(long, value_name = "DATABASE", conflicts_with = "trust")]
+    pub users_from: Option<String>,
+    /// By this query, whose $1 is the role, and not in pg_authid.
+    #[arg(long, value_name = "SQL", requires = "users_from")]
+    pub users_query: Option<String>,
+    /// Ask nobody who they are. Only for addresses of this machine.
+    #[arg(long)]
+    pub trust: bool,
+    /// The certificate that clients are shown, in PEM; with it they may speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Clients must speak TLS.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_required: bool,
+    /// The character after which a user's name names a partition: with +, app+acme is role app, partition acme.
+    #[arg(long, value_name = "CHARACTER")]
+    pub user_suffix: Option<char>,
+    /// Where statements go whose partition is not known: DATABASE.SCHEMA; without it they are refused.
+    #[arg(long, value_name = "HOME")]
+    pub otherwise: Option<String>,
+    /// Do not read statements for keys: sessions choose their partition.
+    #[arg(long)]
+    pub no_statements: bool,
+    /// How long a transaction may wait while its partition is switched.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub wait_max: String,
+    /// What becomes of sessions that cannot move: disconnect, or the time for which they are held before that.
+    #[arg(long, value_name = "POLICY", default_value = "disconnect")]
+    pub pinned: String,
+    /// What a proxy does that has not heard of the registry for so long that its routes may be old.
+    #[arg(long, value_enum, default_value_t = Stale::Closed)]
+    pub stale: Stale,
+    /// How long sessions may finish when the proxy is stopped.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub drain: String,
+    /// How many clients there may be.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub clients_max: usize,
+}
+
+/// What is served by routes that may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stale {
+    /// Nothing.
+    Closed,
+    /// Statements that only read.
+    Reads,
+    /// Everything: the databases refuse writes that come too late.
+    All,
+}

@@ -1,0 +1,242 @@
+//! `proxy`: the door of PostgreSQL's protocol, by the routes of the registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replat_engine::registry::Registry;
+use replat_model::route::Address;
+use replat_model::spec::DurationText;
+use replat_postgres::conninfo::{ConnInfo, Environment};
+use replat_proxy::{
+    AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach,
+    RoutedDoors, Settings, UserList,
+};
+use replat_router::{Router, Staleness, Who, follow_until};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::{ProxyArgs, Stale};
+use crate::deploy::Desk;
+use crate::failure::{Exit, Failure, causes};
+use crate::route::{home_of, tables_of};
+use crate::watch::interrupted;
+
+/// How long the first routes are waited for before it is said that there are none.
+const ROUTES_MAX: Duration = Duration::from_secs(5);
+
+impl Desk<'_> {
+    /// Serves until it is stopped.
+    pub async fn proxy(&self, args: &ProxyArgs) -> Result<(), Failure> {
+        let (name, context) = self.project.context(args.context.as_deref())?;
+        let settings = self.proxy_settings(args)?;
+        let staleness = match args.stale {
+            Stale::Closed => Staleness::Closed,
+            Stale::Reads => Staleness::Reads,
+            Stale::All => Staleness::All,
+        };
+        let router = Router::new(
+            &self.project.spec.project,
+            name,
+            replat_router::Settings { staleness, ..replat_router::Settings::default() },
+        );
+        let policy = Policy {
+            wait_max: duration("--wait-max", &args.wait_max)?,
+            otherwise: match &args.otherwise {
+                None => Otherwise::Refuse,
+                Some(home) => Otherwise::Home(home_of(home)?),
+            },
+            tables: (!args.no_statements).then(|| tables_of(name, context)),
+        };
+        let drain = duration("--drain", &args.drain)?;
+        let registry: Arc<dyn Registry> = Arc::new(self.need_registry()?);
+        let (stop, stopped) = watch::channel(false);
+        let following = tokio::spawn(follow_until(router.clone(), registry.clone(), self.who(args)?, {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stop| *stop).await) }
+        }));
+        let mut versions = router.versions();
+        if tokio::time::timeout(ROUTES_MAX, versions.wait_for(|version| *version > 0)).await.is_err() {
+            self.style.remark(&format!(
+                "{} has no routes of {name} for this proxy yet; clients are refused until it has. Publish them: replat \
+                 registry init{}",
+                registry.name(),
+                router.trouble().map(|why| format!(" ({why})")).unwrap_or_default(),
+            ));
+        }
+        let doors = Arc::new(RoutedDoors::new(router.clone(), self.reach(), policy));
+        let proxy = Proxy::new(settings, Arc::new(doors)).map_err(|error| {
+            Failure::new("RP9001", Exit::Usage, error.to_string())
+                .because(causes(&error))
+                .remedy("Correct --tls-cert and --tls-key.")
+        })?;
+        let mut listeners = Vec::new();
+        for address in &args.listen {
+            let listener = TcpListener::bind(address).await.map_err(|e| {
+                Failure::new("RP9001", Exit::Usage, format!("{address} cannot be listened on: {e}"))
+                    .remedy("Name another one: --listen ADDRESS")
+            })?;
+            let bound = listener.local_addr().unwrap_or(*address);
+            self.style.result(
+                &format!("listening on {bound} for {name}, version {}", router.version()),
+                &json!({ "listening": bound, "context": name, "version": router.version() }),
+            );
+            listeners.push(listener);
+        }
+        let serving: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let proxy = proxy.clone();
+                tokio::spawn(async move { proxy.serve(listener).await })
+            })
+            .collect();
+        let counting = tokio::spawn(count_pinned(proxy.clone(), router.clone()));
+        interrupted().await;
+        self.style.remark(&format!("stopping: sessions have {} to finish", args.drain));
+        proxy.stop(drain);
+        for one in serving {
+            drop(one.await);
+        }
+        counting.abort();
+        stop.send_replace(true);
+        drop(following.await);
+        let tally = proxy.tally();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.style.result(
+            &format!(
+                "{} transactions, {} refused, {} moves; held for at most {} ms, moved in at most {} ms",
+                tally.transactions,
+                tally.refused,
+                tally.moves,
+                ms(tally.wait_max),
+                ms(tally.move_max),
+            ),
+            &json!({
+                "transactions": tally.transactions,
+                "refused": tally.refused,
+                "moves": tally.moves,
+                "wait_max_ms": ms(tally.wait_max),
+                "move_max_ms": ms(tally.move_max),
+            }),
+        );
+        Ok(())
+    }
+
+    fn who(&self, args: &ProxyArgs) -> Result<Who, Failure> {
+        let mut id = [0_u8; 8];
+        getrandom::fill(&mut id).map_err(|e| {
+            Failure::new("RP9001", Exit::Internal, format!("the system gives no random numbers: {e}"))
+        })?;
+        let listen: Vec<String> = args.listen.iter().map(ToString::to_string).collect();
+        Ok(Who {
+            id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            kind: "proxy".into(),
+            place: listen.join(", "),
+        })
+    }
+
+    /// How databases are reached: as the spec says where it names them at the address of the routes, else by the address.
+    fn reach(&self) -> Reach {
+        let known: std::collections::BTreeMap<String, Arc<ConnInfo>> = self
+            .project
+            .spec
+            .databases
+            .keys()
+            .filter_map(|name| Some((name.clone(), Arc::new(self.project.database(name, false).ok()?))))
+            .collect();
+        Box::new(move |database, address| match known.get(database) {
+            Some(info) if is_at(info, address) => Ok(info.clone()),
+            _ => at(address).map(Arc::new),
+        })
+    }
+
+    fn proxy_settings(&self, args: &ProxyArgs) -> Result<Settings, Failure> {
+        let auth = match (&args.users, &args.users_from) {
+            (Some(file), _) => {
+                let text = std::fs::read_to_string(file).map_err(|e| {
+                    Failure::new("RP9001", Exit::Usage, format!("{} cannot be read: {e}", file.display()))
+                })?;
+                let list = UserList::parse(&text).map_err(|e| {
+                    Failure::new("RP2006", Exit::Invalid, format!("{}: {e}", file.display()))
+                        .remedy("Copy lines from pg_authid: SELECT rolname, rolpassword FROM pg_authid.")
+                })?;
+                ClientAuth::Scram(Arc::new(list))
+            }
+            (None, Some(database)) => {
+                let info = self.project.database(database, true)?;
+                ClientAuth::Scram(Arc::new(AuthQuery::new(info, args.users_query.clone())))
+            }
+            (None, None) if args.trust && args.listen.iter().all(|address| address.ip().is_loopback()) => {
+                ClientAuth::Trust
+            }
+            (None, None) if args.trust => {
+                return Err(Failure::new(
+                    "RP2006",
+                    Exit::Usage,
+                    "--trust lets everybody in who can reach the address",
+                )
+                .remedy("Listen on 127.0.0.1, or give --users or --users-from."));
+            }
+            (None, None) => {
+                return Err(Failure::new("RP2006", Exit::Usage, "it is not said who may log in").remedy(
+                    "Give --users-from=DATABASE (a role that may read pg_authid), --users=FILE, or --trust.",
+                ));
+            }
+        };
+        let tls = match (&args.tls_cert, &args.tls_key) {
+            (Some(chain), Some(key)) => {
+                let certificate = Certificate { chain: chain.clone(), key: key.clone() };
+                if args.tls_required {
+                    ClientTls::Required(certificate)
+                } else {
+                    ClientTls::Offered(certificate)
+                }
+            }
+            _ => ClientTls::Off,
+        };
+        let pinned = match args.pinned.as_str() {
+            "disconnect" => Pinned::Disconnect,
+            text => Pinned::Wait(duration("--pinned", text)?),
+        };
+        let limits = Limits { clients_max: args.clients_max, ..Limits::USUAL };
+        Ok(Settings { auth, tls, user_suffix: args.user_suffix, pinned, limits })
+    }
+}
+
+/// Tells those who ask the registry how many sessions cannot move.
+async fn count_pinned(proxy: Proxy, router: Router) {
+    loop {
+        let pinned = proxy
+            .sessions()
+            .iter()
+            .filter(|session| session.pins.as_ref().is_some_and(|pins| !pins.is_empty()))
+            .count();
+        router.set_pinned(pinned as u64);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn is_at(info: &ConnInfo, address: &Address) -> bool {
+    crate::routing::address_of(info).is_some_and(|known| {
+        (known.host, known.port, known.dbname) == (address.host.clone(), address.port, address.dbname.clone())
+    })
+}
+
+fn at(address: &Address) -> Result<ConnInfo, String> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    let text = format!(
+        "host={} port={} dbname={} user=replat",
+        quoted(&address.host),
+        address.port,
+        quoted(&address.dbname)
+    );
+    ConnInfo::resolve(Some(&text), &Environment::of_process()).map_err(|why| why.to_string())
+}
+
+fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    let read: Result<DurationText, _> = text.parse();
+    read.map(|text| text.as_duration()).map_err(|e| {
+        Failure::new("RP2006", Exit::Usage, format!("{option} {text}: {e}"))
+            .remedy("Write it with its unit: 500ms, 10s, 2m")
+    })
+}
