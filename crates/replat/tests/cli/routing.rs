@@ -11,6 +11,11 @@ use crate::world::World;
 
 const REGISTRY: &str = "[registry]\nurl = \"file:.replat/registry.db\"\nkey = { file = \"project.key\" }\n";
 
+/// A deployment by this spec runs to its end.
+fn at_once(spec: &str) -> String {
+    spec.replace("soak = \"1h\"", "soak = \"0s\"")
+}
+
 fn lines_of(log: &str, step: &str) -> Vec<Value> {
     let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     entries.filter(|entry| entry["fields"]["step"] == step).collect()
@@ -20,7 +25,7 @@ fn lines_of(log: &str, step: &str) -> Vec<Value> {
 async fn a_switch_is_published_signed_and_a_deployment_shows_who_was_told() {
     let endpoint = "\n[databases.green]\nendpoint = \"http://green.internal:8080\"\n";
     let world = World::example_with(|spec| {
-        let spec = spec.replacen("\n[databases.green]\n", endpoint, 1);
+        let spec = at_once(&spec).replacen("\n[databases.green]\n", endpoint, 1);
         assert!(spec.contains("green.internal"), "the example has a database green");
         format!("{spec}\n{REGISTRY}")
     })
@@ -69,7 +74,8 @@ async fn a_registry_that_cannot_be_used_stops_no_switch_and_is_told() {
         ("etcd://127.0.0.1:1", "cannot be reached"),
         ("env:NO_SUCH_REGISTRY", "the environment has no variable NO_SUCH_REGISTRY"),
     ] {
-        let world = World::example_with(|spec| format!("{spec}\n[registry]\nurl = \"{url}\"\n")).await;
+        let world =
+            World::example_with(|spec| format!("{}\n[registry]\nurl = \"{url}\"\n", at_once(&spec))).await;
         let line = "deploy -p tenant_id=3 -y -v --log-format json --log-file replat.log --progress none";
         world.replat(line).await.succeeds();
         let log = std::fs::read_to_string(world.path("replat.log")).expect("a log");
