@@ -247,6 +247,7 @@ fn decoded(text: &str) -> Result<String, BadAddress> {
     String::from_utf8(bytes).map_err(|_| BadAddress::Encoding)
 }
 
+#[cfg(any(test, feature = "net"))]
 impl Net {
     /// The hosts and the prefix, for people.
     pub(crate) fn shown(&self, scheme: &str) -> String {

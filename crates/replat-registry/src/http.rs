@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, DATE, HOST, HeaderMap};
+#[cfg(feature = "consul")]
+use hyper::header::HeaderMap;
+use hyper::header::{CONTENT_TYPE, DATE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 
@@ -49,6 +51,7 @@ pub(crate) struct Ask {
 /// One answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    #[cfg(feature = "consul")]
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -123,7 +126,12 @@ impl Http {
         if idle.len() < IDLE_MAX {
             idle.push((at, sender));
         }
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            #[cfg(feature = "consul")]
+            headers: parts.headers,
+            body,
+        })
     }
 
     async fn send(&self, at: usize, sender: &mut Sender, ask: &Ask) -> Result<Response<Incoming>, Failed> {
@@ -243,6 +251,7 @@ fn read_date(text: &str) -> Option<Reading> {
 }
 
 /// `text` as a part of a path: everything but letters, digits, `-`, `_`, `.` and `/` by its bytes.
+#[cfg(feature = "consul")]
 pub(crate) fn in_path(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
     let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

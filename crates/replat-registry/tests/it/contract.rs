@@ -252,8 +252,8 @@ pub async fn long_routes_travel_in_pieces(place: &Place) {
         let error = registry.read(CONTEXT, 0).await.expect_err(case).to_string();
         assert!(error.contains(want), "{case}: {error}");
         assert_ne!(registry.check(CONTEXT).await.expect("it answers"), [], "{case}");
-        for at in 0..2 {
-            kv.commit(&[], &[Change::put(&*keys[at], value(at))]).await.expect("it is done");
+        for (at, key) in keys.iter().enumerate() {
+            kv.commit(&[], &[Change::put(&**key, value(at))]).await.expect("it is done");
         }
     }
     assert!(registry.read(CONTEXT, 0).await.is_ok());

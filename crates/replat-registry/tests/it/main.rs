@@ -10,6 +10,12 @@ mod routes;
 mod servers;
 mod strange;
 
+/// Ends a test that waits for something that does not come, long after it should have.
+async fn within_reason(case: impl Future<Output = ()>) {
+    let limit = std::time::Duration::from_secs(300);
+    tokio::time::timeout(limit, case).await.expect("what was waited for has not come in five minutes");
+}
+
 /// Runs each case against each kind of server.
 macro_rules! on_each {
     ($kinds:tt $cases:tt) => { on_each!(@kinds $kinds $cases); };
@@ -19,7 +25,7 @@ macro_rules! on_each {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let place = crate::servers::shared(crate::servers::Kind::$kind).await;
-                crate::$room::$case(&place).await;
+                crate::within_reason(crate::$room::$case(&place)).await;
             }
         )*
     };
@@ -56,7 +62,7 @@ macro_rules! on_own {
             #[allow(non_snake_case, reason = "named after the kinds of servers")]
             async fn $kind() {
                 let (place, machine) = crate::servers::own(crate::servers::Kind::$kind).await;
-                crate::following::$case(&place, machine).await;
+                crate::within_reason(crate::following::$case(&place, machine)).await;
             }
         )*
     };
