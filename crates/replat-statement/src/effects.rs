@@ -255,7 +255,7 @@ fn verb(mut words: Words<'_>, session: &mut Vec<SessionChange>) -> Verb {
     }
 }
 
-/// `SELECT .. INTO TEMP t` makes a table.
+/// `SELECT .. INTO TEMP t` makes a table, and `WITH` may be followed by a change or contain one.
 fn query(words: Words<'_>, session: &mut Vec<SessionChange>) -> Verb {
     let temporary = words
         .tokens
@@ -264,7 +264,12 @@ fn query(words: Words<'_>, session: &mut Vec<SessionChange>) -> Verb {
     if temporary {
         session.push(SessionChange::Temporary);
     }
-    Verb::MayWrite
+    let changes = |two: &[Token]| {
+        let is_update = is_word(&two[1], "UPDATE") && !is_word(&two[0], "FOR") && !is_word(&two[0], "KEY");
+        is_update || ["INSERT", "DELETE", "MERGE"].iter().any(|word| is_word(&two[1], word))
+    };
+    let is_with = words.tokens.first().is_some_and(|first| is_word(first, "WITH"));
+    if is_with && words.tokens.windows(2).any(changes) { Verb::Write } else { Verb::MayWrite }
 }
 
 fn set(mut words: Words<'_>, session: &mut Vec<SessionChange>) -> Verb {

@@ -9,12 +9,17 @@ use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
 use crate::keys::Why;
 
-/// How many tokens may follow upon each other, in brackets within brackets, without a comma.
-///
-/// A chain such as `a + b + c` becomes a tree as deep as it is long, and trees are walked and dropped recursively.
-const CHAIN_MAX: usize = 1_000;
-/// How many joins and set operations, in brackets within brackets, may be linked; commas do not separate these.
-const LINKS_MAX: usize = 64;
+/// How deep a statement may be. Parsing, walking and dropping its tree take that much of the stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many tokens may follow upon each other, in brackets within brackets, without a comma: a chain such as
+    /// `a + b + c` becomes a tree as deep as it is long.
+    pub(crate) chain: usize,
+    /// How many joins and set operations may be linked, in brackets within brackets; commas do not separate these.
+    pub(crate) links: usize,
+    /// How deep the parser may go into brackets, operands and sub-queries.
+    pub(crate) nesting: usize,
+}
 /// What a comment for us begins with.
 const MARK: &str = "replat:";
 
@@ -136,9 +141,9 @@ fn hint(tokens: &[Token]) -> Option<Hint> {
 }
 
 /// Refuses what would make too deep a tree, or too deep a recursion in the parser.
-pub(crate) fn check_depth(statement: &[Token]) -> Result<(), Why> {
-    let mut chains = Depth::new(CHAIN_MAX);
-    let mut links = Depth::new(LINKS_MAX);
+pub(crate) fn check_depth(statement: &[Token], limits: Limits) -> Result<(), Why> {
+    let mut chains = Depth::new(limits.chain);
+    let mut links = Depth::new(limits.links);
     for token in statement {
         match token {
             Token::LParen | Token::LBracket => {

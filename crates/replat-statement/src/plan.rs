@@ -1,18 +1,19 @@
 //! What a text is read as, once; and its keys, each time that it is run.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use replat_model::key::{KeyType, KeyValue};
 use replat_model::map::Dimension;
 use sqlparser::ast::Statement as Parsed;
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use crate::effects::{Effects, SessionChange, Verb};
 use crate::keys::{Keys, Why};
-use crate::lex::{Hint, check_depth, is_word, lex};
+use crate::lex::{Hint, Limits, check_depth, is_word, lex};
 use crate::param::Param;
 use crate::read::{self, Mention, Read};
 use crate::tables::{Partitioned, Tables};
@@ -22,8 +23,13 @@ use crate::term::{Given, Set};
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// How many keys are listed at most.
 const KEYS_MAX: usize = 1_000;
-/// How deep brackets and sub-queries may be nested. Each level takes some of the stack.
-const NESTING_MAX: usize = 32;
+/// What is read on the stack of whoever asks; enough for nearly all, and little enough for a build without
+/// optimisation, whose parser takes 75 KiB for each level.
+const USUAL: Limits = Limits { chain: 150, links: 8, nesting: 10 };
+/// What is read on a stack of its own.
+const MOST: Limits = Limits { chain: 1_000, links: 64, nesting: 40 };
+/// That stack; unit: bytes. Only what is used of it is ever taken.
+const STACK: usize = 32 * 1024 * 1024;
 
 /// How a text is understood; made once for each text.
 #[derive(Clone, Debug)]
@@ -69,14 +75,28 @@ impl Plan {
         if sql.len() > STATEMENT_BYTES_MAX {
             return failed(Why::TooLong { bytes: sql.len() });
         }
-        match lex(sql) {
-            Ok(lexed) => {
-                let statements = lexed.statements.into_iter();
-                let statements = statements.map(|tokens| Statement::of(tokens, tables)).collect();
-                Plan { statements, hint: lexed.hint }
-            }
-            Err(why) => failed(why),
+        let plan = Plan::within(USUAL, sql, tables).unwrap_or_else(failed);
+        if !plan.is_too_deep() {
+            return plan;
         }
+        let on_large_stack = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().stack_size(STACK);
+            let thread = builder.spawn_scoped(scope, || Plan::within(MOST, sql, tables)).ok()?;
+            Some(thread.join().expect("reading a statement does not panic"))
+        });
+        // Without memory for another thread, what is known is that it is too deep.
+        on_large_stack.map_or(plan, |plan| plan.unwrap_or_else(failed))
+    }
+
+    fn within(limits: Limits, sql: &str, tables: &Tables) -> Result<Plan, Why> {
+        let lexed = lex(sql)?;
+        let statements =
+            lexed.statements.into_iter().map(|tokens| Statement::of(tokens, tables, limits)).collect();
+        Ok(Plan { statements, hint: lexed.hint })
+    }
+
+    fn is_too_deep(&self) -> bool {
+        self.statements.iter().any(|statement| matches!(statement.needs, Needs::Unknown(Why::TooDeep)))
     }
 
     /// The statements of the text, in order; none if it is empty.
@@ -108,18 +128,16 @@ impl Plan {
 }
 
 impl Statement {
-    fn of(tokens: Vec<Token>, tables: &Tables) -> Statement {
+    fn of(tokens: Vec<Token>, tables: &Tables, limits: Limits) -> Statement {
         let mut effects = Effects::of(&tokens);
         let needs = match query_in(&tokens) {
             Body::None(needs) => needs,
             Body::Query(start, end) => {
                 // Its verb is its own only if it is the whole.
                 let is_whole = start == 0 && end == tokens.len();
-                let (read, implied) = read_tokens(tokens, start, end, tables);
+                let (read, implied) = read_tokens(tokens, start..end, tables, limits);
                 if let (true, Verb::MayWrite, Ok(read)) = (is_whole, effects.verb, &read) {
-                    if read.changes {
-                        effects.verb = Verb::Write;
-                    } else if read.only_reads() && effects.session.is_empty() {
+                    if read.only_reads() && effects.session.is_empty() {
                         effects.verb = Verb::Read;
                     }
                 }
@@ -241,12 +259,12 @@ type Occurrences = Vec<u32>;
 
 fn read_tokens(
     mut tokens: Vec<Token>,
-    start: usize,
-    end: usize,
+    part: Range<usize>,
     tables: &Tables,
+    limits: Limits,
 ) -> (Result<Read, Why>, Occurrences) {
-    tokens.truncate(end);
-    tokens.drain(..start.min(end));
+    tokens.truncate(part.end);
+    tokens.drain(..part.start.min(part.end));
     let mut occurrences = Occurrences::new();
     for token in &tokens {
         let Token::Placeholder(name) = token else { continue };
@@ -260,14 +278,17 @@ fn read_tokens(
         }
         occurrences[place] += 1;
     }
-    let parsed = check_depth(&tokens).and_then(|()| parse(tokens));
+    let parsed = check_depth(&tokens, limits).and_then(|()| parse(tokens, limits));
     (parsed.and_then(|parsed| read::read(&parsed, tables)), occurrences)
 }
 
-fn parse(tokens: Vec<Token>) -> Result<Parsed, Why> {
+fn parse(tokens: Vec<Token>, limits: Limits) -> Result<Parsed, Why> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).with_tokens(tokens);
-    let statement = parser.parse_statement().map_err(|_| Why::NotParsed)?;
+    let mut parser = Parser::new(&dialect).with_recursion_limit(limits.nesting).with_tokens(tokens);
+    let statement = parser.parse_statement().map_err(|error| match error {
+        ParserError::RecursionLimitExceeded => Why::TooDeep,
+        _ => Why::NotParsed,
+    })?;
     match parser.peek_token_ref().token {
         Token::EOF => Ok(statement),
         _ => Err(Why::NotParsed),

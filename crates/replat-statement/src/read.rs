@@ -63,6 +63,9 @@ pub(crate) fn read(statement: &Statement, tables: &Tables) -> Result<Read, Why> 
     Ok(reader.found)
 }
 
+/// How many tables, sub-queries and functions may be named. What holds is worked out for each, from the others.
+const RANGES_MAX: usize = 100;
+
 struct Reader<'a> {
     tables: &'a Tables,
     /// All tables, sub-queries and functions that stand in a FROM.
@@ -165,7 +168,7 @@ impl Reader<'_> {
         if schema.is_none() {
             if let Some(kind) = around.cte(name) {
                 let name = Some(alias.unwrap_or_else(|| name.clone()));
-                return Ok(self.range(Range { name, schema: None, kind }));
+                return self.range(Range { name, schema: None, kind });
             }
         }
         let (kind, found_in) = match self.tables.find(schema.map(|schema| &**schema), name) {
@@ -187,12 +190,15 @@ impl Reader<'_> {
             Some(alias) => Range { name: Some(alias), schema: None, kind },
             None => Range { name: Some(name.clone()), schema: found_in, kind },
         };
-        Ok(self.range(range))
+        self.range(range)
     }
 
-    fn range(&mut self, range: Range) -> RangeId {
+    fn range(&mut self, range: Range) -> Result<RangeId, Why> {
+        if self.ranges.len() == RANGES_MAX {
+            return Err(Why::TooDeep);
+        }
         self.ranges.push(range);
-        RangeId(self.ranges.len() - 1)
+        Ok(RangeId(self.ranges.len() - 1))
     }
 
     /// Takes note of how a partitioned table is restricted.

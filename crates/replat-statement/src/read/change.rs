@@ -137,7 +137,8 @@ impl Reader<'_> {
                 return Err(Why::Conflict(table.to_string().into()));
             }
         }
-        let excluded = self.range(Range { name: Some("excluded".into()), schema: None, kind: Kind::Opaque });
+        let excluded =
+            self.range(Range { name: Some("excluded".into()), schema: None, kind: Kind::Opaque })?;
         let outer = around.scope.clone();
         let scope = Scope { ranges: vec![target, excluded], merged: Vec::new(), outer };
         let inside = around.within(scope, pool.to_vec());

@@ -136,7 +136,7 @@ impl<'q> Reader<'_> {
                         Some(alias) => Some(ident(&alias.name)?),
                         None => idents(name)?.pop(),
                     };
-                    let range = self.range(Range { name, schema: None, kind: Kind::Opaque });
+                    let range = self.range(Range { name, schema: None, kind: Kind::Opaque })?;
                     let what = Lateral::Arguments(&args.args);
                     let (left, merged) = (left.to_vec(), merged.to_vec());
                     return Ok(Tree::of(Node::Lateral { left, merged, what, range }, range));
@@ -159,13 +159,13 @@ impl<'q> Reader<'_> {
                 }
                 let name = alias.as_ref().map(|alias| ident(&alias.name)).transpose()?;
                 if *lateral {
-                    let range = self.range(Range { name, schema: None, kind: Kind::Opaque });
+                    let range = self.range(Range { name, schema: None, kind: Kind::Opaque })?;
                     let what = Lateral::Query(subquery, alias.as_ref());
                     let (left, merged) = (left.to_vec(), merged.to_vec());
                     return Ok(Tree::of(Node::Lateral { left, merged, what, range }, range));
                 }
                 let outputs = self.query(subquery, around)?;
-                let range = self.range(Range { name, schema: None, kind: Kind::Derived(outputs) });
+                let range = self.range(Range { name, schema: None, kind: Kind::Derived(outputs) })?;
                 if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias {
                     if !columns.is_empty() || at.is_some() {
                         self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
@@ -179,7 +179,7 @@ impl<'q> Reader<'_> {
                     Some(alias) => Some(ident(&alias.name)?),
                     None => idents(name)?.pop(),
                 };
-                let range = self.range(Range { name, schema: None, kind: Kind::Opaque });
+                let range = self.range(Range { name, schema: None, kind: Kind::Opaque })?;
                 let what = Lateral::Arguments(args);
                 let (left, merged) = (left.to_vec(), merged.to_vec());
                 Ok(Tree::of(Node::Lateral { left, merged, what, range }, range))
@@ -198,7 +198,7 @@ impl<'q> Reader<'_> {
                     Some(alias) => ident(&alias.name)?,
                     None => "unnest".into(),
                 };
-                let range = self.range(Range { name: Some(name), schema: None, kind: Kind::Opaque });
+                let range = self.range(Range { name: Some(name), schema: None, kind: Kind::Opaque })?;
                 let what = Lateral::Expressions(array_exprs);
                 let (left, merged) = (left.to_vec(), merged.to_vec());
                 Ok(Tree::of(Node::Lateral { left, merged, what, range }, range))

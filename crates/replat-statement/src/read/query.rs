@@ -109,21 +109,25 @@ impl Reader<'_> {
         if *explicit_row || *value_keyword {
             return Err(Why::Unusual("a clause of another dialect"));
         }
-        let mut outputs: Option<Outputs> = None;
+        let mut columns: Vec<Option<Vec<Term>>> =
+            vec![Some(Vec::new()); rows.first().map_or(0, |row| row.content.len())];
         for row in rows {
-            let mut columns = Vec::new();
-            for expr in &row.content {
-                self.expression(expr, around)?;
-                let sets = Term::of(expr).map(|term| vec![Set::from([term])]);
-                columns.push(Output { name: None, sets: sets.unwrap_or_default() });
+            self.expressions(&row.content, around)?;
+            if row.content.len() != columns.len() {
+                return Err(Why::NotParsed);
             }
-            let row = Outputs { columns, in_order: true };
-            outputs = Some(match outputs {
-                Some(sofar) => sofar.or(&row),
-                None => row,
-            });
+            for (column, expr) in columns.iter_mut().zip(&row.content) {
+                match (column.as_mut(), Term::of(expr)) {
+                    (Some(terms), Some(term)) => terms.push(term),
+                    _ => *column = None,
+                }
+            }
         }
-        Ok(outputs.unwrap_or_default())
+        let columns = columns.into_iter().map(|terms| Output {
+            name: None,
+            sets: terms.map(|terms| vec![Set::from(terms)]).unwrap_or_default(),
+        });
+        Ok(Outputs { columns: columns.collect(), in_order: true })
     }
 
     fn select(&mut self, select: &Select, around: &Around) -> Result<(Rc<Outputs>, Around), Why> {

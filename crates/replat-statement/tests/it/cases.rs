@@ -778,6 +778,51 @@ fn what_is_not_data() {
 }
 
 #[test]
+fn large_statements_are_read_up_to_the_limits() {
+    let tables = tables();
+    let found = |sql: &str| shown(&Plan::of(sql, &tables).keys(&[]));
+    let ands = |n: usize| format!("select * from orders where tenant_id = 1{}", " and x = 1".repeat(n));
+    assert_eq!(found(&ands(20)), "crm 1");
+    assert_eq!(found(&ands(200)), "crm 1");
+    assert_eq!(found(&ands(2_000)), TOO_DEEP);
+    let brackets =
+        |n: usize| format!("select * from orders where {}tenant_id = 1{}", "(".repeat(n), ")".repeat(n));
+    assert_eq!(found(&brackets(3)), "crm 1");
+    assert_eq!(found(&brackets(30)), "crm 1");
+    assert_eq!(found(&brackets(300)), TOO_DEEP);
+    let rows = |n: usize| format!("insert into orders (tenant_id, id) values (1, 0){}", ", (1, 1)".repeat(n));
+    assert_eq!(found(&rows(5_000)), "crm 1");
+    assert_eq!(found(&rows(10_000)), "? the statement has 80048 bytes, more than is read");
+    let list = |n: usize| {
+        let keys: Vec<String> = (0..n).map(|key| key.to_string()).collect();
+        format!("select * from orders where tenant_id in ({})", keys.join(", "))
+    };
+    assert!(found(&list(1_000)).ends_with("| 999"));
+    assert_eq!(found(&list(1_001)), "? the statement names more keys than are listed");
+    let two = |n: usize| {
+        let tenants: Vec<String> = (0..n).map(|key| format!("'t{key}'")).collect();
+        format!(
+            "select * from events where tenant in ({}) and day in ('2026-01-01', '2026-01-02')",
+            tenants.join(",")
+        )
+    };
+    assert!(found(&two(500)).starts_with("log t0,2026-01-01"));
+    assert_eq!(found(&two(501)), "? the statement names more keys than are listed");
+    let joins = |n: usize| {
+        let join = |at| format!(" join orders o{at} using (tenant_id)");
+        format!("select * from orders{} where tenant_id = 1", (0..n).map(join).collect::<String>())
+    };
+    assert_eq!(found(&joins(50)), "crm 1");
+    assert_eq!(found(&joins(65)), TOO_DEEP);
+    let commas =
+        |n: usize| format!("select * from orders{} where orders.tenant_id = 1", ", countries".repeat(n));
+    assert_eq!(found(&commas(99)), "crm 1");
+    assert_eq!(found(&commas(100)), TOO_DEEP);
+}
+
+const TOO_DEEP: &str = "? the statement is nested or chained too deeply";
+
+#[test]
 fn several_statements() {
     check(&[
         ("begin; select * from orders where tenant_id = 1; commit", "crm 1"),
