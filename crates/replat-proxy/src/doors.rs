@@ -103,11 +103,12 @@ pub struct Ask<'a> {
     pub partition: Option<&'a str>,
     /// Where the session is now; `None` at login.
     pub current: Option<&'a Arc<Home>>,
-    /// What it is about to do, unless it has chosen a partition, or nothing can be said of it yet.
-    pub statement: Option<Statement<'a>>,
+    /// All that it is about to do before it asks again; `None` if it has chosen a partition, logs in, or nothing can be
+    /// said of it.
+    pub statements: Option<&'a [Statement<'a>]>,
 }
 
-/// What a transaction begins with.
+/// One statement of a transaction that begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement<'a> {
     /// Its text; perhaps several statements.
@@ -115,6 +116,8 @@ pub struct Statement<'a> {
     /// Values for `$1`, `$2`, …, and the oids of their types as far as the client told (0: not). `None` if it has not
     /// told the values.
     pub values: Option<(&'a [Value<'a>], &'a [u32])>,
+    /// Whether it is run, or may be before anybody asks again; otherwise it is only prepared.
+    pub is_run: bool,
 }
 
 /// The answer to an [`Ask`].
@@ -140,7 +143,7 @@ pub trait Doors: Send + Sync + 'static {
     /// does it the other way round, and so either sees the pass or is seen.
     fn knock(&self, ask: &Ask<'_>) -> Knock;
 
-    /// Whether [`Ask::statement`] is of any use; reading ahead for it costs a little.
+    /// Whether [`Ask::statements`] is of any use; reading ahead for it costs a little.
     fn reads_statements(&self) -> bool {
         false
     }

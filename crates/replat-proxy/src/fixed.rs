@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn ask(partition: Option<&str>) -> Ask<'_> {
-        Ask { user: "app", database: "app", parameters: &[], partition, current: None, statement: None }
+        Ask { user: "app", database: "app", parameters: &[], partition, current: None, statements: None }
     }
 
     #[tokio::test]

@@ -223,7 +223,7 @@ async fn admit(shared: Arc<Shared>, known: Known) -> Result<Session, Unwelcome> 
         parameters: &identity.parameters,
         partition: partition.as_deref(),
         current: None,
-        statement: None,
+        statements: None,
     });
     let pass = match knock {
         Knock::Open(pass) => Ok(pass),

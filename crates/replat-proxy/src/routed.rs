@@ -102,11 +102,20 @@ impl RoutedDoors {
         if let Some(chosen) = ask.partition {
             return Ok(Wanted::Partition(named(routes, chosen)?, Intent::Write));
         }
-        match (&ask.statement, &self.policy.tables) {
-            (Some(statement), Some(tables)) => self.read(statement, tables, routes),
-            (Some(_), None) => Ok(Wanted::Unknown("the session has chosen no partition".into())),
-            (None, _) => Ok(Wanted::Any),
+        let Some(tables) = &self.policy.tables else { return Ok(Wanted::Any) };
+        let Some(statements) = ask.statements else {
+            return Ok(match ask.current {
+                None => Wanted::Any,
+                Some(_) => {
+                    Wanted::Unknown("what was sent cannot be looked over before it has an answer".into())
+                }
+            });
+        };
+        let mut all = Wanted::Any;
+        for statement in statements.iter().filter(|statement| statement.is_run) {
+            all = together(all, self.read(statement, tables, routes)?)?;
         }
+        Ok(all)
     }
 
     /// Which partition a statement names.
@@ -140,12 +149,7 @@ impl RoutedDoors {
         match &partitions[..] {
             [partition] => Ok(Wanted::Partition(partition.clone(), intent(&plan))),
             [] => Ok(Wanted::Unknown("only a part of the key is given".into())),
-            several => Err(Complaint::error(
-                "0A000",
-                format!("the statement concerns {} partitions, which are asked one by one", several.len()),
-            )
-            .detail(several.iter().take(8).map(ToString::to_string).collect::<Vec<_>>().join(", "))
-            .hint("Ask for each partition in a statement of its own.")),
+            several => Err(across(several)),
         }
     }
 
@@ -227,12 +231,10 @@ impl Doors for Arc<RoutedDoors> {
             Err(complaint) => return Knock::Refused(complaint),
         };
         let answer = match wanted {
-            Wanted::Any if ask.statement.is_none() && !self.reads_statements() => {
-                match &self.policy.otherwise {
-                    Otherwise::Refuse => Err(nameless("no partition is named")),
-                    Otherwise::Home(_) => self.anywhere(ask, &routes),
-                }
-            }
+            Wanted::Any if !self.reads_statements() => match &self.policy.otherwise {
+                Otherwise::Refuse => Err(nameless("no partition is named")),
+                Otherwise::Home(_) => self.anywhere(ask, &routes),
+            },
             Wanted::Any => self.anywhere(ask, &routes),
             Wanted::Unknown(why) => match &self.policy.otherwise {
                 Otherwise::Refuse => Err(nameless(&why)),
@@ -260,6 +262,26 @@ impl Doors for Arc<RoutedDoors> {
     fn reads_statements(&self) -> bool {
         self.policy.tables.is_some()
     }
+}
+
+/// What two statements of one transaction come to.
+fn together(one: Wanted, other: Wanted) -> Result<Wanted, Complaint> {
+    Ok(match (one, other) {
+        (Wanted::Any, wanted) | (wanted, Wanted::Any) => wanted,
+        (unknown @ Wanted::Unknown(_), _) | (_, unknown @ Wanted::Unknown(_)) => unknown,
+        (Wanted::Partition(a, first), Wanted::Partition(b, second)) if a == b => {
+            let writes = first == Intent::Write || second == Intent::Write;
+            Wanted::Partition(a, if writes { Intent::Write } else { Intent::Read })
+        }
+        (Wanted::Partition(a, _), Wanted::Partition(b, _)) => return Err(across(&[a, b])),
+    })
+}
+
+fn across(partitions: &[PartitionId]) -> Complaint {
+    let names = partitions.iter().take(8).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let what =
+        format!("{} partitions are concerned at once, and each has a home of its own", partitions.len());
+    Complaint::error("0A000", what).detail(names).hint("Ask for each partition in a transaction of its own.")
 }
 
 /// The partition that a session chose: by its name, or by a key of a context with one dimension.

@@ -22,10 +22,30 @@ const PINNED_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 enum Ahead {
     /// Not enough has been read to tell.
     More,
-    /// Nothing that helps.
+    /// Nothing can be said.
     Nothing,
-    /// The text, in the input or in a statement's kept frame, and its values.
-    Statement { sql: String, types: Vec<u32>, values: Option<Vec<(bool, Option<Vec<u8>>)>> },
+    /// All that is asked for before the next boundary.
+    All(Vec<Seen>),
+}
+
+/// A statement, out of the input or of the frame in which it was prepared.
+struct Seen {
+    sql: String,
+    types: Vec<u32>,
+    values: Option<Vec<(bool, Option<Vec<u8>>)>>,
+    is_run: bool,
+}
+
+impl Seen {
+    fn values(&self) -> Option<Vec<Value<'_>>> {
+        let values = self.values.as_ref()?.iter();
+        Some(values.map(|(binary, bytes)| Value { binary: *binary, bytes: bytes.as_deref() }).collect())
+    }
+
+    fn with<'a>(&'a self, values: &'a Option<Vec<Value<'a>>>) -> Statement<'a> {
+        let values = values.as_deref().map(|values| (values, self.types.as_slice()));
+        Statement { sql: &self.sql, values, is_run: self.is_run }
+    }
 }
 
 impl Session {
@@ -118,28 +138,20 @@ impl Session {
     }
 
     fn knock(&self, ahead: &Ahead) -> Knock {
-        let values: Option<Vec<Value<'_>>> = match ahead {
-            Ahead::Statement { values: Some(values), .. } => Some(
-                values
-                    .iter()
-                    .map(|(binary, bytes)| Value { binary: *binary, bytes: bytes.as_deref() })
-                    .collect(),
-            ),
-            _ => None,
+        let seen: Option<&[Seen]> = match ahead {
+            Ahead::All(seen) => Some(seen),
+            Ahead::More | Ahead::Nothing => None,
         };
-        let statement = match ahead {
-            Ahead::Statement { sql, types, .. } => {
-                Some(Statement { sql, values: values.as_deref().map(|values| (values, types.as_slice())) })
-            }
-            _ => None,
-        };
+        let values: Vec<Option<Vec<Value<'_>>>> = seen.unwrap_or_default().iter().map(Seen::values).collect();
+        let statements: Option<Vec<Statement<'_>>> =
+            seen.map(|seen| seen.iter().zip(&values).map(|(seen, values)| seen.with(values)).collect());
         self.shared.doors.knock(&Ask {
             user: &self.identity.user,
             database: &self.database,
             parameters: &self.identity.parameters,
             partition: self.partition.as_deref(),
             current: self.backend.as_ref().map(|backend| &backend.home),
-            statement,
+            statements: statements.as_deref(),
         })
     }
 
@@ -196,12 +208,17 @@ impl Session {
         self.told.clone_from(&new.parameters);
     }
 
-    /// Reads what stands in the input up to the values of the first statement, if they come at all before an answer.
+    /// Reads what stands in the input up to the next boundary: all that will be run before somebody is asked again.
+    ///
+    /// A client that asks for answers in between (Flush) may go on with what is not here yet; then nothing is said,
+    /// unless it has told all by then.
     fn look_ahead(&self) -> Ahead {
         let input = &self.client.input[..];
         let mut at = 0;
-        let mut parsed: Option<Parse<'_>> = None;
-        loop {
+        let mut parsed: Vec<Parse<'_>> = Vec::new();
+        let mut seen = Vec::new();
+        let mut bound: Vec<&[u8]> = Vec::new();
+        let is_closed = loop {
             let rest = &input[at..];
             let head = match head(rest, BODY_MAX) {
                 Ok(Some(head)) if rest.len() >= head.total() => head,
@@ -209,41 +226,66 @@ impl Session {
                 Ok(_) if input.len() < self.shared.settings.limits.look_bytes && !self.client.ended => {
                     return Ahead::More;
                 }
-                _ => break,
+                _ => return Ahead::Nothing,
             };
             let body = &rest[HEAD_BYTES..head.total()];
             match head.tag {
-                frontend::tag::QUERY if at == 0 => return text(frontend::query(body), Vec::new(), None),
-                frontend::tag::PARSE if parsed.is_none() => parsed = Parse::read(body),
-                frontend::tag::DESCRIBE => {}
+                frontend::tag::QUERY if at == 0 => {
+                    match of_text(frontend::query(body), Vec::new(), None, true) {
+                        Some(query) => return Ahead::All(vec![query]),
+                        None => return Ahead::Nothing,
+                    }
+                }
+                frontend::tag::PARSE => match Parse::read(body) {
+                    Some(parse) => {
+                        parsed.retain(|known| known.name != parse.name);
+                        parsed.push(parse);
+                    }
+                    None => return Ahead::Nothing,
+                },
                 frontend::tag::BIND => {
                     let Some(bind) = Bind::read(body) else { return Ahead::Nothing };
-                    let kept = self.conversation.statement(bind.statement);
-                    let parse = match parsed.filter(|parse| parse.name == bind.statement) {
-                        Some(parse) => Some(parse),
-                        None => kept.and_then(|frame| Parse::read(frame.get(HEAD_BYTES..)?)),
-                    };
-                    let Some(parse) = parse else { break };
+                    let fresh = parsed.iter().find(|parse| parse.name == bind.statement).copied();
+                    let kept =
+                        || Parse::read(self.conversation.statement(bind.statement)?.get(HEAD_BYTES..)?);
+                    let Some(parse) = fresh.or_else(kept) else { return Ahead::Nothing };
                     let own = |value: Value<'_>| (value.binary, value.bytes.map(<[u8]>::to_vec));
                     let values = bind.values().map(|values| values.into_iter().map(own).collect());
-                    return text(parse.sql, parse.type_oids().collect(), values);
+                    match of_text(parse.sql, parse.type_oids().collect(), values, true) {
+                        Some(statement) => seen.push(statement),
+                        None => return Ahead::Nothing,
+                    }
+                    bound.push(bind.statement);
                 }
-                _ => break,
+                frontend::tag::DESCRIBE | frontend::tag::EXECUTE | frontend::tag::CLOSE => {}
+                frontend::tag::SYNC => break true,
+                frontend::tag::FLUSH => break false,
+                frontend::tag::TERMINATE if at == 0 => return Ahead::All(Vec::new()),
+                _ => return Ahead::Nothing,
             }
             at += head.total();
+        };
+        // What is prepared and not run yet is asked about when it is; before a Flush that may be at once.
+        for parse in parsed.iter().filter(|parse| !bound.contains(&parse.name)) {
+            match of_text(parse.sql, parse.type_oids().collect(), None, !is_closed) {
+                Some(statement) => seen.push(statement),
+                None => return Ahead::Nothing,
+            }
         }
-        match parsed {
-            Some(parse) => text(parse.sql, parse.type_oids().collect(), None),
-            None => Ahead::Nothing,
+        match is_closed || !seen.is_empty() {
+            true => Ahead::All(seen),
+            false => Ahead::Nothing,
         }
     }
 }
 
-fn text(sql: &[u8], types: Vec<u32>, values: Option<Vec<(bool, Option<Vec<u8>>)>>) -> Ahead {
-    match std::str::from_utf8(sql) {
-        Ok(sql) => Ahead::Statement { sql: sql.to_owned(), types, values },
-        Err(_) => Ahead::Nothing,
-    }
+fn of_text(
+    sql: &[u8],
+    types: Vec<u32>,
+    values: Option<Vec<(bool, Option<Vec<u8>>)>>,
+    is_run: bool,
+) -> Option<Seen> {
+    Some(Seen { sql: std::str::from_utf8(sql).ok()?.to_owned(), types, values, is_run })
 }
 
 fn pinned(home: &Home, pins: &[String]) -> Complaint {
