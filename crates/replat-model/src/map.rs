@@ -305,8 +305,11 @@ impl Map {
 /// Two maps are equal if they say the same, however they came about.
 impl PartialEq for Map {
     fn eq(&self, other: &Map) -> bool {
-        let same = |of: fn(&Map) -> (&str, u64, &[Dimension], &Node)| of(self) == of(other);
-        same(|map| (&map.context, map.version, &map.dimensions, &map.root))
+        let Map { context, version, dimensions, root, names: _ } = self;
+        *context == other.context
+            && *version == other.version
+            && *dimensions == other.dimensions
+            && *root == other.root
     }
 }
 

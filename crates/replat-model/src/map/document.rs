@@ -247,8 +247,7 @@ impl<'a> Reader<'a> {
     }
 
     fn split(&mut self, written: WrittenSplit) -> Result<Split, BadMap> {
-        let WrittenSplit { split: kind, dimension, values, cuts, order, children } = written;
-        let by = self.by(kind, dimension, (values, cuts, order), children.len())?;
+        let (by, dimension, children) = self.cut(written)?;
         if by.count() != children.len() {
             return Err(BadMap::Split("its values and its children do not match"));
         }
@@ -264,32 +263,29 @@ impl<'a> Reader<'a> {
         Ok(Split { number, dimension, by, children })
     }
 
-    fn by(
-        &self,
-        kind: Kind,
-        dimension: usize,
-        members: (Option<Vec<Vec<KeyLiteral>>>, Option<Vec<KeyLiteral>>, Option<Vec<u32>>),
-        children: usize,
-    ) -> Result<By, BadMap> {
+    /// How a split tells its children apart, its dimension, and the children, which are still to be read.
+    fn cut(&self, written: WrittenSplit) -> Result<(By, usize, Vec<WrittenNode>), BadMap> {
+        let WrittenSplit { split: kind, dimension, values, cuts, order, children } = written;
         let known = self.dimensions.get(dimension);
         let key_type = known.ok_or(BadMap::Split("it cuts a dimension that is not there"))?.key_type;
         let typed = |written: Vec<KeyLiteral>| {
             written.iter().map(|literal| Reader::value(key_type, literal)).collect::<Result<Vec<_>, _>>()
         };
-        match (kind, members) {
-            (Kind::List, (Some(values), None, None)) => {
+        let by = match (kind, values, cuts, order) {
+            (Kind::List, Some(values), None, None) => {
                 let values = values.into_iter().map(typed).collect::<Result<_, _>>()?;
-                List::of_each(values).map(By::List).map_err(BadMap::Split)
+                By::List(List::of_each(values).map_err(BadMap::Split)?)
             }
-            (Kind::Hash, (None, None, None)) => match u32::try_from(children) {
-                Ok(modulus) if (1..=BUCKETS_MAX).contains(&modulus) => Ok(By::Hash(modulus)),
-                _ => Err(BadMap::Split("it has no bucket, or too many")),
+            (Kind::Hash, None, None, None) => match u32::try_from(children.len()) {
+                Ok(modulus) if (1..=BUCKETS_MAX).contains(&modulus) => By::Hash(modulus),
+                _ => return Err(BadMap::Split("it has no bucket, or too many")),
             },
-            (Kind::Range, (None, Some(cuts), order)) => {
-                Range::of_cuts(typed(cuts)?, order).map(By::Range).map_err(BadMap::Split)
+            (Kind::Range, None, Some(cuts), order) => {
+                By::Range(Range::of_cuts(typed(cuts)?, order).map_err(BadMap::Split)?)
             }
-            _ => Err(BadMap::Split("its members are not those of its kind")),
-        }
+            _ => return Err(BadMap::Split("its members are not those of its kind")),
+        };
+        Ok((by, dimension, children))
     }
 }
 
