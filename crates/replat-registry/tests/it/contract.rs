@@ -404,6 +404,19 @@ pub async fn attendances_end_by_the_registrys_clock(place: &Place) {
     // By the clock that anybody can ask.
     assert!(registry.clock().await.expect("it answers").0 + 1_000 >= short.until.0);
 
+    // What the server still has and has ended is not there any more, whatever the server thinks.
+    let now = registry.clock().await.expect("it answers").0;
+    let kv = place.kv();
+    let key = key_of(&*kv, "/attend/long").await;
+    for (id, until, listed) in [("ended", now - 5_000, false), ("lasts", now + 600_000, true)] {
+        let value = Attendance { until: Timestamp(until), ..who(id, 1) };
+        let value = serde_json::to_vec(&value).expect("it is plain data");
+        kv.commit(&[], &[Change::put(key.replace("long", id), value)]).await.expect("it is done");
+        let found = reader.attending(CONTEXT).await.expect("it answers");
+        assert_eq!(found.iter().any(|who| who.id == id), listed, "{id}");
+        registry.leave(CONTEXT, id).await.expect("it is taken");
+    }
+
     // A renewal replaces, and whoever has gone can come back.
     registry.attend(&who("long", 2), 600_000).await.expect("it is taken");
     registry.attend(&who("short", 3), 600_000).await.expect("it is taken");
