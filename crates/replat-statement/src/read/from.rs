@@ -379,7 +379,7 @@ impl<'q> Tree<'q> {
             facts.truncate(given);
             self.collect(&known, facts);
             // More facts may show that more is not NULL, so that more conditions hold.
-            if not_null(facts).len() == known.len() {
+            if not_null(facts).len() <= known.len() {
                 return;
             }
         }
