@@ -257,7 +257,9 @@ async fn deltas_are_followed_and_what_does_not_fit_is_read_as_a_whole() {
     // The registry has dropped what came between; then it has whole routes that are newer.
     let fourth = moved(&third, "green");
     let fifth = moved(&fourth, "blue");
+    // It says so by a delta that does not follow.
     memory.kept().envelopes.clear();
+    memory.kept().deltas_only = true;
     memory.put(&fourth);
     memory.put_delta(&fourth, &fifth);
     until_version(&router, 5).await;
@@ -274,5 +276,31 @@ async fn deltas_are_followed_and_what_does_not_fit_is_read_as_a_whole() {
     memory.kept().envelopes.clear();
     memory.put(&sixth);
     until_version(&router, 6).await;
+    task.abort();
+}
+
+/// Whoever asked for the hold has switched, and has died before the word of it came here.
+#[tokio::test(start_paused = true)]
+async fn after_a_hold_that_is_over_the_newest_routes_are_asked_for_first() {
+    let clock = HandClock::new();
+    let memory = Memory::with(&routes(tenants()));
+    let router = clock.router(settings());
+    let task = tokio::spawn(follow(router.clone(), memory.clone(), who()));
+    until_current(&router).await;
+    // The first wait for changes ends at once; what is read after it is not what this is about.
+    memory.until(|kept| kept.reads >= 2).await;
+    router.hold(&replat_router::Hold { lasts: Duration::from_millis(500), ..crate::scene::hold_acme(1, 1) });
+    // Published, and nobody was woken by it.
+    let published = Memory::with(&moved(&routes(tenants()), "green"));
+    memory.kept().envelopes.clone_from(&published.kept().envelopes);
+    let waiting = tokio::spawn({
+        let router = router.clone();
+        async move { router.enter(&acme(), Intent::Write, LONG).await }
+    });
+    while router.answers().first().is_none_or(|answer| answer.held == 0) {
+        tokio::task::yield_now().await;
+    }
+    clock.pass(Duration::from_millis(500));
+    assert_eq!(waiting.await.expect("no panic").expect("a pass").epoch(), epoch(2));
     task.abort();
 }

@@ -262,3 +262,39 @@ async fn gates_of_partitions_that_nobody_uses_go() {
     drop(kept);
     router.quiet(&partition, 1).await.expect("quiet");
 }
+
+/// From the moment at which a later epoch was heard of, nobody comes in at the one before, whenever the routes come.
+#[test]
+fn what_was_heard_counts_until_the_routes_say_it() {
+    const EPOCHS: u64 = 3_000;
+    let router = open(Settings::default());
+    let (least, done) = (AtomicU64::new(1), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut entered = 0_u64;
+                    while !done.load(Ordering::SeqCst) {
+                        let least = least.load(Ordering::SeqCst);
+                        match router.try_enter(&acme(), Intent::Write) {
+                            Ok(pass) => assert!(pass.epoch().get() >= least, "{} < {least}", pass.epoch()),
+                            Err(Refused::Behind { .. }) => continue,
+                            Err(other) => panic!("{other}"),
+                        }
+                        entered += 1;
+                    }
+                    entered
+                })
+            })
+            .collect();
+        for at in 1..EPOCHS {
+            router.heard(&name("acme"), epoch(at + 1));
+            least.store(at + 1, Ordering::SeqCst);
+            let next = moved(&router.routes().expect("routes"), if at % 2 == 0 { "blue" } else { "green" });
+            router.take(next).expect("newer routes");
+        }
+        done.store(true, Ordering::SeqCst);
+        let entered: Vec<u64> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
+        assert!(entered.iter().sum::<u64>() > 100, "{entered:?}");
+    });
+}

@@ -26,6 +26,8 @@ pub struct Kept {
     /// It can be read, and takes nothing.
     pub read_only: bool,
     pub reads: u64,
+    /// Whoever has something gets no whole routes.
+    pub deltas_only: bool,
 }
 
 pub struct Memory {
@@ -130,7 +132,10 @@ impl Registry for Memory {
             let follows = kept.envelopes.iter().position(|envelope| envelope.from == Some(have) && have > 0);
             let whole = || kept.envelopes.iter().rposition(|envelope| envelope.from.is_none());
             let from = follows.or_else(whole).unwrap_or(kept.envelopes.len());
-            kept.envelopes[from..].iter().filter(|envelope| envelope.version > have).cloned().collect()
+            let wanted = |envelope: &&Envelope| {
+                envelope.version > have && (envelope.from.is_some() || have == 0 || !kept.deltas_only)
+            };
+            kept.envelopes[from..].iter().filter(wanted).cloned().collect()
         })
     }
 
