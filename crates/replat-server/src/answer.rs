@@ -41,7 +41,9 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Pieces(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Answer::Pieces(pieces) => {
+                SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum())
+            }
             Answer::Stream(_) => SizeHint::default(),
         }
     }
@@ -84,7 +86,12 @@ pub struct Problem {
 const SAFE: &str = "SAFE: nothing was changed; the databases alone decide who may write.";
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Problem {
         Problem { status, code, title, detail: detail.into(), state: SAFE, remedy: String::new() }
     }
 
@@ -110,7 +117,8 @@ impl Problem {
     pub fn token() -> Problem {
         let title = "The request shows no valid token";
         let detail = "the Authorization header shows none of the tokens that this server accepts";
-        let remedy = "Send the header Authorization: Bearer TOKEN, with a line of the server's token file.".into();
+        let remedy =
+            "Send the header Authorization: Bearer TOKEN, with a line of the server's token file.".into();
         Problem { remedy, ..Problem::new(StatusCode::UNAUTHORIZED, "RP7007", title, detail) }
     }
 
@@ -124,7 +132,8 @@ impl Problem {
     /// As many as can be served are served.
     pub fn enough(what: &str) -> Problem {
         let title = "The server has enough to do";
-        let remedy = "Try again in a moment, or start another server: any number may follow one registry.".into();
+        let remedy =
+            "Try again in a moment, or start another server: any number may follow one registry.".into();
         let detail = format!("there are as many {what} as are allowed");
         Problem { remedy, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RP7008", title, detail) }
     }
@@ -134,7 +143,8 @@ impl Problem {
         let title = "The registry does not answer";
         let state = "SAFE: the databases alone decide who may write; followers keep the routes that they have until \
                      their lease is over.";
-        let remedy = "See whether the registry is up and reachable from the server: replat registry status".into();
+        let remedy =
+            "See whether the registry is up and reachable from the server: replat registry status".into();
         Problem { state, remedy, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "RP7001", title, detail) }
     }
 }

@@ -228,11 +228,7 @@ enum Trouble {
 }
 
 impl Mirror {
-    async fn run(
-        self,
-        mut routes: watch::Receiver<Option<Routes>>,
-        mut holds: watch::Receiver<Vec<Held>>,
-    ) {
+    async fn run(self, mut routes: watch::Receiver<Option<Routes>>, mut holds: watch::Receiver<Vec<Held>>) {
         let mut chain = Arc::new(Chain::default());
         let mut pause = AGAIN_FIRST;
         loop {
@@ -351,7 +347,11 @@ mod tests {
             }
         }
         let oldest = chain.deltas.front().expect("there are deltas").version;
-        assert!(chain.deltas.len() < 2 * REBASE_DELTAS && oldest > 200, "{} from {oldest}", chain.deltas.len());
+        assert!(
+            chain.deltas.len() < 2 * REBASE_DELTAS && oldest > 200,
+            "{} from {oldest}",
+            chain.deltas.len()
+        );
         assert!(chain.whole.as_ref().is_some_and(|whole| whole.version > 400));
     }
 }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 /// A server that others could ask without showing that they may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} can be reached from other machines, and no token is asked for: anybody could read where each partition lives")]
+#[error(
+    "{0} can be reached from other machines, and no token is asked for: anybody could read where each partition lives"
+)]
 pub struct MayNotListen(pub SocketAddr);
 
 /// Whether a server may listen at an address: without tokens only where nobody but this machine can reach it.

@@ -84,7 +84,11 @@ pub fn page(facts: &Facts<'_>) -> String {
             page.sample("replat_route_clients", &labels, count as f64);
         }
     }
-    page.family("replat_route_client_version_lag", "gauge", "How many versions the slowest of them is behind.");
+    page.family(
+        "replat_route_client_version_lag",
+        "gauge",
+        "How many versions the slowest of them is behind.",
+    );
     for one in &facts.contexts {
         let lag = |who: &Attendance| one.version.saturating_sub(who.version);
         if let Some(lag) = one.attending.iter().flatten().map(lag).max() {
@@ -106,7 +110,11 @@ pub fn page(facts: &Facts<'_>) -> String {
         page.sample("replat_haproxy_up", &[], f64::from(u8::from(haproxy.trouble.is_none())));
         page.family("replat_haproxy_revision", "gauge", "The version of the routes that HAProxy goes by.");
         page.sample("replat_haproxy_revision", &[], haproxy.version as f64);
-        page.family("replat_haproxy_changes_total", "counter", "Entries of the map that were set, added or removed.");
+        page.family(
+            "replat_haproxy_changes_total",
+            "counter",
+            "Entries of the map that were set, added or removed.",
+        );
         page.sample("replat_haproxy_changes_total", &[], haproxy.changes as f64);
     }
     page.0

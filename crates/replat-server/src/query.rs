@@ -70,11 +70,10 @@ mod tests {
     #[test]
     fn signs_mean_what_they_mean_in_addresses() {
         assert_eq!(parts("/a+b/c%2fd/"), Ok(vec!["a+b".into(), "c/d".into(), String::new()]));
-        assert_eq!(parameters("a=b+c&d&&e=f=g"), Ok(vec![
-            ("a".into(), "b c".into()),
-            ("d".into(), String::new()),
-            ("e".into(), "f=g".into()),
-        ]));
+        assert_eq!(
+            parameters("a=b+c&d&&e=f=g"),
+            Ok(vec![("a".into(), "b c".into()), ("d".into(), String::new()), ("e".into(), "f=g".into()),])
+        );
         for bad in ["/%", "/%4", "/%4g", "/%ff"] {
             assert_eq!(parts(bad), Err(BadTarget), "{bad}");
         }

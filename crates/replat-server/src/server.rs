@@ -113,9 +113,8 @@ impl Server {
         options: Options,
     ) -> std::io::Result<Server> {
         let address = listener.local_addr()?;
-        let follow = |context: &String| {
-            (context.clone(), Arc::new(Topic::follow(Arc::clone(&registry), context)))
-        };
+        let follow =
+            |context: &String| (context.clone(), Arc::new(Topic::follow(Arc::clone(&registry), context)));
         let topics: BTreeMap<String, Arc<Topic>> = options.contexts.iter().map(follow).collect();
         let (stop, stopped) = watch::channel(false);
         let export = options.haproxy.clone().and_then(|haproxy| {
@@ -370,11 +369,7 @@ impl Site {
         Ok(value(&json!({ "project": self.options.project, "contexts": contexts })))
     }
 
-    async fn routes(
-        &self,
-        topic: &Topic,
-        asked: &[(String, String)],
-    ) -> Result<Response<Answer>, Problem> {
+    async fn routes(&self, topic: &Topic, asked: &[(String, String)]) -> Result<Response<Answer>, Problem> {
         let (mut since, mut wait) = (0, Duration::ZERO);
         for (name, text) in asked {
             match name.as_str() {
@@ -511,7 +506,8 @@ const KEY_REMEDY: &str = "Give the key's columns and their values, such as ?tena
 /// The key that is asked for; `None` where a column is left out.
 fn key(routes: &Routes, asked: &[(String, String)]) -> Result<Vec<Option<KeyValue>>, Problem> {
     let dimensions = routes.map().dimensions();
-    let columns = || dimensions.iter().map(|dimension| dimension.column.as_str()).collect::<Vec<_>>().join(", ");
+    let columns =
+        || dimensions.iter().map(|dimension| dimension.column.as_str()).collect::<Vec<_>>().join(", ");
     let mut key = vec![None; dimensions.len()];
     for (column, text) in asked {
         let at = dimensions.iter().position(|dimension| dimension.column == *column);

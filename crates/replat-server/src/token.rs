@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_header_is_accepted_if_it_shows_a_token_and_nothing_else() {
-        let tokens = Tokens(vec![Sha256::digest("first-token-of-16").into(), Sha256::digest("second").into()]);
+        let tokens =
+            Tokens(vec![Sha256::digest("first-token-of-16").into(), Sha256::digest("second").into()]);
         for (header, accepted) in [
             (Some("Bearer first-token-of-16"), true),
             (Some("bearer second"), true),

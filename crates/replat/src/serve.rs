@@ -33,7 +33,8 @@ impl Desk<'_> {
         let name = registry.name();
         let (mut term, mut int) = (heed(SignalKind::terminate())?, heed(SignalKind::interrupt())?);
         let listening = TcpListener::bind(args.listen).await;
-        let options = Options { tokens, haproxy, ..Options::new(&self.project.spec.project, contexts.clone()) };
+        let options =
+            Options { tokens, haproxy, ..Options::new(&self.project.spec.project, contexts.clone()) };
         let server = listening.and_then(|listener| Server::start(listener, registry, options));
         let server = server.map_err(|e| {
             Failure::new("RP7005", Exit::Precondition, format!("{} cannot be listened at: {e}", args.listen))
@@ -63,9 +64,9 @@ fn heed(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 }
 
 fn no_tokens(error: BadToken) -> Failure {
-    Failure::new("RP7005", Exit::Precondition, error.to_string())
-        .because(causes(&error))
-        .remedy("Make one: (umask 077; openssl rand -hex 32 > serve.token), and name it: --token-file=serve.token")
+    Failure::new("RP7005", Exit::Precondition, error.to_string()).because(causes(&error)).remedy(
+        "Make one: (umask 077; openssl rand -hex 32 > serve.token), and name it: --token-file=serve.token",
+    )
 }
 
 fn too_open(error: MayNotListen) -> Failure {

@@ -77,8 +77,7 @@ impl World {
     pub async fn new() -> World {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("replat-server-test-{}-{serial}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("replat-server-test-{}-{serial}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("it can be made");
         let url = format!("file:{}", folder.join("registry.db").display());
         let registry = replat_registry::open(&url, seal()).expect("it can be opened");

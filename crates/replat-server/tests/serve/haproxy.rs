@@ -26,7 +26,8 @@ async fn service(name: &'static str) -> u16 {
                 let mut line = String::new();
                 while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
                     if line == "\r\n" {
-                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             return;
                         }
@@ -222,7 +223,9 @@ async fn a_haproxy_that_was_started_anew_is_set_right() {
     std::fs::write(&front.map, "acme blue\nacme blue\ngone green\nrest blue\n").expect("ours");
     front.haproxy.start_again().await.expect("it starts");
     front.has(version).await;
-    for (partition, answer) in [("acme", "200 green"), ("zeta", "200 blue"), ("rest", "200 blue"), ("gone", "404")] {
+    for (partition, answer) in
+        [("acme", "200 green"), ("zeta", "200 blue"), ("rest", "200 blue"), ("gone", "404")]
+    {
         assert_eq!(front.ask(partition).await, answer, "{partition}");
     }
     let page = get(front.server.address(), "/metrics").await.body;

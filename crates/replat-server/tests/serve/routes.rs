@@ -44,7 +44,14 @@ async fn a_long_poll_is_answered_when_there_is_news() {
     let world = World::new().await;
     let server = world.serve(world.options()).await;
     let (address, path) = (server.address(), list("?since=1&wait=60"));
-    let polls: Vec<_> = (0..20).map(|_| tokio::spawn({ let path = path.clone(); async move { get(address, &path).await } })).collect();
+    let polls: Vec<_> = (0..20)
+        .map(|_| {
+            tokio::spawn({
+                let path = path.clone();
+                async move { get(address, &path).await }
+            })
+        })
+        .collect();
     while !get(address, "/metrics").await.body.contains("replat_http_connections 21") {
         tokio::task::yield_now().await;
     }
@@ -75,7 +82,11 @@ async fn a_key_is_looked_up() {
 /// What every refusal says.
 fn problem(reply: &Reply, status: u16, code: &str) {
     let said = reply.json();
-    assert_eq!((reply.status, &said["code"], &said["status"]), (status, &json!(code), &json!(status)), "{reply:?}");
+    assert_eq!(
+        (reply.status, &said["code"], &said["status"]),
+        (status, &json!(code), &json!(status)),
+        "{reply:?}"
+    );
     assert_eq!(reply.field("content-type"), Some("application/problem+json"));
     assert_eq!(said["type"], json!(format!("urn:replat:error:{code}")));
     assert!(said["state"].as_str().is_some_and(|state| state.starts_with("SAFE")), "{said}");
