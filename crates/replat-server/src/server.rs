@@ -438,8 +438,11 @@ impl Site {
         let (events, body) = mpsc::channel(1);
         let have = since.unwrap_or_else(|| topic.board().borrow().chain.head());
         let (topic, stop) = (Arc::clone(topic), self.stop.clone());
-        let stream = Stream { topic, have, stale_max: self.options.stale_max, events, stop, permit };
-        tokio::spawn(stream.run());
+        let stream = Stream { topic, have, stale_max: self.options.stale_max, events, stop };
+        tokio::spawn(async move {
+            stream.run().await;
+            drop(permit);
+        });
         let mut response = answer(StatusCode::OK, "text/event-stream", Answer::Stream(body));
         response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
         Ok(response)

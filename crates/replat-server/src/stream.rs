@@ -13,7 +13,7 @@ use replat_engine::registry::HoldCall;
 use replat_model::ids::PartitionId;
 use replat_registry::Held;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::board::Topic;
 
@@ -36,8 +36,6 @@ pub struct Stream {
     pub events: mpsc::Sender<Bytes>,
     /// True once the server stops.
     pub stop: watch::Receiver<bool>,
-    /// Counted among the streams until it ends.
-    pub permit: OwnedSemaphorePermit,
 }
 
 /// The client is gone.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use replat_engine::registry::{Attendance, Registry};
+use replat_engine::registry::Attendance;
 use replat_model::deploy::Timestamp;
 use replat_server::{BadToken, Options, Tokens};
 use serde_json::json;
@@ -211,7 +211,8 @@ async fn without_its_registry_a_server_hands_out_nothing() {
     assert_eq!(events.next().await.and_then(|event| event.id), Some(1));
     redis.kill().expect("it is ours");
     // Whoever waits is told, and streams end, so that nobody takes what is old for the newest.
-    let poll = get(server.address(), &list("?since=1&wait=60"));
+    let address = server.address();
+    let poll = tokio::spawn(async move { get(address, &list("?since=1&wait=4")).await });
     while get(server.address(), "/readyz").await.status == 200 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -221,7 +222,7 @@ async fn without_its_registry_a_server_hands_out_nothing() {
     problem(&get(server.address(), &list("/lookup?tenant_id=7")).await, 503, "RP7001");
     assert_eq!(get(server.address(), "/livez").await.status, 200);
     assert!(get(server.address(), "/metrics").await.body.contains("\"} 0\n"), "replat_registry_up");
-    drop(poll);
+    problem(&poll.await.expect("it was answered"), 503, "RP7001");
     redis.start_again().await.expect("it starts with what it has");
     while get(server.address(), "/readyz").await.status != 200 {
         tokio::time::sleep(Duration::from_millis(20)).await;

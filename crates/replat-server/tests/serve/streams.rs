@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use replat_engine::registry::{HoldCall, Registry};
+use replat_engine::registry::HoldCall;
 use replat_model::deploy::Timestamp;
 use replat_model::ids::Epoch;
 use serde_json::{Value, json};

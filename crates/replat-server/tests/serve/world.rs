@@ -62,13 +62,16 @@ fn home(database: &str) -> Home {
 pub struct World {
     pub registry: Arc<dyn Registry>,
     pub routes: Mutex<Routes>,
-    folder: Option<PathBuf>,
+    folder: Option<Folder>,
 }
 
-impl Drop for World {
+/// Removed in the end.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed harms nobody.
-        self.folder.iter().for_each(|folder| drop(std::fs::remove_dir_all(folder)));
+        drop(std::fs::remove_dir_all(&self.0));
     }
 }
 
@@ -81,7 +84,7 @@ impl World {
         std::fs::create_dir_all(&folder).expect("it can be made");
         let url = format!("file:{}", folder.join("registry.db").display());
         let registry = replat_registry::open(&url, seal()).expect("it can be opened");
-        World { folder: Some(folder), ..World::at(registry).await }
+        World { folder: Some(Folder(folder)), ..World::at(registry).await }
     }
 
     /// With this registry, in which version 1 is published.
@@ -96,7 +99,7 @@ impl World {
 
     /// A file in the world's folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.as_ref().expect("it has a folder").join(name)
+        self.folder.as_ref().expect("it has a folder").0.join(name)
     }
 
     pub fn options(&self) -> Options {
