@@ -96,11 +96,9 @@ fn start_log(global: &Global) -> Result<(), Failure> {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("REPLAT_LOG").unwrap_or_else(|_| {
-        EnvFilter::new(format!("warn,replat={level},replat_control={level},replat_postgres={level},replat_proxy={level},replat_router={level}"))
-        EnvFilter::new(format!(
-            "warn,replat={level},replat_control={level},replat_postgres={level},\
-             replat_server={level}"
-        ))
+        let ours = ["", "_control", "_postgres", "_proxy", "_registry", "_router", "_server"];
+        let levels = ours.map(|part| format!("replat{part}={level}"));
+        EnvFilter::new(format!("warn,{}", levels.join(",")))
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &global.log_file {
