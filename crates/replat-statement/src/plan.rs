@@ -136,10 +136,11 @@ impl Statement {
                 // Its verb is its own only if it is the whole.
                 let is_whole = start == 0 && end == tokens.len();
                 let (read, implied) = read_tokens(tokens, start..end, tables, limits);
-                if let (true, Verb::MayWrite, Ok(read)) = (is_whole, effects.verb, &read) {
-                    if read.only_reads() && effects.session.is_empty() {
-                        effects.verb = Verb::Read;
-                    }
+                if let (true, Verb::MayWrite, Ok(read)) = (is_whole, effects.verb, &read)
+                    && read.only_reads()
+                    && effects.session.is_empty()
+                {
+                    effects.verb = Verb::Read;
                 }
                 read.and_then(|read| Needs::of(read, implied, tables)).unwrap_or_else(Needs::Unknown)
             }

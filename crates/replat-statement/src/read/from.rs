@@ -146,10 +146,10 @@ impl<'q> Reader<'_> {
                 }
                 let name_given = alias.as_ref().map(|alias| ident(&alias.name)).transpose()?;
                 let range = self.table(name, name_given, around)?;
-                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias {
-                    if !columns.is_empty() || at.is_some() {
-                        self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
-                    }
+                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias
+                    && (!columns.is_empty() || at.is_some())
+                {
+                    self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
                 }
                 Ok(Tree::of(Node::Range(range), range))
             }
@@ -166,10 +166,10 @@ impl<'q> Reader<'_> {
                 }
                 let outputs = self.query(subquery, around)?;
                 let range = self.range(Range { name, schema: None, kind: Kind::Derived(outputs) })?;
-                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias {
-                    if !columns.is_empty() || at.is_some() {
-                        self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
-                    }
+                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias
+                    && (!columns.is_empty() || at.is_some())
+                {
+                    self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
                 }
                 Ok(Tree::of(Node::Range(range), range))
             }

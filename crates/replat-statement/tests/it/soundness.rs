@@ -336,15 +336,15 @@ impl Grammar {
             match self.below(9) {
                 0 => {
                     let next = self.item(outer, names);
-                    let _ = write!(from, ", {next}");
+                    let _infallible = write!(from, ", {next}");
                 }
                 1 => {
                     let next = self.item(outer, names);
-                    let _ = write!(from, " cross join {next}");
+                    let _infallible = write!(from, " cross join {next}");
                 }
                 2 if before.len() == 1 => {
                     let (kind, next) = (self.kind(), self.item(outer, names));
-                    let _ = write!(from, " {kind} {next} using (t)");
+                    let _infallible = write!(from, " {kind} {next} using (t)");
                 }
                 3 if self.depth < 3 => {
                     let kind = self.one(&["cross join", "left join"]);
@@ -352,7 +352,7 @@ impl Grammar {
                     let (inner, name) = (self.select(&seen), self.name());
                     names.push(name.clone());
                     let on = if kind == "cross join" { "" } else { " on true" };
-                    let _ = write!(from, " {kind} lateral ({inner}) {name}{on}");
+                    let _infallible = write!(from, " {kind} lateral ({inner}) {name}{on}");
                 }
                 4 if names.len() < 3 => {
                     // b join c, bound before what stands to the left.
@@ -363,7 +363,7 @@ impl Grammar {
                     names.extend(inner_names);
                     let on = self.on(names);
                     let brackets = if self.rarely(2) { ("(", ")") } else { ("", "") };
-                    let _ = write!(
+                    let _infallible = write!(
                         from,
                         " {kind} {}{one} {inner_kind} {two} on {inner_on}{} on {on}",
                         brackets.0, brackets.1
@@ -372,7 +372,7 @@ impl Grammar {
                 _ => {
                     let (kind, next) = (self.kind(), self.item(outer, names));
                     let on = self.on(names);
-                    let _ = write!(from, " {kind} {next} on {on}");
+                    let _infallible = write!(from, " {kind} {next} on {on}");
                 }
             }
             if from.contains(", ") {
@@ -425,7 +425,7 @@ impl Grammar {
         if self.rarely(3) {
             let op = self.one(&["and", "and", "and", "or"]);
             let more = self.atom(names);
-            let _ = write!(on, " {op} {more}");
+            let _infallible = write!(on, " {op} {more}");
         }
         on
     }
@@ -462,7 +462,7 @@ impl Grammar {
         let mut condition = parts[0].clone();
         for part in &parts[1..] {
             let op = if self.rarely(12) { "or" } else { "and" };
-            let _ = write!(condition, " {op} {part}");
+            let _infallible = write!(condition, " {op} {part}");
         }
         match self.below(20) {
             0 => format!("not ({condition})"),
