@@ -270,6 +270,7 @@ mod tests {
         Param { bytes: Some(bytes), format: Format::Binary, oid }
     }
 
+    #[allow(clippy::type_complexity, reason = "a table of cases is a list of tuples")]
     #[test]
     fn binary_values_are_read_by_their_type_and_within_their_bounds() {
         use KeyType::*;

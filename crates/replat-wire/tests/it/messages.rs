@@ -60,6 +60,7 @@ fn an_error_without_an_sqlstate_is_an_internal_one() {
     assert_eq!(Complaint::read(b"").sqlstate, "XX000");
 }
 
+#[allow(clippy::type_complexity, reason = "a table of cases is a list of tuples")]
 #[test]
 fn values_are_read_in_either_format() {
     let body = |formats: &[u8], values: &[u8]| [b"portal\0stmt\0", formats, values].concat();
