@@ -5,6 +5,7 @@ use replat_model::route::{Routes, RoutesDelta};
 
 use super::head::Head;
 use super::keys::{self, Keys};
+use super::read::Gap;
 use super::{KvRegistry, TRIES, apart, blob};
 use crate::follower::fold;
 use crate::kv::{Change, Expect, KvError};
@@ -33,6 +34,7 @@ impl KvRegistry {
         let cut = blob::cut(envelope, &keys, self.kv.limits());
         let body = seal::sha256(envelope.body.as_bytes());
         let mut pieces = Some(cut.pieces);
+        let mut lost = None;
         for _ in 0..TRIES {
             let there = self.load_head(context).await?;
             let head = there.as_ref().map(|(head, _)| head);
@@ -41,12 +43,19 @@ impl KvRegistry {
                 Next::Write(head) => head,
                 Next::Compare(head) => {
                     let now = there.as_ref().map(|(head, _)| head).unwrap_or(&head);
-                    self.refuse_if_different(envelope, now).await?;
+                    if let Err(Gap(what)) = self.refuse_if_different(envelope, now).await? {
+                        lost = Some(what);
+                        continue;
+                    }
                     head
                 }
                 Next::Conflict => {
                     let now = there.as_ref().map(|(head, _)| head);
-                    return self.same_in_other_words(envelope, now, &body).await;
+                    match self.same_in_other_words(envelope, now).await? {
+                        Ok(published) => return Ok(published),
+                        Err(Gap(what)) => lost = Some(what),
+                    }
+                    continue;
                 }
             };
             if head.overdue(self.window) {
@@ -74,7 +83,10 @@ impl KvRegistry {
                 return Ok(Published::Accepted { whole_due: head.whole_due(self.window) });
             }
         }
-        Err(self.refused(DURING, "others publish all the time"))
+        match lost {
+            Some(what) => Err(self.damaged(context, what)),
+            None => Err(self.refused(DURING, "others publish all the time")),
+        }
     }
 
     fn next(&self, envelope: &Envelope, body: &str, bytes: u64, head: Option<&Head>) -> Next {
@@ -107,13 +119,20 @@ impl KvRegistry {
     }
 
     /// Whether whole routes say what the registry's version says, which came by deltas.
-    async fn refuse_if_different(&self, envelope: &Envelope, head: &Head) -> Result<(), RegistryError> {
+    async fn refuse_if_different(
+        &self,
+        envelope: &Envelope,
+        head: &Head,
+    ) -> Result<Result<(), Gap>, RegistryError> {
         let context = &envelope.context;
-        let there = self.whole_and_deltas(context, head).await?;
+        let there = match self.whole_and_deltas(context, head).await? {
+            Ok(there) => there,
+            Err(gap) => return Ok(Err(gap)),
+        };
         let given = envelope.clone();
         let compare = move || Ok::<_, String>(fold(None, &there)? == fold(None, &[given])?);
         match self.apart(compare).await? {
-            Ok(true) => Ok(()),
+            Ok(true) => Ok(Ok(())),
             Ok(false) => Err(self.another(envelope)),
             Err(why) => Err(self.damaged(context, why)),
         }
@@ -124,17 +143,19 @@ impl KvRegistry {
         &self,
         envelope: &Envelope,
         head: Option<&Head>,
-        body: &str,
-    ) -> Result<Published, RegistryError> {
+    ) -> Result<Result<Published, Gap>, RegistryError> {
         let context = &envelope.context;
         let Some(head) = head else { return Err(self.another(envelope)) };
-        let have = envelope.from.unwrap_or(0);
         let there = match envelope.from {
-            None => self.whole_and_deltas(context, head).await?.into_iter().next(),
-            Some(_) => self.read_from(context, have).await?.pop(),
+            None => match self.whole_and_deltas(context, head).await? {
+                Ok(there) => there,
+                Err(gap) => return Ok(Err(gap)),
+            },
+            Some(have) => self.read_from(context, have).await?,
         };
-        let Some(there) = there.filter(|there| there.version == envelope.version) else {
-            return Err(self.another(envelope));
+        let this = |there: &Envelope| (there.version, there.from) == (envelope.version, envelope.from);
+        let Some(there) = there.into_iter().find(this) else {
+            return Ok(Err(Gap(format!("version {} is not there", envelope.version))));
         };
         let (ours, whole) = (envelope.body.clone(), envelope.from.is_none());
         let same = self.apart(move || match whole {
@@ -142,11 +163,8 @@ impl KvRegistry {
             false => equal::<RoutesDelta>(&ours, &there.body),
         });
         match same.await? {
-            true => Ok(Published::Already),
-            false => {
-                tracing::debug!(context, body, "a version is there with other contents");
-                Err(self.another(envelope))
-            }
+            true => Ok(Ok(Published::Already)),
+            false => Err(self.another(envelope)),
         }
     }
 

@@ -13,12 +13,19 @@ const TRIES: usize = 8;
 /// So many deltas are asked for by their keys; of more, all are listed.
 const BY_KEY_MAX: u64 = 16;
 
+/// What is not there.
+pub(super) struct Gap(pub(super) String);
+
 /// Why a reading came to nothing.
 enum Broken {
     /// Something is not there: read again, since a publisher may have tidied up, and if it stays so, it is lost.
-    Gap(String),
+    Gap(Gap),
     /// For good.
     Failed(RegistryError),
+}
+
+fn gap(what: String) -> Broken {
+    Broken::Gap(Gap(what))
 }
 
 impl From<RegistryError> for Broken {
@@ -37,7 +44,7 @@ impl KvRegistry {
             }
             match self.lead(context, &head, have).await {
                 Ok(envelopes) => return Ok(envelopes),
-                Err(Broken::Gap(gap)) => why = gap,
+                Err(Broken::Gap(Gap(gap))) => why = gap,
                 Err(Broken::Failed(error)) => return Err(error),
             }
         }
@@ -57,28 +64,30 @@ impl KvRegistry {
     async fn lead_from_whole(&self, context: &str, head: &Head) -> Result<Vec<Envelope>, Broken> {
         let key = Keys::of(context).whole(head.whole);
         let Some(root) = self.get("reading whole routes", key).await? else {
-            return Err(Broken::Gap(format!("whole routes of version {} are not there", head.whole)));
+            return Err(gap(format!("whole routes of version {} are not there", head.whole)));
         };
         let whole = self.envelope(context, head.whole, root.value).await?;
         if whole.from.is_some() {
             return Err(self.damaged(context, "a delta lies where whole routes should").into());
         }
         let deltas = self.deltas(context, head, head.whole).await?.ok_or_else(|| {
-            Broken::Gap(format!("the deltas from version {} to {} do not join", head.whole, head.version))
+            gap(format!("the deltas from version {} to {} do not join", head.whole, head.version))
         })?;
         Ok([vec![whole], deltas].concat())
     }
 
-    /// The whole routes and the deltas since that the head speaks of.
+    /// The whole routes and the deltas since that the head speaks of, or what is not there of them: then somebody has
+    /// published meanwhile and the head is old, or it is lost.
     pub(super) async fn whole_and_deltas(
         &self,
         context: &str,
         head: &Head,
-    ) -> Result<Vec<Envelope>, RegistryError> {
-        self.lead_from_whole(context, head).await.map_err(|broken| match broken {
-            Broken::Gap(why) => self.damaged(context, why),
-            Broken::Failed(error) => error,
-        })
+    ) -> Result<Result<Vec<Envelope>, Gap>, RegistryError> {
+        match self.lead_from_whole(context, head).await {
+            Ok(envelopes) => Ok(Ok(envelopes)),
+            Err(Broken::Gap(gap)) => Ok(Err(gap)),
+            Err(Broken::Failed(error)) => Err(error),
+        }
     }
 
     /// The deltas from `from` to the head, if they are there and each begins where the one before ends.
@@ -127,7 +136,7 @@ impl KvRegistry {
         let read = blob::read(&*self.kv, &Keys::of(context), version, root).await;
         let envelope = read.map_err(|error| match error {
             NotRead::Server(error) => self.failed("reading routes", error).into(),
-            NotRead::Gone => Broken::Gap(format!("pieces of version {version} are not there")),
+            NotRead::Gone => gap(format!("pieces of version {version} are not there")),
             NotRead::Bad(why) => bad(&why).into(),
         })?;
         let (seal, context_name) = (self.seal.clone(), context.to_owned());

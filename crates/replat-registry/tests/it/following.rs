@@ -1,10 +1,10 @@
 //! Publishers and followers, and what they survive.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use replat_engine::registry::{Matter, Registry, RegistryError};
+use replat_engine::registry::{Envelope, Matter, Published, Registry, RegistryError};
 use replat_model::deploy::Timestamp;
 use replat_model::route::Routes;
 use replat_registry::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Soon};
@@ -139,6 +139,84 @@ pub async fn a_publication_that_was_lost_is_repeated(place: &Place) {
     let old = Arc::new(Versions::new(versions.at(7)));
     let error = self::publisher(place.registry(), &old).bring(CONTEXT).await.expect_err("the store is older");
     assert!(matches!(error, PublishError::Ahead { head: 309, newest: 7, .. }), "{error:?}");
+}
+
+/// A server on which somebody else is quicker: what is published, is so just before whole routes are read here.
+struct Overtaken {
+    kv: Arc<dyn Kv>,
+    by: Mutex<Option<(KvRegistry, Envelope)>>,
+}
+
+impl Kv for Overtaken {
+    fn name(&self) -> String {
+        self.kv.name()
+    }
+    fn limits(&self) -> Limits {
+        self.kv.limits()
+    }
+    fn clock(&self) -> Soon<'_, Reading> {
+        self.kv.clock()
+    }
+    fn get<'a>(&'a self, keys: &'a [String]) -> Soon<'a, Vec<Option<Entry>>> {
+        Box::pin(async move {
+            let reads_whole = keys.iter().any(|key| key.contains("/whole/"));
+            let by = if reads_whole { self.by.lock().expect("nobody panicked with it").take() } else { None };
+            if let Some((registry, envelope)) = by {
+                registry.publish(&envelope).await.expect("it is taken");
+            }
+            self.kv.get(keys).await
+        })
+    }
+    fn list<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<Entry>> {
+        self.kv.list(prefix)
+    }
+    fn keys<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<String>> {
+        self.kv.keys(prefix)
+    }
+    fn commit<'a>(&'a self, expect: &'a [Expect], changes: &'a [Change]) -> Soon<'a, bool> {
+        self.kv.commit(expect, changes)
+    }
+    fn watch<'a>(&'a self, prefix: &'a str, wake: &'a (dyn Fn() + Send + Sync)) -> Soon<'a, ()> {
+        self.kv.watch(prefix, wake)
+    }
+}
+
+pub async fn whoever_is_overtaken_looks_again(place: &Place) {
+    let versions = Versions::new(first(PROJECT, 4));
+    let registry = place.registry();
+    registry.publish(&whole(&versions.newest())).await.expect("it is taken");
+    for _ in 0..4 {
+        let (from, to) = (versions.newest(), versions.advance(1));
+        registry.publish(&delta(&from, &to)).await.expect("it is taken");
+    }
+    let overtaken = |envelope: Envelope| {
+        let by = Mutex::new(Some((place.registry(), envelope)));
+        KvRegistry::new(Arc::new(Overtaken { kv: place.kv(), by }), seal())
+    };
+    let (v5, v6, v7) = (versions.newest(), versions.advance(1), versions.advance(1));
+    // The same whole routes: those that ours are compared with are gone before they are read.
+    let slow = overtaken(whole(&v5));
+    assert_eq!(slow.publish(&whole(&v5)).await.expect("it is looked at again"), Published::Already);
+    // Later ones: whoever reads gets these.
+    let slow = overtaken(whole(&v6));
+    let read = slow.read(CONTEXT, 0).await.expect("it is looked at again");
+    assert_eq!(read, [whole(&v6)]);
+    registry.publish(&delta(&v6, &v7)).await.expect("it is taken");
+    let slow = overtaken(whole(&versions.advance(1)));
+    assert_eq!(
+        slow.publish(&whole(&v7)).await.expect("it is looked at again"),
+        Published::Behind { head: 8 }
+    );
+    // What is lost for good is damage, not a race.
+    let key =
+        place.kv().keys("").await.expect("they are listed").into_iter().find(|key| key.contains("/whole/"));
+    let (from, to) = (versions.newest(), versions.advance(1));
+    registry.publish(&delta(&from, &to)).await.expect("it is taken");
+    place.kv().commit(&[], &[Change::Delete { key: key.expect("it is there") }]).await.expect("it is done");
+    for error in [registry.publish(&whole(&to)).await.map(drop), registry.read(CONTEXT, 0).await.map(drop)] {
+        let error = error.expect_err("they are lost").to_string();
+        assert!(error.contains("whole routes of version 8 are not there"), "{error}");
+    }
 }
 
 pub async fn watchers_hear_of_each_change(place: &Place) {

@@ -49,6 +49,7 @@ mod on {
         contract::holds_are_called_and_released,
         following::two_publishers_do_no_harm,
         following::a_publication_that_was_lost_is_repeated,
+        following::whoever_is_overtaken_looks_again,
         following::watchers_hear_of_each_change,
         following::an_older_registry_is_refused,
     ]);
