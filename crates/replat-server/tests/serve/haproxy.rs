@@ -143,7 +143,8 @@ async fn under_load_each_request_reaches_the_home_of_its_partition() {
                 let mut client = Client::connect(&address).await;
                 let mut asked = Vec::new();
                 while !over.load(Ordering::Relaxed) {
-                    let partition = if (asked.len() as u64 + number) % 3 == 0 { "zeta" } else { "acme" };
+                    let partition =
+                        if (asked.len() as u64 + number).is_multiple_of(3) { "zeta" } else { "acme" };
                     let began = Instant::now();
                     let answer = client.ask(partition).await;
                     asked.push(Asked { partition, began, ended: Instant::now(), answer });
