@@ -17,9 +17,11 @@ use tokio::task::JoinHandle;
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
 const AGAIN_LAST: Duration = Duration::from_secs(1);
 
-/// After so many deltas, or so many bytes of them, it is looked whether the registry has newer whole routes.
+/// After so many deltas it is looked whether the registry has newer whole routes; or once deltas have as many bytes as the
+/// whole routes, within these limits. That is when the registry gathers them, too.
 const REBASE_DELTAS: usize = 256;
-const REBASE_BYTES: usize = 8 << 20;
+const REBASE_BYTES_MIN: usize = 64 << 10;
+const REBASE_BYTES_MAX: usize = 8 << 20;
 
 /// An envelope as it is sent.
 #[derive(Clone, Debug)]
@@ -122,7 +124,9 @@ impl Chain {
     }
 
     fn is_look_due(&self) -> bool {
-        self.since_look.0 >= REBASE_DELTAS || self.since_look.1 >= REBASE_BYTES
+        let whole = self.whole.as_ref().map_or(0, |whole| whole.event.len());
+        let bytes = whole.clamp(REBASE_BYTES_MIN, REBASE_BYTES_MAX);
+        self.since_look.0 >= REBASE_DELTAS || self.since_look.1 >= bytes
     }
 
     /// Takes newer whole routes, if `envelopes`, which are all that the registry has, begin with such. What leads to
@@ -200,7 +204,9 @@ impl Topic {
     /// How well it is known.
     pub fn standing(&self) -> Standing {
         let freshness = self.follower.freshness().borrow().clone();
-        let mut age = freshness.seen.map(|seen| seen.elapsed());
+        // The follower knows a moment earlier what there is; until the first of it is here, nothing is handed out.
+        let is_here = freshness.version == 0 || self.board.borrow().chain.head() > 0;
+        let mut age = freshness.seen.filter(|_| is_here).map(|seen| seen.elapsed());
         let mut trouble = freshness.trouble;
         if let Some((since, why)) = &*self.failing.lock().unwrap_or_else(PoisonError::into_inner) {
             age = age.map(|age| age.max(since.elapsed()));

@@ -27,13 +27,10 @@ pub fn check_address(address: SocketAddr, has_tokens: bool) -> Result<(), MayNot
 /// the name in the request. Only where no token is asked for does that matter.
 pub(crate) fn is_local(host: Option<&str>) -> bool {
     let Some(host) = host else { return true };
-    if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
-        return true;
-    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    name.parse::<IpAddr>().is_ok()
-        || bare.is_some_and(|name| name.parse::<IpAddr>().is_ok())
+    host.parse::<SocketAddr>().is_ok()
+        || bare.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
 }
 

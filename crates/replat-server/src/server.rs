@@ -45,6 +45,8 @@ const ATTENDING_MAX: Duration = Duration::from_secs(2);
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// After a failure to accept a connection, say for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// How often who asks right after the start looks whether the registry was seen.
+const FIRST_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The version of the newest routes, in each answer with routes.
 const VERSION_FIELD: &str = "replat-version";
 
@@ -307,9 +309,13 @@ impl Site {
             Place::Ready => self.ready(),
             Place::Metrics => Ok(self.metrics().await),
             Place::Routes { project, context } => self.routes(self.topic(project, context)?, &asked).await,
-            Place::Lookup { project, context } => lookup(self, self.topic(project, context)?, &asked),
+            Place::Lookup { project, context } => {
+                let topic = self.topic(project, context)?;
+                self.first_look(topic).await;
+                lookup(self, topic, &asked)
+            }
             Place::Events if request.method() == Method::HEAD => Err(Problem::method()),
-            Place::Events => self.events(request, &asked),
+            Place::Events => self.events(request, &asked).await,
         }
     }
 
@@ -356,6 +362,16 @@ impl Site {
         }))
     }
 
+    /// Who asks right after the start waits until the registry was seen, or did not answer.
+    async fn first_look(&self, topic: &Topic) {
+        let looked = async {
+            while topic.standing().age.is_none() && topic.standing().trouble.is_none() {
+                tokio::time::sleep(FIRST_LOOK_EVERY).await;
+            }
+        };
+        drop(tokio::time::timeout(self.options.stale_max, looked).await);
+    }
+
     fn ready(&self) -> Result<Response<Answer>, Problem> {
         let mut contexts = serde_json::Map::new();
         for (context, topic) in &self.topics {
@@ -379,13 +395,7 @@ impl Site {
             }
         }
         let (mut board, mut stop) = (topic.board(), self.stop.clone());
-        // Somebody who asks right after the start waits for the first look.
-        let begun = async {
-            while topic.standing().age.is_none() && topic.standing().trouble.is_none() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        drop(tokio::time::timeout(self.options.stale_max, begun).await);
+        self.first_look(topic).await;
         let news = async {
             // The sender lives as long as the topic; the answer to an end is what there is.
             drop(board.wait_for(|board| board.chain.head() > since).await);
@@ -411,7 +421,7 @@ impl Site {
         Ok(response)
     }
 
-    fn events(&self, request: &Asked, asked: &[(String, String)]) -> Result<Response<Answer>, Problem> {
+    async fn events(&self, request: &Asked, asked: &[(String, String)]) -> Result<Response<Answer>, Problem> {
         let (mut topics, mut since) = (None, None);
         for (name, text) in asked {
             match name.as_str() {
@@ -432,6 +442,7 @@ impl Site {
             // Where a client was when its stream broke is later than where it began.
             since = Some(version("Last-Event-ID", std::str::from_utf8(last).unwrap_or("?"))?);
         }
+        self.first_look(topic).await;
         self.check_fresh(topic)?;
         let permit = Arc::clone(&self.streams).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::enough("streams"))?;

@@ -133,6 +133,8 @@ async fn under_load_each_request_reaches_the_home_of_its_partition() {
     let Some(mut front) = Front::start(&world).await else { return };
     front.has(1).await;
 
+    // Each home of acme's: from when on requests may, and must, reach it.
+    let mut homes = vec![("blue", Instant::now(), Instant::now())];
     let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -153,8 +155,6 @@ async fn under_load_each_request_reaches_the_home_of_its_partition() {
         })
         .collect();
 
-    // Each home of acme's: from when on requests may, and must, reach it.
-    let mut homes = vec![("blue", Instant::now(), Instant::now())];
     for switch in 0..SWITCHES {
         let enough = answered.load(Ordering::Relaxed) + 20 * CLIENTS;
         while answered.load(Ordering::Relaxed) < enough {

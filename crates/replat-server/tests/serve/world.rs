@@ -126,8 +126,15 @@ impl World {
         let body = serde_json::to_string(&delta).expect("plain data");
         let version = next.version();
         let envelope = seal().envelope(CONTEXT, version, Some(now.version()), Timestamp(version), body);
-        let published = self.registry.publish(&envelope).await.expect("it answers");
-        assert!(matches!(published, Published::Accepted { .. }), "{published:?}");
+        match self.registry.publish(&envelope).await.expect("it answers") {
+            Published::Accepted { whole_due: false } => {}
+            Published::Accepted { whole_due: true } => {
+                let body = serde_json::to_string(&next).expect("plain data");
+                let whole = seal().envelope(CONTEXT, version, None, Timestamp(version), body);
+                self.registry.publish(&whole).await.expect("it answers");
+            }
+            refused => panic!("{refused:?}"),
+        }
         *self.routes.lock().expect("nobody panicked with it") = next;
         version
     }
