@@ -70,7 +70,7 @@ impl Session {
             }
             if self.conversation.is_waiting()
                 && self.conversation.begins_anew(head.tag)
-                && (self.is_recalled() || self.choice_in(buffer).is_some())
+                && (self.is_recalled() || self.asks_each_time() || self.choice_in(buffer).is_some())
             {
                 // The answers that are under way may bring the boundary that somebody waits for, or that a choice
                 // of another partition needs.
@@ -112,6 +112,12 @@ impl Session {
         self.conversation.ask(head.tag, &self.client.input[run..run + have], is_whole);
         self.memory.client_rest = head.total() - have;
         run + have
+    }
+
+    /// Whether each transaction has to say by itself where it belongs: then none is sent behind another one that has not
+    /// been answered, since nobody would be asked about it.
+    fn asks_each_time(&self) -> bool {
+        self.partition.is_none() && self.shared.doors.reads_statements()
     }
 
     fn is_recalled(&self) -> bool {

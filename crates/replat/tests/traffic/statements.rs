@@ -32,7 +32,8 @@ async fn a_statement_goes_where_its_key_lives_and_nothing_is_guessed() {
         let error = client.batch_execute(sql).await.expect_err(sql);
         assert_eq!(error.code().map(SqlState::code), Some(state), "{sql}: {error}");
     }
-    let explained = world.program.run(&["route", "explain", "select count(*) from accounts"]).await.succeeds();
+    let explained =
+        world.program.run(&["route", "explain", "select count(*) from accounts"]).await.succeeds();
     assert!(explained.out.contains("the key of public.accounts is not restricted"), "{}", explained.out);
     world.program.line("deploy abort").await;
 }
@@ -41,14 +42,15 @@ async fn a_statement_goes_where_its_key_lives_and_nothing_is_guessed() {
 async fn statements_that_are_sent_together_concern_one_partition() {
     let world = World::start(&[]).await;
     let client = world.client(None).await.expect("a client of the proxy");
-    let insert = client.prepare("insert into entries values ($1, $2)").await.expect("only prepared");
+    let insert =
+        client.prepare("insert into entries (tenant_id, id) values ($1, $2)").await.expect("only prepared");
     // Each has a Sync of its own, so each is asked about alone, also where they arrive together.
     let (one, other) =
         join(client.execute(&insert, &[&1_i64, &1_i64]), client.execute(&insert, &[&2_i64, &1_i64])).await;
     assert_eq!((one.expect("a row"), other.expect("a row")), (1, 1));
     assert_eq!(world.entries("blue", "public", 1).await, [1]);
     assert_eq!(world.entries("blue", "public", 2).await, [1]);
-    let both = "insert into entries values (1, 2); insert into entries values (2, 2)";
+    let both = "insert into entries (tenant_id, id) values (1, 2); insert into entries (tenant_id, id) values (2, 2)";
     let error = client.batch_execute(both).await.expect_err("two partitions in one message");
     assert_eq!(error.code().map(SqlState::code), Some("0A000"), "{error}");
     assert_eq!(world.entries("blue", "public", 1).await, [1]);

@@ -69,7 +69,8 @@ impl World {
             server.create_database(database).await.expect("a database");
         }
         server.execute("blue", TABLES).await.expect("tables");
-        let accounts = "insert into accounts select t, i from generate_series(1, 3) t, generate_series(1, 200) i";
+        let accounts =
+            "insert into accounts select t, i from generate_series(1, 3) t, generate_series(1, 200) i";
         server.execute("blue", accounts).await.expect("rows");
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =
