@@ -8,8 +8,7 @@ use crate::world::World;
 #[tokio::test]
 async fn a_statement_goes_where_its_key_lives_and_nothing_is_guessed() {
     let world = World::start(&[]).await;
-    world.program.line("deploy -p acme --yes --detach").await.succeeds();
-    world.program.line("deploy wait --for soak").await.succeeds();
+    let _runner = world.deploy().await;
     let client = world.client(None).await.expect("a client of the proxy");
     let place = "select current_database()::text from accounts where tenant_id = $1 limit 1";
     for (tenant, database) in [(1_i64, "green"), (2, "blue"), (1, "green"), (3, "blue")] {
@@ -35,7 +34,6 @@ async fn a_statement_goes_where_its_key_lives_and_nothing_is_guessed() {
     let explained =
         world.program.run(&["route", "explain", "select count(*) from accounts"]).await.succeeds();
     assert!(explained.out.contains("the key of public.accounts is not restricted"), "{}", explained.out);
-    world.program.line("deploy abort").await;
 }
 
 #[tokio::test]

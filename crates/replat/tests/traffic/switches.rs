@@ -20,8 +20,7 @@ async fn clients_of_a_partition_that_moves_see_no_error_and_lose_nothing() {
             tokio::spawn(async move { write(&world, &stop, at as i64, tenant, partition).await })
         })
         .collect();
-    world.program.line("deploy -p acme --yes --detach").await.succeeds();
-    world.program.line("deploy wait --for soak").await.succeeds();
+    let _runner = world.deploy().await;
     for _ in 0..SWITCHES / 2 {
         world.program.line("deploy rollback").await.succeeds();
         world.program.line("deploy switch").await.succeeds();
@@ -41,7 +40,6 @@ async fn clients_of_a_partition_that_moves_see_no_error_and_lose_nothing() {
     }
     let clients = world.program.line("route clients --json").await.succeeds();
     assert_eq!(clients.json()["clients"][0]["version"], clients.json()["version"], "the proxy is up to date");
-    world.program.line("deploy abort").await;
 }
 
 /// Writes until it is told to stop: single statements, prepared ones and transactions. What was acknowledged.

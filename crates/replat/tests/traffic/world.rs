@@ -90,6 +90,20 @@ impl World {
         World { server, program, proxy, port, _folder: folder }
     }
 
+    /// Moves acme to green, and leaves the way back open for as long as the answer is kept.
+    pub async fn deploy(&self) -> Started {
+        let runner = self.program.start(&["deploy", "-p", "acme", "--yes"]);
+        // It is there to wait for once the plan is agreed on.
+        let begun = async {
+            while !self.program.line("deploy get").await.out.contains("acme") {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), begun).await.expect("it begins");
+        self.program.line("deploy wait --for soak").await.succeeds();
+        runner
+    }
+
     /// A client of the proxy that has chosen a partition at its start, or none.
     pub async fn client(&self, partition: Option<&str>) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
