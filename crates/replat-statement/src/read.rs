@@ -165,11 +165,9 @@ impl Reader<'_> {
             [schema, name] => (Some(schema), name),
             _ => return Err(Why::Unusual("a name with a database")),
         };
-        if schema.is_none() {
-            if let Some(kind) = around.cte(name) {
-                let name = Some(alias.unwrap_or_else(|| name.clone()));
-                return self.range(Range { name, schema: None, kind });
-            }
+        if let (None, Some(kind)) = (schema, around.cte(name)) {
+            let name = Some(alias.unwrap_or_else(|| name.clone()));
+            return self.range(Range { name, schema: None, kind });
         }
         let (kind, found_in) = match self.tables.find(schema.map(|schema| &**schema), name) {
             Found::Partitioned(table) => {

@@ -105,8 +105,9 @@ impl Reader<'_> {
 
     /// The sets of the values that each key column gets.
     fn inserted(&self, table: &Partitioned, columns: &[Vec<Box<str>>], rows: &Outputs) -> Vec<Vec<Set>> {
-        let place = |column: &Box<str>| {
-            let mut places = (0..columns.len()).filter(|&at| columns[at].first() == Some(column));
+        let place = |column: &str| {
+            let mut places =
+                (0..columns.len()).filter(|&at| columns[at].first().is_some_and(|first| **first == *column));
             let place = places.next().filter(|_| places.next().is_none())?;
             rows.columns.get(place).filter(|_| rows.in_order)
         };
