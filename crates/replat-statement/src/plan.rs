@@ -136,10 +136,8 @@ impl Statement {
                 // Its verb is its own only if it is the whole.
                 let is_whole = start == 0 && end == tokens.len();
                 let (read, implied) = read_tokens(tokens, start..end, tables, limits);
-                if let (true, Verb::MayWrite, Ok(read)) = (is_whole, effects.verb, &read)
-                    && read.only_reads()
-                    && effects.session.is_empty()
-                {
+                let only_reads = read.as_ref().is_ok_and(Read::only_reads) && effects.session.is_empty();
+                if is_whole && only_reads && effects.verb == Verb::MayWrite {
                     effects.verb = Verb::Read;
                 }
                 read.and_then(|read| Needs::of(read, implied, tables)).unwrap_or_else(Needs::Unknown)

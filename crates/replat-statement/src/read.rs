@@ -165,9 +165,7 @@ impl Reader<'_> {
             [schema, name] => (Some(schema), name),
             _ => return Err(Why::Unusual("a name with a database")),
         };
-        if schema.is_none()
-            && let Some(kind) = around.cte(name)
-        {
+        if let (None, Some(kind)) = (schema, around.cte(name)) {
             let name = Some(alias.unwrap_or_else(|| name.clone()));
             return self.range(Range { name, schema: None, kind });
         }

@@ -107,7 +107,7 @@ impl Reader<'_> {
     fn inserted(&self, table: &Partitioned, columns: &[Vec<Box<str>>], rows: &Outputs) -> Vec<Vec<Set>> {
         let place = |column: &str| {
             let mut places =
-                (0..columns.len()).filter(|&at| columns[at].first().map(|first| &**first) == Some(column));
+                (0..columns.len()).filter(|&at| columns[at].first().is_some_and(|first| **first == *column));
             let place = places.next().filter(|_| places.next().is_none())?;
             rows.columns.get(place).filter(|_| rows.in_order)
         };

@@ -146,10 +146,8 @@ impl<'q> Reader<'_> {
                 }
                 let name_given = alias.as_ref().map(|alias| ident(&alias.name)).transpose()?;
                 let range = self.table(name, name_given, around)?;
-                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias
-                    && (!columns.is_empty() || at.is_some())
-                {
-                    self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
+                if let Some(alias) = alias.as_ref().filter(|alias| renames(alias)) {
+                    self.rename(range, alias.columns.iter().map(|column| ident(&column.name)))?;
                 }
                 Ok(Tree::of(Node::Range(range), range))
             }
@@ -166,10 +164,8 @@ impl<'q> Reader<'_> {
                 }
                 let outputs = self.query(subquery, around)?;
                 let range = self.range(Range { name, schema: None, kind: Kind::Derived(outputs) })?;
-                if let Some(TableAlias { explicit: _, name: _, columns, at }) = alias
-                    && (!columns.is_empty() || at.is_some())
-                {
-                    self.rename(range, columns.iter().map(|column| ident(&column.name)))?;
+                if let Some(alias) = alias.as_ref().filter(|alias| renames(alias)) {
+                    self.rename(range, alias.columns.iter().map(|column| ident(&column.name)))?;
                 }
                 Ok(Tree::of(Node::Range(range), range))
             }
@@ -329,9 +325,8 @@ impl<'q> Reader<'_> {
         match what {
             Lateral::Query(query, alias) => {
                 let outputs = self.query(query, around)?;
-                let renames = alias.is_some_and(|alias| !alias.columns.is_empty() || alias.at.is_some());
                 // No name in the same FROM is looked up any more, but those of the select list are.
-                if !renames {
+                if !alias.is_some_and(renames) {
                     self.ranges[range.0].kind = Kind::Derived(outputs);
                 }
                 Ok(())
@@ -436,6 +431,12 @@ impl JoinNode<'_> {
         kept.add_all_facts(&mut facts);
         facts
     }
+}
+
+/// Whether an alias names columns too.
+fn renames(alias: &TableAlias) -> bool {
+    let TableAlias { explicit: _, name: _, columns, at } = alias;
+    !columns.is_empty() || at.is_some()
 }
 
 fn side(operator: &JoinOperator) -> Result<(Side, Option<&JoinConstraint>), Why> {

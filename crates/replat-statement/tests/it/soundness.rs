@@ -5,8 +5,6 @@
 //! names that shadow each other. Each that has exact keys is run on all rows, and again after the rows of all other
 //! keys were deleted. Its result and what it leaves behind must be the same, and the other keys' rows untouched.
 
-use std::fmt::Write;
-
 use replat_model::key::KeyType;
 use replat_statement::{Keys, Plan, TableName, Tables};
 use replat_testkit::Server;
@@ -336,15 +334,15 @@ impl Grammar {
             match self.below(9) {
                 0 => {
                     let next = self.item(outer, names);
-                    let _infallible = write!(from, ", {next}");
+                    from.push_str(&format!(", {next}"));
                 }
                 1 => {
                     let next = self.item(outer, names);
-                    let _infallible = write!(from, " cross join {next}");
+                    from.push_str(&format!(" cross join {next}"));
                 }
                 2 if before.len() == 1 => {
                     let (kind, next) = (self.kind(), self.item(outer, names));
-                    let _infallible = write!(from, " {kind} {next} using (t)");
+                    from.push_str(&format!(" {kind} {next} using (t)"));
                 }
                 3 if self.depth < 3 => {
                     let kind = self.one(&["cross join", "left join"]);
@@ -352,7 +350,7 @@ impl Grammar {
                     let (inner, name) = (self.select(&seen), self.name());
                     names.push(name.clone());
                     let on = if kind == "cross join" { "" } else { " on true" };
-                    let _infallible = write!(from, " {kind} lateral ({inner}) {name}{on}");
+                    from.push_str(&format!(" {kind} lateral ({inner}) {name}{on}"));
                 }
                 4 if names.len() < 3 => {
                     // b join c, bound before what stands to the left.
@@ -363,16 +361,15 @@ impl Grammar {
                     names.extend(inner_names);
                     let on = self.on(names);
                     let brackets = if self.rarely(2) { ("(", ")") } else { ("", "") };
-                    let _infallible = write!(
-                        from,
+                    from.push_str(&format!(
                         " {kind} {}{one} {inner_kind} {two} on {inner_on}{} on {on}",
                         brackets.0, brackets.1
-                    );
+                    ));
                 }
                 _ => {
                     let (kind, next) = (self.kind(), self.item(outer, names));
                     let on = self.on(names);
-                    let _infallible = write!(from, " {kind} {next} on {on}");
+                    from.push_str(&format!(" {kind} {next} on {on}"));
                 }
             }
             if from.contains(", ") {
@@ -425,7 +422,7 @@ impl Grammar {
         if self.rarely(3) {
             let op = self.one(&["and", "and", "and", "or"]);
             let more = self.atom(names);
-            let _infallible = write!(on, " {op} {more}");
+            on.push_str(&format!(" {op} {more}"));
         }
         on
     }
@@ -462,7 +459,7 @@ impl Grammar {
         let mut condition = parts[0].clone();
         for part in &parts[1..] {
             let op = if self.rarely(12) { "or" } else { "and" };
-            let _infallible = write!(condition, " {op} {part}");
+            condition.push_str(&format!(" {op} {part}"));
         }
         match self.below(20) {
             0 => format!("not ({condition})"),
