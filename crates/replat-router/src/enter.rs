@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::Intent;
 use crate::gate::Gate;
-use crate::router::{Destination, Refreshed, Refused, Router};
+use crate::refused::Refused;
+use crate::router::{Destination, Refreshed, Router};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug)]

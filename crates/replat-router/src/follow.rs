@@ -20,7 +20,8 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::holds::Hold;
-use crate::router::{Loop, NotTaken, Router, locked};
+use crate::refused::NotTaken;
+use crate::router::{Loop, Router, locked};
 
 /// How long a small call may take.
 const CALL_MAX: Duration = Duration::from_secs(5);

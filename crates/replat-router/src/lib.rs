@@ -24,8 +24,10 @@ pub mod follow;
 mod gate;
 mod holds;
 mod reads;
+mod refused;
 pub mod retry;
 mod router;
+mod settings;
 #[cfg(feature = "tokio-postgres")]
 pub mod transaction;
 
@@ -33,7 +35,9 @@ pub use enter::{Pass, Target};
 pub use follow::{Who, follow, follow_until};
 pub use holds::{Hold, HoldOutcome, NotHeld};
 pub use reads::ReadRoute;
-pub use router::{Destination, NotTaken, Pace, Refreshed, Refused, Router, Settings, Staleness};
+pub use refused::{NotTaken, Refused};
+pub use router::{Destination, Refreshed, Router};
+pub use settings::{Pace, Settings, Staleness};
 
 /// What a request is going to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

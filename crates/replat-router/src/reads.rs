@@ -6,7 +6,8 @@ use replat_model::map::Leaf;
 
 use crate::Intent;
 use crate::enter::Target;
-use crate::router::{Ask, Destination, Refused, Router};
+use crate::refused::Refused;
+use crate::router::{Ask, Destination, Router};
 
 /// Where one read goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

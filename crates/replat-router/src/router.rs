@@ -1,4 +1,4 @@
-//! What a router knows, how new that is, and what it says when it must not serve.
+//! What a router knows, and how new that is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use replat_model::ids::{Epoch, Home, PartitionId};
 use replat_model::key::KeyValue;
 use replat_model::lifecycle::facts::TableName;
 use replat_model::lifecycle::tables::{NoTable, Tables};
-use replat_model::map::{BadKey, Leaf};
+use replat_model::map::Leaf;
 use replat_model::route::{Address, Routes, Traffic};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,81 +19,8 @@ use crate::Intent;
 use crate::clock::{Clock, MachineClock, Moment};
 use crate::enter::Target;
 use crate::gate::{Gate, Gates};
-
-/// What a router does for as long as it does not know that its routes are the newest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Staleness {
-    /// It refuses everything. Reads are never served by a home that the partition has left.
-    #[default]
-    Closed,
-    /// It refuses writes. Reads can come from a former home, as it was at the switch or later.
-    Reads,
-    /// It refuses nothing: a write that goes to a former home is refused there, by the database.
-    All,
-}
-
-impl Staleness {
-    fn permits(self, intent: Intent) -> bool {
-        match self {
-            Staleness::Closed => false,
-            Staleness::Reads => intent == Intent::Read,
-            Staleness::All => true,
-        }
-    }
-}
-
-/// How fast those who waited at a gate go on once it is open, so that a new home is not met by all of them at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
-    /// All at once.
-    #[default]
-    AtOnce,
-    /// So many, then as many again each time so long after; at least one.
-    Batches {
-        /// How many.
-        size: u32,
-        /// How long after.
-        every: Duration,
-    },
-}
-
-impl Pace {
-    /// How long the one at this place of the line waits after the gate was opened.
-    pub(crate) fn delay(self, place: u64) -> Duration {
-        match self {
-            Pace::AtOnce => Duration::ZERO,
-            Pace::Batches { size, every } => {
-                let turns = place / u64::from(size.max(1));
-                every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
-            }
-        }
-    }
-}
-
-/// How a router behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What it does without a current lease.
-    pub staleness: Staleness,
-    /// How long a lease lasts: so long after it last heard from the registry a router takes its routes for the newest.
-    pub lease: Duration,
-    /// How fast those who waited go on.
-    pub pace: Pace,
-    /// How long one waits for the registry's answer where the newest routes are asked for out of turn.
-    pub refresh_max: Duration,
-}
-
-impl Default for Settings {
-    /// Closed without a lease; a lease of 10 s; all at once; 1 s for a question.
-    fn default() -> Settings {
-        Settings {
-            staleness: Staleness::Closed,
-            lease: Duration::from_secs(10),
-            pace: Pace::AtOnce,
-            refresh_max: Duration::from_secs(1),
-        }
-    }
-}
+use crate::refused::{NotTaken, Refused};
+use crate::settings::{Settings, Staleness};
 
 /// Where one partition's requests go, as of a version of the routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,116 +49,6 @@ impl Destination {
     pub fn has_feature(&self, feature: &str) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| traffic.features.contains(feature))
     }
-}
-
-/// Why a request is not served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No routes were ever taken.
-    #[error("no routes of {context} are known yet")]
-    NoRoutes {
-        /// The context.
-        context: String,
-    },
-    /// Nobody knows whether the routes are the newest.
-    #[error("the routes of {context} (version {version}) may be old: the lease on them is over")]
-    Stale {
-        /// The context.
-        context: String,
-        /// The version that is there.
-        version: u64,
-    },
-    /// The key cannot be looked up.
-    #[error(transparent)]
-    Key(#[from] BadKey),
-    /// There is no such partition.
-    #[error("{context} has no partition {partition}")]
-    UnknownPartition {
-        /// The context.
-        context: String,
-        /// The partition.
-        partition: PartitionId,
-    },
-    /// The partition has a later epoch than the routes say, by the word of a database or of whoever asked for a hold.
-    #[error("{partition} is at {known} by now; the routes say {have}")]
-    Behind {
-        /// The partition.
-        partition: PartitionId,
-        /// The epoch in the routes.
-        have: Epoch,
-        /// The epoch that was heard of.
-        known: Epoch,
-    },
-    /// The partition was being switched for longer than the request may wait.
-    #[error("{partition} is being switched, and this request may wait no longer")]
-    Held {
-        /// The partition.
-        partition: PartitionId,
-    },
-    /// No table is known that the key's rows are in.
-    #[error(transparent)]
-    Table(#[from] NoTable),
-}
-
-impl Refused {
-    /// Whether the same request may be served a moment later, without anybody's doing.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Refused::NoRoutes { .. } | Refused::Stale { .. } => true,
-            Refused::Behind { .. } | Refused::Held { .. } => true,
-            Refused::Key(_) | Refused::UnknownPartition { .. } | Refused::Table(_) => false,
-        }
-    }
-
-    /// What can be done, as one imperative sentence.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Refused::NoRoutes { .. } => {
-                "Publish the context's routes, or check that the registry is reachable."
-            }
-            Refused::Stale { .. } => {
-                "Check that the registry is reachable; or allow stale reads by the router's setting `staleness`."
-            }
-            Refused::Key(_) => "Give one value of the right type for each dimension of the context.",
-            Refused::UnknownPartition { .. } => {
-                "Ask with a partition of the map: replat route lookup shows them."
-            }
-            Refused::Behind { .. } => "Nothing: the router asks for newer routes by itself.",
-            Refused::Held { .. } => "Try again; or let requests wait longer than a switch takes.",
-            Refused::Table(_) => {
-                "Create the partition, or read the database's outbox up to its newest version."
-            }
-        }
-    }
-}
-
-/// Why routes were not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// They are of another project.
-    #[error("these are routes of project {got}; this router is of {want}")]
-    Project {
-        /// The router's.
-        want: String,
-        /// The routes'.
-        got: String,
-    },
-    /// They are of another context.
-    #[error("these are routes of {got}; this router is of {want}")]
-    Context {
-        /// The router's.
-        want: String,
-        /// The routes'.
-        got: String,
-    },
-    /// They are not newer.
-    #[error("version {got} is not newer than {have}, which is there")]
-    Version {
-        /// The router's.
-        have: u64,
-        /// The routes'.
-        got: u64,
-    },
 }
 
 /// What came of asking for the newest routes.

@@ -13,8 +13,9 @@ use tokio_postgres::{Client, Transaction};
 
 use crate::Intent;
 use crate::enter::{Pass, Target};
+use crate::refused::Refused;
 use crate::retry::{Decision, Failure, Moved, Stage, decide};
-use crate::router::{Destination, Refused, Router};
+use crate::router::{Destination, Router};
 
 /// A future that is sent between threads.
 pub type Coming<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

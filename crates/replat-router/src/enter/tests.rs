@@ -14,8 +14,7 @@ use replat_model::route::{Address, Routes};
 
 use super::*;
 use crate::holds::Hold;
-use crate::router::Settings;
-use crate::{HoldOutcome, Staleness};
+use crate::{HoldOutcome, Settings, Staleness};
 
 fn home(database: &str) -> Home {
     Home { database: database.into(), schema: "app".into() }

@@ -274,6 +274,7 @@ async fn deltas_are_followed_and_what_does_not_fit_is_read_as_a_whole() {
     }
     assert_eq!(router.version(), 5);
     memory.kept().envelopes.clear();
+    memory.kept().deltas_only = false;
     memory.put(&sixth);
     until_version(&router, 6).await;
     task.abort();
