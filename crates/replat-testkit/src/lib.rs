@@ -3,6 +3,7 @@
 pub mod check;
 pub mod etcd;
 pub mod gaps;
+pub mod haproxy;
 pub mod load;
 pub mod nats;
 pub mod random;
@@ -15,6 +16,7 @@ pub mod server;
 pub mod service;
 
 pub use etcd::Etcd;
+pub use haproxy::Haproxy;
 pub use nats::Nats;
 pub use redis::Redis;
 pub use server::Server;

@@ -2,6 +2,7 @@
 
 mod rotate;
 mod route;
+mod serve;
 mod watch;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use replat_model::spec::SecretText;
 
 pub use rotate::*;
 pub use route::*;
+pub use serve::ServeArgs;
 pub use watch::WatchArgs;
 
 /// Makes the partitions of a relational database deployable.
@@ -145,6 +147,8 @@ pub enum Command {
     Route(RouteArgs),
     /// Where routes are published, and how that stands.
     Registry(RegistryArgs),
+    /// Hand out routes over HTTP, as lists and as streams, and keep the map of an HAProxy.
+    Serve(ServeArgs),
     /// Explain an error code.
     Explain {
         /// Such as RP4003; without it, all codes are listed.

@@ -95,6 +95,11 @@ codes! {
     RP7002 3 "The registry cannot be used";
     RP7003 11 "What the registry keeps is not what was published";
     RP7004 30 "The registry is ahead of the store";
+    RP7005 4 "The server may not listen there";
+    RP7006 2 "The request is not understood";
+    RP7007 4 "The request shows no valid token";
+    RP7008 20 "The server has enough to do";
+    RP7009 20 "HAProxy does not have its map";
     RP9001 1 "An internal error";
     RP9002 130 "Stopped from the keyboard";
 }
@@ -142,6 +147,10 @@ mod tests {
                 + include_str!("main.rs")
                 + include_str!("project.rs")
                 + include_str!("self_description.rs")
+                + include_str!("serve.rs")
+                + include_str!("route.rs")
+                + include_str!("../../replat-server/src/answer.rs")
+                + include_str!("../../replat-server/src/haproxy.rs")
                 + include_str!("verbs.rs")
                 + include_str!("rotate.rs")
                 + include_str!("rotate/adopt.rs")

@@ -13,6 +13,7 @@ mod rotate;
 mod route;
 mod routing;
 mod self_description;
+mod serve;
 mod verbs;
 mod verify;
 mod watch;
@@ -70,6 +71,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Verify(args) => Desk::open(global, style)?.verify(&args.target).await,
         Command::Route(args) => Desk::open(global, style)?.route(args).await,
         Command::Registry(args) => Desk::open(global, style)?.registry(args).await,
+        Command::Serve(args) => Desk::open(global, style)?.serve(args).await,
         Command::Explain { code } => self_description::explain(code.as_deref(), style),
         Command::Schema { what } => {
             self_description::schema(*what, style);
@@ -92,7 +94,10 @@ fn start_log(global: &Global) -> Result<(), Failure> {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("REPLAT_LOG").unwrap_or_else(|_| {
-        EnvFilter::new(format!("warn,replat={level},replat_control={level},replat_postgres={level}"))
+        EnvFilter::new(format!(
+            "warn,replat={level},replat_control={level},replat_postgres={level},\
+             replat_server={level}"
+        ))
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     match &global.log_file {

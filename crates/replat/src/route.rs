@@ -56,7 +56,7 @@ impl Desk<'_> {
     }
 
     /// The registry of the spec, which must have one here.
-    fn need_registry(&self) -> Result<KvRegistry, Failure> {
+    pub fn need_registry(&self) -> Result<KvRegistry, Failure> {
         let file = self.project.file.display();
         match self.project.registry() {
             Some(Ok(registry)) => Ok(registry),
@@ -207,7 +207,7 @@ impl Desk<'_> {
     async fn lookup(&self, what: &str, source: &RouteSource) -> Result<(), Failure> {
         let routes = self.routes(source).await?;
         let found = matching(&routes, what)?;
-        let values: Vec<Value> = found.iter().map(render::route_value).collect();
+        let values: Vec<Value> = found.iter().map(replat_server::route_value).collect();
         self.style.result(
             &render::lookup(&routes, &found),
             &json!({ "project": routes.project(), "context": routes.context(), "version": routes.version(), "routes": values }),
@@ -248,7 +248,7 @@ impl Desk<'_> {
                 "verbs": explained.verbs,
                 "session": explained.session,
                 "pins": explained.pins,
-                "routes": found.iter().map(render::route_value).collect::<Vec<_>>(),
+                "routes": found.iter().map(replat_server::route_value).collect::<Vec<_>>(),
             }),
         );
         Ok(())
@@ -263,7 +263,7 @@ impl Desk<'_> {
         let routes = self.routes(source).await?;
         let text = match form {
             ExportForm::Json => serde_json::to_string(&routes).expect("routes are plain data") + "\n",
-            ExportForm::Haproxy => render::haproxy(&routes),
+            ExportForm::Haproxy => replat_server::haproxy::map_text(&routes),
             ExportForm::Nginx => render::nginx(&routes).map_err(|partition| {
                 Failure::new(
                     "RP2001",
@@ -277,7 +277,7 @@ impl Desk<'_> {
             self.style.result(&text, &json!(routes));
             return Ok(());
         };
-        replace(out, &text).map_err(|e| {
+        replat_server::haproxy::replace(out, &text).map_err(|e| {
             Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", out.display()))
         })?;
         self.style.remark(&format!(
@@ -502,15 +502,6 @@ fn home_of(text: &str) -> Result<Home, Failure> {
         _ => Err(Failure::new("RP2006", Exit::Usage, format!("{text} is not a home"))
             .remedy("Write it as DATABASE.SCHEMA, by the names of the spec.")),
     }
-}
-
-/// Writes a file so that whoever reads it has the old or the new one.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, text)?;
-    std::fs::File::open(&beside)?.sync_all()?;
-    std::fs::rename(&beside, path)
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, RegistryError>>) -> Result<T, Failure> {

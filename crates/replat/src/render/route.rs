@@ -145,18 +145,6 @@ pub fn lookup(routes: &Routes, found: &[Route<'_>]) -> String {
     text
 }
 
-/// The same for programs.
-pub fn route_value(route: &Route<'_>) -> Value {
-    json!({
-        "partition": route.leaf.partition,
-        "home": *route.leaf.home,
-        "epoch": route.leaf.epoch,
-        "address": route.address,
-        "traffic": route.traffic,
-        "cohort": cohort(&route.leaf.partition),
-    })
-}
-
 fn special(traffic: &Traffic) -> String {
     let mut parts = Vec::new();
     if let Some(version) = &traffic.schema_version {
@@ -278,17 +266,6 @@ pub fn change_value(before: Option<&Routes>, now: &Routes) -> Value {
             .collect::<Vec<_>>()
     });
     json!({ "context": now.context(), "version": now.version(), "changes": changes })
-}
-
-/// A map file of HAProxy: a partition a line, and the database whose services have it.
-///
-/// Source: HAProxy 2.6 configuration manual, "map" converters: key, blank, value.
-pub fn haproxy(routes: &Routes) -> String {
-    let mut text = format!("# {} {} version {}\n", routes.project(), routes.context(), routes.version());
-    for leaf in routes.map().leaves() {
-        let _infallible = writeln!(text, "{} {}", leaf.partition, leaf.home.database);
-    }
-    text
 }
 
 /// The inside of a `map` block of nginx: a partition a line, and the address of its services.

@@ -11,5 +11,6 @@ mod plans;
 mod program;
 mod routing;
 mod secrets;
+mod serving;
 mod words;
 mod world;

@@ -111,6 +111,23 @@ impl Started {
         tokio::time::timeout(ENDS_WITHIN, read).await.expect("the remark comes in time");
     }
 
+    /// Waits for a JSON object on its standard output; what was read is no part of the end's.
+    pub async fn prints_json(&mut self) -> Value {
+        let lines = self.child.stdout.as_mut().expect("standard output is read");
+        let read = async {
+            let mut said = Vec::new();
+            loop {
+                said.push(lines.read_u8().await.unwrap_or_else(|e| {
+                    panic!("{}: no object came ({e}): {}", self.said, String::from_utf8_lossy(&said))
+                }));
+                if let Ok(object) = serde_json::from_slice(&said) {
+                    return object;
+                }
+            }
+        };
+        tokio::time::timeout(ENDS_WITHIN, read).await.expect("the object comes in time")
+    }
+
     /// Waits for its end.
     pub async fn end(self) -> Ran {
         let said = self.said;
