@@ -54,8 +54,7 @@ pub struct World {
     pub server: Server,
     /// The binary in the project's folder.
     pub program: Program,
-    /// The proxy.
-    pub proxy: Started,
+    _proxy: Started,
     /// Where it listens.
     pub port: u16,
     _folder: Folder,
@@ -87,7 +86,7 @@ impl World {
         let said = proxy.prints_json().await;
         let address = said["listening"].as_str().expect("an address").to_owned();
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        World { server, program, proxy, port, _folder: folder }
+        World { server, program, _proxy: proxy, port, _folder: folder }
     }
 
     /// Moves acme to green, and leaves the way back open for as long as the answer is kept.
