@@ -17,7 +17,15 @@ async fn more_connections_than_allowed_are_told_so() {
         tokio::task::yield_now().await;
     }
     let one = Events::open(server.address(), "", &[]).await;
-    let mut other = TcpStream::connect(server.address()).await.expect("it listens");
+    // The connections before may not have been counted as ended yet: then this one is refused, and another one is taken.
+    let mut other = loop {
+        let mut other = TcpStream::connect(server.address()).await.expect("it listens");
+        let mut said = [0; 1];
+        let read = tokio::time::timeout(Duration::from_millis(200), other.read(&mut said)).await;
+        if read.is_err() {
+            break other;
+        }
+    };
     let refused = loop {
         // The connections before may not have been counted as ended yet, but then this one is answered.
         let mut third = TcpStream::connect(server.address()).await.expect("it listens");

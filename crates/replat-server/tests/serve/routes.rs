@@ -183,7 +183,13 @@ async fn metrics_tell_who_follows() {
     world.registry.attend(&Attendance { id: "2".into(), ..router }, 60_000).await.expect("it answers");
     let version = world.move_to("acme", "green").await;
     get(server.address(), &list("?since=1&wait=60")).await;
-    let page = get(server.address(), "/metrics").await;
+    // The connection before may not have been counted as ended yet.
+    let page = loop {
+        let page = get(server.address(), "/metrics").await;
+        if page.body.contains("replat_http_connections 1\n") {
+            break page;
+        }
+    };
     assert_eq!(page.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let labels = format!("project=\"{PROJECT}\",context=\"{CONTEXT}\"");
     for line in [
