@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
+use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
 
@@ -226,8 +227,8 @@ pub enum Reversibility {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hazard {
-    /// A stable name, as given to `--allow`.
-    pub name: String,
+    /// The check that did not pass, by the name that is given to `--allow`.
+    pub name: Check,
     /// What it means here.
     pub what: String,
     /// Whether the plan is refused unless it is allowed.

@@ -5,6 +5,7 @@ use super::{Finding, Ground, Notes, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};
+use crate::preflight::Check;
 use crate::spec::TableMode;
 
 pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
@@ -12,7 +13,7 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
         let home = ground.home(Side::Green);
         notes.find(
             Finding::new(
-                "GREEN_NOT_EMPTY",
+                Check::GreenNotEmpty,
                 format!("green.{table} holds rows of the partition already, and whose they are is not known"),
                 format!(
                     "Look at them on {}; if they are a retired copy that nobody needs, delete the rows of {}.{} for \
@@ -62,7 +63,7 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
             "{side}.{}: foreign key {} points at {}.{}, which does not move",
             table.name, key.name, key.ref_schema, key.ref_table
         );
-        notes.warn("FK_OUTSIDE", true, what);
+        notes.warn(Check::FkOutside, true, what);
     }
     for key in &table.referenced_by {
         let is_inside =
@@ -72,7 +73,7 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
                 "{side}.{}: foreign key {} of {}.{} points at rows that move",
                 table.name, key.name, key.schema, key.table
             );
-            notes.warn("FK_INTO", true, what);
+            notes.warn(Check::FkInto, true, what);
         }
     }
 }
@@ -85,11 +86,11 @@ fn triggers(side: Side, table: &TableFacts, notes: &mut Notes) {
     let firing = names(|t| matches!(t.enabled, TriggerEnabled::Always | TriggerEnabled::Replica));
     if !silent.is_empty() && side == Side::Green {
         let what = format!("{side}.{}: {silent} do not fire for rows that replat writes", table.name);
-        notes.warn("TRIGGERS", false, what);
+        notes.warn(Check::Triggers, false, what);
     }
     if !firing.is_empty() {
         let what = format!("{side}.{}: {firing} fire for rows that replat writes, too", table.name);
-        notes.warn("TRIGGERS_FIRE", true, what);
+        notes.warn(Check::TriggersFire, true, what);
     }
 }
 
@@ -101,19 +102,19 @@ fn odd_values(side: Side, table: &TableFacts, notes: &mut Notes) {
         if side == Side::Blue {
             let what =
                 format!("blue.{}.{} may name large objects, which do not move", table.name, column.name);
-            notes.warn("LARGE_OBJECTS", true, what);
+            notes.warn(Check::LargeObjects, true, what);
         }
     }
     if table.subscribed {
         let what = format!("{side}.{}: a subscription writes to it, past ordinary triggers", table.name);
-        notes.warn("SUBSCRIBED", true, what);
+        notes.warn(Check::Subscribed, true, what);
     }
 }
 
 fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     if blue.row_security && !green.row_security {
         let what = format!("blue.{} has row level security, and green.{} has none", blue.name, green.name);
-        notes.warn("ROW_SECURITY_GONE", true, what);
+        notes.warn(Check::RowSecurityGone, true, what);
     }
 }
 
@@ -133,7 +134,7 @@ fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut 
              stream",
             blue.name, source.name, green.name, column.name
         );
-        notes.warn("NOT_NULL", false, what);
+        notes.warn(Check::NotNull, false, what);
     }
 }
 
@@ -162,7 +163,7 @@ pub(super) fn sequences(
                 None => {
                     let what =
                         format!("green.{}.{} numbers its rows from the start", green.name, column.name);
-                    notes.warn("SEQUENCE_NEW", false, what);
+                    notes.warn(Check::SequenceNew, false, what);
                 }
             }
         }
@@ -183,7 +184,7 @@ fn continued(
             "{}.{} holds numbers up to {max}, and each switch leaves {room} of them free (policy.sequence_room)",
             green.name, column.name
         );
-        notes.warn("SEQUENCE_ROOM", false, what);
+        notes.warn(Check::SequenceRoom, false, what);
     }
     SequencePlan {
         table: green.name.clone(),
