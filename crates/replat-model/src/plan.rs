@@ -199,15 +199,11 @@ pub enum Compare {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SequencePlan {
-    /// The table on green.
-    pub table: String,
-    /// The column on green.
-    pub column: String,
-    /// The table on blue.
-    pub blue_table: String,
-    /// The column on blue.
-    pub blue_column: String,
-    /// The largest number that the column can hold.
+    /// Its name on blue, with its schema and quoted.
+    pub blue: String,
+    /// Its name on green, with its schema and quoted.
+    pub green: String,
+    /// The largest number that both sides can hold.
     pub max: i64,
 }
 

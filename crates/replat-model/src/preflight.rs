@@ -150,6 +150,8 @@ checks! {
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
+    SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";
+    SequenceMissing "SEQUENCE_MISSING" Effects Note "green has the sequences that blue's applications may draw from";
     SequenceRoom "SEQUENCE_ROOM" Effects Note "numbers last for many switches";
 }
 

@@ -1,5 +1,7 @@
 //! What is no obstacle, but what a person should know or decide.
 
+use std::collections::BTreeSet;
+
 use super::expression::{plain_column, quoted};
 use super::{Finding, Ground, Notes, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
@@ -138,7 +140,8 @@ fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut 
     }
 }
 
-/// The sequences of green and the sequences of blue that they continue. `room` is what is left free between them.
+/// The sequences of green and the sequences of blue that they continue: those that columns draw from, then those of one
+/// name that nothing but an application draws from. `room` is what is left free between them.
 pub(super) fn sequences(
     ground: &Ground,
     room: u64,
@@ -159,7 +162,7 @@ pub(super) fn sequences(
                 .and_then(|name| blue.column(name))
                 .filter(|source| source.sequence.is_some());
             match source {
-                Some(source) => found.push(continued(room, (blue, source), (green, column), notes)),
+                Some(source) => found.extend(continued(room, source, (green, column), notes)),
                 None => {
                     let what =
                         format!("green.{}.{} numbers its rows from the start", green.name, column.name);
@@ -167,16 +170,57 @@ pub(super) fn sequences(
                 }
             }
         }
+        unknown_sequences(blue, green, notes);
     }
+    free(ground, &mut found, notes);
+    // One sequence may serve many tables.
+    let mut seen = BTreeSet::new();
+    found.retain(|plan| seen.insert((plan.blue.clone(), plan.green.clone())));
     found
+}
+
+/// Defaults that draw numbers from where nobody can tell.
+fn unknown_sequences(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
+    for (side, table) in [(Side::Blue, blue), (Side::Green, green)] {
+        for column in table.columns.iter().filter(|column| column.sequence.is_none()) {
+            if column.default.as_ref().is_some_and(|default| default.contains("nextval(")) {
+                let what = format!(
+                    "{side}.{}.{} draws numbers from a sequence that cannot be told from its default; both sides may \
+                     hand out the same ones",
+                    table.name, column.name
+                );
+                notes.warn(Check::SequenceUnknown, true, what);
+            }
+        }
+    }
+}
+
+fn free(ground: &Ground, found: &mut Vec<SequencePlan>, notes: &mut Notes) {
+    for blue in &ground.blue.free_sequences {
+        match ground.green.free_sequences.iter().find(|green| green.name == blue.name) {
+            Some(green) => found.push(SequencePlan {
+                blue: blue.qualified.clone(),
+                green: green.qualified.clone(),
+                max: blue.max.min(green.max),
+            }),
+            None => {
+                let what = format!(
+                    "blue has a sequence {} that no column draws from, and green has none of that name; an \
+                     application that draws from it needs it there",
+                    blue.name
+                );
+                notes.warn(Check::SequenceMissing, false, what);
+            }
+        }
+    }
 }
 
 fn continued(
     room: u64,
-    (blue, source): (&TableFacts, &ColumnFacts),
+    source: &ColumnFacts,
     (green, column): (&TableFacts, &ColumnFacts),
     notes: &mut Notes,
-) -> SequencePlan {
+) -> Option<SequencePlan> {
     // A number must fit on both sides, since a rollback takes it back.
     let max = types::id_max(column).min(types::id_max(source));
     if i64::try_from(room).map_or(true, |room| room > max / 4) {
@@ -186,11 +230,5 @@ fn continued(
         );
         notes.warn(Check::SequenceRoom, false, what);
     }
-    SequencePlan {
-        table: green.name.clone(),
-        column: column.name.clone(),
-        blue_table: blue.name.clone(),
-        blue_column: source.name.clone(),
-        max,
-    }
+    Some(SequencePlan { blue: source.sequence.clone()?, green: column.sequence.clone()?, max })
 }

@@ -1,7 +1,8 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
 use replat_model::facts::{
-    ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, TableKind, TriggerEnabled, TriggerFacts,
+    ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
+    TriggerFacts,
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
@@ -95,6 +96,17 @@ fn provoke(check: Check, w: &mut World) {
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
         Check::RowSecurityGone => orders(&mut w.blue).row_security = true,
         Check::SequenceNew => column(orders(&mut w.blue), "id").sequence = None,
+        Check::SequenceUnknown => {
+            w.both(|table| add_column(table, "number", "bigint"));
+            column(orders(&mut w.green), "number").default = Some("nextval(next_name())".into());
+        }
+        Check::SequenceMissing => {
+            w.blue.free_sequences.push(SequenceFacts {
+                name: "tickets".into(),
+                qualified: "public.tickets".into(),
+                max: i64::MAX,
+            });
+        }
         Check::SequenceRoom => w.spec.policy.sequence_room = u64::MAX,
     }
 }

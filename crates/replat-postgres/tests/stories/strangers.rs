@@ -82,3 +82,37 @@ async fn a_green_that_gave_a_number_to_somebody_else_keeps_its_row_and_nothing_s
     story.assert_equal().await;
     assert_eq!(value(&story.green, "select count(*) from notes where tenant_id = 9").await, "2");
 }
+
+#[tokio::test]
+async fn numbers_go_on_whoever_draws_them() {
+    let table = "
+        create sequence ids; create sequence \"Named\"; create sequence tickets;
+        create table notes (
+          tenant_id bigint not null, id bigint not null default nextval('ids'), said text,
+          seat int not null default nextval('\"Named\"'::text),
+          number int not null default nextval('ids'),
+          primary key (tenant_id, id)
+        );
+    ";
+    let rows = "
+        insert into notes (tenant_id, said) select n % 3, 'note ' || n from generate_series(1, 30) n;
+        select setval('tickets', 700);
+    ";
+    let story = one_table("notes", table, rows).begin().await;
+    let named: Vec<(&str, &str)> =
+        story.plan.sequences.iter().map(|plan| (plan.blue.as_str(), plan.green.as_str())).collect();
+    let want = [
+        ("public.ids", "shop.ids"),
+        ("public.\"Named\"", "shop.\"Named\""),
+        ("public.tickets", "shop.tickets"),
+    ];
+    assert_eq!(named, want);
+    story.until_phase(Phase::Ready).await;
+    story.switch_to(Side::Green).await;
+    run(&story.green, "insert into notes (tenant_id, said) values (2, 'the first on green')").await;
+    let told = "select id > 60 and number > 60 and seat > 30 and nextval('tickets') > 700 from notes \
+                where said = 'the first on green'";
+    assert_eq!(value(&story.green, told).await, "true");
+    story.settle().await;
+    story.assert_equal().await;
+}
