@@ -76,6 +76,23 @@ pub struct SliceSize {
     pub bytes: u64,
 }
 
+/// A foreign key on blue of which one row is of the partition and the other is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The foreign key's name.
+    pub key: String,
+    /// The table that refers, as `schema.table`.
+    pub child: String,
+    /// The table that is referred to, as `schema.table`.
+    pub parent: String,
+    /// The columns that refer.
+    pub columns: Vec<String>,
+    /// Whether the row that refers is of the partition; else the row that is referred to is.
+    pub leaves: bool,
+    /// The values of the columns that refer, of one such row.
+    pub example: String,
+}
+
 /// One partition's wish to move, with what was measured for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
@@ -95,6 +112,8 @@ pub struct Ask {
     pub sizes: BTreeMap<String, SliceSize>,
     /// The tables of green, by green's name, that hold rows of the partition already.
     pub occupied: Vec<String>,
+    /// The foreign keys on blue that lead across the partition's edge.
+    pub crossings: Vec<Crossing>,
 }
 
 /// What comes to light while a plan is drafted.

@@ -128,6 +128,8 @@ checks! {
     KeyChanges "KEY_CHANGES" Keys Refusal "keys cross unchanged";
     NoDimension "NO_DIMENSION" Keys Refusal "every table carries the partition key";
     DimensionType "DIMENSION_TYPE" Keys Refusal "the partition key has the type that the spec says";
+    DimensionGenerated "DIMENSION_GENERATED" Keys Refusal "the partition key is no generated column";
+    UniqueAcross "UNIQUE_ACROSS" Keys Note "unique values hold the partition key";
     NullKeys "NULL_KEYS" Keys Note "no row can be without a partition";
     ReplicaIdentity "REPLICA_IDENTITY" Keys Refusal "changes say which row they were made to";
     GeneratedIdentity "GENERATED_IDENTITY" Keys Refusal "the replica identity has no generated column";
@@ -145,6 +147,8 @@ checks! {
 
     FkOutside "FK_OUTSIDE" Effects Allow "foreign keys point at what moves too";
     FkInto "FK_INTO" Effects Allow "no foreign key from elsewhere points at rows that move";
+    FkLeaves "FK_LEAVES" Effects Refusal "no row of the partition refers to one of another";
+    FkEnters "FK_ENTERS" Effects Allow "no row that stays refers to one that moves";
     Triggers "TRIGGERS" Effects Note "no trigger is passed over";
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";

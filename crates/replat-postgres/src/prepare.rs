@@ -171,7 +171,8 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
 }
 
 /// Name, whether it is a constraint, definition. The index over the row key stays: chunks and changes find their
-/// rows by it; so does one that is the replica identity.
+/// rows by it; so does one that is the replica identity, and one that a foreign key of another table needs (those of the
+/// plan's own tables are off by then).
 async fn deferrable(
     tx: &Transaction<'_>,
     target: &str,
@@ -198,6 +199,7 @@ async fn deferrable(
                  (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
                   WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)) = $2::text[]) \
                AND NOT EXISTS (SELECT 1 FROM pg_inherits h WHERE h.inhrelid = x.indexrelid) \
+               AND NOT EXISTS (SELECT 1 FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = x.indexrelid) \
              ORDER BY i.relname",
             &[&target, &key],
         )

@@ -15,6 +15,7 @@ use crate::guard::{self, is_missing};
 use crate::prepare::drop_slot;
 use crate::slice::{predicate, table_name};
 use crate::sql::quote_ident;
+use crate::survey::crossings;
 
 /// Rows that are deleted in one transaction.
 const DELETE_ROWS: u32 = 5_000;
@@ -41,9 +42,31 @@ pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError
 }
 
 /// Deletes the copy that blue was left with. Its guard stays, so that a stale writer is still refused.
+///
+/// # Errors
+///
+/// [`EngineError::Precondition`] if a row that stays refers to the copy: nothing is deleted then.
 pub async fn drop_copy(ends: &Ends) -> Result<(), EngineError> {
     let mut blue = ends.connect_to_write(Side::Blue, "drop").await?;
+    refuse_referenced(&blue, ends).await?;
     delete_rows(ends, &mut blue, Side::Blue).await
+}
+
+/// Rows that stay may refer to the copy. It is deleted without a look at foreign keys, so the look is taken here.
+async fn refuse_referenced(blue: &Client, ends: &Ends) -> Result<(), EngineError> {
+    let crossings = crossings(blue, &ends.plan).await?;
+    let Some(entering) = crossings.iter().find(|crossing| !crossing.leaves) else { return Ok(()) };
+    Err(EngineError::Precondition {
+        what: format!(
+            "the row of {} with {} = {} refers to the retired copy in {} (foreign key {}), which is kept",
+            entering.child,
+            entering.columns.join(", "),
+            entering.example,
+            entering.parent,
+            entering.key
+        ),
+        remedy: "Change or delete the rows that refer to it; it is dropped when nothing does.".into(),
+    })
 }
 
 /// Leaves nothing behind: streams, guards, fence rows, green's rows and whatever was created there.

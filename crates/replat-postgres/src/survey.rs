@@ -5,6 +5,7 @@
 //! given must not be in a transaction; when a call is cancelled half-way, or fails because the connection is gone,
 //! the session is left inside one and must be closed.
 
+mod across;
 mod check;
 mod ddl;
 mod rehearsal;
@@ -17,6 +18,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::on;
 
+pub use across::crossings;
 pub use check::check_expressions;
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};

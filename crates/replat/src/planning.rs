@@ -14,7 +14,9 @@ use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate};
-use replat_postgres::survey::{Target, check_expressions, rehearse, slice_is_occupied, slice_size, survey};
+use replat_postgres::survey::{
+    Target, check_expressions, crossings, rehearse, slice_is_occupied, slice_size, survey,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Target as CliTarget;
@@ -171,6 +173,7 @@ pub async fn plan(
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
         occupied: Vec::new(),
+        crossings: Vec::new(),
     };
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
     measure(&ends, &first, &blue, &rehearsal.facts, &mut ask).await?;
@@ -324,6 +327,7 @@ async fn measure(
             ask.sizes.insert(table.blue.name.clone(), size);
         }
     }
+    ask.crossings = crossings(&ends.blue.client, plan).await?;
     if !ask.ddl.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::expression::{plain_column, quoted};
-use super::{Finding, Ground, Notes, types};
+use super::{Crossing, Finding, Ground, Notes, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};
@@ -29,6 +29,7 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
             .at(table),
         );
     }
+    ground.ask.crossings.iter().for_each(|crossing| cross(ground, crossing, notes));
     for name in ground.tables(TableMode::Slice) {
         let blue = ground.blue.table(name);
         let green = ground.green.table(ground.green_name(name));
@@ -36,12 +37,40 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
             let Some(table) = table else { continue };
             foreign_keys(ground, side, table, notes);
             triggers(side, table, notes);
+            unique_across(ground, name, side, table, notes);
             odd_values(side, table, notes);
         }
         if let (Some(blue), Some(green)) = (blue, green) {
             guards_gone(blue, green, notes);
             stricter(ground, blue, green, notes);
         }
+    }
+}
+
+/// A row that refers to one that stays cannot be stored where the foreign key is checked again; a row that stays and
+/// refers to one that goes is left behind with its reference.
+fn cross(ground: &Ground, crossing: &Crossing, notes: &mut Notes) {
+    let Crossing { key, child, parent, columns, example, .. } = crossing;
+    let row = format!("the row of {child} with {} = {example}", columns.join(", "));
+    if !crossing.leaves {
+        let what = format!(
+            "{row} refers to a row of {parent} that moves, and stays itself (foreign key {key}); blue's copy is not \
+             dropped while such rows are there"
+        );
+        return notes.warn(Check::FkEnters, true, what);
+    }
+    let blue = ground.blue.tables.iter().find(|table| table.foreign_keys.iter().any(|fk| fk.name == *key));
+    let checked_again = |table: &TableFacts| {
+        let green = ground.green.table(ground.green_name(&table.name));
+        green.is_some_and(|green| green.foreign_keys.iter().any(|fk| fk.columns == *columns))
+    };
+    if blue.is_some_and(checked_again) {
+        let what = format!("{row} refers to a row of {parent} that stays (foreign key {key})");
+        let remedy = format!(
+            "Move both in one partition, bring the referenced rows along as a reference table, or leave {key} out of \
+             green's DDL."
+        );
+        notes.find(Finding::new(Check::FkLeaves, what, remedy));
     }
 }
 
@@ -77,6 +106,26 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
             );
             notes.warn(Check::FkInto, true, what);
         }
+    }
+}
+
+/// Unique values that are not the key's and do not hold the partition key: each side sees only its own rows.
+fn unique_across(ground: &Ground, name: &str, side: Side, table: &TableFacts, notes: &mut Notes) {
+    let key =
+        ground.context.tables.get(name).and_then(|spec| spec.key.as_ref()).unwrap_or(&table.primary_key);
+    let dimensions: Vec<&str> = ground.context.dimensions.iter().map(|d| d.column.as_str()).collect();
+    for index in table.indexes.iter().filter(|index| index.unique) {
+        let holds = |column: &str| index.columns.iter().any(|held| held == column);
+        let is_key = !index.expression && index.columns.iter().all(|column| key.contains(column));
+        if is_key || dimensions.iter().any(|dimension| holds(dimension)) {
+            continue;
+        }
+        let what = format!(
+            "{side}.{}: {} keeps values apart for all partitions; while they live on two sides both can take one value, \
+             and such a row waits until one of them lets it go",
+            table.name, index.name
+        );
+        notes.warn(Check::UniqueAcross, false, what);
     }
 }
 

@@ -1,5 +1,6 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
+use replat_model::draft::Crossing;
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
@@ -49,6 +50,10 @@ fn provoke(check: Check, w: &mut World) {
         Check::KeyChanges => w.map("orders", "id", "id + 1", Some(("id", "id - 1"))),
         Check::NoDimension => w.context().dimensions[0].column = "tenantid".into(),
         Check::DimensionType => w.context().dimensions[0].key_type = KeyType::Uuid,
+        Check::DimensionGenerated => {
+            w.both(|table| column(table, "tenant_id").generated = Some("id % 7".into()));
+        }
+        Check::UniqueAcross => orders(&mut w.blue).indexes.push(index("orders_note_key", &["note"])),
         Check::NullKeys => w.both(|table| {
             table.primary_key = vec!["id".into()];
             table.indexes = vec![index("orders_pkey", &["id"])];
@@ -91,6 +96,14 @@ fn provoke(check: Check, w: &mut World) {
         Check::LossyRollback => drop_column(orders(&mut w.green), "note"),
         Check::FkOutside => orders(&mut w.blue).foreign_keys.push(to_elsewhere()),
         Check::FkInto => orders(&mut w.blue).referenced_by.push(from_elsewhere()),
+        Check::FkLeaves => {
+            let parent =
+                ForeignKeyFacts { ref_schema: "public".into(), ref_table: "orders".into(), ..to_elsewhere() };
+            orders(&mut w.blue).foreign_keys.push(parent.clone());
+            orders(&mut w.green).foreign_keys.push(ForeignKeyFacts { ref_schema: "shop".into(), ..parent });
+            w.ask.crossings.push(crossing(true));
+        }
+        Check::FkEnters => w.ask.crossings.push(crossing(false)),
         Check::Triggers => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Origin)),
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
@@ -120,6 +133,17 @@ fn to_elsewhere() -> ForeignKeyFacts {
         ref_columns: vec!["id".into()],
         on_delete_cascade: false,
         on_update_cascade: false,
+    }
+}
+
+fn crossing(leaves: bool) -> Crossing {
+    Crossing {
+        key: "orders_author".into(),
+        child: "public.orders".into(),
+        parent: "public.orders".into(),
+        columns: vec!["id".into()],
+        leaves,
+        example: "7".into(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! was acknowledged kept?
 
 mod closed_sides;
+mod edges;
 mod fence;
 mod harness;
 mod leaks;

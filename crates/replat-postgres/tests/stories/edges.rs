@@ -1,0 +1,75 @@
+//! Foreign keys that lead across a partition's edge, and tables beside the context that need its indexes.
+
+use replat_engine::EngineError;
+use replat_model::deploy::{Event, Phase};
+use replat_model::ids::Side;
+use replat_postgres::survey::crossings;
+
+use crate::harness::{Scene, one_table, run, value};
+
+const TREE: &str = "
+    create table nodes (id bigint primary key, tenant_id bigint not null, parent bigint references nodes, said text,
+                        unique (tenant_id, id));
+    alter table nodes replica identity using index nodes_tenant_id_id_key;
+";
+
+#[tokio::test]
+async fn a_copy_that_a_row_outside_refers_to_is_not_dropped_under_it() {
+    let outside =
+        "create table outside (id bigint primary key, node bigint references nodes on delete cascade);";
+    let scene = Scene {
+        blue: format!("{TREE} {outside}"),
+        ddl: TREE.into(),
+        policy: "retain = '0s'",
+        ..one_table(
+            "nodes",
+            TREE,
+            "insert into nodes values (1, 1, null), (2, 2, null), (3, 2, 2); insert into outside values (7, 3)",
+        )
+    };
+    let story = scene.begin().await;
+    story.until_phase(Phase::Ready).await;
+    let found = crossings(&story.blue, &story.plan).await.expect("the catalogue");
+    let said: Vec<_> = found.iter().map(|c| (c.key.as_str(), c.leaves, c.example.as_str())).collect();
+    assert_eq!(said, [("outside_node_fkey", false, "3")]);
+    story.switch_to(Side::Green).await;
+    story.say(&Event::FinishAsked { why: "the story goes so".into() });
+    let EngineError::Precondition { what, .. } = story.until_failed().await else {
+        panic!("the copy is not to be dropped")
+    };
+    assert_eq!(
+        what,
+        "the row of public.outside with node = 3 refers to the retired copy in public.nodes (foreign key \
+         outside_node_fkey), which is kept"
+    );
+    assert_eq!(value(&story.blue, "select count(*) from nodes where tenant_id = 2").await, "2");
+    run(&story.blue, "delete from outside").await;
+    story.run_until("the copy's end", |d, _| d.dropped).await;
+    assert_eq!(value(&story.blue, "select count(*) from nodes where tenant_id = 2").await, "0");
+}
+
+#[tokio::test]
+async fn references_between_partitions_are_found_both_ways_with_an_example() {
+    // Tenant 2 refers to a node of tenant 1, and tenant 3 to one of tenant 2.
+    let rows = "insert into nodes values (1, 1, null), (2, 2, 1), (3, 3, 2), (4, 2, 2)";
+    let scene = Scene { ddl: TREE.replace(" references nodes", ""), ..one_table("nodes", TREE, rows) };
+    let story = scene.begin().await;
+    let found = crossings(&story.blue, &story.plan).await.expect("the catalogue");
+    let said: Vec<_> = found.iter().map(|c| (c.leaves, c.example.as_str())).collect();
+    assert_eq!(said, [(true, "1"), (false, "2")]);
+}
+
+#[tokio::test]
+async fn an_index_that_a_table_beside_the_context_needs_stays_where_it_is() {
+    let tables = "
+        create table names (tenant_id bigint not null, id bigint not null, name text not null unique, said text,
+                            primary key (tenant_id, id));
+        create table beside (id bigint primary key, name text references names (name));
+    ";
+    let rows = "insert into names select n % 3, n, 'name ' || n from generate_series(1, 60) n";
+    let story = one_table("names", tables, rows).begin().await;
+    story.until_phase(Phase::Ready).await;
+    story.switch_to(Side::Green).await;
+    story.assert_equal().await;
+    run(&story.green, "insert into beside values (1, 'name 2')").await;
+}
