@@ -1,0 +1,71 @@
+"""Looks at the rows of both sides without replat: digests by PostgreSQL itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+SETTINGS = """
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
+    SET extra_float_digits = 3; SET bytea_output = 'hex'; SET search_path = pg_catalog
+"""
+
+
+EVERY_ROW = sql.SQL("true")
+"""The condition that picks no rows out."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows there are, and a digest of all of them that does not depend on their order."""
+
+    count: int
+    digest: str
+
+
+class Eye:
+    """A session that only looks, on one side, at one schema."""
+
+    def __init__(self, url: str, schema: str):
+        self.schema = schema
+        self.session = psycopg.connect(url, autocommit=True)
+        self.session.execute(SETTINGS)
+
+    def close(self) -> None:
+        self.session.close()
+
+    def tables(self) -> list[str]:
+        """Tables of the schema that hold rows; a partition's rows are its root's."""
+        found = self.session.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') "
+            "AND NOT relispartition ORDER BY 1", [f'"{self.schema}"'])
+        return [row[0] for row in found]
+
+    def columns(self, table: str) -> list[str]:
+        """Names in alphabetical order, so that the order of creation does not count."""
+        found = self.session.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped "
+            "ORDER BY 1", [f'"{self.schema}"."{table}"'])
+        return [row[0] for row in found]
+
+    def rows(self, table: str, condition: sql.Composable = EVERY_ROW, columns: list[str] | None = None) -> Rows:
+        """The rows of a table for which the condition holds, in some columns, all by default."""
+        chosen = sql.SQL(", ").join(sql.Identifier(name) for name in (columns or self.columns(table)))
+        query = sql.SQL(
+            "SELECT count(*), coalesce(md5(string_agg(line, '' ORDER BY line)), '') FROM "
+            "(SELECT md5(ROW({columns})::text) AS line FROM {table} WHERE {condition}) x"
+        ).format(columns=chosen, table=sql.Identifier(self.schema, table), condition=condition)
+        count, digest = self.session.execute(query).fetchone()
+        return Rows(count, digest)
+
+
+def of(key: str, value) -> sql.Composable:
+    """The condition of one partition."""
+    return sql.SQL("{} = {}").format(sql.Identifier(key), sql.Literal(value))
+
+
+def not_of(key: str, value) -> sql.Composable:
+    """The condition of every row beside one partition."""
+    return sql.SQL("{} IS DISTINCT FROM {}").format(sql.Identifier(key), sql.Literal(value))
