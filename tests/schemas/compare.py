@@ -13,6 +13,16 @@ SETTINGS = """
 """
 
 
+FOREIGN_KEYS = """
+    SELECT conname, c.relname, p.relname,
+           (SELECT array_agg(attname::text ORDER BY n) FROM unnest(conkey) WITH ORDINALITY k(num, n)
+            JOIN pg_attribute ON attrelid = conrelid AND attnum = num),
+           (SELECT array_agg(attname::text ORDER BY n) FROM unnest(confkey) WITH ORDINALITY k(num, n)
+            JOIN pg_attribute ON attrelid = confrelid AND attnum = num)
+    FROM pg_constraint JOIN pg_class c ON c.oid = conrelid JOIN pg_class p ON p.oid = confrelid
+    WHERE contype = 'f' AND connamespace = %s::regnamespace AND conparentid = 0 ORDER BY 1
+"""
+
 EVERY_ROW = sql.SQL("true")
 """The condition that picks no rows out."""
 
@@ -59,6 +69,21 @@ class Eye:
         ).format(columns=chosen, table=sql.Identifier(self.schema, table), condition=condition)
         count, digest = self.session.execute(query).fetchone()
         return Rows(count, digest)
+
+    def orphans(self) -> list[str]:
+        """Foreign keys of the schema that some row breaks, which is possible for those who write as a replica."""
+        found = []
+        for name, table, parent, own, theirs in self.session.execute(FOREIGN_KEYS, [f'"{self.schema}"']).fetchall():
+            own, theirs = [[sql.Identifier(column) for column in columns] for columns in (own, theirs)]
+            query = sql.SQL("SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
+                sql.Identifier(self.schema, table),
+                sql.SQL(" AND ").join(sql.SQL("c.{} IS NOT NULL").format(column) for column in own),
+                sql.Identifier(self.schema, parent),
+                sql.SQL(" AND ").join(sql.SQL("p.{} = c.{}").format(*pair) for pair in zip(theirs, own)))
+            count = self.session.execute(query).fetchone()[0]
+            if count:
+                found.append(f"{count} rows of {table} break {name}")
+        return found
 
 
 def of(key: str, value) -> sql.Composable:

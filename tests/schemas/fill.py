@@ -50,10 +50,12 @@ class Column:
 class Filler:
     """Fills tables of one schema. `key` is the partition's column."""
 
-    def __init__(self, url: str, schema: str, key: str):
+    def __init__(self, url: str, schema: str, key: str, settings: dict[str, str]):
         self.session = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
         self.schema, self.key = schema, key
         self.random = random.Random(42)
+        for name, value in settings.items():
+            self.session.execute("SELECT set_config(%s, %s, false)", [name, value])
         self.session.execute(f'SET search_path = "{schema}", public')
 
     def fill(self, tables: list[str], keys: list, rows: int) -> list[str]:

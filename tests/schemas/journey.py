@@ -130,8 +130,10 @@ class Journey:
         told = case.told.get("fill")
         if told:
             keys = [case.move[name] for name in ("mine", "other", "quiet")]
-            filler = Filler(self.blue.url(case.name), case.schema, case.move["key"])
+            filler = Filler(self.blue.url(case.name), case.schema, case.move["key"],
+                            told.get("settings", {}))
             self.outcome.empty = filler.fill(case.tables("reference") + case.tables("slice"), keys, told["rows"])
+        self.blue.psql(case.name, case.text("after_fill.sql"))
         self.blue.psql(case.name, "ANALYZE")
 
     def _green_ddl(self) -> None:
@@ -242,11 +244,15 @@ class Journey:
                 rows = [item for item in _all(json.loads(done.stdout), "phase")]
                 if rows and rows[-1] in phases:
                     return
-            if self.runner is not None and self.runner.poll() is not None:
+            if self.runner is not None and (self.runner.poll() is not None or self._is_stuck()):
                 break
             time.sleep(0.25)
         tail = (self.work / "deploy.log").read_text()[-900:]
         raise Failed(f"phase {' or '.join(phases)} was not reached; the runner said: …{tail}")
+
+    def _is_stuck(self) -> bool:
+        """Whether what the runner waits for is a person, or the same error over and over."""
+        return "RP1004" in (self.work / "deploy.log").read_text()
 
     def _stop_runner(self) -> None:
         if self.runner is not None and self.runner.poll() is None:
@@ -354,10 +360,13 @@ class Journey:
             strangers = green.rows(case.green_name(table), not_of(case.move["key"], case.move["mine"]))
             if strangers.count:
                 raise Failed(f"green.{table} has {strangers.count} rows of others")
-        green.close()
         blue = Eye(self.blue.url(case.name), case.schema)
+        broken = [f"{found} on {side}" for side, eye in (("blue", blue), ("green", green)) for found in eye.orphans()]
         kept = {t: blue.rows(t, of(case.move["key"], case.move["mine"])).count for t in case.tables("slice")}
         blue.close()
+        green.close()
+        if sorted(broken) != sorted(case.told["expect"].get("broken", [])):
+            raise Failed(f"foreign keys do not hold: {broken}")
         if any(kept.values()):
             raise Failed(f"blue still has rows of the partition: {kept}")
         self._same_schema("blue", schema_before, self._schema(self.blue, self.blue.url(case.name)))

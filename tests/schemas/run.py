@@ -35,6 +35,8 @@ def main() -> int:
             print(f"== {name}", file=sys.stderr, flush=True)
             journey = Journey(Case(HERE / name), *servers, arguments.replat, work, cache)
             outcomes.append(journey.go())
+            if outcomes[-1].empty:
+                print(f"   no rows in {', '.join(outcomes[-1].empty)}", file=sys.stderr, flush=True)
             for problem in outcomes[-1].problems:
                 print(f"   {problem}", file=sys.stderr, flush=True)
     finally:
@@ -62,10 +64,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _table(outcomes: list[Outcome]) -> None:
-    rows = [("schema", "from", "tables", "end", "as expected", "writes", "seconds", "found at first", "warnings")]
+    rows = [("schema", "from", "tables", "end", "as expected", "writes", "seconds", "empty", "found at first", "warnings")]
     for o in outcomes:
         rows.append((o.name, o.source, str(o.tables), o.end, "no" if o.problems else "yes", str(o.writes),
-                     f"{o.seconds:.0f}", " ".join(o.findings) or "-", " ".join(o.warnings) or "-"))
+                     f"{o.seconds:.0f}", str(len(o.empty)), " ".join(o.findings) or "-", " ".join(o.warnings) or "-"))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
