@@ -9,7 +9,7 @@ from psycopg import sql
 
 SETTINGS = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
-    SET extra_float_digits = 3; SET bytea_output = 'hex'; SET search_path = pg_catalog
+    SET extra_float_digits = 3; SET bytea_output = 'hex'; SET search_path = pg_catalog, public
 """
 
 
@@ -61,8 +61,8 @@ class Eye:
         return [row[0] for row in found]
 
     def rows(self, table: str, condition: sql.Composable = EVERY_ROW, columns: list[str] | None = None) -> Rows:
-        """The rows of a table for which the condition holds, in some columns, all by default."""
-        chosen = sql.SQL(", ").join(sql.Identifier(name) for name in (columns or self.columns(table)))
+        """The rows of a table for which the condition holds; of each some expressions, or else all columns."""
+        chosen = sql.SQL(", ".join(columns or [quoted(name) for name in self.columns(table)]))
         query = sql.SQL(
             "SELECT count(*), coalesce(md5(string_agg(line, '' ORDER BY line)), '') FROM "
             "(SELECT md5(ROW({columns})::text) AS line FROM {table} WHERE {condition}) x"
@@ -84,6 +84,11 @@ class Eye:
             if count:
                 found.append(f"{count} rows of {table} break {name}")
         return found
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def of(key: str, value) -> sql.Composable:

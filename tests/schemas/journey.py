@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 import packages
-from compare import EVERY_ROW, Eye, not_of, of
+from compare import EVERY_ROW, Eye, not_of, of, quoted
 from fill import Filler
 from servers import Server
 from traffic import Writer
@@ -28,6 +28,10 @@ PATIENCE = 90.0
 
 FINDING = re.compile(r"^([A-Z][A-Z_]+) ")
 """A line of a refusal: the finding's code, then its place and words."""
+
+
+STOPPED = re.compile(r" d\d+ RP\d{4} ")
+"""A line of the runner: what keeps it from going on."""
 
 
 class Failed(Exception):
@@ -97,9 +101,9 @@ class Journey:
             self._plan()
             if self.case.told["expect"]["end"] == "moved":
                 self._there_and_back()
-                self.outcome.end = "moved"
-            else:
-                self.outcome.end = "refused"
+            elif self.case.told["expect"]["end"] == "stopped":
+                self._begin_and_give_up()
+            self.outcome.end = self.case.told["expect"]["end"]
         except (Failed, RuntimeError, packages.Unavailable, psycopg.Error, subprocess.TimeoutExpired) as error:
             self.outcome.problems.append(f"{type(error).__name__}: {error}")
             self.outcome.end = "absent" if isinstance(error, packages.Unavailable) else "failed"
@@ -208,14 +212,8 @@ class Journey:
     def _there_and_back(self) -> None:
         case = self.case
         before = self._untouched()
-        schema_before = self._schema(self.blue, self.blue.url(case.name))
-        self._start_writers()
-        allowed = [word for name in case.move.get("allow", []) for word in ("--allow", name)]
-        command = [str(self.replat), "deploy", "-p", case.move["partition"], "--yes", "--no-input",
-                   "--progress", "plain", *allowed]
-        with open(self.work / "deploy.log", "w", encoding="utf-8") as log:
-            self.runner = subprocess.Popen(command, cwd=self.work, env=self._environment(), stdout=log,
-                                           stderr=subprocess.STDOUT)
+        schema_before = self._schema(self.blue, case.name)
+        self._begin()
         self._wait("soak")
         self._look("after the switch", home=1)
         self._say("rollback")
@@ -230,6 +228,41 @@ class Journey:
         self._say("finish")
         self.runner.wait(PATIENCE)
         self._after(before, schema_before)
+
+    def _begin(self) -> None:
+        """Writers first, then the deployment, which runs until it is finished or stopped."""
+        case = self.case
+        self._start_writers()
+        allowed = [word for name in case.move.get("allow", []) for word in ("--allow", name)]
+        command = [str(self.replat), "deploy", "-p", case.move["partition"], "--yes", "--no-input",
+                   "--progress", "plain", *allowed]
+        with open(self.work / "deploy.log", "w", encoding="utf-8") as log:
+            self.runner = subprocess.Popen(command, cwd=self.work, env=self._environment(), stdout=log,
+                                           stderr=subprocess.STDOUT)
+
+    def _begin_and_give_up(self) -> None:
+        """A deployment that cannot end well: it says so before any traffic moves, and an abort leaves nothing."""
+        case, code = self.case, self.case.told["expect"]["code"]
+        before = self._untouched()
+        schemas = [server.dump(case.name, "--schema-only") for server in (self.blue, self.green)]
+        self._begin()
+        ends = time.monotonic() + PATIENCE
+        while f" {code} " not in (self.work / "deploy.log").read_text():
+            if time.monotonic() > ends or self.runner.poll() is not None:
+                raise Failed(f"{code} was expected: …{(self.work / 'deploy.log').read_text()[-600:]}")
+            time.sleep(0.25)
+        self._stop_runner()
+        self._say("abort")
+        for writer in self.writers:
+            writer.pause()
+        if self.writers[0].home != 0 or any(writer.errors or writer.refused for writer in self.writers):
+            raise Failed(f"writers were disturbed: {[(w.home, w.refused, w.errors) for w in self.writers]}")
+        self.outcome.writes = sum(writer.done for writer in self.writers)
+        changed = [table for table, rows in self._untouched().items() if before[table] != rows]
+        if changed:
+            raise Failed(f"rows of others changed: {changed}")
+        for side, server, wanted in zip(("blue", "green"), (self.blue, self.green), schemas):
+            self._same_schema(side, wanted, server.dump(case.name, "--schema-only"))
 
     def _say(self, verb: str) -> None:
         done = self._replat("deploy", verb)
@@ -252,7 +285,7 @@ class Journey:
 
     def _is_stuck(self) -> bool:
         """Whether what the runner waits for is a person, or the same error over and over."""
-        return "RP1004" in (self.work / "deploy.log").read_text()
+        return STOPPED.search((self.work / "deploy.log").read_text()) is not None
 
     def _stop_runner(self) -> None:
         if self.runner is not None and self.runner.poll() is None:
@@ -265,7 +298,8 @@ class Journey:
     # -- the load ---------------------------------------------------------------------------------------------------
 
     def _start_writers(self) -> None:
-        case, writes = self.case, [told["sql"] for told in self.case.told.get("writes", [])]
+        case, writes = self.case, [(told["sql"], told.get("green", told["sql"]))
+                                     for told in self.case.told.get("writes", [])]
         urls = [self.blue.url(case.name), self.green.url(case.name)]
         self.writers = [Writer("mine", urls, case.schema, case.move["mine"], writes),
                         Writer("other", urls[:1], case.schema, case.move["other"], writes)]
@@ -287,7 +321,8 @@ class Journey:
             for writer, server in [(mine, [self.blue, self.green][home]), (self.writers[1], self.blue)]:
                 with psycopg.connect(server.url(self.case.name)) as session:
                     session.execute(f'SET search_path = "{self.case.schema}"')
-                    there = {row[0] for row in session.execute(witness, {"tenant": writer.tenant})}
+                    asked = self.case.told.get("witness_green", witness) if server is self.green else witness
+                    there = {row[0] for row in session.execute(asked, {"tenant": writer.tenant})}
                 lost = writer.acknowledged - there
                 if lost:
                     raise Failed(f"{when} {len(lost)} acknowledged writes of {writer.name} are lost: {sorted(lost)[:3]}")
@@ -319,13 +354,19 @@ class Journey:
             condition = of(key, case.move["mine"])
             if table in case.tables("reference"):
                 condition = EVERY_ROW
-            columns = [c for c in blue.columns(table) if c in green.columns(other)]
-            left, right = blue.rows(table, condition, columns), green.rows(other, condition, columns)
+            ups = {column: told["up"] for column, told in self.rollout_map(other).items() if "up" in told}
+            columns = [c for c in green.columns(other) if c in ups or c in blue.columns(table)]
+            left = blue.rows(table, condition, [ups.get(c) or quoted(c) for c in columns])
+            right = green.rows(other, condition, [quoted(c) for c in columns])
             if left != right:
                 found.append(f"{table}: {left.count} rows on blue, {right.count} on green")
         blue.close()
         green.close()
         return found
+
+    def rollout_map(self, table: str) -> dict:
+        """What the spec says of a new table's columns: the expressions are plain SQL, so blue can be asked for them."""
+        return self.case.rollout.get("map", {}).get(table, {})
 
     def _untouched(self) -> dict[str, object]:
         """Rows of blue that nobody writes: a third partition, and the tables that do not move."""
@@ -341,8 +382,9 @@ class Journey:
         return found
 
     @staticmethod
-    def _schema(server: Server, url: str) -> str:
-        text = server.dump(url.rsplit("/", 1)[1], "--schema-only", "--exclude-schema=replat")
+    def _schema(server: Server, database: str) -> str:
+        """The schema as pg_dump writes it, without what is meant to stay: blue's guard, green's schema version."""
+        text = server.dump(database, "--schema-only", "--exclude-schema=replat")
         return "\n".join(line for line in text.splitlines() if " zz_replat_" not in line) + "\n"
 
     def _after(self, before: dict[str, object], schema_before: str) -> None:
@@ -369,12 +411,12 @@ class Journey:
             raise Failed(f"foreign keys do not hold: {broken}")
         if any(kept.values()):
             raise Failed(f"blue still has rows of the partition: {kept}")
-        self._same_schema("blue", schema_before, self._schema(self.blue, self.blue.url(case.name)))
+        self._same_schema("blue", schema_before, self._schema(self.blue, case.name))
         self.green.recreate(f"{case.name}_twin")
         text = f'SET search_path = "{case.green_schema}", public;\n' + (self.work / "green.sql").read_text()
         self.green.psql(f"{case.name}_twin", f'CREATE SCHEMA IF NOT EXISTS "{case.green_schema}";\n{text}')
-        wanted = self._schema(self.green, self.green.url(f"{case.name}_twin"))
-        self._same_schema("green", wanted, self._schema(self.green, self.green.url(case.name)))
+        wanted = self._schema(self.green, f"{case.name}_twin")
+        self._same_schema("green", wanted, self._schema(self.green, case.name))
         for server in (self.blue, self.green):
             with psycopg.connect(server.url(case.name)) as session:
                 left = session.execute(

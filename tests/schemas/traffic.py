@@ -15,9 +15,11 @@ PAUSE = 0.03
 
 
 class Writer(threading.Thread):
-    """Carries out the case's writes one after the other, one transaction each, for one key."""
+    """Carries out the case's writes one after the other, one transaction each, for one key.
 
-    def __init__(self, name: str, urls: list[str], schema: str, tenant, writes: list[str]):
+    A write is a statement for blue, and the same in the words of the new version for green."""
+
+    def __init__(self, name: str, urls: list[str], schema: str, tenant, writes: list[tuple[str, str]]):
         super().__init__(name=name, daemon=True)
         self.urls, self.schema, self.tenant, self.writes = urls, schema, tenant, writes
         self.home = 0
@@ -37,14 +39,14 @@ class Writer(threading.Thread):
                 self._go.wait(0.05)
             self._idle.clear()
             name = f"load-{self.name}-{number}"
-            for index, statement in enumerate(self.writes):
-                self._one(sessions, statement, name, number, is_first=index == 0)
+            for index, statements in enumerate(self.writes):
+                self._one(sessions, statements, name, number, is_first=index == 0)
             time.sleep(PAUSE)
 
-    def _one(self, sessions, statement: str, name: str, number: int, is_first: bool) -> None:
+    def _one(self, sessions, statements: tuple[str, str], name: str, number: int, is_first: bool) -> None:
         """Until it is acknowledged, or fails in a way that has nothing to do with where the partition lives."""
         for _ in range(400):
-            session = None
+            session, statement = None, statements[self.home]
             try:
                 session = sessions[self.home]
                 if session is None or session.closed:
