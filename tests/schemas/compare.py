@@ -50,18 +50,24 @@ class Eye:
         """Tables of the schema that hold rows; a partition's rows are its root's."""
         found = self.session.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') "
-            "AND NOT relispartition ORDER BY 1", [f'"{self.schema}"'])
+            "AND NOT relispartition ORDER BY 1",
+            [f'"{self.schema}"'],
+        )
         return [row[0] for row in found]
 
     def columns(self, table: str) -> list[str]:
         """Names in alphabetical order, so that the order of creation does not count."""
         found = self.session.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped "
-            "ORDER BY 1", [f'"{self.schema}"."{table}"'])
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+            "AND NOT attisdropped ORDER BY 1",
+            [f'"{self.schema}"."{table}"'],
+        )
         return [row[0] for row in found]
 
-    def rows(self, table: str, condition: sql.Composable = EVERY_ROW, columns: list[str] | None = None) -> Rows:
-        """The rows of a table for which the condition holds; of each some expressions, or else all columns."""
+    def rows(
+        self, table: str, condition: sql.Composable = EVERY_ROW, columns: list[str] | None = None
+    ) -> Rows:
+        """The rows for which the condition holds; of each some expressions, or else all columns."""
         chosen = sql.SQL(", ".join(columns or [quoted(name) for name in self.columns(table)]))
         query = sql.SQL(
             "SELECT count(*), coalesce(md5(string_agg(line, '' ORDER BY line)), '') FROM "
@@ -71,15 +77,20 @@ class Eye:
         return Rows(count, digest)
 
     def orphans(self) -> list[str]:
-        """Foreign keys of the schema that some row breaks, which is possible for those who write as a replica."""
+        """Foreign keys that some row breaks, which is possible for those who write as a replica."""
         found = []
-        for name, table, parent, own, theirs in self.session.execute(FOREIGN_KEYS, [f'"{self.schema}"']).fetchall():
+        for name, table, parent, own, theirs in self.session.execute(
+            FOREIGN_KEYS, [f'"{self.schema}"']
+        ).fetchall():
             own, theirs = [[sql.Identifier(column) for column in columns] for columns in (own, theirs)]
-            query = sql.SQL("SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
+            query = sql.SQL(
+                "SELECT count(*) FROM {} c WHERE {} AND NOT EXISTS (SELECT FROM {} p WHERE {})"
+            ).format(
                 sql.Identifier(self.schema, table),
                 sql.SQL(" AND ").join(sql.SQL("c.{} IS NOT NULL").format(column) for column in own),
                 sql.Identifier(self.schema, parent),
-                sql.SQL(" AND ").join(sql.SQL("p.{} = c.{}").format(*pair) for pair in zip(theirs, own)))
+                sql.SQL(" AND ").join(sql.SQL("p.{} = c.{}").format(*pair) for pair in zip(theirs, own)),
+            )
             count = self.session.execute(query).fetchone()[0]
             if count:
                 found.append(f"{count} rows of {table} break {name}")

@@ -1,6 +1,7 @@
-"""Plausible rows for schemas that come without any: values by type, parents before children, the same on every run.
+"""Plausible rows for schemas that come without any: values by type, parents before children.
 
-A row that the database refuses, for a check that nobody can guess, is left out; a table that stays empty is named."""
+A row that the database refuses, for a check that nobody can guess, is left out; tables that stay empty are named.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ COLUMNS = """
     SELECT a.attname, format_type(t.oid, NULL), t.typtype, t.typcategory, t.typelem,
            CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
            a.attnotnull, a.atthasdef OR a.attidentity <> '',
-           a.attgenerated <> '' OR a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE '%%nextval%%', false),
+           a.attgenerated <> '' OR a.attidentity <> ''
+             OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE '%%nextval%%', false),
            (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid)
     FROM pg_attribute a
     JOIN pg_type u ON u.oid = a.atttypid
@@ -81,11 +83,19 @@ class Filler:
 
     def _ordered(self, tables: list[str]) -> list[str]:
         """Parents first; what is left is a cycle, and comes as it is."""
-        needs = {table: {parent for parent, *_ in self.session.execute(FOREIGN_KEYS, [self._name(table)])
-                         if parent in tables and parent != table} for table in tables}
+        needs = {
+            table: {
+                parent
+                for parent, *_ in self.session.execute(FOREIGN_KEYS, [self._name(table)])
+                if parent in tables and parent != table
+            }
+            for table in tables
+        }
         done: list[str] = []
         while needs:
-            free = sorted(table for table, parents in needs.items() if parents <= set(done)) or sorted(needs)[:1]
+            free = (
+                sorted(table for table, parents in needs.items() if parents <= set(done)) or sorted(needs)[:1]
+            )
             for table in free:
                 done.append(table)
                 needs.pop(table)
@@ -110,27 +120,33 @@ class Filler:
             values[column.name] = None if is_null else self._value(column)
         names = sql.SQL(", ").join(sql.Identifier(name) for name in values)
         query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(self.schema, table), names, sql.SQL(", ").join([sql.Placeholder()] * len(values)))
+            sql.Identifier(self.schema, table), names, sql.SQL(", ").join([sql.Placeholder()] * len(values))
+        )
         try:
             self.session.execute(query, list(values.values()))
         except psycopg.Error:
             return 0
         return 1
 
-    def _parent(self, parent: str, own: list[str], theirs: list[str], values: dict, is_self: bool) -> dict | None:
+    def _parent(
+        self, parent: str, own: list[str], theirs: list[str], values: dict, is_self: bool
+    ) -> dict | None:
         """A row of the parent that fits what is known already."""
         if is_self and self.random.random() < 0.6:
             return None
         known = [(their, values[mine]) for mine, their in zip(own, theirs) if mine in values]
         has_key = self.session.execute(
             "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND attnum > 0",
-            [self._name(parent), self.key]).fetchone()
+            [self._name(parent), self.key],
+        ).fetchone()
         if has_key is not None and self.key in values and self.key not in theirs:
             known.append((self.key, values[self.key]))
         where = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in known]
         query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY random() LIMIT 1").format(
-            sql.SQL(", ").join(sql.Identifier(name) for name in theirs), sql.Identifier(self.schema, parent),
-            sql.SQL(" AND ").join([sql.SQL("true"), *where]))
+            sql.SQL(", ").join(sql.Identifier(name) for name in theirs),
+            sql.Identifier(self.schema, parent),
+            sql.SQL(" AND ").join([sql.SQL("true"), *where]),
+        )
         found = self.session.execute(query).fetchone()
         return None if found is None else dict(zip(own, found))
 
@@ -151,18 +167,20 @@ class Filler:
         if name == "uuid":
             return f"{pick.getrandbits(128):032x}"
         if name.startswith("timestamp") or name == "date":
-            return f"20{pick.randrange(10, 30)}-0{pick.randrange(1, 10)}-1{pick.randrange(10)} 12:3{pick.randrange(10)}:00.{pick.randrange(10**6):06}"
+            day = f"20{pick.randrange(10, 30)}-0{pick.randrange(1, 10)}-1{pick.randrange(10)}"
+            return f"{day} 12:3{pick.randrange(10)}:00.{pick.randrange(10**6):06}"
         if name.startswith("time"):
             return "12:34:56.789"
         if name == "interval":
             return "1 mon 2 days 03:04:05"
         if name in ("json", "jsonb"):
-            return pick.choice(['{}', '{"a": [1, 2.50, null], "ü": "\\u00e4"}', '[]', '{"b": {"c": true}}'])
+            return pick.choice(["{}", '{"a": [1, 2.50, null], "ü": "\\u00e4"}', "[]", '{"b": {"c": true}}'])
         if name == "bytea":
             return pick.randbytes(pick.choice([0, 7, 40]))
         if name in ("inet", "cidr"):
             return f"10.{pick.randrange(256)}.{pick.randrange(256)}.{pick.randrange(256)}"
         if name == "tsvector":
             return "'fat':2 'rat':3A"
-        text = pick.choice(["", "plain ", "Ümläut ß ", "🙂\t'quote' \\back ", 'a "b"\n']) + f"{pick.getrandbits(60):x}"
-        return text[-column.width:] if column.width else text * pick.choice([1, 1, 1, 200])
+        begin = pick.choice(["", "plain ", "Ümläut ß ", "🙂\t'quote' \\back ", 'a "b"\n'])
+        text = begin + f"{pick.getrandbits(60):x}"
+        return text[-column.width :] if column.width else text * pick.choice([1, 1, 1, 200])

@@ -1,4 +1,4 @@
-"""One case: a schema is made, planned, mended, and its partition taken there, back, there again, and finished."""
+"""One case: a schema is made, planned, mended; its partition is taken there, back, there again, to the end."""
 
 from __future__ import annotations
 
@@ -62,8 +62,13 @@ class Case:
         self.told = tomllib.loads((folder / "case.toml").read_text())
         self.spec = tomllib.loads((folder / "replat.toml").read_text())
         told = self.told["source"]
-        self.source = packages.Source(told["registry"], told["package"], told["version"],
-                                      tuple(told.get("files", ())), tuple(told.get("extras", ())))
+        self.source = packages.Source(
+            told["registry"],
+            told["package"],
+            told["version"],
+            tuple(told.get("files", ())),
+            tuple(told.get("extras", ())),
+        )
         self.move = self.told["move"]
         (self.context,) = self.spec["contexts"].values()
         self.rollout = self.context["rollout"]
@@ -104,7 +109,13 @@ class Journey:
             elif self.case.told["expect"]["end"] == "stopped":
                 self._begin_and_give_up()
             self.outcome.end = self.case.told["expect"]["end"]
-        except (Failed, RuntimeError, packages.Unavailable, psycopg.Error, subprocess.TimeoutExpired) as error:
+        except (
+            Failed,
+            RuntimeError,
+            packages.Unavailable,
+            psycopg.Error,
+            subprocess.TimeoutExpired,
+        ) as error:
             self.outcome.problems.append(f"{type(error).__name__}: {error}")
             self.outcome.end = "absent" if isinstance(error, packages.Unavailable) else "failed"
         finally:
@@ -114,7 +125,7 @@ class Journey:
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
-    # -- the databases ----------------------------------------------------------------------------------------------
+    # -- the databases
 
     def _make(self) -> None:
         case = self.case
@@ -124,8 +135,13 @@ class Journey:
         program = case.folder / "load.py"
         if program.exists():
             python = home / "bin" / "python" if case.source.registry == "venv" else sys.executable
-            done = subprocess.run([str(python), str(program), str(home)], capture_output=True, text=True,
-                                  env={**os.environ, **self.blue.environment(case.name)}, timeout=540)
+            done = subprocess.run(
+                [str(python), str(program), str(home)],
+                capture_output=True,
+                text=True,
+                env={**os.environ, **self.blue.environment(case.name)},
+                timeout=540,
+            )
             if done.returncode != 0:
                 raise Failed(f"load.py: {done.stderr.strip()[-800:]}")
             self.blue.psql(case.name, done.stdout)
@@ -134,9 +150,10 @@ class Journey:
         told = case.told.get("fill")
         if told:
             keys = [case.move[name] for name in ("mine", "other", "quiet")]
-            filler = Filler(self.blue.url(case.name), case.schema, case.move["key"],
-                            told.get("settings", {}))
-            self.outcome.empty = filler.fill(case.tables("reference") + case.tables("slice"), keys, told["rows"])
+            filler = Filler(self.blue.url(case.name), case.schema, case.move["key"], told.get("settings", {}))
+            self.outcome.empty = filler.fill(
+                case.tables("reference") + case.tables("slice"), keys, told["rows"]
+            )
         self.blue.psql(case.name, case.text("after_fill.sql"))
         self.blue.psql(case.name, "ANALYZE")
 
@@ -144,24 +161,42 @@ class Journey:
         """The new version: the old one as pg_dump writes it, then what the case changes on it."""
         case = self.case
         chosen = [f"--exclude-table={pattern}" for pattern in case.move.get("without", [])]
-        text = self.blue.dump(case.name, "--schema-only", f"--schema={case.schema}", "--no-owner",
-                              "--no-privileges", "--no-publications", "--no-subscriptions", *chosen)
+        text = self.blue.dump(
+            case.name,
+            "--schema-only",
+            f"--schema={case.schema}",
+            "--no-owner",
+            "--no-privileges",
+            "--no-publications",
+            "--no-subscriptions",
+            *chosen,
+        )
         text = text.replace(f"CREATE SCHEMA {case.schema};", f"CREATE SCHEMA IF NOT EXISTS {case.schema};")
         for before, after in case.move.get("replace", []):
             text = text.replace(before, after)
-        (self.work / "green.sql").write_text(case.text("green_before.sql") + text + case.text("green_after.sql"))
+        (self.work / "green.sql").write_text(
+            case.text("green_before.sql") + text + case.text("green_after.sql")
+        )
 
-    # -- replat -----------------------------------------------------------------------------------------------------
+    # -- replat
 
     def _environment(self) -> dict[str, str]:
         urls = {"BLUE_URL": self.blue.url(self.case.name), "GREEN_URL": self.green.url(self.case.name)}
         return {**os.environ, **urls, "NO_COLOR": "1"}
 
     def _replat(self, *arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess:
-        done = subprocess.run([str(self.replat), *arguments], cwd=self.work, env=self._environment(),
-                              capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            [str(self.replat), *arguments],
+            cwd=self.work,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
         with open(self.work / "replat.log", "a", encoding="utf-8") as log:
-            log.write(f"$ replat {' '.join(arguments)}\n{done.stdout}{done.stderr}= exit {done.returncode}\n\n")
+            log.write(
+                f"$ replat {' '.join(arguments)}\n{done.stdout}{done.stderr}= exit {done.returncode}\n\n"
+            )
         return done
 
     def _planned(self) -> list[str]:
@@ -207,7 +242,9 @@ class Journey:
 
     def _expect(self, what: str, found: list[str], wanted: list[str]) -> None:
         if sorted(found) != sorted(wanted):
-            raise Failed(f"{what} {sorted(found)}, and {sorted(wanted)} was expected; see {self.work}/replat.log")
+            raise Failed(
+                f"{what} {sorted(found)}, and {sorted(wanted)} was expected; see {self.work}/replat.log"
+            )
 
     def _there_and_back(self) -> None:
         case = self.case
@@ -234,14 +271,24 @@ class Journey:
         case = self.case
         self._start_writers()
         allowed = [word for name in case.move.get("allow", []) for word in ("--allow", name)]
-        command = [str(self.replat), "deploy", "-p", case.move["partition"], "--yes", "--no-input",
-                   "--progress", "plain", *allowed]
+        command = [
+            str(self.replat),
+            "deploy",
+            "-p",
+            case.move["partition"],
+            "--yes",
+            "--no-input",
+            "--progress",
+            "plain",
+            *allowed,
+        ]
         with open(self.work / "deploy.log", "w", encoding="utf-8") as log:
-            self.runner = subprocess.Popen(command, cwd=self.work, env=self._environment(), stdout=log,
-                                           stderr=subprocess.STDOUT)
+            self.runner = subprocess.Popen(
+                command, cwd=self.work, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+            )
 
     def _begin_and_give_up(self) -> None:
-        """A deployment that cannot end well: it says so before any traffic moves, and an abort leaves nothing."""
+        """A deployment that cannot end well: it says so in time, and an abort leaves nothing."""
         case, code = self.case, self.case.told["expect"]["code"]
         before = self._untouched()
         schemas = [server.dump(case.name, "--schema-only") for server in (self.blue, self.green)]
@@ -267,7 +314,9 @@ class Journey:
     def _say(self, verb: str) -> None:
         done = self._replat("deploy", verb)
         if done.returncode != 0:
-            raise Failed(f"deploy {verb} exits with {done.returncode}: {(done.stdout + done.stderr).strip()[-400:]}")
+            raise Failed(
+                f"deploy {verb} exits with {done.returncode}: {(done.stdout + done.stderr).strip()[-400:]}"
+            )
 
     def _wait(self, *phases: str) -> None:
         ends = time.monotonic() + PATIENCE
@@ -295,14 +344,18 @@ class Journey:
             except subprocess.TimeoutExpired:
                 self.runner.kill()
 
-    # -- the load ---------------------------------------------------------------------------------------------------
+    # -- the load
 
     def _start_writers(self) -> None:
-        case, writes = self.case, [(told["sql"], told.get("green", told["sql"]))
-                                     for told in self.case.told.get("writes", [])]
+        case, writes = (
+            self.case,
+            [(told["sql"], told.get("green", told["sql"])) for told in self.case.told.get("writes", [])],
+        )
         urls = [self.blue.url(case.name), self.green.url(case.name)]
-        self.writers = [Writer("mine", urls, case.schema, case.move["mine"], writes),
-                        Writer("other", urls[:1], case.schema, case.move["other"], writes)]
+        self.writers = [
+            Writer("mine", urls, case.schema, case.move["mine"], writes),
+            Writer("other", urls[:1], case.schema, case.move["other"], writes),
+        ]
         for writer in self.writers:
             writer.start()
             writer.resume()
@@ -325,13 +378,16 @@ class Journey:
                     there = {row[0] for row in session.execute(asked, {"tenant": writer.tenant})}
                 lost = writer.acknowledged - there
                 if lost:
-                    raise Failed(f"{when} {len(lost)} acknowledged writes of {writer.name} are lost: {sorted(lost)[:3]}")
+                    raise Failed(
+                        f"{when} {len(lost)} acknowledged writes of {writer.name} are lost: "
+                        f"{sorted(lost)[:3]}"
+                    )
         for writer in self.writers:
             if writer.errors:
                 raise Failed(f"{when}, writes of {writer.name} failed: {writer.errors.most_common(2)}")
             writer.resume()
 
-    # -- by other eyes than replat's -----------------------------------------------------------------------------------
+    # -- by other eyes than replat's
 
     def _compare(self, when: str) -> None:
         """The stream has to bring the last writes first, so a difference counts only if it stays."""
@@ -365,7 +421,7 @@ class Journey:
         return found
 
     def rollout_map(self, table: str) -> dict:
-        """What the spec says of a new table's columns: the expressions are plain SQL, so blue can be asked for them."""
+        """What the spec says of a new table's columns: plain SQL, so blue can be asked for it."""
         return self.case.rollout.get("map", {}).get(table, {})
 
     def _untouched(self) -> dict[str, object]:
@@ -383,12 +439,12 @@ class Journey:
 
     @staticmethod
     def _schema(server: Server, database: str) -> str:
-        """The schema as pg_dump writes it, without what is meant to stay: blue's guard, green's schema version."""
+        """The schema as pg_dump writes it, without what is to stay: blue's guard, green's schema version."""
         text = server.dump(database, "--schema-only", "--exclude-schema=replat")
         return "\n".join(line for line in text.splitlines() if " zz_replat_" not in line) + "\n"
 
     def _after(self, before: dict[str, object], schema_before: str) -> None:
-        """Nothing else was touched; of replat nothing is left but blue's guard, which goes on to refuse stale writers."""
+        """Nothing else was touched, and nothing is left but blue's guard, which refuses stale writers."""
         case = self.case
         tail = (self.work / "deploy.log").read_text()[-600:]
         if self.runner.returncode != 0:
@@ -403,7 +459,11 @@ class Journey:
             if strangers.count:
                 raise Failed(f"green.{table} has {strangers.count} rows of others")
         blue = Eye(self.blue.url(case.name), case.schema)
-        broken = [f"{found} on {side}" for side, eye in (("blue", blue), ("green", green)) for found in eye.orphans()]
+        broken = [
+            f"{found} on {side}"
+            for side, eye in (("blue", blue), ("green", green))
+            for found in eye.orphans()
+        ]
         kept = {t: blue.rows(t, of(case.move["key"], case.move["mine"])).count for t in case.tables("slice")}
         blue.close()
         green.close()
@@ -420,9 +480,11 @@ class Journey:
         for server in (self.blue, self.green):
             with psycopg.connect(server.url(case.name)) as session:
                 left = session.execute(
-                    "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database() "
+                    "SELECT 'slot ' || slot_name FROM pg_replication_slots "
+                    "WHERE database = current_database() "
                     "UNION ALL SELECT 'origin ' || roname FROM pg_replication_origin "
-                    "UNION ALL SELECT 'publication ' || pubname FROM pg_publication").fetchall()
+                    "UNION ALL SELECT 'publication ' || pubname FROM pg_publication"
+                ).fetchall()
             if left:
                 raise Failed(f"left on {server.name}: {left}")
         self.outcome.writes = sum(writer.done for writer in self.writers)
@@ -431,8 +493,9 @@ class Journey:
         lines = list(unified_diff(sorted(wanted.splitlines()), sorted(found.splitlines()), lineterm="", n=0))
         changed = [line for line in lines[2:] if not line.startswith("@@")]
         if changed:
-            (self.work / f"{side}.diff").write_text("\n".join(unified_diff(
-                wanted.splitlines(), found.splitlines(), lineterm="")))
+            (self.work / f"{side}.diff").write_text(
+                "\n".join(unified_diff(wanted.splitlines(), found.splitlines(), lineterm=""))
+            )
             raise Failed(f"the schema of {side} is not as before: {len(changed)} lines: {changed[:6]}")
 
 

@@ -1,4 +1,4 @@
-"""Where a schema comes from: packages of public registries, fetched by the registries' own clients at run time."""
+"""Where a schema comes from: packages of public registries, fetched by the registries' own clients."""
 
 from __future__ import annotations
 

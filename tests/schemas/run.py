@@ -1,9 +1,8 @@
-"""Takes partitions of other people's schemas there and back. `./x schemas [NAME…]` starts it; README.md explains."""
+"""Takes partitions of other people's schemas there and back. `./x schemas` starts it; README.md explains."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -54,20 +53,53 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./x schemas", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a directory beside this program; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a directory beside this program; all by default"
+    )
     parser.add_argument("--replat", type=lambda text: Path(text).resolve(), required=True, help="the program")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "replat-schemas-cache",
-                        help="where fetched packages are kept")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()), help="where servers and logs are")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "replat-schemas-cache",
+        help="where fetched packages are kept",
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path(tempfile.gettempdir()), help="where servers and logs are"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the logs, also if all is well")
     return parser.parse_args()
 
 
 def _table(outcomes: list[Outcome]) -> None:
-    rows = [("schema", "from", "tables", "end", "as expected", "writes", "seconds", "empty", "found at first", "warnings")]
+    rows = [
+        (
+            "schema",
+            "from",
+            "tables",
+            "end",
+            "as expected",
+            "writes",
+            "seconds",
+            "empty",
+            "found at first",
+            "warnings",
+        )
+    ]
     for o in outcomes:
-        rows.append((o.name, o.source, str(o.tables), o.end, "no" if o.problems else "yes", str(o.writes),
-                     f"{o.seconds:.0f}", str(len(o.empty)), " ".join(o.findings) or "-", " ".join(o.warnings) or "-"))
+        rows.append(
+            (
+                o.name,
+                o.source,
+                str(o.tables),
+                o.end,
+                "no" if o.problems else "yes",
+                str(o.writes),
+                f"{o.seconds:.0f}",
+                str(len(o.empty)),
+                " ".join(o.findings) or "-",
+                " ".join(o.warnings) or "-",
+            )
+        )
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

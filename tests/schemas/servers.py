@@ -56,15 +56,26 @@ class Server:
     port: int
 
     @classmethod
-    def start(cls, name: str, under: Path) -> "Server":
+    def start(cls, name: str, under: Path) -> Server:
         """A fresh cluster. PostgreSQL refuses root, so there it runs as `postgres`."""
         server = cls(name, under / name, _free_port())
         server.folder.mkdir(parents=True)
         if os.geteuid() == 0:
             shutil.chown(server.folder, "postgres", "postgres")
         data = server.folder / "data"
-        server._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                    "--locale=C.UTF-8", "--no-sync")
+        server._run(
+            "initdb",
+            "-D",
+            str(data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
         lines = [f"{key} = {value}" for key, value in {**SETTINGS, "port": server.port}.items()]
         with open(data / "postgresql.conf", "a", encoding="utf-8") as conf:
             conf.write("\n".join(lines) + "\n")
@@ -89,8 +100,13 @@ class Server:
 
     def environment(self, database: str) -> dict[str, str]:
         """What libpq's programs read."""
-        return {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres", "PGDATABASE": database,
-                "PGOPTIONS": "-c client_min_messages=warning"}
+        return {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": "postgres",
+            "PGDATABASE": database,
+            "PGOPTIONS": "-c client_min_messages=warning",
+        }
 
     def recreate(self, database: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as session:
@@ -104,12 +120,21 @@ class Server:
     def dump(self, database: str, *arguments: str) -> str:
         """What pg_dump says, without psql's own commands, comments and empty lines."""
         text = self.program(database, "pg_dump", *arguments)
-        kept = [line for line in text.splitlines() if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+        kept = [
+            line
+            for line in text.splitlines()
+            if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))
+        ]
         return "\n".join(kept) + "\n"
 
     def program(self, database: str, name: str, *arguments: str, feed: str | None = None) -> str:
-        done = subprocess.run([str(binaries() / name), *arguments], input=feed, capture_output=True, text=True,
-                              env={**os.environ, **self.environment(database)})
+        done = subprocess.run(
+            [str(binaries() / name), *arguments],
+            input=feed,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.environment(database)},
+        )
         if done.returncode != 0:
             raise RuntimeError(f"{name} on {self.name}/{database}: {done.stderr.strip()[-800:]}")
         return done.stdout

@@ -1,5 +1,7 @@
-"""Light writes to the partition that moves and to one that stays, by a client that knows nothing of replat but its
-SQLSTATE: whoever is refused with 25006 goes to the other side."""
+"""Light writes to the partition that moves and to one that stays.
+
+The client knows nothing of replat but its SQLSTATE: whoever is refused with 25006 goes to the other side.
+"""
 
 from __future__ import annotations
 
@@ -44,20 +46,23 @@ class Writer(threading.Thread):
             time.sleep(PAUSE)
 
     def _one(self, sessions, statements: tuple[str, str], name: str, number: int, is_first: bool) -> None:
-        """Until it is acknowledged, or fails in a way that has nothing to do with where the partition lives."""
+        """Until it is acknowledged, or fails for a reason other than where the partition lives."""
         for _ in range(400):
             session, statement = None, statements[self.home]
             try:
                 session = sessions[self.home]
                 if session is None or session.closed:
                     session = sessions[self.home] = psycopg.connect(
-                        self.urls[self.home], autocommit=True, cursor_factory=psycopg.ClientCursor)
+                        self.urls[self.home], autocommit=True, cursor_factory=psycopg.ClientCursor
+                    )
                     session.execute(f'SET search_path = "{self.schema}", public')
                 session.execute(statement, {"tenant": self.tenant, "name": name, "n": number})
             except psycopg.Error as error:
                 self._clear(session)
                 if error.sqlstate != REFUSED or len(self.urls) == 1:
-                    self.errors[f"{error.sqlstate} {str(error).splitlines()[0][:160]} | {statement[:70]}"] += 1
+                    self.errors[
+                        f"{error.sqlstate} {str(error).splitlines()[0][:160]} | {statement[:70]}"
+                    ] += 1
                     return
                 self.refused += 1
                 self.home = 1 - self.home
@@ -72,7 +77,11 @@ class Writer(threading.Thread):
     @staticmethod
     def _clear(session) -> None:
         """Ends a transaction that failed half-way, so that the session can be used again."""
-        if session is not None and session.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        if (
+            session is not None
+            and not session.closed
+            and session.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
+        ):
             session.execute("ROLLBACK")
 
     def resume(self) -> None:

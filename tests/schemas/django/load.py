@@ -2,23 +2,42 @@
 
 import os
 
-import django
 from django.conf import settings
 from django.core.management import call_command
+
+import django
 
 settings.configure(
     SECRET_KEY="schemas",
     USE_TZ=True,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    INSTALLED_APPS=[f"django.contrib.{app}" for app in
-                    ("contenttypes", "auth", "admin", "messages", "sessions", "sites", "redirects", "flatpages")],
-    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ["PGDATABASE"],
-                           "HOST": os.environ["PGHOST"], "PORT": os.environ["PGPORT"], "USER": os.environ["PGUSER"]}},
+    INSTALLED_APPS=[
+        f"django.contrib.{app}"
+        for app in (
+            "contenttypes",
+            "auth",
+            "admin",
+            "messages",
+            "sessions",
+            "sites",
+            "redirects",
+            "flatpages",
+        )
+    ],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": os.environ["PGDATABASE"],
+            "HOST": os.environ["PGHOST"],
+            "PORT": os.environ["PGPORT"],
+            "USER": os.environ["PGUSER"],
+        }
+    },
 )
 django.setup()
 call_command("migrate", verbosity=0)
 
-from django.contrib.auth.models import Group, Permission, User  # noqa: E402: only after setup
+from django.contrib.auth.models import Group, Permission, User  # noqa: E402, models need a setup first
 
 permissions = list(Permission.objects.all())
 for tenant in range(1, 4):

@@ -1,4 +1,4 @@
-"""The package writes its schema by a function of its own; Node runs it. Queues, and so partitions, are made by its SQL."""
+"""The package writes its schema by a function of its own, which Node runs."""
 
 import subprocess
 import sys
