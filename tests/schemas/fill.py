@@ -1,6 +1,6 @@
 """Plausible rows for schemas that come without any: values by type, parents before children.
 
-A row that the database refuses, for a check that nobody can guess, is left out; tables that stay empty are named.
+A row that the database refuses, for a check that nobody can guess, is left out; empty tables are named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One case: a schema is made, planned, mended; its partition is taken there, back, there again, to the end."""
+"""One case: a schema is made, planned, mended; its partition goes there, back, there again, to the end."""
 
 from __future__ import annotations
 
