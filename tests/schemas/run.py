@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
+    # So that servers are stopped by whatever ends this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
     names = arguments.names or sorted(path.parent.name for path in HERE.glob("*/case.toml"))
     unknown = [name for name in names if not (HERE / name / "case.toml").exists()]
