@@ -30,8 +30,8 @@ FINDING = re.compile(r"^([A-Z][A-Z_]+) ")
 """A line of a refusal: the finding's code, then its place and words."""
 
 
-STOPPED = re.compile(r" d\d+ RP\d{4} ")
-"""A line of the runner: what keeps it from going on."""
+STOPPED = re.compile(r" d\d+ RP(?!100[12] )\d{4} ")
+"""A line of the runner: what keeps it from going on. After RP1001 and RP1002 it tries again by itself."""
 
 
 class Failed(Exception):
