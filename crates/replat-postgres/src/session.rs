@@ -73,7 +73,8 @@ pub fn settings_query(settings: &[(String, String)]) -> Option<String> {
 
 /// Sets settings for the rest of a session, but for those that were set in it; `None` if there are none.
 pub fn defaults_query(settings: &[(String, String)]) -> Option<String> {
-    let row = |(name, value): &(String, String)| format!("({}, {})", quote_literal(name), quote_literal(value));
+    let row =
+        |(name, value): &(String, String)| format!("({}, {})", quote_literal(name), quote_literal(value));
     let rows: Vec<_> = settings.iter().map(row).collect();
     (!rows.is_empty()).then(|| {
         format!(

@@ -40,7 +40,10 @@ impl Home {
     /// Whether a session that is at `other` is where it should be.
     pub fn is_place_of(&self, other: &Home) -> bool {
         let same_server = Arc::ptr_eq(&self.server, &other.server) || self.server == other.server;
-        same_server && self.database == other.database && self.settings == other.settings && self.pooled == other.pooled
+        same_server
+            && self.database == other.database
+            && self.settings == other.settings
+            && self.pooled == other.pooled
     }
 }
 

@@ -8,8 +8,8 @@ use replat_model::route::Address;
 use replat_model::spec::DurationText;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_proxy::{
-    AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach,
-    Reached, RoutedDoors, Settings, UserList,
+    AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach, Reached,
+    RoutedDoors, Settings, UserList,
 };
 use replat_router::{Router, Staleness, Who, follow_until};
 use serde_json::json;
@@ -143,10 +143,11 @@ impl Desk<'_> {
             // TLS is spoken with it as the spec says of the database.
             let ConnInfo { dbname, sslmode, sslrootcert, sslcert, sslkey, .. } =
                 self.project.database(database, false)?;
-            let pooler = at(&Address { host: host.clone(), port: *port, dbname, endpoint: None }).map_err(|why| {
-                Failure::new("RP2006", Exit::Usage, format!("--through {database}={host}:{port}: {why}"))
-                    .remedy("Name where the pooler listens: --through DATABASE=HOST:PORT")
-            })?;
+            let pooler =
+                at(&Address { host: host.clone(), port: *port, dbname, endpoint: None }).map_err(|why| {
+                    Failure::new("RP2006", Exit::Usage, format!("--through {database}={host}:{port}: {why}"))
+                        .remedy("Name where the pooler listens: --through DATABASE=HOST:PORT")
+                })?;
             let pooler = ConnInfo { sslmode, sslrootcert, sslcert, sslkey, ..pooler };
             poolers.insert(database.clone(), Arc::new(pooler));
         }

@@ -86,8 +86,11 @@ impl FromStr for Through {
             let (host, port) = place.rsplit_once(':')?;
             let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
             let port = port.parse().ok()?;
-            (!database.is_empty() && !host.is_empty())
-                .then(|| Through { database: database.to_owned(), host: host.to_owned(), port })
+            (!database.is_empty() && !host.is_empty()).then(|| Through {
+                database: database.to_owned(),
+                host: host.to_owned(),
+                port,
+            })
         };
         read().ok_or("write DATABASE=HOST:PORT, such as blue=127.0.0.1:6433")
     }

@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::Failure;
 use crate::figures::Crowd;
 use crate::place::{Place, Program, Proxy, computed_us, memory_bytes};
 use crate::switches::{Stage, account, longest, switch, writer};
-use crate::Failure;
 
 /// How many of a crowd work; fewer in a small one.
 const ACTIVE: usize = 300;

@@ -216,7 +216,10 @@ pub async fn setting(program: &Program) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("replat".to_owned(), version.unwrap_or_default()),
         ("pgbouncer".to_owned(), pgbouncer.unwrap_or_default().lines().next().unwrap_or("none").to_owned()),
-        ("processors".to_owned(), format!("{processors}, {}", cpu.map_or("unknown", |(_, name)| name.trim()))),
+        (
+            "processors".to_owned(),
+            format!("{processors}, {}", cpu.map_or("unknown", |(_, name)| name.trim())),
+        ),
         ("load average before".to_owned(), load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")),
         ("when".to_owned(), jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
         ("build".to_owned(), if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned()),

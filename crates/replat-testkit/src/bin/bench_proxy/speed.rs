@@ -77,7 +77,7 @@ impl Script {
             Script::TpcbLike => {
                 accounts
                     + &others
-                    + "/* replat:key=2 */ BEGIN;\n\
+                    + "/* replat: key=2 */ BEGIN;\n\
                        UPDATE accounts SET abalance = abalance + :delta WHERE tenant_id = 2 AND aid = :aid;\n"
                     + select
                     + "UPDATE tellers SET tbalance = tbalance + :delta WHERE tenant_id = 2 AND tid = :tid;\n\
