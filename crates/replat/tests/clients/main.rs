@@ -4,6 +4,7 @@
 //! its test fails and says what to install; `./x test` does it beforehand.
 
 mod bench;
+mod crowd;
 mod drivers;
 mod poolers;
 #[path = "../cli/program.rs"]

@@ -76,7 +76,7 @@ impl World {
 
     /// The databases and the project, for those who put something between the proxy and its databases.
     pub async fn prepare() -> Scene {
-        let server = Server::builder().setting("max_connections", "200").start().await.expect("a server");
+        let server = Server::builder().setting("max_connections", "700").start().await.expect("a server");
         for database in ["blue", "green"] {
             server.create_database(database).await.expect("a database");
         }
