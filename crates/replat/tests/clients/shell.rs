@@ -65,29 +65,28 @@ async fn what_people_type_works_at_either_home() {
 async fn an_interrupted_statement_is_cancelled_where_it_runs() {
     let world = World::start(&[]).await;
     let _runner = world.deploy().await;
-    let mut child = {
-        let mut psql = psql(&world, "acme");
-        psql.args(["-v", "ON_ERROR_STOP=0"]);
-        psql.spawn().expect("psql runs")
-    };
+    let mut child = psql(&world, "acme").spawn().expect("psql runs");
     let mut stdin = child.stdin.take().expect("standard input is written");
     stdin.write_all(b"select pg_sleep(1000);\n").await.expect("psql reads");
     let green = world.server.client("green").await.expect("a client");
     let asleep =
         "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep%'";
-    let seen = async {
-        while green.query_one(asleep, &[]).await.expect("a row").get::<_, i64>(0) == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+    let comes_to = async |wanted: i64| {
+        let seen = async {
+            while green.query_one(asleep, &[]).await.expect("a row").get::<_, i64>(0) != wanted {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.is_ok()
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.expect("it sleeps on green");
+    assert!(comes_to(1).await, "it does not sleep on green");
     interrupt(&child).await;
-    stdin.write_all(b"select current_database();\n").await.expect("psql reads");
+    assert!(comes_to(0).await, "it sleeps on");
+    // What is not typed at a terminal ends with its first interrupt.
     drop(stdin);
     let output = child.wait_with_output().await.expect("psql ends");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("canceling statement due to user request"), "{said}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "green", "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
