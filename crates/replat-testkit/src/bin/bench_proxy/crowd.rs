@@ -16,7 +16,9 @@ use crate::switches::{Stage, account, longest, switch, writer};
 
 /// How many of a crowd work; fewer in a small one.
 const ACTIVE: usize = 300;
-/// How many log in at once.
+/// How many of the idle ask something in the end, where each that does keeps a server.
+const WOKEN: usize = 300;
+/// How many log in, and wake up, at once.
 const AT_ONCE: usize = 100;
 /// There and back, and there.
 const SWITCHES: u32 = 5;
@@ -26,6 +28,7 @@ const IDLE: Duration = Duration::from_secs(3);
 const RESERVED: usize = 60;
 
 /// A client that says little: it should cost next to nothing here.
+#[derive(Debug)]
 struct Idler(TcpStream);
 
 impl Idler {
@@ -72,11 +75,14 @@ impl Idler {
 /// Lets `size` clients in, has some of them work, moves their partition, and has the others follow.
 pub async fn measure(program: &Program, size: usize, pooled: bool) -> Result<Crowd, Failure> {
     let active = ACTIVE.min(size / 3);
-    // Idle clients have a process of the server's only where nobody pools them, and each a second one while it moves.
-    let place = Place::start(program, if pooled { 2 * active + size / 4 } else { size } + RESERVED).await?;
+    // Whoever is pooled has a server from its first statement on, and for good.
+    let woken = if pooled { WOKEN.min(size - active) } else { size - active };
+    // Each has a second one while it moves, for a moment.
+    let room = if pooled { 2 * (active + woken) } else { size + size / 4 };
+    let place = Place::start(program, room + RESERVED).await?;
     let most = size.to_string();
     let pooler = match pooled {
-        true => Some(pooler(&place, size).await?),
+        true => Some(pooler(&place, size, active + woken).await?),
         false => None,
     };
     let through = pooler.as_ref().map(|pooler| format!("127.0.0.1:{}", pooler.port()));
@@ -111,39 +117,66 @@ pub async fn measure(program: &Program, size: usize, pooled: bool) -> Result<Cro
     let mut errors: u64 = all.iter().map(|seen| seen.errors).sum();
     let mut example = all.iter().find_map(|seen| seen.example.clone());
     let begun = Instant::now();
-    for idler in &mut idlers {
-        let said = idler.place().await;
-        if !said.as_ref().is_ok_and(|place| place == home) {
+    let asleep = idlers.split_off(woken);
+    for said in wake(idlers).await? {
+        if !said.as_ref().is_ok_and(|(_, place)| place == home) {
             errors += 1;
-            example.get_or_insert_with(|| format!("an idle client at {home}: {said:?}"));
+            example.get_or_insert_with(|| {
+                format!("an idle client at {home}: {:?}", said.map(|(_, place)| place))
+            });
         }
     }
+    let follow_s = begun.elapsed().as_secs_f64();
+    let memory_after = per(memory_bytes(proxy.id()), size - active);
+    drop(asleep);
     Ok(Crowd {
         clients: size,
         active,
         pooled,
         login_s,
         memory_bytes: memory,
-        memory_after_bytes: per(memory_bytes(proxy.id()), idlers.len()),
+        memory_after_bytes: memory_after,
         idle_cpu_percent: idle_us.map(|us| us / IDLE.as_secs_f64() / 10_000.0),
         pauses_ms: longest(&all, 1, SWITCHES),
-        follow_s: begun.elapsed().as_secs_f64(),
+        woken,
+        follow_s,
         errors,
         example,
         lost: lost + unexpected,
     })
 }
 
-async fn pooler(place: &Place, size: usize) -> Result<Pgbouncer, Failure> {
+async fn pooler(place: &Place, size: usize, servers: usize) -> Result<Pgbouncer, Failure> {
     let of = |name: &str| format!("host=127.0.0.1 port={} dbname={name} user=postgres", place.server.port());
-    let (most, pool) = ((2 * size).to_string(), size.to_string());
+    let (most, pool) = ((2 * size).to_string(), servers.to_string());
     let settings = [
         ("pool_mode", "session"),
         ("max_client_conn", most.as_str()),
         ("default_pool_size", &pool),
-        ("ignore_startup_parameters", "search_path"),
+        ("ignore_startup_parameters", "options"),
     ];
     Ok(Pgbouncer::start(&[("blue", of("blue")), ("green", of("green"))], &settings).await?)
+}
+
+/// Has each ask where it is. They stay logged in until all have an answer.
+async fn wake(idlers: Vec<Idler>) -> Result<Vec<io::Result<(Idler, String)>>, Failure> {
+    let gate = Arc::new(Semaphore::new(AT_ONCE));
+    let asking: Vec<_> = idlers
+        .into_iter()
+        .map(|mut idler| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let _turn = gate.acquire().await.map_err(io::Error::other)?;
+                let place = idler.place().await?;
+                Ok((idler, place))
+            })
+        })
+        .collect();
+    let mut answers = Vec::with_capacity(asking.len());
+    for one in asking {
+        answers.push(one.await?);
+    }
+    Ok(answers)
 }
 
 async fn log_in(proxy: &Proxy, count: usize) -> Result<Vec<Idler>, Failure> {

@@ -98,13 +98,15 @@ pub struct Crowd {
     pub login_s: f64,
     /// The proxy's memory for each client. Unit: bytes.
     pub memory_bytes: Option<u64>,
-    /// The same once each has asked something after the switch.
+    /// The same once those that wake up have asked something after the switch.
     pub memory_after_bytes: Option<u64>,
     /// The proxy's use of one processor while nobody asks anything. Unit: percent.
     pub idle_cpu_percent: Option<f64>,
     /// The longest time between two acknowledgements of one of the active, during each switch. Unit: milliseconds.
     pub pauses_ms: Vec<f64>,
-    /// How long it took until all the idle had an answer from the new home. Unit: seconds.
+    /// How many of the idle asked something in the end.
+    pub woken: usize,
+    /// How long it took until all these had an answer from the new home. Unit: seconds.
     pub follow_s: f64,
     /// Errors that clients saw.
     pub errors: u64,

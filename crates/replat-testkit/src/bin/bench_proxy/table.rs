@@ -102,11 +102,11 @@ pub fn crowd(seen: &Crowd) -> String {
     let kib = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| number(bytes as f64 / 1024.0));
     line("all logged in after, s", number(seen.login_s));
     line("memory of the proxy for each, KiB", kib(seen.memory_bytes));
-    line("  once each has followed, KiB", kib(seen.memory_after_bytes));
+    line("  once those have followed, KiB", kib(seen.memory_after_bytes));
     line("processor while all are idle, %", seen.idle_cpu_percent.map_or("-".into(), number));
     line("longest wait of who works, median ms", number(quantile(&seen.pauses_ms, 0.5)));
     line("longest wait of who works, worst ms", number(quantile(&seen.pauses_ms, 1.0)));
-    line("all idle ones answered at the new home, s", number(seen.follow_s));
+    line(&format!("{} idle ones answered at the new home, s", seen.woken), number(seen.follow_s));
     line("errors", seen.errors.to_string());
     line("lost", seen.lost.to_string());
     out + &example(seen.example.as_deref())
