@@ -64,7 +64,7 @@ pub struct Switches {
     pub writers: usize,
     /// Writers on another partition.
     pub others: usize,
-    /// The longest time between two acknowledgements of one writer during each switch, of the writers on the partition.
+    /// The longest that one write waited for its acknowledgement during each switch, of the writers on the partition.
     /// Unit: milliseconds.
     pub pauses_ms: Vec<f64>,
     /// The same of the other writers.
@@ -102,7 +102,7 @@ pub struct Crowd {
     pub memory_after_bytes: Option<u64>,
     /// The proxy's use of one processor while nobody asks anything. Unit: percent.
     pub idle_cpu_percent: Option<f64>,
-    /// The longest time between two acknowledgements of one of the active, during each switch. Unit: milliseconds.
+    /// The longest that a write of the active waited for its acknowledgement, during each switch. Unit: milliseconds.
     pub pauses_ms: Vec<f64>,
     /// How many of the idle asked something in the end.
     pub woken: usize,

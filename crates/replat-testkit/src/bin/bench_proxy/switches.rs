@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::Failure;
 use crate::figures::Switches;
@@ -17,6 +18,10 @@ const OTHERS: usize = 4;
 /// For how long writers go on after a switch, and in peace before the next.
 const AFTER: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(300);
+/// How often each writes. What is measured is how long a write waits, not how far changes can run ahead of their copy.
+const PACE: Duration = Duration::from_millis(5);
+/// How long a writer waits before it comes again after an error.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How many ids one writer may use.
 const IDS: i64 = 1_000_000_000;
 
@@ -49,7 +54,7 @@ pub struct Seen {
     pub acknowledged: Vec<i64>,
     /// Ids of rows whose write ended with an error: they may be there or not.
     pub unknown: BTreeSet<i64>,
-    /// The longest time between two acknowledgements, by the part of the story in which it ended. Unit: milliseconds.
+    /// The longest that one write waited for its acknowledgement, by the part of the story in which that came. Unit: milliseconds.
     pub longest_ms: Vec<f64>,
     /// How many errors, and the first.
     pub errors: u64,
@@ -76,6 +81,7 @@ pub fn writer(
                 seen.unknown.insert(id);
                 seen.example.get_or_insert_with(|| said(&error));
                 id += 1;
+                tokio::time::sleep(AGAIN).await;
             }
         }
         seen
@@ -97,8 +103,11 @@ async fn write(
 ) -> Result<(), tokio_postgres::Error> {
     let mut client = proxy.client(partition).await?;
     let insert = client.prepare("insert into entries values ($1, $2)").await?;
-    let mut last = Instant::now();
+    let mut pace = tokio::time::interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stage.over.load(Ordering::SeqCst) {
+        pace.tick().await;
+        let begun = Instant::now();
         if *id % 3 == 0 {
             let transaction = client.transaction().await?;
             transaction.execute(&insert, &[&seen.tenant, id]).await?;
@@ -112,10 +121,9 @@ async fn write(
         if seen.longest_ms.len() <= slot {
             seen.longest_ms.resize(slot + 1, 0.0);
         }
-        let waited = last.elapsed().as_secs_f64() * 1000.0;
+        let waited = begun.elapsed().as_secs_f64() * 1000.0;
         seen.longest_ms[slot] = seen.longest_ms[slot].max(waited);
         seen.acknowledged.push(*id);
-        last = Instant::now();
         *id += 1;
     }
     Ok(())

@@ -74,7 +74,7 @@ pub fn switches(seen: &Switches) -> String {
     let title = format!("{} switches under load", seen.pauses_ms.len());
     put(&mut out, &title, &["median ms", "p95 ms", "worst ms"].map(str::to_owned));
     let rows: [(&str, &[f64]); 4] = [
-        ("  longest wait of a writer", &seen.pauses_ms),
+        ("  longest wait of a write", &seen.pauses_ms),
         ("  of the others", &seen.others_ms),
         ("  between switches", &seen.rests_ms),
         ("  the command", &seen.commands_ms),
@@ -104,8 +104,8 @@ pub fn crowd(seen: &Crowd) -> String {
     line("memory of the proxy for each, KiB", kib(seen.memory_bytes));
     line("  once those have followed, KiB", kib(seen.memory_after_bytes));
     line("processor while all are idle, %", seen.idle_cpu_percent.map_or("-".into(), number));
-    line("longest wait of who works, median ms", number(quantile(&seen.pauses_ms, 0.5)));
-    line("longest wait of who works, worst ms", number(quantile(&seen.pauses_ms, 1.0)));
+    line("longest wait of a write, median ms", number(quantile(&seen.pauses_ms, 0.5)));
+    line("longest wait of a write, worst ms", number(quantile(&seen.pauses_ms, 1.0)));
     line(&format!("{} idle ones answered at the new home, s", seen.woken), number(seen.follow_s));
     line("errors", seen.errors.to_string());
     line("lost", seen.lost.to_string());
