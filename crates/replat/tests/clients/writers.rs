@@ -17,6 +17,9 @@ const ROWS: usize = 20;
 /// How many ids one writer may use.
 pub const IDS: i64 = 1_000_000_000;
 
+/// Makes the line that asks a program for the row with this id.
+pub type Asking = fn(i64) -> String;
+
 /// A program that writes.
 pub struct Writer {
     name: String,
@@ -28,7 +31,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it. `next` makes the line with which it is asked for the next row, where it has to be asked.
-    pub fn start(name: &str, mut command: Command, next: Option<fn(i64) -> String>, first: i64) -> Writer {
+    pub fn start(name: &str, mut command: Command, next: Option<Asking>, first: i64) -> Writer {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} cannot be run: {e}"));
         let (stdin, out) = (child.stdin.take(), child.stdout.take().expect("standard output is read"));
@@ -68,7 +71,7 @@ impl Writer {
 async fn read(
     out: ChildStdout,
     stdin: Option<ChildStdin>,
-    next: Option<(fn(i64) -> String, i64)>,
+    next: Option<(Asking, i64)>,
     mut stopped: watch::Receiver<bool>,
     counting: watch::Sender<usize>,
 ) -> Vec<i64> {

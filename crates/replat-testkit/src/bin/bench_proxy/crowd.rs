@@ -18,6 +18,8 @@ use crate::switches::{Stage, account, longest, switch, writer};
 const ACTIVE: usize = 300;
 /// How many of the idle ask something in the end, where each that does keeps a server.
 const WOKEN: usize = 300;
+/// How often each of those that work writes: together as many as can be copied along.
+const PACE: Duration = Duration::from_millis(200);
 /// How many log in, and wake up, at once.
 const AT_ONCE: usize = 100;
 /// There and back, and there.
@@ -105,7 +107,7 @@ pub async fn measure(program: &Program, size: usize, pooled: bool) -> Result<Cro
     let idle_us = before.zip(computed_us(proxy.id())).map(|(before, after)| after - before);
 
     let stage = Arc::new(Stage::default());
-    let writers: Vec<_> = (0..active).map(|at| writer(&proxy, &stage, 1, "acme", at)).collect();
+    let writers: Vec<_> = (0..active).map(|at| writer(&proxy, &stage, 1, "acme", at, PACE)).collect();
     let _deploying = place.deploy().await?;
     let (_, home) = switch(&place, &stage, SWITCHES).await?;
     stage.end();

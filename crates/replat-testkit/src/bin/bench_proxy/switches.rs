@@ -69,6 +69,7 @@ pub fn writer(
     tenant: i64,
     partition: &'static str,
     at: usize,
+    pace: Duration,
 ) -> JoinHandle<Seen> {
     let (proxy, stage) = (proxy.clone(), stage.clone());
     tokio::spawn(async move {
@@ -76,7 +77,7 @@ pub fn writer(
         let mut id = at as i64 * IDS;
         while !stage.over.load(Ordering::SeqCst) {
             // Whoever saw an error comes again with a new session.
-            if let Err(error) = write(&proxy, &stage, partition, &mut id, &mut seen).await {
+            if let Err(error) = write(&proxy, &stage, (partition, pace), &mut id, &mut seen).await {
                 seen.errors += 1;
                 seen.unknown.insert(id);
                 seen.example.get_or_insert_with(|| said(&error));
@@ -97,13 +98,13 @@ fn said(error: &tokio_postgres::Error) -> String {
 async fn write(
     proxy: &Proxy,
     stage: &Stage,
-    partition: &str,
+    (partition, pace): (&str, Duration),
     id: &mut i64,
     seen: &mut Seen,
 ) -> Result<(), tokio_postgres::Error> {
     let mut client = proxy.client(partition).await?;
     let insert = client.prepare("insert into entries values ($1, $2)").await?;
-    let mut pace = tokio::time::interval(PACE);
+    let mut pace = tokio::time::interval(pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stage.over.load(Ordering::SeqCst) {
         pace.tick().await;
@@ -133,7 +134,7 @@ async fn write(
 pub async fn measure(place: &Place, times: u32) -> Result<Switches, Failure> {
     let proxy = Arc::new(place.proxy(&[]).await?);
     let stage = Arc::new(Stage::default());
-    let start = |tenant, partition, at| writer(&proxy, &stage, tenant, partition, at);
+    let start = |tenant, partition, at| writer(&proxy, &stage, tenant, partition, at, PACE);
     let writers: Vec<_> = (0..WRITERS)
         .map(|at| start(1, "acme", at))
         .chain((WRITERS..WRITERS + OTHERS).map(|at| start(2, "zeta", at)))
