@@ -71,6 +71,20 @@ pub fn settings_query(settings: &[(String, String)]) -> Option<String> {
     (!all.is_empty()).then(|| format!("select {}", all.join(", ")))
 }
 
+/// Sets settings for the rest of a session, but for those that were set in it; `None` if there are none.
+pub fn defaults_query(settings: &[(String, String)]) -> Option<String> {
+    let row =
+        |(name, value): &(String, String)| format!("({}, {})", quote_literal(name), quote_literal(value));
+    let rows: Vec<_> = settings.iter().map(row).collect();
+    (!rows.is_empty()).then(|| {
+        format!(
+            "select pg_catalog.set_config(d.name, d.value, false) from (values {}) d (name, value) where not exists \
+             (select from pg_catalog.pg_settings s where s.name = d.name and s.source = 'session')",
+            rows.join(", ")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use replat_postgres::connect::{ConnectError, Way, reach};
-use replat_postgres::session::{Belonging, census_query, settings_query};
+use replat_postgres::session::{Belonging, census_query, defaults_query, settings_query};
 use replat_wire::backend::{self, Authentication, Complaint, TxStatus, tag};
 use replat_wire::frontend;
 use replat_wire::scram::{Credential, Hello, Login, MECHANISM, ScramError};
@@ -37,6 +37,8 @@ pub(crate) struct Backend {
     pub(crate) key: Option<CancelKey>,
     /// The settings that the server tells of, as it told them at login.
     pub(crate) parameters: BTreeMap<String, String>,
+    /// The session has the settings of its home, as far as nobody has changed them.
+    pub(crate) settled: bool,
 }
 
 /// What a session has besides transactions.
@@ -116,10 +118,13 @@ impl Backend {
     pub(crate) async fn census(&mut self, user: &str, custom: &[String]) -> Result<Belongings, DialError> {
         let mut found = Belongings::default();
         let query = census_query(user, custom);
+        let own = if self.home.pooled { self.home.settings.clone() } else { Vec::new() };
         self.ask(&query, |row| {
             let text =
                 |at: usize| row.get(at).copied().flatten().and_then(|bytes| std::str::from_utf8(bytes).ok());
             match Belonging::from_row([text(0), text(1), text(2)]) {
+                // The home's own; another home has others.
+                Some(Belonging::Setting(name, value)) if own.contains(&(name.clone(), value.clone())) => {}
                 Some(Belonging::Setting(name, value)) => found.settings.push((name, value)),
                 Some(Belonging::Pin(what)) => found.pins.push(what),
                 None => {}
@@ -135,6 +140,18 @@ impl Backend {
             Some(query) => self.ask(&query, |_| {}).await,
             None => Ok(()),
         }
+    }
+
+    /// Gives the session the settings of its home that it could not be given at start-up, but for those that the client
+    /// has set itself.
+    pub(crate) async fn settle(&mut self) -> Result<(), DialError> {
+        if !self.settled {
+            if let Some(query) = defaults_query(&self.home.settings) {
+                self.ask(&query, |_| {}).await?;
+            }
+            self.settled = true;
+        }
+        Ok(())
     }
 
     async fn ask(&mut self, query: &str, mut take: impl FnMut(&[Option<&[u8]>])) -> Result<(), DialError> {
@@ -180,13 +197,15 @@ async fn dial(home: Arc<Home>, identity: &Identity) -> Result<Backend, DialError
     let (stream, way) = reached.map_err(|error| DialError::Unreachable(Box::new(error)))?;
     let mut side = Side::new(Box::new(stream));
     let own = [("user", identity.user.as_str()), ("database", home.database.as_str())];
-    let fixed = home.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let at_start: &[_] = if home.pooled { &[] } else { &home.settings };
+    let fixed = at_start.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let said = identity.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let said = said.filter(|(name, _)| home.settings.iter().all(|(fixed, _)| fixed != name));
     put_startup(&mut side.output, own.into_iter().chain(said).chain(fixed));
     side.drain().await?;
     log_in(&mut side, identity).await?;
-    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new() };
+    let settled = !home.pooled;
+    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new(), settled };
     loop {
         let (tag, body) = backend.side.message(OWN_ANSWER_MAX).await?;
         match tag {

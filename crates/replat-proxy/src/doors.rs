@@ -27,6 +27,9 @@ pub struct Home {
     /// Settings that every session there begins with, such as `search_path` for the partition's schema. They take
     /// the place of what the client said at start-up, not of what it sets later.
     pub settings: Vec<(String, String)>,
+    /// A pooler stands before the server. It takes no settings at start-up, and keeps no server for a client that has
+    /// asked nothing yet: sessions are given theirs when their first transaction begins.
+    pub pooled: bool,
     /// The partition; `None` for a place that is no partition's.
     pub partition: Option<String>,
     /// How often the partition has changed its home. Only for people: sessions are moved if their place differs.
@@ -37,7 +40,10 @@ impl Home {
     /// Whether a session that is at `other` is where it should be.
     pub fn is_place_of(&self, other: &Home) -> bool {
         let same_server = Arc::ptr_eq(&self.server, &other.server) || self.server == other.server;
-        same_server && self.database == other.database && self.settings == other.settings
+        same_server
+            && self.database == other.database
+            && self.settings == other.settings
+            && self.pooled == other.pooled
     }
 }
 

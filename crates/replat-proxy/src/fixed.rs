@@ -187,7 +187,7 @@ mod tests {
         let text = format!("postgres://127.0.0.1:{port}/app?user=app");
         let server = ConnInfo::resolve(Some(&text), &Environment::empty()).expect("a legal address");
         let (database, partition) = ("app".to_owned(), Some("acme".to_owned()));
-        Home { server: Arc::new(server), database, settings: Vec::new(), partition, epoch: 1 }
+        Home { server: Arc::new(server), database, settings: Vec::new(), pooled: false, partition, epoch: 1 }
     }
 
     fn ask(partition: Option<&str>) -> Ask<'_> {

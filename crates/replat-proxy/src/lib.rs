@@ -31,7 +31,7 @@ pub use doors::{Ask, Doors, Home, Knock, Pass, Statement, Ticket};
 pub use fixed::FixedDoors;
 pub use proxy::{BadStart, Proxy};
 pub use roll::{SessionReport, Tally};
-pub use routed::{Otherwise, Policy, Reach, RoutedDoors};
+pub use routed::{Otherwise, Policy, Reach, Reached, RoutedDoors};
 pub use settings::{ClientAuth, ClientTls, Limits, Pinned, Settings};
 pub use tls::{BadCertificate, Certificate};
 pub use verifiers::{AuthQuery, UserList, Verifiers};

@@ -67,7 +67,11 @@ async fn settle(
     loop {
         let attempt = async {
             let mut backend = Backend::dial(home.clone(), identity, limits.dial_max).await?;
-            backend.replay(&belongings.settings).await?;
+            if !belongings.settings.is_empty() {
+                // Before the client's own, which count.
+                backend.settle().await?;
+                backend.replay(&belongings.settings).await?;
+            }
             Ok(backend)
         };
         match attempt.await {

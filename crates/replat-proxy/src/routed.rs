@@ -25,7 +25,16 @@ use crate::doors::{Ask, Doors, Home, Knock, Pass, Statement, Ticket};
 const PLANS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Says how a database is reached, by its name in the spec and its address in the routes; `Err`: why not.
-pub type Reach = Box<dyn Fn(&str, &Address) -> Result<Arc<ConnInfo>, String> + Send + Sync>;
+pub type Reach = Box<dyn Fn(&str, &Address) -> Result<Reached, String> + Send + Sync>;
+
+/// How a database is reached.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// Hosts, TLS, time-outs.
+    pub server: Arc<ConnInfo>,
+    /// It is a pooler in session mode; see [`Home::pooled`].
+    pub pooled: bool,
+}
 
 /// Where a statement goes whose partition is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +179,7 @@ impl RoutedDoors {
         if let Some(home) = self.homes.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(home.clone());
         }
-        let server = (self.reach)(&place.database, address).map_err(|why| {
+        let Reached { server, pooled } = (self.reach)(&place.database, address).map_err(|why| {
             Complaint::error(
                 "08001",
                 format!("the proxy cannot tell how {} is reached: {why}", place.database),
@@ -180,6 +189,7 @@ impl RoutedDoors {
             server,
             database: address.dbname.clone(),
             settings: vec![("search_path".into(), quote_ident(&place.schema))],
+            pooled,
             partition: of.map(|(partition, _)| partition.to_string()),
             epoch: key.epoch,
         });

@@ -37,7 +37,8 @@ pub enum Hint {
 
 impl Hint {
     fn of(comment: &str) -> Option<Hint> {
-        let said = comment.trim().strip_prefix(MARK)?;
+        // Where `:name` stands for a parameter, as in pgbench and in SQLAlchemy's text(), a space keeps it from being one.
+        let said = comment.trim().strip_prefix(MARK)?.trim_start();
         Some(match said.split_once('=') {
             Some(("partition", name)) => name.parse().map_or(Hint::Bad, Hint::Partition),
             Some(("key", key)) if !key.is_empty() => Hint::Key(key.into()),

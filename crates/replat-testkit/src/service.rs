@@ -132,6 +132,11 @@ impl Service {
         process.signal(Signal::Kill).and_then(|()| process.reap()).map_err(unreachable)
     }
 
+    /// The process; `None` while it does not run.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Postmaster::id)
+    }
+
     /// Sends the process a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
         let unreachable = |source| ServiceError::Process { program: self.make.program, source };

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use replat_model::spec::SecretText;
 
-pub use proxy::{ProxyArgs, Stale};
+pub use proxy::{ProxyArgs, Stale, Through};
 pub use rotate::*;
 pub use route::*;
 pub use serve::ServeArgs;

@@ -8,7 +8,7 @@ use replat_model::route::Address;
 use replat_model::spec::DurationText;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_proxy::{
-    AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach,
+    AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach, Reached,
     RoutedDoors, Settings, UserList,
 };
 use replat_router::{Router, Staleness, Who, follow_until};
@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cli::{ProxyArgs, Stale};
+use crate::cli::{ProxyArgs, Stale, Through};
 use crate::deploy::Desk;
 use crate::failure::{Exit, Failure, causes};
 use crate::route::{home_of, tables_of};
@@ -64,7 +64,7 @@ impl Desk<'_> {
                 router.trouble().map(|why| format!(" ({why})")).unwrap_or_default(),
             ));
         }
-        let doors = Arc::new(RoutedDoors::new(router.clone(), self.reach(), policy));
+        let doors = Arc::new(RoutedDoors::new(router.clone(), self.reach(&args.through)?, policy));
         let proxy = Proxy::new(settings, Arc::new(doors)).map_err(|error| {
             Failure::new("RP9001", Exit::Usage, error.to_string())
                 .because(causes(&error))
@@ -135,8 +135,22 @@ impl Desk<'_> {
         })
     }
 
-    /// How databases are reached: as the spec says where it names them at the address of the routes, else by the address.
-    fn reach(&self) -> Reach {
+    /// How databases are reached: through the pooler that was named for them; else as the spec says where it names them at
+    /// the address of the routes; else by the address.
+    fn reach(&self, through: &[Through]) -> Result<Reach, Failure> {
+        let mut poolers = std::collections::BTreeMap::new();
+        for Through { database, host, port } in through {
+            // TLS is spoken with it as the spec says of the database.
+            let ConnInfo { dbname, sslmode, sslrootcert, sslcert, sslkey, .. } =
+                self.project.database(database, false)?;
+            let pooler =
+                at(&Address { host: host.clone(), port: *port, dbname, endpoint: None }).map_err(|why| {
+                    Failure::new("RP2006", Exit::Usage, format!("--through {database}={host}:{port}: {why}"))
+                        .remedy("Name where the pooler listens: --through DATABASE=HOST:PORT")
+                })?;
+            let pooler = ConnInfo { sslmode, sslrootcert, sslcert, sslkey, ..pooler };
+            poolers.insert(database.clone(), Arc::new(pooler));
+        }
         let known: std::collections::BTreeMap<String, Arc<ConnInfo>> = self
             .project
             .spec
@@ -144,10 +158,16 @@ impl Desk<'_> {
             .keys()
             .filter_map(|name| Some((name.clone(), Arc::new(self.project.database(name, false).ok()?))))
             .collect();
-        Box::new(move |database, address| match known.get(database) {
-            Some(info) if is_at(info, address) => Ok(info.clone()),
-            _ => at(address).map(Arc::new),
-        })
+        Ok(Box::new(move |database, address| {
+            if let Some(pooler) = poolers.get(database) {
+                return Ok(Reached { server: pooler.clone(), pooled: true });
+            }
+            let server = match known.get(database) {
+                Some(info) if is_at(info, address) => info.clone(),
+                _ => Arc::new(at(address)?),
+            };
+            Ok(Reached { server, pooled: false })
+        }))
     }
 
     fn proxy_settings(&self, args: &ProxyArgs) -> Result<Settings, Failure> {

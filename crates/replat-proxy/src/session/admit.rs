@@ -8,7 +8,7 @@ use replat_wire::frontend::{self, Bind, Parse, Value};
 use tokio::time::Instant;
 
 use super::{Attended, End, Session};
-use crate::backend::Backend;
+use crate::backend::{Backend, DialError};
 use crate::custom::Choice;
 use crate::doors::{Ask, Home, Knock, Pass, Statement};
 use crate::relocate::{Relocated, Stays, relocate};
@@ -66,13 +66,23 @@ impl Session {
             return self.wait().await;
         }
         match self.enter(&ahead).await {
-            Ok(()) => Ok(()),
+            Ok(()) => self.settle().await,
             Err(Attended::End(end)) => Err(end),
             Err(Attended::Refused(complaint)) => {
                 self.partition = before;
                 self.shared.counts.refused();
                 self.refuse(&complaint)
             }
+        }
+    }
+
+    /// Gives the session what it could not be given at start-up, now that it needs a server.
+    async fn settle(&mut self) -> Result<(), End> {
+        let limit = self.shared.settings.limits.dial_max;
+        let Some(backend) = self.backend.as_mut().filter(|backend| !backend.settled) else { return Ok(()) };
+        match tokio::time::timeout(limit, backend.settle()).await.unwrap_or(Err(DialError::Slow)) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(End::Complaint(error.complaint(&backend.home, &self.identity.user))),
         }
     }
 

@@ -259,6 +259,12 @@ impl Session {
                 backend::tag::COMMAND_COMPLETE if backend::command(body) == b"ROLLBACK" => {
                     self.memory.pending = None;
                 }
+                // What stood at start-up is back; where it could not be told the home's settings, they are gone.
+                backend::tag::COMMAND_COMPLETE
+                    if backend.home.pooled && matches!(backend::command(body), b"RESET" | b"DISCARD ALL") =>
+                {
+                    backend.settled = false;
+                }
                 _ => {}
             }
             // A message that is swallowed is short, so it is here as a whole.

@@ -118,6 +118,7 @@ pub fn home(server: &Server) -> Home {
         server: Arc::new(conninfo(server, "app")),
         database: "app".to_owned(),
         settings: Vec::new(),
+        pooled: false,
         partition,
         epoch: 1,
     }

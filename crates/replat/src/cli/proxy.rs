@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 
@@ -56,9 +57,43 @@ pub struct ProxyArgs {
     /// How long sessions may finish when the proxy is stopped.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub drain: String,
+    /// Reach a database of the spec through a PgBouncer in session mode, which has it by its own name; may be given
+    /// several times.
+    #[arg(long, value_name = "DATABASE=HOST:PORT")]
+    pub through: Vec<Through>,
     /// How many clients there may be.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub clients_max: usize,
+}
+
+/// Where a pooler listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// The database of the spec that it stands before.
+    pub database: String,
+    /// A name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl FromStr for Through {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Through, &'static str> {
+        let read = || {
+            let (database, place) = text.split_once('=')?;
+            let (host, port) = place.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let port = port.parse().ok()?;
+            (!database.is_empty() && !host.is_empty()).then(|| Through {
+                database: database.to_owned(),
+                host: host.to_owned(),
+                port,
+            })
+        };
+        read().ok_or("write DATABASE=HOST:PORT, such as blue=127.0.0.1:6433")
+    }
 }
 
 /// What is served by routes that may be old.

@@ -60,10 +60,23 @@ pub struct World {
     _folder: Folder,
 }
 
+/// The same before there is a proxy.
+pub struct Scene {
+    /// The server that holds both databases.
+    pub server: Server,
+    program: Program,
+    folder: Folder,
+}
+
 impl World {
     /// With these further arguments for the proxy.
     pub async fn start(arguments: &[&str]) -> World {
-        let server = Server::builder().setting("max_connections", "200").start().await.expect("a server");
+        World::prepare().await.with_proxy(arguments).await
+    }
+
+    /// The databases and the project, for those who put something between the proxy and its databases.
+    pub async fn prepare() -> Scene {
+        let server = Server::builder().setting("max_connections", "700").start().await.expect("a server");
         for database in ["blue", "green"] {
             server.create_database(database).await.expect("a database");
         }
@@ -81,12 +94,7 @@ impl World {
             .with("BLUE_URL", server.url("blue"))
             .with("GREEN_URL", server.url("green"));
         program.line("registry init").await.succeeds();
-        let words = ["proxy", "--listen", "127.0.0.1:0", "--trust", "--json"];
-        let mut proxy = program.start(&words.iter().chain(arguments).copied().collect::<Vec<_>>());
-        let said = proxy.prints_json().await;
-        let address = said["listening"].as_str().expect("an address").to_owned();
-        let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        World { server, program, _proxy: proxy, port, _folder: folder }
+        Scene { server, program, folder }
     }
 
     /// Moves acme to green, and leaves the way back open for as long as the answer is kept.
@@ -122,6 +130,19 @@ impl World {
         let sql = format!("select id from {schema}.entries where tenant_id = $1 order by id");
         let rows = client.query(&sql, &[&tenant]).await.expect("rows");
         rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+impl Scene {
+    /// Starts the proxy, with these further arguments.
+    pub async fn with_proxy(self, arguments: &[&str]) -> World {
+        let Scene { server, program, folder } = self;
+        let words = ["proxy", "--listen", "127.0.0.1:0", "--trust", "--json"];
+        let mut proxy = program.start(&words.iter().chain(arguments).copied().collect::<Vec<_>>());
+        let said = proxy.prints_json().await;
+        let address = said["listening"].as_str().expect("an address").to_owned();
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        World { server, program, _proxy: proxy, port, _folder: folder }
     }
 }
 
