@@ -7,7 +7,8 @@
 //! A value lies under `{PREFIX}KEY`, as its revision, a line feed and its bytes. `{PREFIX}#keys` is a sorted set of all
 //! keys, `{PREFIX}#revision` the newest revision; changed keys are told on the channel `{PREFIX}#changed`.
 
-mod resp;
+#[doc(hidden)] // For fuzzers.
+pub mod resp;
 
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
