@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use replat_postgres::connect::{ConnectError, Way, reach};
-use replat_postgres::session::{Belonging, census_query, settings_query};
+use replat_postgres::session::{Belonging, PATH_QUERY, census_query, settings_query};
 use replat_wire::backend::{self, Authentication, Complaint, TxStatus, tag};
+use replat_wire::frame::put_frame;
 use replat_wire::frontend;
 use replat_wire::scram::{Credential, Hello, Login, MECHANISM, ScramError};
 use replat_wire::startup::{CancelKey, put_startup};
@@ -37,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) key: Option<CancelKey>,
     /// The settings that the server tells of, as it told them at login.
     pub(crate) parameters: BTreeMap<String, String>,
+    /// Frames that the server sent by itself while the proxy asked it something; they are the client's.
+    pub(crate) overheard: BytesMut,
 }
 
 /// What a session has besides transactions.
@@ -137,6 +140,13 @@ impl Backend {
         }
     }
 
+    /// Whether the session, which must be at a boundary, has set its `search_path` itself.
+    pub(crate) async fn has_own_path(&mut self) -> Result<bool, DialError> {
+        let mut own = true;
+        self.ask(PATH_QUERY, |row| own = row.first() != Some(&Some(b"f"))).await?;
+        Ok(own)
+    }
+
     async fn ask(&mut self, query: &str, mut take: impl FnMut(&[Option<&[u8]>])) -> Result<(), DialError> {
         frontend::put_query(&mut self.side.output, query);
         self.side.drain().await?;
@@ -146,6 +156,7 @@ impl Backend {
             match tag {
                 tag::DATA_ROW => take(&backend::row(&body).unwrap_or_default()),
                 tag::PARAMETER => self.learn(&body),
+                tag::NOTIFICATION => put_frame(&mut self.overheard, tag, &body),
                 tag::ERROR => {
                     let said = Complaint::read(&body);
                     match said.fatal {
@@ -186,7 +197,7 @@ async fn dial(home: Arc<Home>, identity: &Identity) -> Result<Backend, DialError
     put_startup(&mut side.output, own.into_iter().chain(said).chain(fixed));
     side.drain().await?;
     log_in(&mut side, identity).await?;
-    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new() };
+    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new(), overheard: BytesMut::new() };
     loop {
         let (tag, body) = backend.side.message(OWN_ANSWER_MAX).await?;
         match tag {
