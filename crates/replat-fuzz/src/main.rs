@@ -57,7 +57,9 @@ fn run(arguments: &[&str]) -> ExitCode {
     for argument in arguments {
         let number = |text: &str| text.parse::<u64>().ok();
         match (argument.split_once('='), target(argument)) {
-            (Some(("--seconds", text)), _) if number(text).is_some() => seconds = number(text).unwrap_or(seconds),
+            (Some(("--seconds", text)), _) if number(text).is_some() => {
+                seconds = number(text).unwrap_or(seconds)
+            }
             (Some(("--seed", text)), _) if number(text).is_some() => seed = number(text).unwrap_or(seed),
             (None, Some(target)) => chosen = Some(target),
             _ => return wrong(),
@@ -109,9 +111,9 @@ fn attempt(target: &Target, input: &[u8]) -> Result<(), String> {
         return Ok(());
     }
     let folder = target.regressions();
-    let sum = input.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = input
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let file = folder.join(format!("found-{sum:016x}"));
     let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, input));
     Err(match kept {

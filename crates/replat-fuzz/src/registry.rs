@@ -40,7 +40,15 @@ pub(crate) const ENVELOPE: Target = Target {
         }
     },
     seeds: || vec![envelope("{}")],
-    words: &["\"format\":1", "\"version\":", "\"from\":", "\"mac\":", "\"digest\":", "\n", "18446744073709551615"],
+    words: &[
+        "\"format\":1",
+        "\"version\":",
+        "\"from\":",
+        "\"mac\":",
+        "\"digest\":",
+        "\n",
+        "18446744073709551615",
+    ],
 };
 
 /// A server that answers everything by the next of these.
@@ -131,7 +139,15 @@ pub(crate) const REGISTRY: Target = Target {
             said(6, &[b""]),
         ]
     },
-    words: &["\n--\n", "\"format\":1", "\"pieces\":", "\"bytes\":", "18446744073709551615", "\"oldest\":", "\"whole\":"],
+    words: &[
+        "\n--\n",
+        "\"format\":1",
+        "\"pieces\":",
+        "\"bytes\":",
+        "18446744073709551615",
+        "\"oldest\":",
+        "\"whole\":",
+    ],
 };
 
 pub(crate) const REDIS: Target = Target {
@@ -142,7 +158,8 @@ pub(crate) const REDIS: Target = Target {
         while let Some(Ok(_)) = resp::reply(&mut rest).now_or_never() {}
     },
     seeds: || {
-        let texts = ["+OK\r\n", "-NOAUTH no\r\n", ":12\r\n", "$3\r\nabc\r\n$-1\r\n", "*2\r\n$1\r\na\r\n*1\r\n:1\r\n"];
+        let texts =
+            ["+OK\r\n", "-NOAUTH no\r\n", ":12\r\n", "$3\r\nabc\r\n$-1\r\n", "*2\r\n$1\r\na\r\n*1\r\n:1\r\n"];
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
     },
     words: &["\r\n", "*1\r\n", "$-1\r\n", "$536870912\r\n", "*4194304\r\n"],
@@ -158,7 +175,12 @@ pub(crate) const ADDRESS: Target = Target {
                 let secret = net.secret.as_ref().map_or("", Hidden::expose);
                 let shown = format!("{net:?}");
                 // Short ones, and parts of other words, may stand there by chance.
-                assert!(secret.len() < 12 || !secret.chars().all(char::is_alphanumeric) || text.matches(secret).count() > 1 || !shown.contains(secret));
+                assert!(
+                    secret.len() < 12
+                        || !secret.chars().all(char::is_alphanumeric)
+                        || text.matches(secret).count() > 1
+                        || !shown.contains(secret)
+                );
             }
             Ok(_) => {}
             Err(error) => drop(error.to_string()),

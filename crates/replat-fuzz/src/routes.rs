@@ -69,7 +69,8 @@ fn look_over(map: &Map) {
     for leaf in map.leaves().take(LEAVES) {
         assert!(map.leaf(&leaf.partition).is_some(), "a leaf is found by its name");
     }
-    let values: Vec<_> = map.dimensions().iter().map(|dimension| dimension.key_type.parse("7").ok()).collect();
+    let values: Vec<_> =
+        map.dimensions().iter().map(|dimension| dimension.key_type.parse("7").ok()).collect();
     drop(map.lookup_partial(&values));
     if let Some(key) = values.into_iter().collect::<Option<Vec<_>>>() {
         drop(map.lookup(&key));
@@ -89,8 +90,25 @@ pub(crate) const MAP: Target = Target {
 };
 
 const WORDS: &[&str] = &[
-    "\"hash\":", "\"cuts\":[", "\"list\":[", "\"under\":{", "\"rest\":", "\"names\":", "{", "}", "[", "]", ",", ":",
-    "null", "true", "4294967295", "-1", "\"version\":", "\"epoch\":", "\"home\":",
+    "\"hash\":",
+    "\"cuts\":[",
+    "\"list\":[",
+    "\"under\":{",
+    "\"rest\":",
+    "\"names\":",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "null",
+    "true",
+    "4294967295",
+    "-1",
+    "\"version\":",
+    "\"epoch\":",
+    "\"home\":",
 ];
 
 pub(crate) const ROUTES: Target = Target {

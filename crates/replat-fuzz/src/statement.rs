@@ -7,8 +7,7 @@ use replat_statement::{Keys, Param, Plan, TableName, Tables};
 use crate::Target;
 
 fn tables() -> Tables {
-    let dimension =
-        |column: &str, key_type| Dimension { column: column.to_owned(), key_type };
+    let dimension = |column: &str, key_type| Dimension { column: column.to_owned(), key_type };
     Tables::new(["app"])
         .with_context("tenants", &[dimension("tenant_id", KeyType::Integer)])
         .with_partitioned(TableName::new("app", "orders"))
@@ -56,9 +55,54 @@ pub(crate) const STATEMENT: Target = Target {
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
     },
     words: &[
-        "select ", " from ", " where ", "tenant_id", " = ", "orders", " and ", " or ", " not ", "(", ")", "((((", ",",
-        " join ", " left join ", " on ", " union all ", " in ", " any ", "$1", "'", "\"", "--\n", "/*", "*/", ";", "::int",
-        " with ", " as ", "insert into ", " values ", "update ", " set ", "delete ", " returning ", " is null ", "case ",
-        " when ", " end", "null", " between ", " like ", " exists ", "lateral ", "E'", "U&'", "$$", "set ", "reset ",
+        "select ",
+        " from ",
+        " where ",
+        "tenant_id",
+        " = ",
+        "orders",
+        " and ",
+        " or ",
+        " not ",
+        "(",
+        ")",
+        "((((",
+        ",",
+        " join ",
+        " left join ",
+        " on ",
+        " union all ",
+        " in ",
+        " any ",
+        "$1",
+        "'",
+        "\"",
+        "--\n",
+        "/*",
+        "*/",
+        ";",
+        "::int",
+        " with ",
+        " as ",
+        "insert into ",
+        " values ",
+        "update ",
+        " set ",
+        "delete ",
+        " returning ",
+        " is null ",
+        "case ",
+        " when ",
+        " end",
+        "null",
+        " between ",
+        " like ",
+        " exists ",
+        "lateral ",
+        "E'",
+        "U&'",
+        "$$",
+        "set ",
+        "reset ",
     ],
 };

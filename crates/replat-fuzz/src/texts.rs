@@ -16,10 +16,34 @@ pub(crate) const SPEC: Target = Target {
             errors.iter().for_each(|error| drop(error.to_string()));
         }
     },
-    seeds: || vec![include_bytes!("../../../examples/saas/replat.toml").to_vec(), b"[project]\nname = \"shop\"\n".to_vec()],
+    seeds: || {
+        vec![
+            include_bytes!("../../../examples/saas/replat.toml").to_vec(),
+            b"[project]\nname = \"shop\"\n".to_vec(),
+        ]
+    },
     words: &[
-        "[", "]", " = ", "\"", "\n", "[[", "{ ", " }", "true", "4294967295", "-1", "1e9", "'''", "hash = ", "list = ",
-        "range = ", "env:", "file:", "1d", "24 hours", "2024-01-01",
+        "[",
+        "]",
+        " = ",
+        "\"",
+        "\n",
+        "[[",
+        "{ ",
+        " }",
+        "true",
+        "4294967295",
+        "-1",
+        "1e9",
+        "'''",
+        "hash = ",
+        "list = ",
+        "range = ",
+        "env:",
+        "file:",
+        "1d",
+        "24 hours",
+        "2024-01-01",
     ],
 };
 
@@ -27,7 +51,9 @@ pub(crate) const HAPROXY: Target = Target {
     name: "haproxy",
     reads: "what HAProxy answers to `show map`",
     run: |bytes| drop(parse_map(&String::from_utf8_lossy(bytes))),
-    seeds: || vec![b"0x55d0c0 acme blue\n0x55d0d0 zeta green\n\n".to_vec(), b"Unknown map identifier.\n".to_vec()],
+    seeds: || {
+        vec![b"0x55d0c0 acme blue\n0x55d0d0 zeta green\n\n".to_vec(), b"Unknown map identifier.\n".to_vec()]
+    },
     words: &["0x", " ", "\n", "acme"],
 };
 

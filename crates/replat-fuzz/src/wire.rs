@@ -91,7 +91,10 @@ pub(crate) const CLIENT_FRAMES: Target = Target {
                 }
                 frontend::tag::BIND => {
                     let values = Bind::read(body).and_then(|bind| bind.values()).unwrap_or_default();
-                    assert!(values.iter().filter_map(|value| value.bytes).map(<[u8]>::len).sum::<usize>() <= body.len());
+                    assert!(
+                        values.iter().filter_map(|value| value.bytes).map(<[u8]>::len).sum::<usize>()
+                            <= body.len()
+                    );
                 }
                 frontend::tag::DESCRIBE | frontend::tag::CLOSE => drop(Object::read(body)),
                 frontend::tag::PASSWORD => {
@@ -109,7 +112,8 @@ pub(crate) const CLIENT_FRAMES: Target = Target {
 
 fn client_seeds() -> Vec<Vec<u8>> {
     let parse = message(frontend::tag::PARSE, b"s\0select $1\0\0\x01\0\0\0\x17");
-    let bind = message(frontend::tag::BIND, b"p\0s\0\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\0");
+    let bind =
+        message(frontend::tag::BIND, b"p\0s\0\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\0");
     let run = message(frontend::tag::EXECUTE, b"p\0\0\0\0\0");
     let sync = written(frontend::put_sync);
     vec![
@@ -185,7 +189,11 @@ pub(crate) const CONVERSATION: Target = Target {
                 _ => drop(conversation.prepare_all(side & 4 == 0)),
             }
             if conversation.at_boundary() {
-                assert!(!conversation.is_waiting() && !conversation.is_unsynced() && !conversation.is_copying_in());
+                assert!(
+                    !conversation.is_waiting()
+                        && !conversation.is_unsynced()
+                        && !conversation.is_copying_in()
+                );
             }
         }
     },
@@ -213,7 +221,14 @@ pub(crate) const CONVERSATION: Target = Target {
             [said(0, &[query]), said(1, &[message(backend::tag::COPY_IN, b"\0\0\0")])].concat(),
         ]
     },
-    words: &["S\0\0\0\u{4}", "Z\0\0\0\u{5}I", "Z\0\0\0\u{5}T", "Z\0\0\0\u{5}E", "1\0\0\0\u{4}", "3\0\0\0\u{4}"],
+    words: &[
+        "S\0\0\0\u{4}",
+        "Z\0\0\0\u{5}I",
+        "Z\0\0\0\u{5}T",
+        "Z\0\0\0\u{5}E",
+        "1\0\0\0\u{4}",
+        "3\0\0\0\u{4}",
+    ],
 };
 
 const SALT: &[u8] = b"0123456789abcdef";
@@ -241,7 +256,19 @@ pub(crate) const SCRAM_SERVER: Target = Target {
         let last = proof.expect("a good challenge").message().to_owned();
         vec![format!("{first}\0{last}").into_bytes(), b"y,,n=,r=x\0c=eSws,r=x,p=AAAA".to_vec()]
     },
-    words: &["n,,", "y,,", "p=tls-server-end-point,,", "n=", ",r=", ",c=", ",p=", "biws", "=2C", "=3D", ",m="],
+    words: &[
+        "n,,",
+        "y,,",
+        "p=tls-server-end-point,,",
+        "n=",
+        ",r=",
+        ",c=",
+        ",p=",
+        "biws",
+        "=2C",
+        "=3D",
+        ",m=",
+    ],
 };
 
 pub(crate) const SCRAM_CLIENT: Target = Target {
@@ -251,11 +278,14 @@ pub(crate) const SCRAM_CLIENT: Target = Target {
         let mut parts = bytes.splitn(2, |byte| *byte == 0);
         let (first, last) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         // Whatever number of rounds the server asks for: there must be a limit.
-        let answer = Hello::new("user", "clientnonce").answer(first, Credential::Password(Password("pencil")));
+        let answer =
+            Hello::new("user", "clientnonce").answer(first, Credential::Password(Password("pencil")));
         let Ok(proof) = answer else { return };
         assert!(proof.check(last).is_err(), "nobody who has not the verifier can say so");
     },
-    seeds: || vec![b"r=clientnonceXYZ,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=2\0v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".to_vec()],
+    seeds: || {
+        vec![b"r=clientnonceXYZ,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=2\0v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".to_vec()]
+    },
     words: &["r=clientnonce", ",s=", ",i=", ",m=", "v=", "e=other-error", "4096", "4294967295"],
 };
 
@@ -291,7 +321,10 @@ pub(crate) const PGOUTPUT: Target = Target {
         let delete = b"D\0\0\x40\x01K\0\x02t\0\0\0\x0212n";
         let message = b"M\x01\0\0\0\0\0\0\0\x01replat\0\0\0\0\x02{}";
         let mut seeds: Vec<Vec<u8>> =
-            [&relation[..], insert, update, delete, message, b"T\0\0\0\x01\x01\0\0\x40\x01"].iter().map(|seed| seed.to_vec()).collect();
+            [&relation[..], insert, update, delete, message, b"T\0\0\0\x01\x01\0\0\x40\x01"]
+                .iter()
+                .map(|seed| seed.to_vec())
+                .collect();
         seeds.push([b"B", &zeros[..20]].concat());
         seeds.push([&b"C\0"[..], &zeros].concat());
         seeds.push([&b"w"[..], &zeros, insert].concat());

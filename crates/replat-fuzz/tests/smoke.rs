@@ -46,7 +46,11 @@ fn the_same_seed_makes_the_same_inputs() {
 fn names_are_those_of_the_fuzzers_programs() {
     let manifest = include_str!("../../../fuzz/Cargo.toml");
     for target in TARGETS {
-        assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "fuzz/Cargo.toml has no {}", target.name);
+        assert!(
+            manifest.contains(&format!("name = \"{}\"", target.name)),
+            "fuzz/Cargo.toml has no {}",
+            target.name
+        );
     }
     assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
 }

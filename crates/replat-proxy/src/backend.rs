@@ -197,7 +197,8 @@ async fn dial(home: Arc<Home>, identity: &Identity) -> Result<Backend, DialError
     put_startup(&mut side.output, own.into_iter().chain(said).chain(fixed));
     side.drain().await?;
     log_in(&mut side, identity).await?;
-    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new(), overheard: BytesMut::new() };
+    let mut backend =
+        Backend { side, home, way, key: None, parameters: BTreeMap::new(), overheard: BytesMut::new() };
     loop {
         let (tag, body) = backend.side.message(OWN_ANSWER_MAX).await?;
         match tag {

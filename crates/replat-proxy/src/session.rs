@@ -264,7 +264,8 @@ impl Session {
         let is = |name: &str, one_of: &[&str]| {
             self.told.get(name).is_none_or(|value| one_of.iter().any(|is| value.eq_ignore_ascii_case(is)))
         };
-        let unconverted = is("client_encoding", &["SQL_ASCII"]) && is("server_encoding", &["SQL_ASCII", "UTF8"]);
+        let unconverted =
+            is("client_encoding", &["SQL_ASCII"]) && is("server_encoding", &["SQL_ASCII", "UTF8"]);
         let strings = is("standard_conforming_strings", &["on"]);
         let utf8 = is("client_encoding", &["UTF8", "UNICODE"]) || unconverted;
         if let Some(backend) = self.backend.as_mut().filter(|_| self.memory.path_in_doubt) {

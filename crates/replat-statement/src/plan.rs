@@ -72,10 +72,7 @@ impl Plan {
     ///
     /// Never fails: what is not understood has unknown keys, and effects as the first words tell them.
     pub fn of(sql: &str, tables: &Tables) -> Plan {
-        let failed = |why| Plan {
-            statements: vec![Statement::opaque(why)],
-            hint: None,
-        };
+        let failed = |why| Plan { statements: vec![Statement::opaque(why)], hint: None };
         if sql.len() > STATEMENT_BYTES_MAX {
             return failed(Why::TooLong { bytes: sql.len() });
         }

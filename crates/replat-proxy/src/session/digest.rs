@@ -301,7 +301,9 @@ impl Session {
 /// Remembers whether what the client sends may change by which `search_path` later statements are read.
 fn note_path(memory: &mut Memory, doors: &dyn Doors, head: Head, body: &[u8]) {
     let may = |sql: &[u8]| match std::str::from_utf8(sql) {
-        Ok(text) if body.len() + HEAD_BYTES == head.total() && text.len() <= TEXT_MAX => doors.unsettles(text),
+        Ok(text) if body.len() + HEAD_BYTES == head.total() && text.len() <= TEXT_MAX => {
+            doors.unsettles(text)
+        }
         _ => true,
     };
     let is_full = memory.unsettling.len() >= UNSETTLING_MAX;

@@ -20,7 +20,10 @@ fn what_is_read_after_a_change_of_how_it_is_read_is_unknown() {
         ("set names latin1", UNSETTLED),
         ("set client_encoding = 'sjis'", UNSETTLED),
         ("set \"search_path\" = extra", UNSETTLED),
-        ("select set_config('search_path', 'extra', true)", "? function set_config may read or write anything"),
+        (
+            "select set_config('search_path', 'extra', true)",
+            "? function set_config may read or write anything",
+        ),
         ("do $$ begin set search_path = extra; end $$", "? function do may read or write anything"),
         ("update orders set a = elsewhere(2) where tenant_id = 1", UNSETTLED),
         ("set statement_timeout = 5", "crm 1"),
@@ -72,8 +75,14 @@ fn without_a_known_search_path_only_names_with_a_schema_are_known() {
     let rows = [
         ("select * from orders where tenant_id = 1", "? table orders is not known"),
         ("select * from public.orders where tenant_id = 1", "crm 1"),
-        ("select * from public.orders o join notes n using (tenant_id) where tenant_id = 1", "? table notes is not known"),
-        ("update public.orders set total = 3 where tenant_id = $1", "? parameter $1 is missing, or its type or format is not read"),
+        (
+            "select * from public.orders o join notes n using (tenant_id) where tenant_id = 1",
+            "? table notes is not known",
+        ),
+        (
+            "update public.orders set total = 3 where tenant_id = $1",
+            "? parameter $1 is missing, or its type or format is not read",
+        ),
         ("select * from pg_class", "? table pg_class is not known"),
         ("select * from pg_catalog.pg_class", "-"),
         ("select now()", "? function now may read or write anything"),

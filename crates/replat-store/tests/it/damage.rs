@@ -105,8 +105,14 @@ const FORMAT_1: &str = r#"{"context":"shop","version":1,"dimensions":[{"column":
 fn a_map_of_another_release_is_called_that_and_not_damaged() {
     let newer = FORMAT_1.replacen('{', r#"{"format":3,"#, 1);
     let rows = [
-        (FORMAT_1, "written in format 1, and this replat reads format 2; the file is sound: with the older replat"),
-        (&newer, "written in format 3, and this replat reads format 2; the file is sound: use the newer replat"),
+        (
+            FORMAT_1,
+            "written in format 1, and this replat reads format 2; the file is sound: with the older replat",
+        ),
+        (
+            &newer,
+            "written in format 3, and this replat reads format 2; the file is sound: use the newer replat",
+        ),
         (r#"{"format":2,"root":1}"#, "is damaged or was edited by hand: the map of shop cannot be read"),
         (r#"{"wrong":true}"#, "is damaged or was edited by hand: the map of shop cannot be read"),
     ];

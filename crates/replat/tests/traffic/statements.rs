@@ -84,10 +84,14 @@ async fn a_session_that_reads_names_or_texts_otherwise_is_not_guessed_at() {
         client.batch_execute(read).await.unwrap_or_else(|error| panic!("after {come_back}: {error}"));
     }
     // A function that leaves it alone costs a question, and no refusal.
-    client.batch_execute("select public.dwell() from accounts where tenant_id = 2 limit 1").await.expect("a row");
+    client
+        .batch_execute("select public.dwell() from accounts where tenant_id = 2 limit 1")
+        .await
+        .expect("a row");
     client.batch_execute(read).await.expect("the path is as it was");
     // Prepared once, it may change it each time that it is run.
-    let prepared = client.prepare("select public.wander($1) from public.accounts where tenant_id = 2 limit 1");
+    let prepared =
+        client.prepare("select public.wander($1) from public.accounts where tenant_id = 2 limit 1");
     let prepared = prepared.await.expect("it is prepared");
     for _ in 0..2 {
         client.query(&prepared, &[&"other"]).await.expect("it is run");
@@ -107,7 +111,8 @@ async fn a_session_that_reads_names_or_texts_otherwise_is_not_guessed_at() {
     assert_eq!(error.code().map(SqlState::code), Some("3D000"), "{error}");
     client.batch_execute("reset client_encoding").await.expect("it is back");
     // In one message.
-    let error = client.batch_execute(&format!("set search_path = other; {read}")).await.expect_err("one message");
+    let error =
+        client.batch_execute(&format!("set search_path = other; {read}")).await.expect_err("one message");
     assert_eq!(error.code().map(SqlState::code), Some("3D000"), "{error}");
     // With a partition chosen nobody reads; afterwards somebody does again.
     client.batch_execute("set replat.partition = 'zeta'").await.expect("chosen");
