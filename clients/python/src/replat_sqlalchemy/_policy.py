@@ -39,10 +39,10 @@ class RoutePolicy:
     """What a router may do. Durations are texts like ``"2s"``, seconds, or a ``timedelta``."""
 
     max_stale: Duration = "30s"
-    """Nothing begins by routes older than this: the partition may have moved, and its former home answers with old rows."""
+    """Nothing begins by routes older than this: the partition may have moved, and its former home would answer."""
     max_stale_reads: Duration | Literal["unlimited"] | None = None
-    """For reads, a longer time: in between, transactions begin and cannot write, which the database itself sees to. What
-    they read may be as old as the switch that was missed. ``"unlimited"``: reads are never refused."""
+    """For reads, a longer time: in between, transactions begin and cannot write, which the database itself sees to.
+    What they read may be as old as the switch that was missed. ``"unlimited"``: reads are never refused."""
     on_switch: Literal["wait", "raise"] = "wait"
     """Whether a transaction waits while its partition is switched."""
     switch_wait: Duration = "2s"
@@ -71,7 +71,6 @@ class RoutePolicy:
             raise ValueError("schema is 'search_path' or 'translate'")
         if self.pools_max < 1:
             raise ValueError("pools_max is at least 1")
-
 
     def reads_end_after(self) -> float:
         """The age of routes, in seconds, beyond which nothing begins."""
