@@ -94,6 +94,14 @@ def test_nothing_begins_by_old_routes(world: World, make_router: MakeRouter, is_
     assert told == ["stale"]
 
 
+def test_the_first_routes_are_fresh_as_soon_as_they_are_there(world: World, make_router: MakeRouter) -> None:
+    router = make_router()
+    seen: list[float | None] = []
+    router.on("routes", lambda **_: seen.append(router.status()["age"]))
+    router.lookup("acme")
+    assert len(seen) == 1 and seen[0] is not None
+
+
 @pytest.mark.parametrize("reads", ["10ms", "never", -1])
 def test_reads_do_not_end_before_writes(reads: str | int) -> None:
     with pytest.raises(ValueError):

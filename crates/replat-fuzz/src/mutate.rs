@@ -11,7 +11,7 @@ impl Dice {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Dice {
     pub fn below(&mut self, end: usize) -> usize {
         let end = end.max(1) as u64;
         // Below `end`, so it fits.
-        usize::try_from(self.next() % end).unwrap_or(0)
+        usize::try_from(self.roll() % end).unwrap_or(0)
     }
 }
 
@@ -65,7 +65,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], words: &[&str], dice: &mut Dice) {
             let number = match dice.below(3) {
                 0 => LENGTHS[dice.below(LENGTHS.len())],
                 1 => u32::try_from(dice.below(length + 8)).unwrap_or(0),
-                _ => u32::try_from(dice.next() >> 32).unwrap_or(0),
+                _ => u32::try_from(dice.roll() >> 32).unwrap_or(0),
             };
             bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
         }
@@ -80,7 +80,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], words: &[&str], dice: &mut Dice) {
             bytes.splice(at..end, word.bytes());
         }
         _ => {
-            let number = (dice.next() >> dice.below(64)).to_string();
+            let number = (dice.roll() >> dice.below(64)).to_string();
             bytes.splice(at..at, number.into_bytes());
         }
     }

@@ -42,8 +42,8 @@ pub(crate) const STATEMENT: Target = Target {
     seeds: || {
         let texts = [
             "select * from orders where tenant_id = 1",
-            "select * from orders o join items i using (tenant_id) where o.tenant_id = $1 and i.x in (1, 2)\05",
-            "insert into orders (tenant_id, x) values (1, 'a'), ($1, e'b\\n')\07",
+            "select * from orders o join items i using (tenant_id) where o.tenant_id = $1 and i.x in (1, 2)\u{0}5",
+            "insert into orders (tenant_id, x) values (1, 'a'), ($1, e'b\\n')\u{0}7",
             "update orders set x = 2 where tenant_id = any('{1,2}'::int[]) returning *",
             "with a as (select * from sales where region = 'eu' and shop = 3) select * from a order by 1 limit 1",
             "begin; set local search_path = app; delete from items where tenant_id = 4 or tenant_id in (5); commit",
