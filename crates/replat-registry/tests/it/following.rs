@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use replat_engine::registry::{Envelope, Matter, Published, Registry, RegistryError};
 use replat_model::deploy::Timestamp;
 use replat_model::route::Routes;
-use replat_registry::kv::{Change, Kv};
+use replat_registry::kv::Change;
 use replat_registry::{Follower, KvRegistry, PublishError, Publisher};
 use tokio::sync::watch;
 
