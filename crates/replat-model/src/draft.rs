@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
 
@@ -32,8 +33,8 @@ pub use difference::{changed, schema_difference};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
-    /// A stable name for what is wrong, such as `NO_KEY`.
-    pub code: String,
+    /// The check that did not pass, such as `NO_KEY`.
+    pub code: Check,
     /// The table that it is about.
     pub table: Option<String>,
     /// The column that it is about.
@@ -46,8 +47,8 @@ pub struct Finding {
 
 impl Finding {
     /// A finding that is about no table in particular.
-    pub fn new(code: &str, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { code: code.into(), table: None, column: None, what: what.into(), remedy: remedy.into() }
+    pub fn new(code: Check, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { code, table: None, column: None, what: what.into(), remedy: remedy.into() }
     }
 
     /// The same, about a table.
@@ -110,8 +111,8 @@ impl Notes {
         self.findings.push(finding);
     }
 
-    fn warn(&mut self, name: &str, must_allow: bool, what: String) {
-        self.hazards.push(Hazard { name: name.into(), what, must_allow });
+    fn warn(&mut self, name: Check, must_allow: bool, what: String) {
+        self.hazards.push(Hazard { name, what, must_allow });
     }
 }
 
@@ -209,11 +210,11 @@ fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Fi
     let context = spec.contexts.get(&ask.context).ok_or_else(|| {
         let remedy =
             meant(&ask.context, spec.contexts.keys().map(String::as_str), "Name a context of the spec.");
-        Finding::new("UNKNOWN_CONTEXT", format!("the spec has no context {}", ask.context), remedy)
+        Finding::new(Check::UnknownContext, format!("the spec has no context {}", ask.context), remedy)
     })?;
     let rollout = context.rollout.as_ref().ok_or_else(|| {
         Finding::new(
-            "NO_ROLLOUT",
+            Check::NoRollout,
             format!("context {} has no rollout", ask.context),
             format!("Write [contexts.{}.rollout] in the spec.", ask.context),
         )
@@ -266,14 +267,14 @@ fn end(ground: &Ground, side: Side) -> End {
 fn reversibility(wanted: Reversible, notes: &mut Notes) -> Reversibility {
     let (lossy, obstacles) = (std::mem::take(&mut notes.lossy), std::mem::take(&mut notes.obstacles));
     if !obstacles.is_empty() {
-        notes.warn("IRREVERSIBLE", true, format!("there is no way back: {}", obstacles.join("; ")));
+        notes.warn(Check::Irreversible, true, format!("there is no way back: {}", obstacles.join("; ")));
         return Reversibility::No(obstacles);
     }
     if lossy.is_empty() {
         return Reversibility::Lossless;
     }
     let must_allow = wanted == Reversible::Required;
-    notes.warn("LOSSY_ROLLBACK", must_allow, format!("a rollback loses values: {}", lossy.join("; ")));
+    notes.warn(Check::LossyRollback, must_allow, format!("a rollback loses values: {}", lossy.join("; ")));
     Reversibility::Lossy(lossy)
 }
 

@@ -48,8 +48,22 @@ pub struct DatabaseFacts {
     pub prepared_transactions: u32,
     /// The names of all tables and views of the schema, also of those that were not asked for.
     pub relations: Vec<String>,
+    /// Sequences of the schema that no column draws from, and that this role may read and set.
+    pub free_sequences: Vec<SequenceFacts>,
     /// The tables that were asked for and exist, by name.
     pub tables: Vec<TableFacts>,
+}
+
+/// A sequence that belongs to no column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceFacts {
+    /// Its name.
+    pub name: String,
+    /// Its name with its schema, quoted where that is needed.
+    pub qualified: String,
+    /// The largest number that it hands out.
+    pub max: i64,
 }
 
 impl DatabaseFacts {

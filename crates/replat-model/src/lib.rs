@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod map;
 pub mod next;
 pub mod plan;
+pub mod preflight;
 pub mod region;
 pub mod route;
 pub mod spec;

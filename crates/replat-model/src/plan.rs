@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
+use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
 
@@ -198,15 +199,11 @@ pub enum Compare {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SequencePlan {
-    /// The table on green.
-    pub table: String,
-    /// The column on green.
-    pub column: String,
-    /// The table on blue.
-    pub blue_table: String,
-    /// The column on blue.
-    pub blue_column: String,
-    /// The largest number that the column can hold.
+    /// Its name on blue, with its schema and quoted.
+    pub blue: String,
+    /// Its name on green, with its schema and quoted.
+    pub green: String,
+    /// The largest number that both sides can hold.
     pub max: i64,
 }
 
@@ -226,8 +223,8 @@ pub enum Reversibility {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hazard {
-    /// A stable name, as given to `--allow`.
-    pub name: String,
+    /// The check that did not pass, by the name that is given to `--allow`.
+    pub name: Check,
     /// What it means here.
     pub what: String,
     /// Whether the plan is refused unless it is allowed.

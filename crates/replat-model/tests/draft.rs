@@ -10,6 +10,8 @@ mod findings;
 mod hazards;
 #[path = "draft/plans.rs"]
 mod plans;
+#[path = "draft/provoked.rs"]
+mod provoked;
 #[path = "draft/ways_back.rs"]
 mod ways_back;
 #[path = "draft/world.rs"]

@@ -19,6 +19,10 @@ use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
 use crate::slice::{predicate, table_name};
 
+/// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
+/// itself, and the row there is somebody's.
+pub const STRANGER: &str = "its key is that of a row of another partition";
+
 /// Where a stream stands, as the target knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -331,7 +335,7 @@ impl<'a> Work<'_, 'a> {
         let columns: Columns<'_> = (0..merge.table.key.len())
             .map(|n| keys.iter().map(|key| text(&key[n]).map(Some)).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        self.run(merge.delete(), &columns).await
+        self.run(merge.delete(), &columns).await.map(drop)
     }
 
     async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
@@ -348,7 +352,11 @@ impl<'a> Work<'_, 'a> {
         let columns: Columns<'_> = (0..names.len())
             .map(|n| rows.iter().map(|cells| cell_text(&cells[n])).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        self.run(sql, &columns).await
+        let written = self.run(sql, &columns).await?;
+        if unsaid.is_empty() && merge.may_meet_strangers() && written < rows.len() as u64 {
+            return Err(Merging::Duplicate(STRANGER.into()));
+        }
+        Ok(())
     }
 
     /// One change in its turn. If a unique key is in the way, which passes while rows are copied, the key is
@@ -442,7 +450,8 @@ impl<'a> Work<'_, 'a> {
         Ok(())
     }
 
-    async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<(), Merging> {
+    /// How many rows were written.
+    async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
         let database = self.database();
         let statement = match self.statements.get(&sql) {
             Some(statement) => statement.clone(),
@@ -453,7 +462,7 @@ impl<'a> Work<'_, 'a> {
             }
         };
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-        self.tx.execute(&statement, &parameters).await.map(drop).map_err(|e| merging(database, e))
+        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(database, e))
     }
 
     async fn command(&self, sql: &str) -> Result<(), EngineError> {

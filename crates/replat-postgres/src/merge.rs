@@ -7,7 +7,7 @@
 use replat_model::ids::Side;
 use replat_model::plan::{ColumnPlan, Plan, TablePlan};
 
-use crate::slice::{key_name, table_name};
+use crate::slice::{dimension_column, key_name, predicate, table_name};
 use crate::sql::quote_ident;
 
 /// One direction of one table.
@@ -43,6 +43,26 @@ impl<'a> Merge<'a> {
         self.table.key_on(side).map(quote_ident).collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether a row of the receiving side can have a key of this partition and belong to another. Where the key says
+    /// the partition it cannot; elsewhere, both sides may have given one number to two rows.
+    pub fn may_meet_strangers(&self) -> bool {
+        let other = self.from.other();
+        let is_slice = self.plan.tables.iter().any(|table| std::ptr::eq(table, self.table));
+        let says = |column: &str| {
+            let name = dimension_column(self.table, other, column);
+            self.table.key_on(other).any(|key| key == name)
+        };
+        is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+    }
+
+    /// What a row `t` of the receiving side must satisfy to be changed: that it is the partition's own.
+    fn own(&self, before: &str) -> String {
+        match self.may_meet_strangers() {
+            true => format!("{before} {}", predicate(self.plan, self.table, self.from.other(), "t.")),
+            false => String::new(),
+        }
+    }
+
     /// `unnest($1::text[], …)` as rows of the sending table, under the alias `s`.
     fn rows(&self) -> String {
         let shape = self.table.shape(self.from);
@@ -71,7 +91,8 @@ impl<'a> Merge<'a> {
         format!("(SELECT *, {} FROM ({plain}) g) s", generated.join(", "))
     }
 
-    /// Full rows: inserted, or put in the place of the row with that key.
+    /// Full rows: inserted, or put in the place of the partition's row with that key. A row of another partition is left
+    /// as it is, and then fewer rows are written than were given.
     pub fn upsert(&self) -> String {
         let columns = self.columns();
         let names: Vec<String> = columns.iter().map(|c| quote_ident(&c.target)).collect();
@@ -81,10 +102,13 @@ impl<'a> Merge<'a> {
             .filter(|c| !self.is_key(c))
             .map(|c| format!("{0} = excluded.{0}", quote_ident(&c.target)))
             .collect();
-        let resolve =
-            if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
+        let resolve = if sets.is_empty() {
+            "NOTHING".into()
+        } else {
+            format!("UPDATE SET {}{}", sets.join(", "), self.own(" WHERE"))
+        };
         format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {resolve}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {resolve}",
             self.target(),
             names.join(", "),
             values.join(", "),
@@ -116,23 +140,25 @@ impl<'a> Merge<'a> {
             .map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from))))
             .collect();
         Some(format!(
-            "UPDATE {} t SET {} FROM (SELECT {}, {} FROM {}) e WHERE {}",
+            "UPDATE {} t SET {} FROM (SELECT {}, {} FROM {}) e WHERE {}{}",
             self.target(),
             sets.join(", "),
             keys.join(", "),
             values.join(", "),
             self.rows(),
             self.key_match("t.", "e.replat_k"),
+            self.own(" AND"),
         ))
     }
 
     /// Rows that are gone, by key: one array for each key column.
     pub fn delete(&self) -> String {
         format!(
-            "DELETE FROM {} t USING {} WHERE {}",
+            "DELETE FROM {} t USING {} WHERE {}{}",
             self.target(),
             keys(self.table, 1),
-            self.key_match("t.", "e.replat_k")
+            self.key_match("t.", "e.replat_k"),
+            self.own(" AND"),
         )
     }
 

@@ -7,9 +7,9 @@ use replat_model::plan::TablePlan;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::apply::{Applier, side_text};
+use crate::apply::{Applier, STRANGER, side_text};
 use crate::changes::{Cell, Change};
-use crate::copy::copied_tables;
+use crate::copy::{copied_table, copied_tables};
 use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, TouchedKey};
@@ -21,6 +21,11 @@ use crate::sql::quote_ident;
 const AT_ONCE: i64 = 1_000;
 
 /// Copies the parked keys of the stream from `from` once more. What still cannot be had stays parked.
+///
+/// # Errors
+///
+/// [`EngineError::Precondition`] if a key is that of another partition's row on the receiving side: only a person can
+/// say which of the two rows is to have another.
 pub async fn copy_parked(ends: &Ends, from: Side, shared: &Shared) -> Result<(), EngineError> {
     let source = ends.connect(from, "parked").await?;
     let target = ends.connect_to_write(from.other(), "parked").await?;
@@ -36,7 +41,41 @@ pub async fn copy_parked(ends: &Ends, from: Side, shared: &Shared) -> Result<(),
     }
     let left = crate::follow::count_parked(applier.client(), ends, from).await?;
     shared.set_parked(from, left);
-    Ok(())
+    refuse_strangers(ends, from, applier.client()).await
+}
+
+/// How many keys a message names.
+const NAMED_MAX: i64 = 3;
+
+async fn refuse_strangers(ends: &Ends, from: Side, target: &Client) -> Result<(), EngineError> {
+    let rows = target
+        .query(
+            "SELECT tbl, key, count(*) OVER () FROM replat.parked \
+             WHERE deployment = $1 AND source = $2 AND why = $3 ORDER BY tbl, key LIMIT $4",
+            &[&ends.deployment.as_str(), &side_text(from), &STRANGER, &NAMED_MAX],
+        )
+        .await
+        .map_err(on(ends.database(from.other()), "reading the parked keys"))?;
+    let Some(first) = rows.first() else { return Ok(()) };
+    let named: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let table = usize::try_from(row.get::<_, i32>(0)).ok().and_then(|n| copied_table(&ends.plan, n));
+            let name = table.map_or("?", |table| table.shape(from).name.as_str());
+            format!("{name} ({})", row.get::<_, Vec<String>>(1).join(", "))
+        })
+        .collect();
+    let (to, count) = (from.other(), first.get::<_, i64>(2));
+    Err(EngineError::Precondition {
+        what: format!(
+            "{count} rows of the partition on {from} have keys that rows of other partitions have on {to}: {}{}",
+            named.join("; "),
+            if count > NAMED_MAX { "; …" } else { "" }
+        ),
+        remedy: "Neither row was changed. Give the rows on one of the two sides other keys; and let ids be handed out so \
+             that both sides never give the same one: a sequence that replat knows of, or ranges of their own."
+            .into(),
+    })
 }
 
 async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<TouchedKey>, EngineError> {

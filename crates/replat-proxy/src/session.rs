@@ -390,7 +390,7 @@ impl Session {
             tokio::select! {
                 biased;
                 done = work => Ok(done),
-                () = target.asked.notified() => Err(Attended::Refused(cancelled())),
+                () = target.asked() => Err(Attended::Refused(cancelled())),
             }
         };
         self.attend(work).await?

@@ -153,9 +153,9 @@ pub enum Command {
     Registry(RegistryArgs),
     /// Hand out routes over HTTP, as lists and as streams, and keep the map of an HAProxy.
     Serve(ServeArgs),
-    /// Explain an error code.
+    /// Explain an error code, or a check of the preflight.
     Explain {
-        /// Such as RP4003; without it, all codes are listed.
+        /// Such as RP4003 or NO_KEY; without it, all codes are listed.
         code: Option<String>,
     },
     /// Print a machine-readable description.

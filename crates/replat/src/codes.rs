@@ -1,5 +1,8 @@
 //! The error codes: each has a page under `docs/errors/`, which `replat explain` prints.
 
+use replat_model::preflight::Check;
+#[cfg(test)]
+use replat_model::preflight::Severity;
 use serde::Serialize;
 
 /// A code and its title.
@@ -115,9 +118,39 @@ pub fn page(code: &str) -> Option<&'static str> {
     CODES.iter().find(|c| c.code == code).map(|c| c.page)
 }
 
+const PREFLIGHT: &str = include_str!("../../../docs/preflight.md");
+
+/// A check's section of `docs/preflight.md`, from its heading on.
+pub fn section(check: Check) -> Option<&'static str> {
+    let heading = format!("### {check}\n");
+    let (_, rest) = PREFLIGHT.split_once(&heading)?;
+    let end = rest.find("\n#").unwrap_or(rest.len());
+    let begin = PREFLIGHT.len() - rest.len() - heading.len();
+    PREFLIGHT.get(begin..begin + heading.len() + end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_check_has_a_section_that_says_how_grave_it_is() {
+        let mut at = 0;
+        for check in Check::ALL {
+            let section = section(*check).unwrap_or_else(|| panic!("{check} has no section"));
+            let severity = match check.severity() {
+                Severity::Refusal => "Refusal.",
+                Severity::Allow => "Allow",
+                Severity::Note => "Note.",
+            };
+            let text = section.lines().nth(2).unwrap_or_default();
+            assert!(text.starts_with(severity), "{check}: {text}");
+            let place = PREFLIGHT.find(&format!("### {check}\n")).expect("found before");
+            assert!(place > at, "{check} is out of order");
+            at = place;
+        }
+        assert_eq!(PREFLIGHT.matches("\n### ").count(), Check::ALL.len(), "a section is about no check");
+    }
 
     #[test]
     fn every_code_has_a_page_that_says_state_and_remedy() {

@@ -256,8 +256,10 @@ fn refuse_if_stale(file: &PlanFile, changes: Vec<String>) -> Result<(), Failure>
 
 fn refuse_unless_allowed(plan: &Plan, allowed: &[String]) -> Result<(), Failure> {
     let must = || plan.hazards.iter().filter(|h| h.must_allow);
-    let missing: Vec<String> =
-        must().filter(|h| !allowed.contains(&h.name)).map(|h| format!("{}: {}", h.name, h.what)).collect();
+    let missing: Vec<String> = must()
+        .filter(|h| !allowed.iter().any(|name| name == h.name.code()))
+        .map(|h| format!("{}: {}", h.name, h.what))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

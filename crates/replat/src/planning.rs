@@ -125,8 +125,7 @@ pub fn refuse_if_busy(store: &dyn WorkLog, context: &str, id: &PartitionId) -> R
 
 /// The hazards that somebody must allow, by name, each once.
 pub fn to_be_allowed(plan: &Plan) -> Vec<&str> {
-    let mut names: Vec<&str> =
-        plan.hazards.iter().filter(|h| h.must_allow).map(|h| h.name.as_str()).collect();
+    let mut names: Vec<&str> = plan.hazards.iter().filter(|h| h.must_allow).map(|h| h.name.code()).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use clap::CommandFactory;
+use replat_model::preflight::Check;
 use serde_json::json;
 
 use crate::cli::{Cli, Global, SchemaWhat};
-use crate::codes::{CODES, page};
+use crate::codes::{CODES, page, section};
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use crate::render::{Style, counted};
@@ -47,13 +48,15 @@ pub fn explain(code: Option<&str>, style: Style) -> Result<(), Failure> {
         return Ok(());
     };
     let wanted = code.to_ascii_uppercase();
-    match page(&wanted) {
+    let check = || wanted.parse().ok().and_then(section);
+    match page(&wanted).or_else(check) {
         Some(text) => {
             style.result(text, &json!({ "code": wanted, "page": text }));
             Ok(())
         }
         None => {
-            let meant = replat_model::spec::nearest(&wanted, CODES.iter().map(|c| c.code))
+            let known = CODES.iter().map(|c| c.code).chain(Check::ALL.iter().map(|check| check.code()));
+            let meant = replat_model::spec::nearest(&wanted, known)
                 .map_or_else(String::new, |near| format!("; did you mean {near}?"));
             Err(Failure::new("RP2006", Exit::Usage, format!("there is no code {code}{meant}"))
                 .remedy("All codes: replat explain"))

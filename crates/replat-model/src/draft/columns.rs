@@ -7,6 +7,7 @@ use super::{Finding, Notes, Pair, meant, types};
 use crate::facts::{ColumnFacts, Identity, TableFacts};
 use crate::ids::Side;
 use crate::plan::ColumnPlan;
+use crate::preflight::Check;
 
 /// What the way back of one table comes to.
 #[derive(Default)]
@@ -37,7 +38,7 @@ fn up(pair: &Pair, column: &ColumnFacts, notes: &mut Notes) -> Option<String> {
         Some(source) => {
             let what = format!("{name} is {} on blue and {} on green", source.type_name, column.type_name);
             let remedy = format!("Write an `up` for {}.{name} in rollout.map.", pair.green.name);
-            notes.find(find(Finding::new("TYPE_DIFFERS", what, remedy)));
+            notes.find(find(Finding::new(Check::TypeDiffers, what, remedy)));
             None
         }
         None if column.can_be_left_out() => None,
@@ -47,7 +48,7 @@ fn up(pair: &Pair, column: &ColumnFacts, notes: &mut Notes) -> Option<String> {
                 "Write an `up` for {}.{name} in rollout.map, or give it a default in the DDL.",
                 pair.green.name
             );
-            notes.find(find(Finding::new("NO_SOURCE", what, remedy)));
+            notes.find(find(Finding::new(Check::NoSource, what, remedy)));
             None
         }
     }
@@ -64,7 +65,7 @@ fn usable(expression: &str, source: &TableFacts) -> Result<String, String> {
 
 fn unusable(what: &str, expression: &str, why: &str) -> Finding {
     Finding::new(
-        "EXPRESSION",
+        Check::Expression,
         format!("{what} = {expression:?} cannot be used: {why}"),
         "Write an expression that is deterministic and looks at one row only.",
     )
@@ -77,7 +78,7 @@ fn check_map(pair: &Pair, notes: &mut Notes) {
             None => notes.find(unknown(pair.green, name, "green")),
             Some(column) if column.generated.is_some() => notes.find(
                 Finding::new(
-                    "GENERATED_TARGET",
+                    Check::GeneratedTarget,
                     format!("{name} is generated on green, so nothing can be written to it"),
                     "Remove its `up`, or make it an ordinary column in the DDL.",
                 )
@@ -96,7 +97,7 @@ fn check_map(pair: &Pair, notes: &mut Notes) {
 pub(super) fn unknown(table: &TableFacts, column: &str, side: &str) -> Finding {
     let known = table.columns.iter().map(|c| c.name.as_str());
     let remedy = meant(column, known, "Name a column that the table has.");
-    Finding::new("UNKNOWN_COLUMN", format!("{} has no column {column} on {side}", table.name), remedy)
+    Finding::new(Check::UnknownColumn, format!("{} has no column {column} on {side}", table.name), remedy)
         .at(&table.name)
         .column(column)
 }
@@ -130,7 +131,7 @@ fn downs<'a>(pair: &Pair<'a>, notes: &mut Notes) -> BTreeMap<&'a str, &'a str> {
     for down in pair.map.values().filter_map(|map| map.down.as_ref()) {
         if downs.insert(down.column.as_str(), down.sql.as_str()).is_some() {
             let what = format!("{} has two `down` expressions", down.column);
-            let finding = Finding::new("DOWN_TWICE", what, "Keep one of them.");
+            let finding = Finding::new(Check::DownTwice, what, "Keep one of them.");
             notes.find(finding.at(&pair.blue.name).column(&down.column));
         }
     }
@@ -184,7 +185,7 @@ fn green_only(pair: &Pair, found: &mut Backward, notes: &mut Notes) {
         if pair.map.contains_key(&column.name) {
             let what =
                 format!("a value that green's application itself writes to {name} is not carried back");
-            notes.warn("DERIVED_ONLY", false, what);
+            notes.warn(Check::DerivedOnly, false, what);
         } else if pair.blue.column(&column.name).is_none() {
             found.lossy.push(format!("{name} exists on green only; a rollback leaves its values behind"));
         }
@@ -235,7 +236,7 @@ pub(super) fn check_unsaid(pair: &Pair, from: Side, plans: &[ColumnPlan], key: &
             plan.target, unsaid.name
         );
         let remedy = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", super::tables::qualified(source));
-        notes.find(Finding::new("UNSAID_PART", what, remedy).at(&source.name).column(&plan.target));
+        notes.find(Finding::new(Check::UnsaidPart, what, remedy).at(&source.name).column(&plan.target));
     }
 }
 
@@ -255,6 +256,6 @@ pub(super) fn check_identity_always(
             super::tables::qualified(target),
             quoted(&column.name)
         );
-        notes.find(Finding::new("IDENTITY_ALWAYS", what, remedy).at(&target.name).column(&column.name));
+        notes.find(Finding::new(Check::IdentityAlways, what, remedy).at(&target.name).column(&column.name));
     }
 }

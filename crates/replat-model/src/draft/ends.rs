@@ -3,6 +3,7 @@
 use super::{Finding, Ground, Notes};
 use crate::facts::DatabaseFacts;
 use crate::ids::Side;
+use crate::preflight::Check;
 
 /// The oldest major version with everything that is used here.
 const MAJOR_MIN: u32 = 14;
@@ -29,7 +30,11 @@ fn apart(ground: &Ground, notes: &mut Notes) {
         |facts: &DatabaseFacts| (facts.system_id.clone(), facts.database_name.clone(), facts.schema.clone());
     if place(ground.blue) == place(ground.green) {
         let what = format!("{} and {} are one place", ground.ask.home, ground.rollout.to);
-        notes.find(Finding::new("SAME_HOME", what, "Name another database or another schema in rollout.to."));
+        notes.find(Finding::new(
+            Check::SameHome,
+            what,
+            "Name another database or another schema in rollout.to.",
+        ));
     }
 }
 
@@ -38,31 +43,31 @@ fn encodings(ground: &Ground, notes: &mut Notes) {
     let remedy = "Make green with the encoding of blue, which must not be SQL_ASCII.";
     if blue != green {
         notes.find(Finding::new(
-            "ENCODING",
+            Check::Encoding,
             format!("blue keeps text as {blue} and green as {green}"),
             remedy,
         ));
     } else if blue == "SQL_ASCII" {
-        notes.find(Finding::new("ENCODING", "both keep text as SQL_ASCII, which is any bytes", remedy));
+        notes.find(Finding::new(Check::Encoding, "both keep text as SQL_ASCII, which is any bytes", remedy));
     }
 }
 
 fn log_can_be_read(facts: &DatabaseFacts, database: &str, needed: u32, notes: &mut Notes) {
     if facts.major < MAJOR_MIN {
         let what = format!("{database} runs PostgreSQL {}", facts.major);
-        notes.find(Finding::new("VERSION", what, format!("Upgrade it to {MAJOR_MIN} or later.")));
+        notes.find(Finding::new(Check::ServerVersion, what, format!("Upgrade it to {MAJOR_MIN} or later.")));
     }
     if facts.wal_level != "logical" {
         let what = format!("wal_level on {database} is {}, and must be logical", facts.wal_level);
         notes.find(Finding::new(
-            "WAL_LEVEL",
+            Check::WalLevel,
             what,
             "ALTER SYSTEM SET wal_level = 'logical'; -- then restart",
         ));
     }
     for (code, setting, max, used) in [
-        ("NO_SLOT", "max_replication_slots", facts.max_replication_slots, facts.slots_used),
-        ("NO_SENDER", "max_wal_senders", facts.max_wal_senders, facts.senders_used),
+        (Check::NoSlot, "max_replication_slots", facts.max_replication_slots, facts.slots_used),
+        (Check::NoSender, "max_wal_senders", facts.max_wal_senders, facts.senders_used),
     ] {
         if max.saturating_sub(used) < needed {
             let what =
@@ -86,7 +91,7 @@ fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
     ] {
         if !may {
             let what = format!("{} may not {what} on {database}", facts.role);
-            notes.find(Finding::new("PRIVILEGE", what, remedy));
+            notes.find(Finding::new(Check::Privilege, what, remedy));
         }
     }
     if !facts.can_skip_triggers {
@@ -95,7 +100,7 @@ fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
              replat writes (GRANT SET ON PARAMETER session_replication_role TO {role}, from PostgreSQL 15 on)",
             facts.role
         );
-        notes.warn("TRIGGERS_FIRE", true, what);
+        notes.warn(Check::TriggersFire, true, what);
     }
 }
 
@@ -105,6 +110,6 @@ fn prepared(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
         let what = format!(
             "{waiting} prepared transactions on {database} wait for their second phase; nothing begins before they end"
         );
-        notes.warn("PREPARED_TRANSACTIONS", false, what);
+        notes.warn(Check::PreparedTransactions, false, what);
     }
 }

@@ -1,10 +1,13 @@
 //! What is no obstacle, but what a person should know or decide.
 
+use std::collections::BTreeSet;
+
 use super::expression::{plain_column, quoted};
 use super::{Finding, Ground, Notes, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};
+use crate::preflight::Check;
 use crate::spec::TableMode;
 
 pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
@@ -12,7 +15,7 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
         let home = ground.home(Side::Green);
         notes.find(
             Finding::new(
-                "GREEN_NOT_EMPTY",
+                Check::GreenNotEmpty,
                 format!("green.{table} holds rows of the partition already, and whose they are is not known"),
                 format!(
                     "Look at them on {}; if they are a retired copy that nobody needs, delete the rows of {}.{} for \
@@ -62,7 +65,7 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
             "{side}.{}: foreign key {} points at {}.{}, which does not move",
             table.name, key.name, key.ref_schema, key.ref_table
         );
-        notes.warn("FK_OUTSIDE", true, what);
+        notes.warn(Check::FkOutside, true, what);
     }
     for key in &table.referenced_by {
         let is_inside =
@@ -72,7 +75,7 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
                 "{side}.{}: foreign key {} of {}.{} points at rows that move",
                 table.name, key.name, key.schema, key.table
             );
-            notes.warn("FK_INTO", true, what);
+            notes.warn(Check::FkInto, true, what);
         }
     }
 }
@@ -85,11 +88,11 @@ fn triggers(side: Side, table: &TableFacts, notes: &mut Notes) {
     let firing = names(|t| matches!(t.enabled, TriggerEnabled::Always | TriggerEnabled::Replica));
     if !silent.is_empty() && side == Side::Green {
         let what = format!("{side}.{}: {silent} do not fire for rows that replat writes", table.name);
-        notes.warn("TRIGGERS", false, what);
+        notes.warn(Check::Triggers, false, what);
     }
     if !firing.is_empty() {
         let what = format!("{side}.{}: {firing} fire for rows that replat writes, too", table.name);
-        notes.warn("TRIGGERS_FIRE", true, what);
+        notes.warn(Check::TriggersFire, true, what);
     }
 }
 
@@ -101,19 +104,19 @@ fn odd_values(side: Side, table: &TableFacts, notes: &mut Notes) {
         if side == Side::Blue {
             let what =
                 format!("blue.{}.{} may name large objects, which do not move", table.name, column.name);
-            notes.warn("LARGE_OBJECTS", true, what);
+            notes.warn(Check::LargeObjects, true, what);
         }
     }
     if table.subscribed {
         let what = format!("{side}.{}: a subscription writes to it, past ordinary triggers", table.name);
-        notes.warn("SUBSCRIBED", true, what);
+        notes.warn(Check::Subscribed, true, what);
     }
 }
 
 fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     if blue.row_security && !green.row_security {
         let what = format!("blue.{} has row level security, and green.{} has none", blue.name, green.name);
-        notes.warn("ROW_SECURITY_GONE", true, what);
+        notes.warn(Check::RowSecurityGone, true, what);
     }
 }
 
@@ -133,11 +136,12 @@ fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut 
              stream",
             blue.name, source.name, green.name, column.name
         );
-        notes.warn("NOT_NULL", false, what);
+        notes.warn(Check::NotNull, false, what);
     }
 }
 
-/// The sequences of green and the sequences of blue that they continue. `room` is what is left free between them.
+/// The sequences of green and the sequences of blue that they continue: those that columns draw from, then those of one
+/// name that nothing but an application draws from. `room` is what is left free between them.
 pub(super) fn sequences(
     ground: &Ground,
     room: u64,
@@ -158,24 +162,65 @@ pub(super) fn sequences(
                 .and_then(|name| blue.column(name))
                 .filter(|source| source.sequence.is_some());
             match source {
-                Some(source) => found.push(continued(room, (blue, source), (green, column), notes)),
+                Some(source) => found.extend(continued(room, source, (green, column), notes)),
                 None => {
                     let what =
                         format!("green.{}.{} numbers its rows from the start", green.name, column.name);
-                    notes.warn("SEQUENCE_NEW", false, what);
+                    notes.warn(Check::SequenceNew, false, what);
                 }
             }
         }
+        unknown_sequences(blue, green, notes);
     }
+    free(ground, &mut found, notes);
+    // One sequence may serve many tables.
+    let mut seen = BTreeSet::new();
+    found.retain(|plan| seen.insert((plan.blue.clone(), plan.green.clone())));
     found
+}
+
+/// Defaults that draw numbers from where nobody can tell.
+fn unknown_sequences(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
+    for (side, table) in [(Side::Blue, blue), (Side::Green, green)] {
+        for column in table.columns.iter().filter(|column| column.sequence.is_none()) {
+            if column.default.as_ref().is_some_and(|default| default.contains("nextval(")) {
+                let what = format!(
+                    "{side}.{}.{} draws numbers from a sequence that cannot be told from its default; both sides may \
+                     hand out the same ones",
+                    table.name, column.name
+                );
+                notes.warn(Check::SequenceUnknown, true, what);
+            }
+        }
+    }
+}
+
+fn free(ground: &Ground, found: &mut Vec<SequencePlan>, notes: &mut Notes) {
+    for blue in &ground.blue.free_sequences {
+        match ground.green.free_sequences.iter().find(|green| green.name == blue.name) {
+            Some(green) => found.push(SequencePlan {
+                blue: blue.qualified.clone(),
+                green: green.qualified.clone(),
+                max: blue.max.min(green.max),
+            }),
+            None => {
+                let what = format!(
+                    "blue has a sequence {} that no column draws from, and green has none of that name; an \
+                     application that draws from it needs it there",
+                    blue.name
+                );
+                notes.warn(Check::SequenceMissing, false, what);
+            }
+        }
+    }
 }
 
 fn continued(
     room: u64,
-    (blue, source): (&TableFacts, &ColumnFacts),
+    source: &ColumnFacts,
     (green, column): (&TableFacts, &ColumnFacts),
     notes: &mut Notes,
-) -> SequencePlan {
+) -> Option<SequencePlan> {
     // A number must fit on both sides, since a rollback takes it back.
     let max = types::id_max(column).min(types::id_max(source));
     if i64::try_from(room).map_or(true, |room| room > max / 4) {
@@ -183,13 +228,7 @@ fn continued(
             "{}.{} holds numbers up to {max}, and each switch leaves {room} of them free (policy.sequence_room)",
             green.name, column.name
         );
-        notes.warn("SEQUENCE_ROOM", false, what);
+        notes.warn(Check::SequenceRoom, false, what);
     }
-    SequencePlan {
-        table: green.name.clone(),
-        column: column.name.clone(),
-        blue_table: blue.name.clone(),
-        blue_column: source.name.clone(),
-        max,
-    }
+    Some(SequencePlan { blue: source.sequence.clone()?, green: column.sequence.clone()?, max })
 }

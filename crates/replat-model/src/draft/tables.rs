@@ -10,6 +10,7 @@ use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
 use crate::ids::Side;
 use crate::map::Dimension;
 use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
+use crate::preflight::Check;
 use crate::spec::{ColumnMap, TableMode};
 
 /// A table's schema and name, quoted.
@@ -28,7 +29,7 @@ pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
         let remedy =
             meant(name, moving.iter().copied(), "Name a table of the context as it is called on green.");
         let what = format!("rollout.map speaks of {name}, which is not a table that moves");
-        notes.find(Finding::new("UNKNOWN_TABLE", what, remedy).at(name));
+        notes.find(Finding::new(Check::UnknownTable, what, remedy).at(name));
     }
 }
 
@@ -97,14 +98,14 @@ fn missing(ground: &Ground, facts: &DatabaseFacts, side: Side, name: &str) -> Fi
         Side::Green => "Create it in the rollout's DDL, or say in rollout.tables how it is called there.",
     };
     let remedy = meant(name, facts.relations.iter().map(String::as_str), otherwise);
-    Finding::new("UNKNOWN_TABLE", format!("{} has no table {name}", ground.home(side)), remedy).at(name)
+    Finding::new(Check::UnknownTable, format!("{} has no table {name}", ground.home(side)), remedy).at(name)
 }
 
 /// Why a table cannot take part.
 fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
     let (name, full) = (&table.name, qualified(table));
     let mut findings = Vec::new();
-    let mut find = |code: &str, what: String, remedy: String| {
+    let mut find = |code: Check, what: String, remedy: String| {
         findings.push(Finding::new(code, format!("{name} {what} on {side}"), remedy).at(name));
     };
     let kind = match table.kind {
@@ -114,30 +115,30 @@ fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
         TableKind::MaterializedView => Some("is a materialized view"),
     };
     if let Some(kind) = kind {
-        find("NOT_A_TABLE", kind.into(), "Take it out of the context.".into());
+        find(Check::NotATable, kind.into(), "Take it out of the context.".into());
     }
     if let Some(root) = &table.partition_root {
-        find("PARTITION_LEAF", format!("is a partition of {root}"), format!("Name {root} in its place."));
+        find(Check::PartitionLeaf, format!("is a partition of {root}"), format!("Name {root} in its place."));
     }
     if table.inherits {
         let remedy = "Take it out of the context, or make it a partitioned table.";
-        find("INHERITANCE", "has parents or children by inheritance".into(), remedy.into());
+        find(Check::Inheritance, "has parents or children by inheritance".into(), remedy.into());
     }
     if table.unlogged {
         find(
-            "UNLOGGED",
+            Check::Unlogged,
             "is unlogged, so its changes are in no stream".into(),
             format!("ALTER TABLE {full} SET LOGGED;"),
         );
     }
     if table.rows_hidden {
         let remedy = format!("ALTER ROLE {} BYPASSRLS;", quoted(role));
-        find("ROWS_HIDDEN", format!("hides rows from {role} by row level security"), remedy);
+        find(Check::RowsHidden, format!("hides rows from {role} by row level security"), remedy);
     }
     if !table.owned {
         let remedy =
             format!("ALTER TABLE {full} OWNER TO {}; -- or make it a member of the owner", quoted(role));
-        find("NOT_OWNER", format!("does not belong to {role}"), remedy);
+        find(Check::NotOwner, format!("does not belong to {role}"), remedy);
     }
     findings
 }
@@ -149,7 +150,7 @@ fn key(ground: &Ground, pair: &Pair, name: &str, notes: &mut Notes) -> Vec<KeyCo
     if names.is_empty() {
         let remedy = format!("ALTER TABLE {} ADD PRIMARY KEY (…);", qualified(pair.blue));
         let what = format!("{name} has no primary key, so a changed row cannot be found again");
-        notes.find(Finding::new("NO_KEY", what, remedy).at(name));
+        notes.find(Finding::new(Check::NoKey, what, remedy).at(name));
         return Vec::new();
     }
     let before = notes.findings.len();
@@ -183,8 +184,9 @@ fn key_column(pair: &Pair, name: &str, notes: &mut Notes) -> Option<KeyColumn> {
 
 /// The column of green that `blue` crosses to unchanged, as a column of the key or of the partition key must.
 fn unchanged<'a>(pair: &Pair<'a>, blue: &ColumnFacts, notes: &mut Notes) -> Option<&'a ColumnFacts> {
-    let find =
-        |what, remedy: &str| Finding::new("KEY_CHANGES", what, remedy).at(&pair.blue.name).column(&blue.name);
+    let find = |what, remedy: &str| {
+        Finding::new(Check::KeyChanges, what, remedy).at(&pair.blue.name).column(&blue.name)
+    };
     let Some(green) = columns::counterpart(pair, &blue.name) else {
         let what = format!("no column of green takes {} unchanged, and it is part of the key", blue.name);
         notes.find(find(what, "Keep the column; it may be renamed by an `up` that is its old name alone."));
@@ -215,7 +217,7 @@ fn not_unique(table: &TableFacts, side: Side, columns: &[&str]) -> Option<Findin
         Side::Blue => format!("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({list});", qualified(table)),
         Side::Green => format!("ALTER TABLE {} ADD PRIMARY KEY ({list}); -- in the DDL", qualified(table)),
     };
-    Some(Finding::new("KEY_NOT_UNIQUE", what, remedy).at(&table.name))
+    Some(Finding::new(Check::KeyNotUnique, what, remedy).at(&table.name))
 }
 
 /// Every table of mode `slice` carries the partition key, with the types that the context says.
@@ -234,14 +236,16 @@ fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
                 dimension.key_type
             );
             let remedy = "Correct the dimension's type in the spec, or the column.";
-            notes.find(Finding::new("DIMENSION_TYPE", what, remedy).at(&pair.blue.name).column(&column.name));
+            notes.find(
+                Finding::new(Check::DimensionType, what, remedy).at(&pair.blue.name).column(&column.name),
+            );
         }
         if !column.not_null {
             let what = format!(
                 "blue.{}.{} can be null; such rows belong to no partition and stay",
                 pair.blue.name, column.name
             );
-            notes.warn("NULL_KEYS", false, what);
+            notes.warn(Check::NullKeys, false, what);
         }
         // What is in the key was looked at there.
         if !key.contains(&column.name.as_str()) {
@@ -258,7 +262,7 @@ fn no_dimension(table: &TableFacts, dimension: &Dimension) -> Finding {
     );
     let what =
         format!("{} has no column {}, which is part of the partition key", table.name, dimension.column);
-    Finding::new("NO_DIMENSION", what, meant(&dimension.column, known, &otherwise))
+    Finding::new(Check::NoDimension, what, meant(&dimension.column, known, &otherwise))
         .at(&table.name)
         .column(&dimension.column)
 }
@@ -281,7 +285,7 @@ fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut 
     if !missing.is_empty() {
         let what =
             format!("a change of {} on {side} does not say the old {}", table.name, missing.join(", "));
-        let finding = Finding::new("REPLICA_IDENTITY", what, identity_remedy(table, &needed));
+        let finding = Finding::new(Check::ReplicaIdentity, what, identity_remedy(table, &needed));
         notes.find(finding.at(&table.name));
     }
     let is_generated = |name: &&str| table.column(name).is_some_and(|column| column.generated.is_some());
@@ -289,7 +293,7 @@ fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut 
     if ground.facts(side).major >= 18 && carried.iter().any(is_generated) {
         let what = format!("the replica identity of {} on {side} has generated columns", table.name);
         let remedy = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", qualified(table));
-        notes.find(Finding::new("GENERATED_IDENTITY", what, remedy).at(&table.name));
+        notes.find(Finding::new(Check::GeneratedIdentity, what, remedy).at(&table.name));
     }
 }
 

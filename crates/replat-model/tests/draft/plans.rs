@@ -59,7 +59,7 @@ fn a_renamed_column_is_recognised_in_both_directions() {
     assert_eq!(target(&orders.backward, "note").expression, "\"remark\"");
     assert_eq!((orders.key[1].blue.as_str(), orders.key[1].green.as_str()), ("id", "order_id"));
     assert_eq!(plan.reversible, Reversibility::Lossless);
-    assert_eq!(plan.sequences[0].column, "order_id");
+    assert_eq!(plan.sequences[0].green, "shop.orders_id_seq");
 }
 
 #[test]

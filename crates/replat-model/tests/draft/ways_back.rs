@@ -62,7 +62,7 @@ fn the_way_back_says_what_it_loses_and_what_it_lacks() {
         change(&mut world);
         let plan = world.draft().expect(case);
         assert_eq!(plan.reversible, want, "{case}");
-        let names: Vec<_> = plan.hazards.iter().map(|h| (h.name.as_str(), h.must_allow)).collect();
+        let names: Vec<_> = plan.hazards.iter().map(|h| (h.name.code(), h.must_allow)).collect();
         match want {
             Reversibility::No(_) => {
                 assert!(names.contains(&("IRREVERSIBLE", true)), "{case}");

@@ -149,6 +149,7 @@ fn database(system_id: &str, schema: &str) -> DatabaseFacts {
         can_skip_triggers: true,
         prepared_transactions: 0,
         relations: vec!["currencies".into(), "orders".into()],
+        free_sequences: Vec::new(),
         tables: vec![currencies(schema), new_orders(schema)],
     }
 }

@@ -51,7 +51,19 @@ column_facts as (
            'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
            'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
            'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by_default' end,
-           'sequence', pg_get_serial_sequence(format('%I.%I', r.nspname, r.relname), a.attname),
+           -- The column's own, or else one that its default draws from, which may serve many tables.
+           'sequence', coalesce(
+             pg_get_serial_sequence(format('%I.%I', r.nspname, r.relname), a.attname),
+             (select format('%I.%I', sn.nspname, s.relname)
+                from pg_class s
+                join pg_namespace sn on sn.oid = s.relnamespace
+               where s.relkind = 'S'
+                 and (s.oid in (select used.refobjid from pg_depend used
+                                 where used.classid = 'pg_attrdef'::regclass and used.objid = d.oid
+                                   and used.refclassid = 'pg_class'::regclass)
+                      or s.oid = coalesce(to_regclass(named.sequence),
+                                          to_regclass(quote_ident(r.nspname) || '.' || named.sequence)))
+               order by s.oid limit 1)),
            -- A value of at most 24 bytes is never moved out of its row; some types are always that short.
            'toastable', a.attstorage <> 'p' and a.attlen = -1 and case
              when a.atttypmod < 4 then true
@@ -67,6 +79,10 @@ column_facts as (
     join pg_type t on t.oid = a.atttypid
     join pg_database own on own.datname = current_database()
     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    -- A name that is given as text is looked up at every call, so the catalogue does not know of it.
+    cross join lateral (
+      select substring(pg_get_expr(d.adbin, d.adrelid) from 'nextval\(+''([^'']+)''::text\)') as sequence
+    ) named
     left join pg_collation collation_used on collation_used.oid = a.attcollation
     cross join lateral (
       with recursive beneath as (
@@ -156,6 +172,22 @@ trigger_facts as (
      and p.pronamespace is distinct from to_regnamespace('replat')
    group by g.tgrelid
 ),
+-- Sequences that no column draws from: an application may.
+free_sequences as (
+  select jsonb_agg(jsonb_build_object('name', c.relname, 'qualified', format('%I.%I', n.nspname, c.relname), 'max', s.seqmax) order by c.relname) as facts
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_sequence s on s.seqrelid = c.oid
+   where n.nspname = $1::text
+     -- Asked of sequences alone, in whatever order the conditions are tried.
+     and case when c.relkind = 'S'
+              then has_sequence_privilege(c.oid, 'SELECT') and has_sequence_privilege(c.oid, 'UPDATE') end
+     and not exists (select from pg_depend p
+                      where (p.classid, p.objid) = ('pg_class'::regclass, c.oid) and p.deptype in ('a', 'i'))
+     and not exists (select from pg_depend p
+                      where (p.refclassid, p.refobjid) = ('pg_class'::regclass, c.oid)
+                        and p.classid = 'pg_attrdef'::regclass)
+),
 table_facts as (
   select jsonb_agg(jsonb_build_object(
            'schema', r.nspname,
@@ -223,6 +255,7 @@ select jsonb_build_object(
          'can_skip_triggers', $3::bool,
          'prepared_transactions', (select count(*) from pg_prepared_xacts where database = current_database()),
          'relations', (select coalesce(jsonb_agg(relname order by relname), '[]') from relation where not relispartition),
+         'free_sequences', coalesce((select facts from free_sequences), '[]'),
          'tables', coalesce((select facts from table_facts), '[]')
        )::text
   from pg_roles own

@@ -4,6 +4,7 @@ use replat_engine::EngineError;
 use replat_model::draft::Finding;
 use replat_model::ids::Side;
 use replat_model::plan::{ColumnPlan, Plan, TablePlan, TableShape};
+use replat_model::preflight::Check;
 use tokio_postgres::Client;
 
 use super::{ddl, undone};
@@ -65,7 +66,7 @@ impl Question<'_> {
         let target = table.shape(self.from.other());
         let rows = if self.from == asked { "over its own rows" } else { "over rows of the stream" };
         Finding::new(
-            "EXPRESSION",
+            Check::Expression,
             format!("{asked} does not understand {} {rows}: {words}", self.column.expression),
             "Correct the expression; it may use only what both servers have.",
         )

@@ -12,6 +12,7 @@ mod moments;
 mod moving_rows;
 mod parked_rows;
 mod random_rows;
+mod strangers;
 mod stream_breaks;
 mod tokens;
 mod traces;
