@@ -31,7 +31,6 @@ const REMEDIES: &Remedies = &[
         "grant a role of the user read and write on all keys that begin with the URL's prefix and a slash",
     ),
     ("authentication is not enabled", "leave user and password out: this etcd asks for none"),
-    ("HTTP request to an HTTPS server", "use etcds://: this etcd speaks TLS"),
 ];
 
 /// A part of an etcd cluster's keys.

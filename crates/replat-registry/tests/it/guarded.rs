@@ -100,7 +100,7 @@ async fn etcd_with_users_and_tls() {
     let denied = "permission denied; grant a role of the user";
     let nobody = "user name is empty; put USER:PASSWORD@";
     let untrusted = "name in the URL who vouches for it: ?ca=FILE";
-    let in_the_clear = "use etcds://: this etcd speaks TLS";
+    let in_the_clear = "cannot be reached";
     let no_tls = "it seems not to speak TLS there";
     check(&[
         ("all rights", format!("etcd://app:{SECRET}@{plain}/shop"), ["", "", ""]),
