@@ -72,7 +72,7 @@ async fn a_session_that_reads_names_or_texts_otherwise_is_not_guessed_at() {
     let rows = [
         ("set search_path = other, public", "reset search_path"),
         ("set schema 'other'", "set search_path to default"),
-        ("set names latin1; set search_path = other", "reset all"),
+        ("set names 'latin1'; set search_path = other", "reset all"),
         (wandering, "reset search_path"),
     ];
     for (leave, come_back) in rows {
