@@ -102,8 +102,10 @@ async fn a_session_that_reads_names_or_texts_otherwise_is_not_guessed_at() {
     }
     // Strings: the server reads one here, and a reader with the usual rules another.
     client.batch_execute("set standard_conforming_strings = off").await.expect("it is set");
-    let error = client.batch_execute(qualified).await.expect_err("strings are read otherwise");
+    let escaped = r"select count(*) from public.accounts where tenant_id = 2 and 'a\' or true --' = 'b'";
+    let error = client.batch_execute(escaped).await.expect_err("strings are read otherwise");
     assert_eq!(error.code().map(SqlState::code), Some("3D000"), "{error}");
+    client.batch_execute(qualified).await.expect("without a backslash, both rules read the same");
     client.batch_execute("reset standard_conforming_strings").await.expect("it is back");
     client.batch_execute("set client_encoding = latin1").await.expect("it is set");
     client.batch_execute(qualified).await.expect("ASCII means the same");
