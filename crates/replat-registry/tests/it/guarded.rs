@@ -101,7 +101,7 @@ async fn etcd_with_users_and_tls() {
     let nobody = "user name is empty; put USER:PASSWORD@";
     let untrusted = "name in the URL who vouches for it: ?ca=FILE";
     let in_the_clear = "cannot be reached";
-    let no_tls = "it seems not to speak TLS there";
+    let no_tls = "look whether it speaks TLS there";
     check(&[
         ("all rights", format!("etcd://app:{SECRET}@{plain}/shop"), ["", "", ""]),
         ("all rights under TLS", format!("etcds://app:{SECRET}@{tls}/shop?ca={ca}"), ["", "", ""]),
