@@ -23,7 +23,7 @@ def wait_until_stale(router: object) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["psycopg", "asyncpg"])
 def test_stale_routes_read_and_do_not_write(world: World, make_router: MakeRouter, is_async: bool) -> None:
-    router = make_router(policy=RoutePolicy(max_stale="200ms"))
+    router = make_router(policy=RoutePolicy(max_stale="200ms", max_stale_reads="unlimited"))
     told: list[str] = []
     router.on("stale", lambda **_: told.append("stale"))
     router.on("fresh", lambda **_: told.append("fresh"))
@@ -63,6 +63,55 @@ def test_stale_routes_read_and_do_not_write(world: World, make_router: MakeRoute
             session.commit()
         assert world.count("blue", 1) == 2
         assert told == ["stale", "fresh"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["psycopg", "asyncpg"])
+def test_nothing_begins_by_old_routes(world: World, make_router: MakeRouter, is_async: bool) -> None:
+    router = make_router(policy=RoutePolicy(max_stale="200ms"))
+    told: list[str] = []
+    router.on("stale", lambda **_: told.append("stale"))
+    router.lookup("acme")
+    hidden = world.file.with_suffix(".hidden")
+    world.file.rename(hidden)
+    wait_until_stale(router)
+    if is_async:
+
+        async def work() -> None:
+            async with router.async_session("acme") as session:
+                with pytest.raises(RoutesStale):
+                    await session.execute(text("SELECT 1"))
+            await router.close_async()
+
+        asyncio.run(work())
+    else:
+        with router.session("acme") as session, pytest.raises(RoutesStale) as caught:
+            session.execute(text("SELECT 1"))
+        assert "max_stale_reads" in str(caught.value.remedy)
+        hidden.rename(world.file)
+        assert router.refresh()
+        with router.session("acme") as session:
+            assert session.scalar(text("SELECT 1")) == 1
+    assert told == ["stale"]
+
+
+def test_the_first_routes_are_fresh_as_soon_as_they_are_there(world: World, make_router: MakeRouter) -> None:
+    world.file.unlink()
+    router = make_router(policy=RoutePolicy(start_wait="20s"))
+    seen: list[float | None] = []
+    router.on("routes", lambda **_: seen.append(router.status()["age"]))
+    world.publish()
+    router.lookup("acme")
+    while not seen:  # told just after whoever waits goes on
+        time.sleep(0.01)
+    assert len(seen) == 1 and seen[0] is not None
+
+
+@pytest.mark.parametrize("reads", ["10ms", "never", -1])
+def test_reads_do_not_end_before_writes(reads: str | int) -> None:
+    with pytest.raises(ValueError):
+        RoutePolicy(max_stale="200ms", max_stale_reads=reads)
+    assert RoutePolicy(max_stale="200ms").reads_end_after() == 0.2
+    assert RoutePolicy(max_stale="200ms", max_stale_reads="200ms").reads_end_after() == 0.2
 
 
 def test_reads_can_be_refused_too(world: World, make_router: MakeRouter) -> None:

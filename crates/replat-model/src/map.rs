@@ -30,6 +30,7 @@ pub use build::BadTree;
 pub use carve::CannotCarve;
 pub use check::BadMap;
 pub use delta::{BadDelta, MapDelta};
+pub use document::FORMAT;
 pub use selection::{BadSelection, Pick, Selection};
 pub use split::Split;
 

@@ -60,6 +60,10 @@ pub fn census_query(user: &str, custom: &[String]) -> String {
     )
 }
 
+/// Whether a session has set its `search_path` since it began: one boolean.
+pub const PATH_QUERY: &str =
+    "select source = 'session' from pg_catalog.pg_settings where name = 'search_path'";
+
 /// Sets settings for the rest of a session; `None` if there are none. The role comes last, since it may not be
 /// allowed to set the others.
 pub fn settings_query(settings: &[(String, String)]) -> Option<String> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use replat_postgres::connect::{ConnectError, Way, reach};
-use replat_postgres::session::{Belonging, census_query, defaults_query, settings_query};
+use replat_postgres::session::{Belonging, PATH_QUERY, census_query, defaults_query, settings_query};
 use replat_wire::backend::{self, Authentication, Complaint, TxStatus, tag};
+use replat_wire::frame::put_frame;
 use replat_wire::frontend;
 use replat_wire::scram::{Credential, Hello, Login, MECHANISM, ScramError};
 use replat_wire::startup::{CancelKey, put_startup};
@@ -39,6 +40,8 @@ pub(crate) struct Backend {
     pub(crate) parameters: BTreeMap<String, String>,
     /// The session has the settings of its home, as far as nobody has changed them.
     pub(crate) settled: bool,
+    /// Frames that the server sent by itself while the proxy asked it something; they are the client's.
+    pub(crate) overheard: BytesMut,
 }
 
 /// What a session has besides transactions.
@@ -154,6 +157,13 @@ impl Backend {
         Ok(())
     }
 
+    /// Whether the session, which must be at a boundary, has set its `search_path` itself.
+    pub(crate) async fn has_own_path(&mut self) -> Result<bool, DialError> {
+        let mut own = true;
+        self.ask(PATH_QUERY, |row| own = row.first() != Some(&Some(b"f"))).await?;
+        Ok(own)
+    }
+
     async fn ask(&mut self, query: &str, mut take: impl FnMut(&[Option<&[u8]>])) -> Result<(), DialError> {
         frontend::put_query(&mut self.side.output, query);
         self.side.drain().await?;
@@ -163,6 +173,7 @@ impl Backend {
             match tag {
                 tag::DATA_ROW => take(&backend::row(&body).unwrap_or_default()),
                 tag::PARAMETER => self.learn(&body),
+                tag::NOTIFICATION => put_frame(&mut self.overheard, tag, &body),
                 tag::ERROR => {
                     let said = Complaint::read(&body);
                     match said.fatal {
@@ -205,7 +216,15 @@ async fn dial(home: Arc<Home>, identity: &Identity) -> Result<Backend, DialError
     side.drain().await?;
     log_in(&mut side, identity).await?;
     let settled = !home.pooled;
-    let mut backend = Backend { side, home, way, key: None, parameters: BTreeMap::new(), settled };
+    let mut backend = Backend {
+        side,
+        home,
+        way,
+        key: None,
+        parameters: BTreeMap::new(),
+        settled,
+        overheard: BytesMut::new(),
+    };
     loop {
         let (tag, body) = backend.side.message(OWN_ANSWER_MAX).await?;
         match tag {

@@ -112,6 +112,25 @@ pub struct Ask<'a> {
     /// All that it is about to do before it asks again; `None` if it has chosen a partition, logs in, or nothing can be
     /// said of it.
     pub statements: Option<&'a [Statement<'a>]>,
+    /// How the session's server reads them.
+    pub reading: Reading,
+}
+
+/// How a session's server reads statements, as far as it matters to who else reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Names without a schema are looked up where the home's own `search_path` says. Otherwise it was set by the session,
+    /// and they may mean anything.
+    pub names: bool,
+    /// A backslash in a plain string is a backslash (`standard_conforming_strings`).
+    pub strings: bool,
+    /// Texts are UTF-8, or bytes that nobody converts. Otherwise only ASCII means the same to both.
+    pub utf8: bool,
+}
+
+impl Reading {
+    /// That of a session which has set none of these.
+    pub const USUAL: Reading = Reading { names: true, strings: true, utf8: true };
 }
 
 /// One statement of a transaction that begins.
@@ -151,6 +170,12 @@ pub trait Doors: Send + Sync + 'static {
 
     /// Whether [`Ask::statements`] is of any use; reading ahead for it costs a little.
     fn reads_statements(&self) -> bool {
+        false
+    }
+
+    /// Whether the server may read what follows in the session otherwise, once it has run `sql`: by another
+    /// `search_path`. If in doubt, it may; then the server is asked before the next statement is read.
+    fn unsettles(&self, _sql: &str) -> bool {
         false
     }
 }

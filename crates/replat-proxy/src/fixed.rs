@@ -191,7 +191,15 @@ mod tests {
     }
 
     fn ask(partition: Option<&str>) -> Ask<'_> {
-        Ask { user: "app", database: "app", parameters: &[], partition, current: None, statements: None }
+        Ask {
+            user: "app",
+            database: "app",
+            parameters: &[],
+            partition,
+            current: None,
+            statements: None,
+            reading: crate::doors::Reading::USUAL,
+        }
     }
 
     #[tokio::test]

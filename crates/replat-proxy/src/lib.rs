@@ -27,7 +27,7 @@ mod session;
 mod side;
 mod tls;
 
-pub use doors::{Ask, Doors, Home, Knock, Pass, Statement, Ticket};
+pub use doors::{Ask, Doors, Home, Knock, Pass, Reading, Statement, Ticket};
 pub use fixed::FixedDoors;
 pub use proxy::{BadStart, Proxy};
 pub use roll::{SessionReport, Tally};

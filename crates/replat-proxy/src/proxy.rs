@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::backend::{Backend, Identity};
 use crate::custom::{PARTITION, in_options};
-use crate::doors::{Ask, Doors, Knock};
+use crate::doors::{Ask, Doors, Knock, Reading};
 use crate::greet::{Caller, Unwelcome, authenticate, greet};
 use crate::keys::Keys;
 use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
@@ -224,6 +224,7 @@ async fn admit(shared: Arc<Shared>, known: Known) -> Result<Session, Unwelcome> 
         partition: partition.as_deref(),
         current: None,
         statements: None,
+        reading: Reading::USUAL,
     });
     let pass = match knock {
         Knock::Open(pass) => Ok(pass),

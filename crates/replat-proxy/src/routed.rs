@@ -15,11 +15,11 @@ use replat_model::route::{Address, Routes};
 use replat_postgres::conninfo::ConnInfo;
 use replat_postgres::sql::quote_ident;
 use replat_router::{Destination, Intent, Refused, Router};
-use replat_statement::{Format, Hint, Keys, Param, Plan, Plans, Tables, Verb};
+use replat_statement::{Format, Hint, Keys, Param, Plan, Plans, Tables, Verb, Why};
 use replat_wire::backend::Complaint;
 use replat_wire::frontend::Value;
 
-use crate::doors::{Ask, Doors, Home, Knock, Pass, Statement, Ticket};
+use crate::doors::{Ask, Doors, Home, Knock, Pass, Reading, Statement, Ticket};
 
 /// How much memory plans of statements take.
 const PLANS_BYTES: usize = 16 * 1024 * 1024;
@@ -61,7 +61,11 @@ pub struct RoutedDoors {
     router: Router,
     reach: Reach,
     policy: Policy,
+    /// The policy's tables as a session sees them that has set its own `search_path`.
+    tables_elsewhere: Option<Tables>,
     plans: Plans,
+    /// Plans by `tables_elsewhere`.
+    plans_elsewhere: Plans,
     /// Homes that were asked for, so that sessions at one place share it.
     homes: RwLock<HashMap<HomeKey, Arc<Home>>>,
 }
@@ -103,7 +107,10 @@ impl RoutedDoors {
     /// Doors to the partitions that `router` knows.
     pub fn new(router: Router, reach: Reach, policy: Policy) -> RoutedDoors {
         let plans = Plans::with_limit(PLANS_BYTES);
-        RoutedDoors { router, reach, policy, plans, homes: RwLock::default() }
+        let plans_elsewhere = Plans::with_limit(PLANS_BYTES / 4);
+        let tables_elsewhere = policy.tables.as_ref().map(Tables::with_unknown_search_path);
+        let homes = RwLock::default();
+        RoutedDoors { router, reach, policy, tables_elsewhere, plans, plans_elsewhere, homes }
     }
 
     /// Which partition somebody works on who asks.
@@ -111,7 +118,9 @@ impl RoutedDoors {
         if let Some(chosen) = ask.partition {
             return Ok(Wanted::Partition(named(routes, chosen)?, Intent::Write));
         }
-        let Some(tables) = &self.policy.tables else { return Ok(Wanted::Any) };
+        if self.policy.tables.is_none() {
+            return Ok(Wanted::Any);
+        }
         let Some(statements) = ask.statements else {
             return Ok(match ask.current {
                 None => Wanted::Any,
@@ -121,45 +130,25 @@ impl RoutedDoors {
             });
         };
         let mut all = Wanted::Any;
+        let mut unsettled = false;
         for statement in statements.iter().filter(|statement| statement.is_run) {
-            all = together(all, self.read(statement, tables, routes)?)?;
+            let Some(plan) = self.plan(statement.sql, ask.reading) else { continue };
+            let wanted = match why_unread(statement, &plan, ask.reading, unsettled) {
+                Some(why) => Wanted::Unknown(why),
+                None => read(&plan, statement, routes)?,
+            };
+            unsettled |= plan.unsettles();
+            all = together(all, wanted)?;
         }
         Ok(all)
     }
 
-    /// Which partition a statement names.
-    fn read(&self, statement: &Statement<'_>, tables: &Tables, routes: &Routes) -> Result<Wanted, Complaint> {
-        let plan = self.plans.plan(statement.sql, tables);
-        match plan.hint() {
-            None => {}
-            Some(Hint::Partition(partition)) => {
-                return Ok(Wanted::Partition(named(routes, partition.as_str())?, intent(&plan)));
-            }
-            Some(hint @ Hint::Key(_)) => {
-                let key = hint.key(routes.map().dimensions());
-                let found = key.and_then(|key| routes.find(&key).ok());
-                let found = found.ok_or_else(|| bad_hint("names no key of this context"))?;
-                return Ok(Wanted::Partition(found.leaf.partition.clone(), intent(&plan)));
-            }
-            Some(Hint::Bad) => return Err(bad_hint("is not understood")),
-        }
-        let params = params(statement);
-        let partitions = match plan.keys(params.as_deref().unwrap_or_default()) {
-            Keys::NotData if begins(&plan) => {
-                return Ok(Wanted::Unknown(
-                    "a transaction begins, and what will be in it is not known".into(),
-                ));
-            }
-            Keys::NotData | Keys::Reference => return Ok(Wanted::Any),
-            Keys::Unknown(why) => return Ok(Wanted::Unknown(why.to_string())),
-            Keys::Exact { keys, .. } => of_keys(routes, &keys)?,
-            Keys::Partial { values, .. } => of_parts(routes, &values),
-        };
-        match &partitions[..] {
-            [partition] => Ok(Wanted::Partition(partition.clone(), intent(&plan))),
-            [] => Ok(Wanted::Unknown("only a part of the key is given".into())),
-            several => Err(across(several)),
-        }
+    /// How a statement is understood in a session that reads so; `None` if statements are not read.
+    fn plan(&self, sql: &str, reading: Reading) -> Option<Arc<Plan>> {
+        Some(match reading.names {
+            true => self.plans.plan(sql, self.policy.tables.as_ref()?),
+            false => self.plans_elsewhere.plan(sql, self.tables_elsewhere.as_ref()?),
+        })
     }
 
     /// The place of a partition at an epoch.
@@ -271,6 +260,57 @@ impl Doors for Arc<RoutedDoors> {
 
     fn reads_statements(&self) -> bool {
         self.policy.tables.is_some()
+    }
+
+    fn unsettles(&self, sql: &str) -> bool {
+        self.plan(sql, Reading::USUAL).is_some_and(|plan| plan.unsettles())
+    }
+}
+
+/// Why a statement may mean something else to the server than to us; `None` if it does not.
+fn why_unread(statement: &Statement<'_>, plan: &Plan, reading: Reading, unsettled: bool) -> Option<String> {
+    // Without a backslash, both rules read the same.
+    if !reading.strings && statement.sql.contains('\\') {
+        return Some("it has a backslash, and the session has set standard_conforming_strings to off".into());
+    }
+    let values = statement.values.map_or(&[][..], |(values, _)| values);
+    let is_ascii =
+        statement.sql.is_ascii() && values.iter().all(|value| value.bytes.is_none_or(<[u8]>::is_ascii));
+    if !reading.utf8 && !is_ascii {
+        return Some("the session has set another client_encoding than UTF8".into());
+    }
+    (unsettled && plan.looks_up_names()).then(|| Why::Unsettled.to_string())
+}
+
+/// Which partition a statement names.
+fn read(plan: &Plan, statement: &Statement<'_>, routes: &Routes) -> Result<Wanted, Complaint> {
+    match plan.hint() {
+        None => {}
+        Some(Hint::Partition(partition)) => {
+            return Ok(Wanted::Partition(named(routes, partition.as_str())?, intent(plan)));
+        }
+        Some(hint @ Hint::Key(_)) => {
+            let key = hint.key(routes.map().dimensions());
+            let found = key.and_then(|key| routes.find(&key).ok());
+            let found = found.ok_or_else(|| bad_hint("names no key of this context"))?;
+            return Ok(Wanted::Partition(found.leaf.partition.clone(), intent(plan)));
+        }
+        Some(Hint::Bad) => return Err(bad_hint("is not understood")),
+    }
+    let params = params(statement);
+    let partitions = match plan.keys(params.as_deref().unwrap_or_default()) {
+        Keys::NotData if begins(plan) => {
+            return Ok(Wanted::Unknown("a transaction begins, and what will be in it is not known".into()));
+        }
+        Keys::NotData | Keys::Reference => return Ok(Wanted::Any),
+        Keys::Unknown(why) => return Ok(Wanted::Unknown(why.to_string())),
+        Keys::Exact { keys, .. } => of_keys(routes, &keys)?,
+        Keys::Partial { values, .. } => of_parts(routes, &values),
+    };
+    match &partitions[..] {
+        [partition] => Ok(Wanted::Partition(partition.clone(), intent(plan))),
+        [] => Ok(Wanted::Unknown("only a part of the key is given".into())),
+        several => Err(across(several)),
     }
 }
 

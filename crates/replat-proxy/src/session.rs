@@ -3,7 +3,7 @@
 mod admit;
 mod digest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::backend::{Backend, Identity};
 use crate::custom::{Choice, CustomNames};
-use crate::doors::Pass;
+use crate::doors::{Pass, Reading};
 use crate::keys::{Registered, send_cancel};
 use crate::proxy::Shared;
 use crate::roll::{Card, Entry, Orders};
@@ -104,6 +104,12 @@ pub(crate) struct Memory {
     choices: BTreeMap<Box<[u8]>, Choice>,
     /// The server said something fatal, and the client has it.
     fatal_told: bool,
+    /// The session's own `search_path` was found to be set.
+    own_path: bool,
+    /// Something was run that may have changed that.
+    path_in_doubt: bool,
+    /// Prepared statements that may change it whenever they are run; the unnamed one has an empty name.
+    unsettling: BTreeSet<Box<[u8]>>,
 }
 
 impl Session {
@@ -143,6 +149,16 @@ impl Session {
         self.card.is_at(&backend.home);
         self.memory.fresh = true;
         self.backend = Some(backend);
+        self.pass_overheard();
+    }
+
+    /// Gives the client what its server has said by itself meanwhile.
+    pub(crate) fn pass_overheard(&mut self) {
+        if let Some(backend) = &mut self.backend
+            && !backend.overheard.is_empty()
+        {
+            self.client.output.extend_from_slice(&backend.overheard.split());
+        }
     }
 
     /// Relays until the end, and sees to an orderly one.
@@ -237,8 +253,29 @@ impl Session {
             }
             _ => Vec::new(),
         };
+        self.pass_overheard();
         self.card.surveyed(self.all_pins(pins));
         Ok(())
+    }
+
+    /// How the server reads the session's statements. It is asked only if something was run that may have changed the
+    /// `search_path`: that is not reported before PostgreSQL 18, and may be hidden in a function.
+    pub(crate) async fn reading(&mut self) -> Result<Reading, End> {
+        let is = |name: &str, one_of: &[&str]| {
+            self.told.get(name).is_none_or(|value| one_of.iter().any(|is| value.eq_ignore_ascii_case(is)))
+        };
+        let unconverted =
+            is("client_encoding", &["SQL_ASCII"]) && is("server_encoding", &["SQL_ASCII", "UTF8"]);
+        let strings = is("standard_conforming_strings", &["on"]);
+        let utf8 = is("client_encoding", &["UTF8", "UNICODE"]) || unconverted;
+        if let Some(backend) = self.backend.as_mut().filter(|_| self.memory.path_in_doubt) {
+            let asked = tokio::time::timeout(self.shared.settings.limits.dial_max, backend.has_own_path());
+            let Ok(Ok(own)) = asked.await else { return Err(End::ServerGone) };
+            self.memory.own_path = own;
+            self.memory.path_in_doubt = false;
+            self.pass_overheard();
+        }
+        Ok(Reading { names: !self.memory.own_path, strings, utf8 })
     }
 
     /// What the server knows of, and what only the relay knows of.

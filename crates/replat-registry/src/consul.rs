@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::address::{Hidden, Net};
 use crate::dial::TlsError;
 use crate::http::{Answer, Ask, Http, in_path};
-use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Revision, Soon};
+use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Remedies, Revision, Soon};
 
 /// The shortest time-to-live that Consul takes. Unit: seconds.
 const TTL_MIN: u64 = 10;
@@ -24,6 +24,11 @@ const TTL_MIN: u64 = 10;
 const TTL_MAX: u64 = 86_400;
 /// How long a blocking query waits for news.
 const WAIT: &str = "50s";
+
+const REMEDIES: &Remedies = &[
+    ("status 401", "put :TOKEN@ into the URL, or set CONSUL_HTTP_TOKEN"),
+    ("status 403", "the token needs key_prefix read and write on the URL's prefix, and session write"),
+];
 
 /// A part of a Consul cluster's keys.
 pub struct Consul {
@@ -101,7 +106,7 @@ impl Consul {
         let answer = self.call(Method::GET, path, Bytes::new(), true).await?;
         match answer.status {
             200 | 404 => Ok(answer),
-            _ => Err(KvError::Refused(said(&answer))),
+            _ => Err(KvError::refused(said(&answer), REMEDIES)),
         }
     }
 
@@ -139,7 +144,7 @@ impl Consul {
         let path = "/v1/session/create".to_owned();
         let answer = self.call(Method::PUT, path, Bytes::from(wish.to_string()), true).await?;
         if answer.status != 200 {
-            return Err(KvError::Refused(said(&answer)));
+            return Err(KvError::refused(said(&answer), REMEDIES));
         }
         let SessionId { id } = parse(&answer)?;
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +204,7 @@ impl Consul {
                     }
                 }
             }
-            _ => Err(KvError::Refused(said(&answer))),
+            _ => Err(KvError::refused(said(&answer), REMEDIES)),
         }
     }
 
@@ -209,7 +214,7 @@ impl Consul {
         let answer = self.call(Method::PUT, path, Bytes::copy_from_slice(value), false).await?;
         match (answer.status, &answer.body[..]) {
             (200, b"true" | b"true\n") => Ok(()),
-            _ => Err(KvError::Refused(said(&answer))),
+            _ => Err(KvError::refused(said(&answer), REMEDIES)),
         }
     }
 

@@ -67,8 +67,22 @@ impl Dial {
         SockRef::from(&stream).set_tcp_keepalive(&probes)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(host.name.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(TlsConnector::from(tls.clone()).connect(name, stream).await?))
+        let shaken = TlsConnector::from(tls.clone()).connect(name, stream).await;
+        Ok(Box::new(shaken.map_err(|error| not_shaken(host, &error))?))
     }
+}
+
+/// Why TLS did not come about, and what to do.
+fn not_shaken(host: &Host, error: &io::Error) -> io::Error {
+    let remedy = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => "name in the URL who vouches for it: ?ca=FILE",
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "it seems not to speak TLS there: look at the port, or leave out TLS"
+        }
+        Some(rustls::Error::AlertReceived(_)) => "it may ask for a certificate of ours: &cert=FILE&key=FILE",
+        _ => "look whether it speaks TLS there",
+    };
+    io::Error::new(error.kind(), format!("TLS with {host} did not come about: {error}; {remedy}"))
 }
 
 fn configuration(files: &TlsFiles) -> Result<ClientConfig, TlsError> {

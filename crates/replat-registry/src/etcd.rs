@@ -16,12 +16,22 @@ use serde_json::{Value, json};
 use crate::address::Net;
 use crate::dial::TlsError;
 use crate::http::{Answer, Ask, Http};
-use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Revision, Soon};
+use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Remedies, Revision, Soon};
 
 /// How many values are asked for at once; each may be as long as a commit.
 const PAGE: u64 = 128;
 /// The shortest lease that etcd gives does not lie below this, whatever its heartbeat. Unit: seconds.
 const LEASE_MIN: u64 = 2;
+
+const REMEDIES: &Remedies = &[
+    ("user name is empty", "put USER:PASSWORD@ into the URL, or set ETCDCTL_USER"),
+    ("invalid user ID or password", "look at USER:PASSWORD in the URL, or at ETCDCTL_USER"),
+    (
+        "permission denied",
+        "grant a role of the user read and write on all keys that begin with the URL's prefix and a slash",
+    ),
+    ("authentication is not enabled", "leave user and password out: this etcd asks for none"),
+];
 
 /// A part of an etcd cluster's keys.
 pub struct Etcd {
@@ -260,7 +270,10 @@ fn refusal(answer: &Answer) -> String {
         Refusal { error: Some(Value::String(error)), .. } => Some(error),
         Refusal { error, .. } => error.map(|error| error.to_string()),
     });
-    text.unwrap_or_else(|| format!("HTTP status {}", answer.status))
+    text.unwrap_or_else(|| {
+        let said = String::from_utf8_lossy(&answer.body).trim().chars().take(200).collect::<String>();
+        format!("HTTP status {}: {said}", answer.status)
+    })
 }
 
 fn read<T: for<'a> Deserialize<'a>>(answer: &Answer) -> Result<T, KvError> {
@@ -269,7 +282,7 @@ fn read<T: for<'a> Deserialize<'a>>(answer: &Answer) -> Result<T, KvError> {
             .map_err(|error| strange(&format!("JSON of another form: {error}"))),
         // Unavailable, deadline exceeded: there is no leader now, or it changes.
         503 | 504 => Err(KvError::unreachable(refusal(answer))),
-        _ => Err(KvError::Refused(refusal(answer))),
+        _ => Err(KvError::refused(refusal(answer), REMEDIES)),
     }
 }
 

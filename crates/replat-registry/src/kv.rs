@@ -103,7 +103,21 @@ pub enum KvError {
     Refused(String),
 }
 
+/// What a server said by which it means each of these, and what to do about it.
+#[cfg(any(feature = "postgres", feature = "etcd", feature = "consul", feature = "redis"))]
+pub(crate) type Remedies = [(&'static str, &'static str)];
+
 impl KvError {
+    /// A server said no in these words; to what is known of them, the remedy is added.
+    #[cfg(any(feature = "postgres", feature = "etcd", feature = "consul", feature = "redis"))]
+    pub(crate) fn refused(said: String, remedies: &Remedies) -> KvError {
+        let remedy = remedies.iter().find(|(words, _)| said.contains(words));
+        KvError::Refused(match remedy {
+            Some((_, remedy)) => format!("{said}; {remedy}"),
+            None => said,
+        })
+    }
+
     /// It was not there, in words.
     pub(crate) fn unreachable(cause: impl Into<BoxError>) -> KvError {
         KvError::Unreachable(cause.into())

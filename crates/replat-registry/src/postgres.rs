@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Revision, Soon};
+use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Remedies, Revision, Soon};
 
 /// The schema, and the channel.
 const PLACE: &str = "replat_registry";
@@ -59,6 +59,18 @@ with condition as (
 )
 select met.yes, (select pg_catalog.count(*) from told) from met
 "#;
+
+const REMEDIES: &Remedies = &[
+    (
+        "SQLSTATE 42501",
+        "the role needs USAGE on the schema replat_registry and SELECT on its table; to publish, hold or attend also \
+         INSERT, UPDATE, DELETE there and USAGE on its sequence; and CREATE on the database if it is to make them",
+    ),
+    (
+        "password authentication failed",
+        "look at the user and the password in the URL, PGPASSWORD or ~/.pgpass",
+    ),
+];
 
 /// A registry in a database.
 pub struct Postgres {
@@ -138,7 +150,7 @@ async fn prepare(client: &Client) -> Result<(), tokio_postgres::Error> {
 fn not_let_in(error: ConnectError) -> KvError {
     match error.is_temporary() {
         true => KvError::unreachable(error),
-        false => KvError::Refused(error.to_string()),
+        false => KvError::refused(error.to_string(), REMEDIES),
     }
 }
 
@@ -148,7 +160,9 @@ fn sorted(error: tokio_postgres::Error) -> KvError {
         Some(said) if ["08", "57", "40"].iter().any(|class| said.code().code().starts_with(class)) => {
             KvError::unreachable(error)
         }
-        Some(said) => KvError::Refused(format!("{} (SQLSTATE {})", said.message(), said.code().code())),
+        Some(said) => {
+            KvError::refused(format!("{} (SQLSTATE {})", said.message(), said.code().code()), REMEDIES)
+        }
         None => KvError::unreachable(error),
     }
 }

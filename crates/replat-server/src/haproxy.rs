@@ -103,7 +103,8 @@ pub enum NotExported {
     Name(String),
 }
 
-type Entries = BTreeMap<String, String>;
+#[doc(hidden)] // For fuzzers.
+pub type Entries = BTreeMap<String, String>;
 
 impl Haproxy {
     /// Keeps the file and the running process as `routes` are, for as long as it is polled.
@@ -235,7 +236,8 @@ fn said(word: &str) -> Result<String, NotExported> {
 }
 
 /// The entries of a map as `show map` lists them: an address, the key, the value.
-fn parse_map(shown: &str) -> Result<Entries, NotExported> {
+#[doc(hidden)] // For fuzzers.
+pub fn parse_map(shown: &str) -> Result<Entries, NotExported> {
     let mut entries = Entries::new();
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {
         let mut words = line.split_ascii_whitespace();

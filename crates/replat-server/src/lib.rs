@@ -14,7 +14,8 @@ mod board;
 mod host;
 mod metrics;
 mod patient;
-mod query;
+#[doc(hidden)] // For fuzzers.
+pub mod query;
 mod server;
 mod stream;
 mod token;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::plan::Plan;
-use crate::tables::{Known, Tables};
+use crate::tables::{Known, Path, Tables};
 
 /// A bounded memory of [`Plan`]s, to be shared by all sessions of a process.
 ///
@@ -17,7 +17,6 @@ pub struct Plans {
     generations: Mutex<Generations>,
 }
 
-type Path = Arc<[Box<str>]>;
 type Generation = HashMap<Path, HashMap<Box<str>, Arc<Plan>>>;
 
 #[derive(Debug, Default)]
@@ -67,7 +66,10 @@ impl Generations {
     }
 
     fn add(&mut self, sql: &str, tables: &Tables, plan: &Arc<Plan>, half: usize) {
-        let path: usize = tables.path.iter().map(|schema| schema.len() + 16).sum();
+        let path = match &tables.path {
+            Path::Schemas(schemas) => schemas.iter().map(|schema| schema.len() + 16).sum(),
+            Path::Unknown => 0,
+        };
         let bytes = 2 * sql.len() + path + plan.weight();
         let stale = !self.known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &tables.known));
         if stale || bytes > half {

@@ -132,6 +132,31 @@ impl SessionChange {
     }
 }
 
+/// Settings by which the session's later statements may be read otherwise.
+const READ_BY: [&str; 3] = ["search_path", "standard_conforming_strings", "client_encoding"];
+
+impl SessionChange {
+    /// Whether later statements of the session may mean something else by it: names without a schema are looked up
+    /// elsewhere, or a text is another text.
+    pub fn unsettles(&self) -> bool {
+        match self {
+            SessionChange::Set { name, .. } | SessionChange::Reset(name) => READ_BY.contains(&&**name),
+            SessionChange::ResetAll | SessionChange::DiscardAll | SessionChange::Untracked => true,
+            SessionChange::Temporary
+            | SessionChange::DiscardTemporary
+            | SessionChange::Listen(_)
+            | SessionChange::Unlisten(_)
+            | SessionChange::AdvisoryLock
+            | SessionChange::AdvisoryUnlock
+            | SessionChange::HeldCursor(_)
+            | SessionChange::CloseCursor(_)
+            | SessionChange::Prepare(_)
+            | SessionChange::Deallocate(_)
+            | SessionChange::Library => false,
+        }
+    }
+}
+
 /// For how long a setting is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

@@ -279,6 +279,16 @@ pub(crate) fn is_harmless(schema: Option<&str>, name: &str) -> bool {
     matches!(schema, None | Some("pg_catalog")) && HARMLESS.binary_search(&name).is_ok()
 }
 
+/// Those of the others that are known to leave the session's settings alone.
+const WITHOUT_SETTINGS: &[&str] = &["currval", "lastval", "nextval", "setval", "setseed", "txid_current"];
+
+/// Whether a function of this folded name, without a schema or with `pg_catalog`, leaves the session's settings alone.
+/// The server's own that begin with `pg_` all do.
+pub(crate) fn leaves_settings(schema: Option<&str>, name: &str) -> bool {
+    let own = matches!(schema, None | Some("pg_catalog"));
+    own && (is_harmless(schema, name) || name.starts_with("pg_") || WITHOUT_SETTINGS.contains(&name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

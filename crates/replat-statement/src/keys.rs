@@ -75,6 +75,8 @@ pub enum Why {
     Whole(&'static str),
     /// It runs a statement that was prepared in the session by this name.
     Execute(Box<str>),
+    /// A statement before it may have changed how names and texts are read.
+    Unsettled,
 }
 
 impl std::fmt::Display for Why {
@@ -104,6 +106,9 @@ impl std::fmt::Display for Why {
             }
             Why::TooManyKeys => f.write_str("the statement names more keys than are listed"),
             Why::Whole(what) => write!(f, "{what} concerns whole tables or the database"),
+            Why::Unsettled => {
+                f.write_str("a statement before it may change the search_path, or how texts are read")
+            }
             Why::Execute(name) => write!(f, "prepared statement {name} was not seen"),
         }
     }

@@ -18,8 +18,9 @@
 //! - [`Tables`] must be right and complete for the schemas in its search path; a view counts as a table that is not
 //!   known.
 //!
-//! What it supposes of the session: `client_encoding` is UTF-8, and `standard_conforming_strings` is on (a server
-//! reports both). Key columns are NOT NULL, have a deterministic collation, and are no `timestamp(p)`, which would
+//! What it supposes of the session: `client_encoding` is UTF-8, `standard_conforming_strings` is on (a server reports
+//! both), the `search_path` is that of [`Tables`], and operators are those of `pg_catalog`. [`Plan::unsettles`] says after
+//! which statements that has to be looked at anew; within one text it is minded here. Key columns are NOT NULL, have a deterministic collation, and are no `timestamp(p)`, which would
 //! round what is inserted.
 //!
 //! Absent on purpose: what a key means (that is the map's), the session's state (that is the proxy's), I/O.

@@ -43,6 +43,10 @@ pub struct Plan {
 pub struct Statement {
     effects: Effects,
     needs: Needs,
+    /// Whether it looks up names of tables or functions.
+    looks_up: bool,
+    /// Whether statements after it may be read otherwise.
+    unsettles: bool,
 }
 
 /// What a statement's keys follow from.
@@ -68,10 +72,7 @@ impl Plan {
     ///
     /// Never fails: what is not understood has unknown keys, and effects as the first words tell them.
     pub fn of(sql: &str, tables: &Tables) -> Plan {
-        let failed = |why| Plan {
-            statements: vec![Statement { effects: Effects::opaque(), needs: Needs::Unknown(why) }],
-            hint: None,
-        };
+        let failed = |why| Plan { statements: vec![Statement::opaque(why)], hint: None };
         if sql.len() > STATEMENT_BYTES_MAX {
             return failed(Why::TooLong { bytes: sql.len() });
         }
@@ -116,8 +117,25 @@ impl Plan {
 
     /// Whose rows the text concerns when it is run with `params`: of all its statements together.
     pub fn keys(&self, params: &[Param<'_>]) -> Keys {
-        let keys = self.statements.iter().map(|statement| statement.keys(params));
+        let mut unsettled = false;
+        let keys = self.statements.iter().map(|statement| {
+            let unsure = unsettled && statement.looks_up;
+            unsettled |= statement.unsettles;
+            if unsure { Keys::Unknown(Why::Unsettled) } else { statement.keys(params) }
+        });
         keys.fold(Keys::NotData, together)
+    }
+
+    /// Whether statements that follow in the session may be read otherwise than this text was: by another
+    /// `search_path`, other rules for strings, another encoding. Conservative: also whatever calls a function that is
+    /// not known, since it may set them.
+    pub fn unsettles(&self) -> bool {
+        self.statements.iter().any(|statement| statement.unsettles)
+    }
+
+    /// Whether it looks up names of tables or functions, so that it depends on what [`Plan::unsettles`] is about.
+    pub fn looks_up_names(&self) -> bool {
+        self.statements.iter().any(|statement| statement.looks_up)
     }
 
     /// About how much memory it takes; unit: bytes.
@@ -130,12 +148,19 @@ impl Plan {
 impl Statement {
     fn of(tokens: Vec<Token>, tables: &Tables, limits: Limits) -> Statement {
         let mut effects = Effects::of(&tokens);
-        let needs = match query_in(&tokens) {
-            Body::None(needs) => needs,
+        let mut unsettles = effects.session.iter().any(SessionChange::unsettles);
+        let body = query_in(&tokens);
+        let looks_up = !matches!(body, Body::None(Needs::NotData));
+        let needs = match body {
+            Body::None(needs) => {
+                unsettles |= matches!(&needs, Needs::Unknown(why) if !matches!(why, Why::Whole(_)));
+                needs
+            }
             Body::Query(start, end) => {
                 // Its verb is its own only if it is the whole.
                 let is_whole = start == 0 && end == tokens.len();
                 let (read, implied) = read_tokens(tokens, start..end, tables, limits);
+                unsettles |= read.as_ref().map_or(true, |read| read.may_set);
                 let only_reads = read.as_ref().is_ok_and(Read::only_reads) && effects.session.is_empty();
                 if is_whole && only_reads && effects.verb == Verb::MayWrite {
                     effects.verb = Verb::Read;
@@ -143,7 +168,12 @@ impl Statement {
                 read.and_then(|read| Needs::of(read, implied, tables)).unwrap_or_else(Needs::Unknown)
             }
         };
-        Statement { effects, needs }
+        Statement { effects, needs, looks_up, unsettles }
+    }
+
+    /// One of which nothing is known, for this reason.
+    fn opaque(why: Why) -> Statement {
+        Statement { effects: Effects::opaque(), needs: Needs::Unknown(why), looks_up: true, unsettles: true }
     }
 
     /// What it does besides.

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use replat_model::key::KeyType;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
 
-use crate::functions::is_harmless;
+use crate::functions::{is_harmless, leaves_settings};
 use crate::keys::Why;
-use crate::tables::{Found, Partitioned, Tables};
+use crate::tables::{Found, Partitioned, Path, Tables};
 use crate::term::{Set, Term};
 use facts::{Fact, RangeId, Scope, Var};
 
@@ -40,6 +40,8 @@ pub(crate) struct Read {
     pub(crate) names_reference: bool,
     /// The first function that is not known to be harmless.
     pub(crate) function: Option<Box<str>>,
+    /// A function is called that may change settings of the session.
+    pub(crate) may_set: bool,
     /// Rows are changed.
     pub(crate) changes: bool,
     /// Those of a table that is not partitioned are.
@@ -211,11 +213,14 @@ impl Reader<'_> {
     /// Takes note of a function that is called.
     fn function(&mut self, name: &ObjectName) -> Result<(), Why> {
         let parts = idents(name)?;
-        let harmless = match parts.as_slice() {
-            [name] => is_harmless(None, name),
-            [schema, name] => is_harmless(Some(schema), name),
-            _ => false,
+        let is_looked_up = parts.len() == 1 && self.tables.path == Path::Unknown;
+        let (harmless, leaves_settings) = match parts.as_slice() {
+            _ if is_looked_up => (false, false),
+            [name] => (is_harmless(None, name), leaves_settings(None, name)),
+            [schema, name] => (is_harmless(Some(schema), name), leaves_settings(Some(schema), name)),
+            _ => (false, false),
         };
+        self.found.may_set |= !leaves_settings;
         if !harmless && self.found.function.is_none() {
             self.found.function = Some(parts.join(".").into());
         }

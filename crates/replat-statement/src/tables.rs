@@ -36,7 +36,22 @@ impl fmt::Display for TableName {
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub(crate) known: Arc<Known>,
-    pub(crate) path: Arc<[Box<str>]>,
+    pub(crate) path: Path,
+}
+
+/// Where names without a schema are looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Path {
+    /// In `pg_catalog`, then in these, in order.
+    Schemas(Arc<[Box<str>]>),
+    /// That is not known.
+    Unknown,
+}
+
+impl Path {
+    fn of<'a>(schemas: impl IntoIterator<Item = &'a str>) -> Path {
+        Path::Schemas(schemas.into_iter().map(Into::into).collect())
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -82,7 +97,7 @@ impl Tables {
     /// No tables yet. `search_path` has the schemas in which a name without one is looked for, in order, as
     /// `current_schemas(false)` gives them; `pg_catalog` is always searched first.
     pub fn new<'a>(search_path: impl IntoIterator<Item = &'a str>) -> Tables {
-        Tables { known: Arc::default(), path: search_path.into_iter().map(Into::into).collect() }
+        Tables { known: Arc::default(), path: Path::of(search_path) }
     }
 
     /// Adds a context, as its map has it.
@@ -144,7 +159,14 @@ impl Tables {
     /// The same tables seen from a session with another search path.
     #[must_use]
     pub fn with_search_path<'a>(&self, search_path: impl IntoIterator<Item = &'a str>) -> Tables {
-        Tables { known: self.known.clone(), path: search_path.into_iter().map(Into::into).collect() }
+        Tables { known: self.known.clone(), path: Path::of(search_path) }
+    }
+
+    /// The same tables seen from a session whose search path is not known: a name without a schema may mean anything,
+    /// also if it looks like one of the catalogue's.
+    #[must_use]
+    pub fn with_unknown_search_path(&self) -> Tables {
+        Tables { known: self.known.clone(), path: Path::Unknown }
     }
 
     pub(crate) fn context(&self, place: usize) -> &Context {
@@ -158,7 +180,8 @@ impl Tables {
             // Where a temporary table is, is not known.
             Some(schema) => self.known.find(schema, name).unwrap_or(Found::Unknown),
             None => {
-                let mut found = self.path.iter().filter_map(|schema| self.known.find(schema, name));
+                let Path::Schemas(path) = &self.path else { return Found::Unknown };
+                let mut found = path.iter().filter_map(|schema| self.known.find(schema, name));
                 // The catalogue's names begin like this; others may, but then they are known.
                 let otherwise = if name.starts_with("pg_") { Found::Catalogue } else { Found::Unknown };
                 found.next().unwrap_or(otherwise)

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use replat_engine::{Listed, LogError, Recorded, WorkLog};
 use replat_model::deploy::{Deployment, Event, Timestamp};
 use replat_model::ids::{DeploymentId, PartitionId};
-use replat_model::map::Map;
+use replat_model::map::{FORMAT as MAP_FORMAT, Map};
 use replat_model::route::{Address, Routes, Traffic};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -53,6 +53,30 @@ enum Fault {
     Sqlite(rusqlite::Error),
     /// What is stored is not what was stored.
     Damaged(Damage),
+    /// It is what was stored, in another form than this program reads.
+    Layout(Layout),
+}
+
+/// A map in the form of another release. Nothing is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the map of {context} is written in format {format}, and this replat reads format {MAP_FORMAT}; \
+     the file is sound: {}",
+    remedy(*format)
+)]
+struct Layout {
+    context: String,
+    format: u32,
+}
+
+fn remedy(format: u32) -> &'static str {
+    match format < MAP_FORMAT {
+        true => {
+            "with the older replat that wrote it, finish what is deployed and bring each partition to the home that the \
+             spec names; then move the file away, and this replat makes a new one by the spec"
+        }
+        false => "use the newer replat that wrote it",
+    }
 }
 
 /// Something in the file that replat cannot have written.
@@ -83,6 +107,7 @@ impl Fault {
             Fault::Refused(error) => error,
             Fault::Sqlite(error) => LogError::Store { path, source: error.into() },
             Fault::Damaged(damage) => LogError::Store { path, source: damage.into() },
+            Fault::Layout(layout) => LogError::Store { path, source: layout.into() },
         }
     }
 }

@@ -6,11 +6,11 @@
 use replat_engine::LogError;
 use replat_model::deploy::Deployment;
 use replat_model::ids::{Epoch, Home, PartitionId};
-use replat_model::map::Map;
+use replat_model::map::{FORMAT as MAP_FORMAT, Map};
 use replat_model::plan::Plan;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::{Fault, routes, signed, sums, unsigned};
+use crate::{Fault, Layout, routes, signed, sums, unsigned};
 
 /// A map whose changes since it was written whole are more than this is written whole again when a deployment begins.
 const CHANGES_MAX: u64 = 200;
@@ -206,7 +206,19 @@ fn whole(tx: &Transaction, context: &str, select: &str) -> Result<Option<Map>, F
         return Err(Fault::damaged(format!("the map of {context} is not as it was written")));
     }
     let map = serde_json::from_str(&body);
-    map.map(Some).map_err(|why| Fault::damaged(format!("the map of {context} cannot be read: {why}")))
+    map.map(Some).map_err(|why| match map_format(&body) {
+        Some(format) if format != MAP_FORMAT => Fault::Layout(Layout { context: context.into(), format }),
+        _ => Fault::damaged(format!("the map of {context} cannot be read: {why}")),
+    })
+}
+
+/// The number of the format in which a map is written; `None`: it is no map of any. The first one had no number.
+fn map_format(body: &str) -> Option<u32> {
+    let document: serde_json::Value = serde_json::from_str(body).ok()?;
+    match document.get("format") {
+        Some(format) => u32::try_from(format.as_u64()?).ok(),
+        None => document.get("root").map(|_| 1),
+    }
 }
 
 /// `None`, if that can be: a map that is lost must not be taken for one that was never written, or all epochs

@@ -1,9 +1,10 @@
-//! Throwaway etcd servers of one member.
+//! Throwaway etcd servers of one member. Anybody may come in, on `127.0.0.1`, until a test says otherwise.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::{Signal, free_port};
+use crate::certificates::Certificates;
+use crate::server::free_port;
 use crate::service::{Make, Service, ServiceError};
 
 /// The environment variable that names the program, and ends the search.
@@ -11,71 +12,38 @@ pub const PROGRAM_VARIABLE: &str = "REPLAT_ETCD";
 
 const MAKE: Make = Make { program: "etcd", package: "etcd-server", variable: PROGRAM_VARIABLE };
 
-/// An etcd server of our own; stopped and removed when dropped. Anybody may come in, on `127.0.0.1`.
-#[derive(Debug)]
-pub struct Etcd {
-    service: Service,
-}
-
-impl Etcd {
-    /// Starts one, and waits until it has a leader, which is itself.
-    ///
-    /// # Errors
-    ///
-    /// See [`ServiceError`].
-    pub async fn start() -> Result<Etcd, ServiceError> {
-        let service = Service::new(MAKE, |folder, port| {
-            let (client, peer) =
-                (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", free_port()?));
-            let data = folder.join("data").display().to_string();
-            let arguments = [
-                ("--name", "only"),
-                ("--data-dir", &data),
-                ("--listen-client-urls", &client),
-                ("--advertise-client-urls", &client),
-                ("--listen-peer-urls", &peer),
-                ("--initial-advertise-peer-urls", &peer),
-                ("--initial-cluster", &format!("only={peer}")),
-                ("--logger", "zap"),
-            ];
-            Ok(arguments.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect())
-        })?;
-        let mut etcd = Etcd { service };
-        etcd.start_again().await?;
-        Ok(etcd)
-    }
-
-    /// Where it is reached: `127.0.0.1:PORT`.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.service.port)
-    }
-
-    /// Ends it without a word. What it has acknowledged stays.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Process`].
-    pub fn kill(&mut self) -> Result<(), ServiceError> {
-        self.service.kill()
-    }
-
-    /// Has it stand still, or go on.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Process`].
-    pub fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
-        self.service.signal(signal)
-    }
-
-    /// Starts it with what it has stored, at the same address.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError`].
-    pub async fn start_again(&mut self) -> Result<(), ServiceError> {
-        self.service.start(is_healthy).await
-    }
+/// Starts one, and waits until it has a leader, which is itself. With certificates it also listens at
+/// [`Service::tls_address`].
+///
+/// # Errors
+///
+/// See [`ServiceError`].
+pub async fn start(tls: Option<&Certificates>) -> Result<Service, ServiceError> {
+    let service = Service::new(MAKE, tls.is_some(), |folder, port, tls_port| {
+        let plain = format!("http://127.0.0.1:{port}");
+        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        let client = match tls_port {
+            Some(tls_port) => format!("{plain},https://127.0.0.1:{tls_port}"),
+            None => plain,
+        };
+        let data = folder.join("data").display().to_string();
+        let mut arguments = vec![
+            ("--name", "only".to_owned()),
+            ("--data-dir", data),
+            ("--listen-client-urls", client.clone()),
+            ("--advertise-client-urls", client),
+            ("--listen-peer-urls", peer.clone()),
+            ("--initial-advertise-peer-urls", peer.clone()),
+            ("--initial-cluster", format!("only={peer}")),
+            ("--logger", "zap".to_owned()),
+        ];
+        if let Some(tls) = tls {
+            arguments.push(("--cert-file", tls.cert().display().to_string()));
+            arguments.push(("--key-file", tls.key().display().to_string()));
+        }
+        Ok(arguments.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
+    })?;
+    service.started(|port| Box::pin(is_healthy(port))).await
 }
 
 async fn is_healthy(port: u16) -> bool {

@@ -27,21 +27,21 @@ impl Haproxy {
     ///
     /// See [`ServiceError`].
     pub async fn start(frontends: impl FnOnce(&Path, u16) -> String) -> Result<Haproxy, ServiceError> {
-        let service = Service::new(MAKE, |folder, port| {
+        let service = Service::new(MAKE, false, |folder, port, _| {
             let (config, socket) = (folder.join("haproxy.cfg"), socket(folder));
             let global = format!("global\n  stats socket {} mode 600 level admin\n", socket.display());
             let written = fs::write(&config, global + &frontends(folder, port));
             written.map_err(|source| ServerError::Prepare { path: config.clone(), source })?;
             Ok(vec!["-db".into(), "-f".into(), config.display().to_string()])
         })?;
-        let mut haproxy = Haproxy { service };
-        haproxy.start_again().await?;
-        Ok(haproxy)
+        let accepts = async |port| TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        let service = service.started(move |port| Box::pin(accepts(port))).await?;
+        Ok(Haproxy { service })
     }
 
     /// Where its frontend is reached: `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.service.port)
+        self.service.address()
     }
 
     /// Its folder.
@@ -69,7 +69,7 @@ impl Haproxy {
     ///
     /// [`ServiceError`].
     pub async fn start_again(&mut self) -> Result<(), ServiceError> {
-        self.service.start(async |port| TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await
+        self.service.start_again().await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Throwaway servers, load and checkers; the demo. Never shipped.
 
+pub mod certificates;
 pub mod check;
 pub mod etcd;
 pub mod gaps;
@@ -16,9 +17,9 @@ pub mod saas;
 pub mod server;
 pub mod service;
 
-pub use etcd::Etcd;
+pub use certificates::Certificates;
 pub use haproxy::Haproxy;
 pub use nats::Nats;
 pub use pgbouncer::Pgbouncer;
-pub use redis::Redis;
 pub use server::Server;
+pub use service::Service;

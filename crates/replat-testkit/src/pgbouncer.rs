@@ -46,7 +46,7 @@ impl Pgbouncer {
         databases: &[(&str, String)],
         settings: &[(&str, &str)],
     ) -> Result<Pgbouncer, ServiceError> {
-        let service = Service::new(MAKE, |folder, port| {
+        let service = Service::new(MAKE, false, |folder, port, _| {
             let (config, list) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
             let prepare = |path: &Path| {
                 let path = path.to_owned();
@@ -56,9 +56,9 @@ impl Pgbouncer {
             fs::write(&config, ini(databases, settings, &list, port)).map_err(prepare(&config))?;
             Ok(vec![config.display().to_string()])
         })?;
-        let mut pgbouncer = Pgbouncer { service };
-        pgbouncer.service.start(async |port| TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await?;
-        Ok(pgbouncer)
+        let answers =
+            |port| Box::pin(async move { TcpStream::connect(("127.0.0.1", port)).await.is_ok() }) as _;
+        Ok(Pgbouncer { service: service.started(answers).await? })
     }
 
     /// The port on `127.0.0.1`.

@@ -1,9 +1,9 @@
-//! Throwaway Redis servers, which write every command to disk before they answer.
+//! Throwaway Redis servers on `127.0.0.1`, which write every command to disk before they answer.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::Signal;
+use crate::certificates::Certificates;
 use crate::service::{Make, Service, ServiceError};
 
 /// The environment variable that names the program, and ends the search.
@@ -11,82 +11,36 @@ pub const PROGRAM_VARIABLE: &str = "REPLAT_REDIS";
 
 const MAKE: Make = Make { program: "redis-server", package: "redis-server", variable: PROGRAM_VARIABLE };
 
-/// A Redis server of our own; stopped and removed when dropped, on `127.0.0.1`.
-#[derive(Debug)]
-pub struct Redis {
-    service: Service,
-    password: Option<String>,
-}
-
-impl Redis {
-    /// Starts one that lets anybody in.
-    ///
-    /// # Errors
-    ///
-    /// See [`ServiceError`].
-    pub async fn start() -> Result<Redis, ServiceError> {
-        Redis::start_with(None).await
-    }
-
-    /// Starts one with a password.
-    ///
-    /// # Errors
-    ///
-    /// See [`ServiceError`].
-    pub async fn start_with(password: Option<&str>) -> Result<Redis, ServiceError> {
-        let service = Service::new(MAKE, |folder, port| {
-            let (port, folder) = (port.to_string(), folder.display().to_string());
-            let settings = [
-                ("--port", port.as_str()),
-                ("--bind", "127.0.0.1"),
-                ("--dir", &folder),
-                ("--daemonize", "no"),
-                ("--save", ""),
-                ("--appendonly", "yes"),
-                ("--appendfsync", "always"),
-                ("--protected-mode", "no"),
-            ];
-            let own = password.map(|password| ("--requirepass", password));
-            let pairs = settings.into_iter().chain(own);
-            Ok(pairs.flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect())
-        })?;
-        let mut redis = Redis { service, password: password.map(str::to_owned) };
-        redis.start_again().await?;
-        Ok(redis)
-    }
-
-    /// Where it is reached: `127.0.0.1:PORT`.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.service.port)
-    }
-
-    /// Ends it without a word. What it has acknowledged stays.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Process`].
-    pub fn kill(&mut self) -> Result<(), ServiceError> {
-        self.service.kill()
-    }
-
-    /// Has it stand still, or go on.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::Process`].
-    pub fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
-        self.service.signal(signal)
-    }
-
-    /// Starts it with what it has stored, at the same address.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError`].
-    pub async fn start_again(&mut self) -> Result<(), ServiceError> {
-        let want = if self.password.is_some() { "-NOAUTH" } else { "+PONG" };
-        self.service.start(async |port| is_ready(port, want).await).await
-    }
+/// Starts one: for anybody, or for whoever has the password. With certificates it also listens at
+/// [`Service::tls_address`].
+///
+/// # Errors
+///
+/// See [`ServiceError`].
+pub async fn start(password: Option<&str>, tls: Option<&Certificates>) -> Result<Service, ServiceError> {
+    let service = Service::new(MAKE, tls.is_some(), |folder, port, tls_port| {
+        let mut settings = vec![
+            ("--port", port.to_string()),
+            ("--bind", "127.0.0.1".to_owned()),
+            ("--dir", folder.display().to_string()),
+            ("--daemonize", "no".to_owned()),
+            ("--save", String::new()),
+            ("--appendonly", "yes".to_owned()),
+            ("--appendfsync", "always".to_owned()),
+            ("--protected-mode", "no".to_owned()),
+        ];
+        settings.extend(password.map(|password| ("--requirepass", password.to_owned())));
+        if let (Some(tls), Some(tls_port)) = (tls, tls_port) {
+            settings.push(("--tls-port", tls_port.to_string()));
+            settings.push(("--tls-cert-file", tls.cert().display().to_string()));
+            settings.push(("--tls-key-file", tls.key().display().to_string()));
+            settings.push(("--tls-ca-cert-file", tls.ca().display().to_string()));
+            settings.push(("--tls-auth-clients", "no".to_owned()));
+        }
+        Ok(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect())
+    })?;
+    let want = if password.is_some() { "-NOAUTH" } else { "+PONG" };
+    service.started(move |port| Box::pin(is_ready(port, want))).await
 }
 
 async fn is_ready(port: u16, want: &str) -> bool {

@@ -3,9 +3,12 @@
 //! Like [`Server`](crate::Server) they are real, and vanish with their owner, even when the test process is killed.
 
 use std::env;
+use std::fmt;
 use std::fs;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -66,23 +69,39 @@ pub(crate) struct Make {
     pub(crate) variable: &'static str,
 }
 
-/// One server process, which can be stopped and started again with what it has stored.
-#[derive(Debug)]
-pub(crate) struct Service {
+/// Says whether the server at this port answers.
+type Ready = Box<dyn Fn(u16) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// One server process, which can be stopped and started again with what it has stored; stopped and removed when
+/// dropped.
+pub struct Service {
     make: Make,
     path: PathBuf,
     account: Account,
     pub(crate) folder: PathBuf,
     pub(crate) port: u16,
+    tls_port: Option<u16>,
     arguments: Vec<String>,
+    ready: Ready,
     process: Option<Postmaster>,
 }
 
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("program", &self.make.program)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Service {
-    /// A server that is not started yet. `arguments` makes its command line from its folder and its port.
+    /// A server that is not started yet. `arguments` makes its command line from its folder, its port, and the port for
+    /// TLS if it is to have one.
     pub(crate) fn new(
         make: Make,
-        arguments: impl FnOnce(&Path, u16) -> Result<Vec<String>, ServiceError>,
+        has_tls: bool,
+        arguments: impl FnOnce(&Path, u16, Option<u16>) -> Result<Vec<String>, ServiceError>,
     ) -> Result<Service, ServiceError> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let path = find(make)?;
@@ -97,12 +116,42 @@ impl Service {
         }
         cluster::make_directory(&folder, account)?;
         let port = free_port()?;
-        let arguments = arguments(&folder, port)?;
-        Ok(Service { make, path, account, folder, port, arguments, process: None })
+        let tls_port = if has_tls { Some(free_port()?) } else { None };
+        let arguments = arguments(&folder, port, tls_port)?;
+        let ready: Ready = Box::new(|_| Box::pin(std::future::ready(true)));
+        Ok(Service { make, path, account, folder, port, tls_port, arguments, ready, process: None })
     }
 
-    /// Starts it and waits until `answers` says so.
-    pub(crate) async fn start(&mut self, answers: impl AsyncFn(u16) -> bool) -> Result<(), ServiceError> {
+    /// The same, started. `ready` says whether the server at a port answers as it should.
+    pub(crate) async fn started(
+        mut self,
+        ready: impl Fn(u16) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync + 'static,
+    ) -> Result<Service, ServiceError> {
+        self.ready = Box::new(ready);
+        self.start_again().await?;
+        Ok(self)
+    }
+
+    /// Where it is reached: `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it is reached under TLS.
+    ///
+    /// # Panics
+    ///
+    /// If it was started without certificates.
+    pub fn tls_address(&self) -> String {
+        format!("127.0.0.1:{}", self.tls_port.expect("it was started with certificates"))
+    }
+
+    /// Starts it with what it has stored, at the same address, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError`].
+    pub async fn start_again(&mut self) -> Result<(), ServiceError> {
         let unreachable = |source| ServiceError::Process { program: self.make.program, source };
         let started = Postmaster::start(self.account, &self.folder, self.path.clone(), &self.arguments);
         self.process = Some(started.map_err(unreachable)?);
@@ -115,7 +164,7 @@ impl Service {
             if ended {
                 break;
             }
-            if answers(self.port).await {
+            if (self.ready)(self.port).await {
                 return Ok(());
             }
             tokio::time::sleep(READY_EVERY).await;
@@ -125,8 +174,12 @@ impl Service {
         Err(ServiceError::NotReady { program: self.make.program, port: self.port, log })
     }
 
-    /// Ends the process without a word; what it has stored stays.
-    pub(crate) fn kill(&mut self) -> Result<(), ServiceError> {
+    /// Ends the process without a word; what it has acknowledged stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Process`].
+    pub fn kill(&mut self) -> Result<(), ServiceError> {
         let unreachable = |source| ServiceError::Process { program: self.make.program, source };
         let Some(mut process) = self.process.take() else { return Ok(()) };
         process.signal(Signal::Kill).and_then(|()| process.reap()).map_err(unreachable)
@@ -137,8 +190,12 @@ impl Service {
         self.process.as_ref().map(Postmaster::id)
     }
 
-    /// Sends the process a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
+    /// Has the process stand still, or go on.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Process`].
+    pub fn signal(&self, signal: Signal) -> Result<(), ServiceError> {
         let unreachable = |source| ServiceError::Process { program: self.make.program, source };
         self.process.as_ref().map_or(Ok(()), |process| process.signal(signal)).map_err(unreachable)
     }

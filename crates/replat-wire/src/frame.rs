@@ -80,6 +80,11 @@ pub fn head(bytes: &[u8], body_max: usize) -> Result<Option<Head>, BadFrame> {
     }
 }
 
+/// Appends a message with this body, which was once read from one.
+pub fn put_frame(out: &mut BytesMut, tag: u8, body: &[u8]) {
+    put(out, tag, |out| out.put_slice(body));
+}
+
 /// Appends one message whose body `write` writes.
 pub(crate) fn put(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);

@@ -93,6 +93,7 @@ class RoutesStale(RouterError):
     retryable: bool = True
     remedy: tuple[str, ...] = (
         "see whether the source of routes can be reached from here",
+        "set max_stale_reads of the policy if reads may be as old as a switch that was missed",
         "raise max_stale of the policy",
     )
 

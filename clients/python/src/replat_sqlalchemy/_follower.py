@@ -158,8 +158,13 @@ class Follower:
             # What came before the damage is good.
             self._take(before, routes)
             raise
+        if before is None:
+            # Whoever waits for the first routes goes on as soon as they are there; so the rest has to be there before.
+            if news.holds is not None:
+                self._hold(news.holds)
+            self._heard = begun
         self._take(before, routes)
-        if news.holds is not None:
+        if before is not None and news.holds is not None:
             self._hold(news.holds)
         # What was read is at least as new as the moment at which reading began.
         self._heard = begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -38,9 +39,10 @@ class RoutePolicy:
     """What a router may do. Durations are texts like ``"2s"``, seconds, or a ``timedelta``."""
 
     max_stale: Duration = "30s"
-    """Transactions that begin with routes older than this cannot write: the database itself refuses it."""
-    max_stale_reads: Duration | None = None
-    """Transactions that begin with routes older than this are refused altogether; ``None``: reads never are."""
+    """Nothing begins by routes older than this: the partition may have moved, and its former home would answer."""
+    max_stale_reads: Duration | Literal["unlimited"] | None = None
+    """For reads, a longer time: in between, transactions begin and cannot write, which the database itself sees to.
+    What they read may be as old as the switch that was missed. ``"unlimited"``: reads are never refused."""
     on_switch: Literal["wait", "raise"] = "wait"
     """Whether a transaction waits while its partition is switched."""
     switch_wait: Duration = "2s"
@@ -59,8 +61,8 @@ class RoutePolicy:
     def __post_init__(self) -> None:
         for name in ("max_stale", "switch_wait", "start_wait"):
             seconds(getattr(self, name))
-        if self.max_stale_reads is not None:
-            seconds(self.max_stale_reads)
+        if self.max_stale_reads is not None and self.reads_end_after() < seconds(self.max_stale):
+            raise ValueError("max_stale_reads is not shorter than max_stale")
         if self.on_switch not in ("wait", "raise"):
             raise ValueError("on_switch is 'wait' or 'raise'")
         if self.unknown_partition not in ("raise", "refresh"):
@@ -69,6 +71,12 @@ class RoutePolicy:
             raise ValueError("schema is 'search_path' or 'translate'")
         if self.pools_max < 1:
             raise ValueError("pools_max is at least 1")
+
+    def reads_end_after(self) -> float:
+        """The age of routes, in seconds, beyond which nothing begins."""
+        if self.max_stale_reads == "unlimited":
+            return math.inf
+        return seconds(self.max_stale if self.max_stale_reads is None else self.max_stale_reads)
 
 
 @dataclass(frozen=True, slots=True)

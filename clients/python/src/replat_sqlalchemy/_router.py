@@ -439,13 +439,12 @@ class Router(BaseRouter):
 
     def _checked_age(self) -> float | None:
         age = self._follower.age()
-        limit = self.policy.max_stale_reads
-        if limit is not None and (age is None or age > seconds(limit)):
-            raise self._explained(RoutesStale("the routes are too old even to read by"))
         stale = self._is_stale(age)
         if stale != self._told_stale:
             self._told_stale = stale
             self._tell("stale" if stale else "fresh", {"age": age})
+        if age is None or age > self.policy.reads_end_after():
+            raise self._explained(RoutesStale("the routes are too old to go by"))
         return age
 
     def _is_stale(self, age: float | None) -> bool:

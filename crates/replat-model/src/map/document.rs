@@ -19,8 +19,8 @@ use super::{BadMap, Dimension, Leaf, Map, Names, Node, Slots, Split};
 use crate::ids::{Epoch, Home, PartitionId};
 use crate::key::{KeyLiteral, KeyType, KeyValue};
 
-/// The number of this format.
-const FORMAT: u32 = 2;
+/// The number of the format in which maps are written. The first one was written without a number.
+pub const FORMAT: u32 = 2;
 
 /// A map as it is written.
 #[derive(Clone, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Attended, End, Session};
 use crate::backend::{Backend, DialError};
 use crate::custom::Choice;
-use crate::doors::{Ask, Home, Knock, Pass, Statement};
+use crate::doors::{Ask, Home, Knock, Pass, Reading, Statement};
 use crate::relocate::{Relocated, Stays, relocate};
 use crate::roll::Held;
 use crate::settings::Pinned;
@@ -58,14 +58,13 @@ impl Session {
             Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),
             None => {}
         }
-        let ahead = match self.partition.is_none() && self.shared.doors.reads_statements() {
-            true => self.look_ahead(),
-            false => Ahead::Nothing,
-        };
+        let is_read = self.partition.is_none() && self.shared.doors.reads_statements();
+        let ahead = if is_read { self.look_ahead() } else { Ahead::Nothing };
         if let Ahead::More = ahead {
             return self.wait().await;
         }
-        match self.enter(&ahead).await {
+        let reading = if is_read { self.reading().await? } else { Reading::USUAL };
+        match self.enter(&ahead, reading).await {
             Ok(()) => self.settle().await,
             Err(Attended::End(end)) => Err(end),
             Err(Attended::Refused(complaint)) => {
@@ -86,12 +85,12 @@ impl Session {
         }
     }
 
-    async fn enter(&mut self, ahead: &Ahead) -> Result<(), Attended> {
+    async fn enter(&mut self, ahead: &Ahead, reading: Reading) -> Result<(), Attended> {
         let mut pinned_since = None;
         // The statement is in the proxy, and so is a wish to cancel it.
         let _here = self.registered.target.lead_here();
         loop {
-            let pass = match self.knock(ahead) {
+            let pass = match self.knock(ahead, reading) {
                 Knock::Open(pass) => pass,
                 Knock::Refused(complaint) => return Err(Attended::Refused(complaint)),
                 Knock::Held { answer, next } => {
@@ -152,7 +151,7 @@ impl Session {
         self.backend.as_ref().is_some_and(|backend| !backend.side.ended && backend.home.is_place_of(home))
     }
 
-    fn knock(&self, ahead: &Ahead) -> Knock {
+    fn knock(&self, ahead: &Ahead, reading: Reading) -> Knock {
         let seen: Option<&[Seen]> = match ahead {
             Ahead::All(seen) => Some(seen),
             Ahead::More | Ahead::Nothing => None,
@@ -167,6 +166,7 @@ impl Session {
             partition: self.partition.as_deref(),
             current: self.backend.as_ref().map(|backend| &backend.home),
             statements: statements.as_deref(),
+            reading,
         })
     }
 

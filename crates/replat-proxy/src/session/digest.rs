@@ -5,8 +5,9 @@ use replat_wire::conversation::Fate;
 use replat_wire::frame::{BODY_MAX, HEAD_BYTES, Head, Tag, head};
 use replat_wire::frontend::{self, Bind, Parse};
 
-use super::{End, Session, put_idle};
+use super::{End, Memory, Session, put_idle};
 use crate::custom::{Choice, choice};
+use crate::doors::Doors;
 use crate::greet::violation;
 
 /// What has to happen before more of the client's input can be dealt with.
@@ -22,6 +23,8 @@ pub(super) enum Step {
 
 /// The longest statement whose text is looked at, and of which choices are remembered. Unit: bytes.
 const TEXT_MAX: usize = 64 * 1024;
+/// How many prepared statements that may change the `search_path` are told apart; with more, every one may.
+const UNSETTLING_MAX: usize = 256;
 /// How many prepared statements that choose a partition are remembered.
 const CHOICES_MAX: usize = 64;
 
@@ -140,6 +143,12 @@ impl Session {
     /// Remembers what a statement says about the session's own settings.
     fn note(&mut self, head: Head, run: usize, have: usize) {
         let body = &self.client.input[run + HEAD_BYTES..run + have];
+        if self.partition.is_some() {
+            // Nobody reads its statements now; if somebody does later, the server is asked.
+            self.memory.path_in_doubt = true;
+        } else if self.shared.doors.reads_statements() {
+            note_path(&mut self.memory, &*self.shared.doors, head, body);
+        }
         let (name, sql) = match head.tag {
             frontend::tag::QUERY => (None, frontend::query(body)),
             frontend::tag::PARSE => match Parse::read(body) {
@@ -249,6 +258,7 @@ impl Session {
             match head.tag {
                 backend::tag::PARAMETER => {
                     if let Some((name, value)) = backend::parameter(body) {
+                        self.memory.path_in_doubt |= name == "search_path";
                         self.told.insert(name.to_owned(), value.to_owned());
                     }
                 }
@@ -292,6 +302,30 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Remembers whether what the client sends may change by which `search_path` later statements are read.
+fn note_path(memory: &mut Memory, doors: &dyn Doors, head: Head, body: &[u8]) {
+    let may = |sql: &[u8]| match std::str::from_utf8(sql) {
+        Ok(text) if body.len() + HEAD_BYTES == head.total() && text.len() <= TEXT_MAX => {
+            doors.unsettles(text)
+        }
+        _ => true,
+    };
+    let is_full = memory.unsettling.len() >= UNSETTLING_MAX;
+    memory.path_in_doubt |= match head.tag {
+        frontend::tag::QUERY => may(frontend::query(body)),
+        frontend::tag::PARSE => match Parse::read(body) {
+            Some(parse) if !is_full && may(parse.sql) => !memory.unsettling.insert(parse.name.into()),
+            Some(parse) => !is_full && memory.unsettling.remove(parse.name),
+            None => true,
+        },
+        frontend::tag::BIND => {
+            Bind::read(body).is_none_or(|bind| is_full || memory.unsettling.contains(bind.statement))
+        }
+        frontend::tag::FUNCTION => true,
+        _ => false,
+    };
 }
 
 fn bad_frame(error: replat_wire::frame::BadFrame) -> End {

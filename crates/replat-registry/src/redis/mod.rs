@@ -7,14 +7,15 @@
 //! A value lies under `{PREFIX}KEY`, as its revision, a line feed and its bytes. `{PREFIX}#keys` is a sorted set of all
 //! keys, `{PREFIX}#revision` the newest revision; changed keys are told on the channel `{PREFIX}#changed`.
 
-mod resp;
+#[doc(hidden)] // For fuzzers.
+pub mod resp;
 
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
 
 use crate::address::Net;
 use crate::dial::{Dial, Duplex, TlsError};
-use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Revision, Soon};
+use crate::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Remedies, Revision, Soon};
 use resp::Reply;
 
 /// `KEYS`: revision, set of keys, then those of all conditions and changes. `ARGV`: the channel, what is before a key's own name,
@@ -72,6 +73,17 @@ end
 return found
 "#;
 
+const REMEDIES: &Remedies = &[
+    ("NOAUTH", "put :PASSWORD@ or USER:PASSWORD@ into the URL, or set REDISCLI_AUTH"),
+    ("WRONGPASS", "look at USER:PASSWORD in the URL, or at REDISCLI_AUTH"),
+    ("without any password configured", "leave the password out: this Redis asks for none"),
+    (
+        "NOPERM",
+        "the user needs the keys ~{PREFIX}*, the channel &{PREFIX}#changed, and +@read +@write +@scripting +@pubsub \
+         +@connection +time +select",
+    ),
+];
+
 /// A part of a Redis server's keys.
 pub struct Redis {
     name: String,
@@ -103,7 +115,7 @@ impl Connection {
             {
                 Err(KvError::unreachable(said))
             }
-            Reply::Error(said) => Err(KvError::Refused(said)),
+            Reply::Error(said) => Err(KvError::refused(said, REMEDIES)),
             reply => Ok(reply),
         }
     }

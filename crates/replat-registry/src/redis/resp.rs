@@ -17,7 +17,7 @@ const DEPTH_MAX: u32 = 8;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// `+OK`
     Simple(String),
     /// `-ERR …`
@@ -31,7 +31,7 @@ pub(crate) enum Reply {
 }
 
 /// The bytes of a command.
-pub(crate) fn command(parts: &[&[u8]]) -> Vec<u8> {
+pub fn command(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", parts.len()).into_bytes();
     for part in parts {
         bytes.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
@@ -42,7 +42,7 @@ pub(crate) fn command(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Reads one reply. What is longer or deeper than replies are is refused before room is made for it.
-pub(crate) async fn reply<R>(reader: &mut R) -> io::Result<Reply>
+pub async fn reply<R>(reader: &mut R) -> io::Result<Reply>
 where
     R: AsyncBufRead + Unpin + Send,
 {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use replat_engine::registry::{Envelope, Matter, Published, Registry, RegistryError};
 use replat_model::deploy::Timestamp;
 use replat_model::route::Routes;
-use replat_registry::kv::{Change, Entry, Expect, Kv, KvError, Limits, Reading, Soon};
+use replat_registry::kv::Change;
 use replat_registry::{Follower, KvRegistry, PublishError, Publisher};
 use tokio::sync::watch;
 
 use crate::contract::{delta, whole};
+use crate::meddled::Meddled;
 use crate::routes::{CONTEXT, Versions, first};
 use crate::servers::{Kind, Machine, PROJECT, Place, seal};
 
@@ -71,49 +72,11 @@ pub async fn two_publishers_do_no_harm(place: &Place) {
     assert_eq!((done.version, done.deltas), (newest.version(), 0));
 }
 
-/// A server whose answers to commits are lost while it is told so.
-struct Lossy {
-    kv: Arc<dyn Kv>,
-    loses: Arc<AtomicBool>,
-}
-
-impl Kv for Lossy {
-    fn name(&self) -> String {
-        self.kv.name()
-    }
-    fn limits(&self) -> Limits {
-        self.kv.limits()
-    }
-    fn clock(&self) -> Soon<'_, Reading> {
-        self.kv.clock()
-    }
-    fn get<'a>(&'a self, keys: &'a [String]) -> Soon<'a, Vec<Option<Entry>>> {
-        self.kv.get(keys)
-    }
-    fn list<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<Entry>> {
-        self.kv.list(prefix)
-    }
-    fn keys<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<String>> {
-        self.kv.keys(prefix)
-    }
-    fn commit<'a>(&'a self, expect: &'a [Expect], changes: &'a [Change]) -> Soon<'a, bool> {
-        Box::pin(async move {
-            let done = self.kv.commit(expect, changes).await;
-            match self.loses.load(Ordering::Relaxed) {
-                true => Err(KvError::Unreachable("the answer was lost".into())),
-                false => done,
-            }
-        })
-    }
-    fn watch<'a>(&'a self, prefix: &'a str, wake: &'a (dyn Fn() + Send + Sync)) -> Soon<'a, ()> {
-        self.kv.watch(prefix, wake)
-    }
-}
-
 pub async fn a_publication_that_was_lost_is_repeated(place: &Place) {
     let versions = Arc::new(Versions::new(first(PROJECT, 4)));
     let loses = Arc::new(AtomicBool::new(true));
-    let lossy = KvRegistry::new(Arc::new(Lossy { kv: place.kv(), loses: loses.clone() }), seal());
+    let lossy = Meddled { loses: loses.clone(), ..Meddled::around(place.kv()) };
+    let lossy = KvRegistry::new(Arc::new(lossy), seal());
     let publisher = publisher(lossy, &versions);
     // Each is done and its answer lost; whoever asks again finds it done.
     for version in 1..=4 {
@@ -141,46 +104,6 @@ pub async fn a_publication_that_was_lost_is_repeated(place: &Place) {
     assert!(matches!(error, PublishError::Ahead { head: 309, newest: 7, .. }), "{error:?}");
 }
 
-/// A server on which somebody else is quicker: what is published, is so just before whole routes are read here.
-struct Overtaken {
-    kv: Arc<dyn Kv>,
-    by: Mutex<Option<(KvRegistry, Envelope)>>,
-}
-
-impl Kv for Overtaken {
-    fn name(&self) -> String {
-        self.kv.name()
-    }
-    fn limits(&self) -> Limits {
-        self.kv.limits()
-    }
-    fn clock(&self) -> Soon<'_, Reading> {
-        self.kv.clock()
-    }
-    fn get<'a>(&'a self, keys: &'a [String]) -> Soon<'a, Vec<Option<Entry>>> {
-        Box::pin(async move {
-            let reads_whole = keys.iter().any(|key| key.contains("/whole/"));
-            let by = if reads_whole { self.by.lock().expect("nobody panicked with it").take() } else { None };
-            if let Some((registry, envelope)) = by {
-                registry.publish(&envelope).await.expect("it is taken");
-            }
-            self.kv.get(keys).await
-        })
-    }
-    fn list<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<Entry>> {
-        self.kv.list(prefix)
-    }
-    fn keys<'a>(&'a self, prefix: &'a str) -> Soon<'a, Vec<String>> {
-        self.kv.keys(prefix)
-    }
-    fn commit<'a>(&'a self, expect: &'a [Expect], changes: &'a [Change]) -> Soon<'a, bool> {
-        self.kv.commit(expect, changes)
-    }
-    fn watch<'a>(&'a self, prefix: &'a str, wake: &'a (dyn Fn() + Send + Sync)) -> Soon<'a, ()> {
-        self.kv.watch(prefix, wake)
-    }
-}
-
 pub async fn whoever_is_overtaken_looks_again(place: &Place) {
     let versions = Versions::new(first(PROJECT, 4));
     let registry = place.registry();
@@ -190,8 +113,8 @@ pub async fn whoever_is_overtaken_looks_again(place: &Place) {
         registry.publish(&delta(&from, &to)).await.expect("it is taken");
     }
     let overtaken = |envelope: Envelope| {
-        let by = Mutex::new(Some((place.registry(), envelope)));
-        KvRegistry::new(Arc::new(Overtaken { kv: place.kv(), by }), seal())
+        let overtaken_by = Mutex::new(Some((place.registry(), envelope)));
+        KvRegistry::new(Arc::new(Meddled { overtaken_by, ..Meddled::around(place.kv()) }), seal())
     };
     let (v5, v6, v7) = (versions.newest(), versions.advance(1), versions.advance(1));
     // The same whole routes: those that ours are compared with are gone before they are read.

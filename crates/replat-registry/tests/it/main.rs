@@ -5,7 +5,10 @@
 mod consul;
 mod contract;
 mod following;
+mod guarded;
 mod keyvalue;
+mod meddled;
+mod routers;
 mod routes;
 mod servers;
 mod strange;
@@ -57,20 +60,24 @@ mod on {
 
 /// Those that stop the server, which is therefore the test's own.
 macro_rules! on_own {
-    ([$($kind:ident),*] $case:ident) => {
+    ([$($kind:ident),*] $room:ident::$case:ident) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[allow(non_snake_case, reason = "named after the kinds of servers")]
             async fn $kind() {
                 let (place, machine) = crate::servers::own(crate::servers::Kind::$kind).await;
-                crate::within_reason(crate::following::$case(&place, machine)).await;
+                crate::within_reason(crate::$room::$case(&place, machine)).await;
             }
         )*
     };
 }
 
 mod a_follower_survives_a_restart_of {
-    on_own!([Postgres, Etcd, Consul, Redis] a_follower_survives_a_restart);
+    on_own!([Postgres, Etcd, Consul, Redis] following::a_follower_survives_a_restart);
+}
+
+mod a_router_goes_on_after_a_restart_of {
+    on_own!([Postgres, Etcd, Consul, Redis] routers::a_router_goes_on_after_a_restart);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

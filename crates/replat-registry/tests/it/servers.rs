@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use replat_registry::kv::Kv;
 use replat_registry::{Address, KvRegistry, ProjectKey, Seal, connect};
-use replat_testkit::{Etcd, Redis, Server};
+use replat_testkit::{Server, Service, etcd, redis};
 use tokio::sync::OnceCell;
 
 use crate::consul::FakeConsul;
@@ -61,9 +61,9 @@ fn serial() -> u64 {
 /// A place of its own on a server that all tests use.
 pub async fn shared(kind: Kind) -> Place {
     static POSTGRES: OnceCell<Server> = OnceCell::const_new();
-    static ETCD: OnceCell<Etcd> = OnceCell::const_new();
+    static ETCD: OnceCell<Service> = OnceCell::const_new();
     static CONSUL: OnceCell<FakeConsul> = OnceCell::const_new();
-    static REDIS: OnceCell<Redis> = OnceCell::const_new();
+    static REDIS: OnceCell<Service> = OnceCell::const_new();
     let number = serial();
     let url = match kind {
         Kind::File => {
@@ -78,7 +78,7 @@ pub async fn shared(kind: Kind) -> Place {
             server.url(&database)
         }
         Kind::Etcd => {
-            let server = ETCD.get_or_init(async || Etcd::start().await.expect("etcd starts")).await;
+            let server = ETCD.get_or_init(async || etcd::start(None).await.expect("etcd starts")).await;
             format!("etcd://{}/test/{number}", server.address())
         }
         Kind::Consul => {
@@ -86,7 +86,8 @@ pub async fn shared(kind: Kind) -> Place {
             format!("consul://{}/test/{number}", server.address())
         }
         Kind::Redis => {
-            let server = REDIS.get_or_init(async || Redis::start().await.expect("Redis starts")).await;
+            let server =
+                REDIS.get_or_init(async || redis::start(None, None).await.expect("Redis starts")).await;
             format!("redis://{}/0/test/{number}", server.address())
         }
     };
@@ -96,27 +97,25 @@ pub async fn shared(kind: Kind) -> Place {
 /// A server that can be stopped.
 pub enum Machine {
     Postgres(Server),
-    Etcd(Etcd),
     Consul(FakeConsul),
-    Redis(Redis),
+    /// etcd or Redis.
+    Service(Service),
 }
 
 impl Machine {
     pub async fn kill(&mut self) {
         match self {
             Machine::Postgres(server) => server.kill().await.expect("it is killed"),
-            Machine::Etcd(server) => server.kill().expect("it is killed"),
             Machine::Consul(server) => server.kill(),
-            Machine::Redis(server) => server.kill().expect("it is killed"),
+            Machine::Service(server) => server.kill().expect("it is killed"),
         }
     }
 
     pub async fn start_again(&mut self) {
         match self {
             Machine::Postgres(server) => server.restart().await.expect("it starts again"),
-            Machine::Etcd(server) => server.start_again().await.expect("it starts again"),
             Machine::Consul(server) => server.start_again(),
-            Machine::Redis(server) => server.start_again().await.expect("it starts again"),
+            Machine::Service(server) => server.start_again().await.expect("it starts again"),
         }
     }
 }
@@ -130,16 +129,16 @@ pub async fn own(kind: Kind) -> (Place, Machine) {
             (server.url("postgres"), Machine::Postgres(server))
         }
         Kind::Etcd => {
-            let server = Etcd::start().await.expect("etcd starts");
-            (format!("etcd://{}", server.address()), Machine::Etcd(server))
+            let server = etcd::start(None).await.expect("etcd starts");
+            (format!("etcd://{}", server.address()), Machine::Service(server))
         }
         Kind::Consul => {
             let server = FakeConsul::start();
             (format!("consul://{}", server.address()), Machine::Consul(server))
         }
         Kind::Redis => {
-            let server = Redis::start().await.expect("Redis starts");
-            (format!("redis://{}", server.address()), Machine::Redis(server))
+            let server = redis::start(None, None).await.expect("Redis starts");
+            (format!("redis://{}", server.address()), Machine::Service(server))
         }
     };
     (Place { kind, url }, machine)

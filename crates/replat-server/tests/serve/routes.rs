@@ -208,7 +208,7 @@ async fn metrics_tell_who_follows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_registry_a_server_hands_out_nothing() {
-    let mut redis = replat_testkit::Redis::start().await.expect("Redis starts");
+    let mut redis = replat_testkit::redis::start(None, None).await.expect("Redis starts");
     let url = format!("redis://{}", redis.address());
     let world = World::at(replat_registry::open(&url, crate::world::seal()).expect("a URL")).await;
     let options = Options { stale_max: Duration::from_secs(3), ..world.options() };

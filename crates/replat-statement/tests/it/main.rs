@@ -7,3 +7,4 @@ mod hostile;
 mod parameters;
 mod schema;
 mod soundness;
+mod unsettled;

@@ -3,6 +3,7 @@ use replat_model::deploy::Event;
 use replat_model::ids::Side;
 use replat_store::Store;
 use rusqlite::Connection;
+use sha2::{Digest, Sha256};
 
 use crate::{Directory, T0, append_all, begin, epoch, shop, switch};
 
@@ -88,6 +89,42 @@ fn a_map_that_does_not_add_up_is_not_believed() {
         assert_eq!(file.execute(edit, []).expect(edit), 1);
         let error = directory.store().map("shop").expect_err(edit);
         assert!(cause(&error).contains(why), "{edit}: {}", cause(&error));
+    }
+}
+
+/// The sum by which a row shows that it is as it was written.
+fn sum(parts: &[&str]) -> String {
+    let text: String = parts.iter().map(|part| format!("{} {part}", part.len())).collect();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A map as the first format had it: every home in every leaf, and no number.
+const FORMAT_1: &str = r#"{"context":"shop","version":1,"dimensions":[{"column":"tenant_id","type":"bigint"}],"root":{"leaf":{"partition":"acme","home":{"database":"old","schema":"public"},"epoch":1}}}"#;
+
+#[test]
+fn a_map_of_another_release_is_called_that_and_not_damaged() {
+    let newer = FORMAT_1.replacen('{', r#"{"format":3,"#, 1);
+    let rows = [
+        (
+            FORMAT_1,
+            "written in format 1, and this replat reads format 2; the file is sound: with the older replat",
+        ),
+        (
+            &newer,
+            "written in format 3, and this replat reads format 2; the file is sound: use the newer replat",
+        ),
+        (r#"{"format":2,"root":1}"#, "is damaged or was edited by hand: the map of shop cannot be read"),
+        (r#"{"wrong":true}"#, "is damaged or was edited by hand: the map of shop cannot be read"),
+    ];
+    for (body, why) in rows {
+        let directory = closed();
+        let file = Connection::open(directory.file()).expect("the file is a database");
+        let version: i64 =
+            file.query_row("SELECT version FROM map", [], |row| row.get(0)).expect("there is a map");
+        let sum = sum(&["shop", &version.to_string(), body]);
+        file.execute("UPDATE map SET body = ?1, sum = ?2", [body, &sum]).expect("it is written");
+        let error = directory.store().map("shop").expect_err(body);
+        assert!(cause(&error).contains(why), "{body}: {}", cause(&error));
     }
 }
 
