@@ -14,6 +14,9 @@ use replat_testkit::saas::{self, Fill};
 use crate::program::Program;
 use crate::{Arguments, Failure};
 
+/// What the demo adds to the example: a place where the proxy and the deployment meet.
+const REGISTRY: &str = "\n[registry]\nurl = \"file:.replat/registry.db\"\n";
+
 /// The stage, set.
 pub struct Stage {
     /// The server with the v1 database.
@@ -44,6 +47,8 @@ impl Stage {
         for file in ["replat.toml", "schema_v1.sql", "schema_v2.sql"] {
             fs::copy(saas::example_directory().join(file), folder.0.join(file))?;
         }
+        let spec = folder.0.join("replat.toml");
+        fs::write(&spec, fs::read_to_string(&spec)? + REGISTRY)?;
         let log = arguments.out.as_ref().unwrap_or(&folder.0).join("replat.log");
         let program = Program {
             path,
