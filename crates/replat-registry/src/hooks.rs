@@ -23,9 +23,6 @@ use crate::tables::PREFIX;
 pub use message::{Concerned, Message, MessageKind, PartitionChange};
 pub use web::{BadUrl, Web};
 
-/// After a failure it is tried again after this; doubled up to the other.
-pub(crate) const AGAIN_FIRST: Duration = Duration::from_millis(200);
-pub(crate) const AGAIN_LAST: Duration = Duration::from_secs(30);
 /// PostgreSQL takes payloads of fewer bytes than 8000.
 const PAYLOAD_MAX: usize = 7_999;
 /// What is kept of a reason. Unit: characters.

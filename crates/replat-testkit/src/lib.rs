@@ -4,6 +4,7 @@ pub mod check;
 pub mod etcd;
 pub mod gaps;
 pub mod haproxy;
+pub mod hook;
 pub mod load;
 pub mod nats;
 pub mod random;
@@ -17,6 +18,7 @@ pub mod service;
 
 pub use etcd::Etcd;
 pub use haproxy::Haproxy;
+pub use hook::HookServer;
 pub use nats::Nats;
 pub use redis::Redis;
 pub use server::Server;

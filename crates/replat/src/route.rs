@@ -8,20 +8,27 @@ use std::time::Duration;
 use replat_engine::WorkLog;
 use replat_engine::registry::{Registry, RegistryError};
 use replat_model::ids::{Home, PartitionId};
+use replat_model::lifecycle::facts::TableName as LifecycleTable;
 use replat_model::map::{Map, Pick, Selection};
 use replat_model::route::{Reads, Route, Routes, RoutesDelta, Traffic};
 use replat_model::spec::{Context, DurationText, TableMode};
 use replat_postgres::engine::now;
 use replat_registry::{
     Brought, Follower, KvRegistry, LogOutbox, ProjectKey, PublishError, Publisher, Seal, Status,
+    tables_context,
 };
 use replat_statement::{Hint, Keys, Plan, SessionChange, TableName, Tables};
 use serde_json::{Value, json};
 
-use crate::cli::{ExportForm, RegistryArgs, RegistryVerb, RouteArgs, RouteSource, RouteVerb};
+use crate::cli::{
+    ExportForm, Publication, Reach, RegistryArgs, RegistryVerb, RouteArgs, RouteSource, RouteVerb,
+};
 use crate::deploy::Desk;
 use crate::failure::{Exit, Failure, causes};
+use crate::hooks::report;
 use crate::render::route as render;
+use crate::rotate::{Place, places};
+use crate::tables::{Publishing, TableQuestion, TablesStanding};
 
 /// How long a command waits for a registry.
 const REGISTRY_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +53,26 @@ impl Desk<'_> {
     /// Obeys a verb of `route`.
     pub async fn route(&self, args: &RouteArgs) -> Result<(), Failure> {
         match &args.verb {
-            RouteVerb::Lookup { what, source } => self.lookup(what, source).await,
+            RouteVerb::Lookup { what, table: None, source, .. } => {
+                self.lookup(what.as_deref().unwrap_or_default(), source).await
+            }
+            RouteVerb::Lookup { what, table: Some(table), key, database, source } => {
+                let home = match what {
+                    Some(what) => Some(self.one_home(what, source).await?),
+                    None => None,
+                };
+                let database = database.as_deref().or(home.as_ref().map(|home| home.database.as_str()));
+                let schema = home.as_ref().map_or("public", |home| home.schema.as_str());
+                let question = TableQuestion {
+                    table: match table.split_once('.') {
+                        Some((schema, name)) => LifecycleTable::new(schema, name),
+                        None => LifecycleTable::new(schema, table.as_str()),
+                    },
+                    database: database.unwrap_or_default(),
+                    key: key.as_deref().unwrap_or_default(),
+                };
+                self.lookup_table(&question).await
+            }
             RouteVerb::Explain { sql, source } => self.explain(sql, source).await,
             RouteVerb::Set { .. } => self.share_out(&args.verb).await,
             RouteVerb::Watch { context } => self.watch_routes(context.as_deref()).await,
@@ -101,7 +127,8 @@ impl Desk<'_> {
     async fn publish(&self) -> Result<(), Failure> {
         let registry = self.need_registry()?;
         let seal = registry.seal().clone();
-        let registry: Arc<dyn Registry> = Arc::new(registry);
+        let kept = Arc::new(registry);
+        let registry: Arc<dyn Registry> = kept.clone();
         let publisher = self.publisher(&registry, seal)?;
         let mut done = BTreeMap::new();
         for (name, context) in &self.project.spec.contexts {
@@ -115,6 +142,10 @@ impl Desk<'_> {
             let brought = timely(&*registry, publisher.bring(name)).await?.map_err(unpublished)?;
             done.insert(name.clone(), (brought.version, Some(brought)));
         }
+        let (tables, deaf) = match self.global.dry_run {
+            true => (Vec::new(), Vec::new()),
+            false => (self.publish_tables().await?, self.tell_hooks(&kept).await?),
+        };
         let value = |(version, brought): &(u64, Option<Brought>)| {
             json!({
                 "version": version,
@@ -127,10 +158,83 @@ impl Desk<'_> {
             .collect::<serde_json::Map<_, _>>()
             .into();
         self.style.result(
-            &render::published(&registry.name(), &done),
-            &json!({ "registry": registry.name(), "contexts": values }),
+            &(render::published(&registry.name(), &done) + &render::tables(&tables) + &render::deaf(&deaf)),
+            &json!({ "registry": registry.name(), "contexts": values, "tables": tables, "hooks_behind": deaf }),
         );
         Ok(())
+    }
+
+    /// Publishes the tables of the databases that lifecycles are about.
+    async fn publish_tables(&self) -> Result<Vec<TablesStanding>, Failure> {
+        if self.project.spec.lifecycles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(publishing) = Publishing::of(self.global, &Publication::default())? else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        let places: Vec<Place> = places(self.global, &Reach::default(), true)?;
+        for place in &places {
+            all.push(TablesStanding::of(&place.name, &publishing.bring(place).await?));
+        }
+        Ok(all)
+    }
+
+    /// Tells hooks what they have not heard; which of them did not hear now.
+    async fn tell_hooks(&self, registry: &Arc<KvRegistry>) -> Result<Vec<HookBehind>, Failure> {
+        if self.project.spec.hooks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let log: Arc<dyn WorkLog> = Arc::new(self.project.store()?);
+        let hooks = self.project.hooks(registry.clone(), Some(log));
+        let mut behind = Vec::new();
+        for context in self.hooked(registry).await? {
+            // Each try has its own limit.
+            let heard = hooks.tell(&context).await.map_err(|error| unreachable(&error))?;
+            report(&context, &heard);
+            behind.extend(heard.into_iter().filter(|one| one.version < one.newest).map(|one| HookBehind {
+                hook: one.hook,
+                context: context.clone(),
+                version: one.version,
+                newest: one.newest,
+                failures: None,
+                trouble: one.trouble,
+            }));
+        }
+        Ok(behind)
+    }
+
+    /// Whatever hooks are told of: the contexts, and the databases whose tables are published.
+    async fn hooked(&self, registry: &KvRegistry) -> Result<Vec<String>, Failure> {
+        let tables = within(registry.databases()).await?;
+        let tables = tables.iter().map(|database| tables_context(database));
+        Ok(self.project.spec.contexts.keys().cloned().chain(tables).collect())
+    }
+
+    /// Hooks of the spec that have not heard of what is published.
+    async fn hooks_behind(&self, registry: &KvRegistry) -> Result<Vec<HookBehind>, Failure> {
+        let mut behind = Vec::new();
+        if self.project.spec.hooks.is_empty() {
+            return Ok(behind);
+        }
+        for context in self.hooked(registry).await? {
+            let newest = within(registry.head(&context)).await?;
+            let told: BTreeMap<_, _> = within(registry.all_told(&context)).await?.into_iter().collect();
+            for hook in self.project.spec.hooks.keys() {
+                let told = told.get(hook).cloned().unwrap_or_default();
+                if told.version < newest {
+                    behind.push(HookBehind {
+                        hook: hook.clone(),
+                        context: context.clone(),
+                        version: told.version,
+                        newest,
+                        failures: Some(told.failures),
+                        trouble: told.trouble,
+                    });
+                }
+            }
+        }
+        Ok(behind)
     }
 
     /// How each context stands.
@@ -144,9 +248,20 @@ impl Desk<'_> {
             let holds = within(registry.holds(name)).await?;
             contexts.push(render::Standing { context: name.clone(), newest, status, attending, holds });
         }
+        let mut tables = Vec::new();
+        for database in within(registry.databases()).await? {
+            if let Some(published) = within(registry.tables(&database)).await? {
+                tables.push(TablesStanding::of(&database, &published));
+            }
+        }
+        let behind = self.hooks_behind(&registry).await?;
         self.style.result(
-            &render::standing(&registry.name(), &contexts, now()),
-            &json!({ "registry": registry.name(), "contexts": contexts }),
+            &(render::standing(&registry.name(), &contexts, now())
+                + &render::tables(&tables)
+                + &render::deaf(&behind)),
+            &json!({
+                "registry": registry.name(), "contexts": contexts, "tables": tables, "hooks_behind": behind,
+            }),
         );
         Ok(())
     }
@@ -202,6 +317,18 @@ impl Desk<'_> {
             Failure::new("RP2001", Exit::Invalid, why.to_string())
                 .remedy("Say in [databases] how it is reached, with a host and a port.")
         })
+    }
+
+    /// The home of the one partition that `what` means.
+    async fn one_home(&self, what: &str, source: &RouteSource) -> Result<Home, Failure> {
+        let routes = self.routes(source).await?;
+        match &matching(&routes, what)?[..] {
+            [route] => Ok(Home::clone(&route.leaf.home)),
+            some => {
+                Err(Failure::new("RP2006", Exit::Invalid, format!("{what} is {} partitions", some.len()))
+                    .remedy("Name one: replat route lookup …"))
+            }
+        }
     }
 
     async fn lookup(&self, what: &str, source: &RouteSource) -> Result<(), Failure> {
@@ -398,6 +525,23 @@ impl Desk<'_> {
     }
 }
 
+/// A hook that has not heard of what is published.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HookBehind {
+    /// Which one.
+    pub hook: String,
+    /// Of which context.
+    pub context: String,
+    /// What it has heard of.
+    pub version: u64,
+    /// What is published.
+    pub newest: u64,
+    /// Tries that failed since it heard something, where that was looked up.
+    pub failures: Option<u32>,
+    /// Why the last try failed.
+    pub trouble: Option<String>,
+}
+
 /// The tables of a context as statements name them: in the schema of its home, and as the roll-out will call them.
 pub fn tables_of(name: &str, context: &Context) -> Tables {
     let schema = context.home.schema.as_str();
@@ -505,7 +649,7 @@ pub fn home_of(text: &str) -> Result<Home, Failure> {
     }
 }
 
-async fn within<T>(asked: impl Future<Output = Result<T, RegistryError>>) -> Result<T, Failure> {
+pub async fn within<T>(asked: impl Future<Output = Result<T, RegistryError>>) -> Result<T, Failure> {
     match tokio::time::timeout(REGISTRY_MAX, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(unreachable(&error)),

@@ -74,7 +74,7 @@ impl Versions {
         Versions(Mutex::new(vec![first]))
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Routes>> {
+    pub fn all(&self) -> std::sync::MutexGuard<'_, Vec<Routes>> {
         self.0.lock().expect("nobody panicked with it")
     }
 

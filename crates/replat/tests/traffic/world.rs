@@ -63,6 +63,11 @@ pub struct World {
 impl World {
     /// With these further arguments for the proxy.
     pub async fn start(arguments: &[&str]) -> World {
+        World::start_with("", arguments).await
+    }
+
+    /// The same, with more in the spec.
+    pub async fn start_with(more: &str, arguments: &[&str]) -> World {
         let server = Server::builder().setting("max_connections", "200").start().await.expect("a server");
         for database in ["blue", "green"] {
             server.create_database(database).await.expect("a database");
@@ -75,11 +80,12 @@ impl World {
         let folder =
             Folder(std::env::temp_dir().join(format!("replat-traffic-{}-{number}", std::process::id())));
         std::fs::create_dir_all(&folder.0).expect("a folder");
-        write(&folder.0, "replat.toml", SPEC);
+        write(&folder.0, "replat.toml", &format!("{SPEC}{more}"));
         write(&folder.0, "v2.sql", TABLES);
         let program = Program::in_folder(&folder.0)
             .with("BLUE_URL", server.url("blue"))
-            .with("GREEN_URL", server.url("green"));
+            .with("GREEN_URL", server.url("green"))
+            .with("HOOK_SECRET", "hush");
         program.line("registry init").await.succeeds();
         let words = ["proxy", "--listen", "127.0.0.1:0", "--trust", "--json"];
         let mut proxy = program.start(&words.iter().chain(arguments).copied().collect::<Vec<_>>());
