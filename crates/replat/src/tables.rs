@@ -74,7 +74,8 @@ impl Publishing {
     /// Publishes the tables of one database as they are now, and tells hooks. Within a limited time.
     pub async fn bring(&self, place: &Place) -> Result<PublishedTables, Failure> {
         let bring = async {
-            let look = async || tables_of(place).await.map_err(|failure| BoxError::from(failure.what.into_string()));
+            let look =
+                async || tables_of(place).await.map_err(|failure| BoxError::from(failure.what.into_string()));
             let brought = self.registry.bring_tables(&place.name, now, look).await.map_err(unpublished)?;
             if let Some(project) = self.project.as_ref().filter(|project| !project.spec.hooks.is_empty()) {
                 let context = tables_context(&place.name);

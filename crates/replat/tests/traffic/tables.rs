@@ -13,8 +13,10 @@ use replat_testkit::{Etcd, Redis, Server};
 
 use crate::program::Program;
 
+/// Partitions of a month each; the present one is there.
 const TABLES: &str = "create table events (tenant bigint not null, at timestamptz not null) partition by range (at); \
-     create table events_old partition of events for values from ('2020-01-01') to ('2020-02-01');";
+     do $$ begin execute format('create table events_now partition of events for values from (%L) to (%L)', \
+     date_trunc('month', now()), date_trunc('month', now()) + interval '1 month'); end $$;";
 
 const SPEC: &str = r#"
 version = 1
@@ -51,6 +53,14 @@ async fn database(name: &str) -> Server {
     server
 }
 
+/// The middle of the month that is `months` after the present one, as the server writes it.
+async fn month(server: &Server, months: i32) -> String {
+    let client = server.client("blue").await.expect("a session");
+    let sql = "select to_char((date_trunc('month', now()) + $1 * interval '1 month' + interval '14 days') \
+               at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+    client.query_one(sql, &[&f64::from(months)]).await.expect("a time").get(0)
+}
+
 /// The server's own word on where a row of this moment is, or `None` if nowhere.
 async fn home_of(server: &Server, at: &str) -> Option<String> {
     let client = server.client("blue").await.expect("a session");
@@ -63,24 +73,24 @@ async fn story(name: &str, url: &str) {
     std::fs::write(folder.0.join("replat.toml"), SPEC).expect("a file");
     let program =
         Program::in_folder(&folder.0).with("BLUE_URL", server.url("blue")).with("REGISTRY_URL", url);
-    let rotate = "rotate --interval=1month --until=2020-05-01 --json";
+    let rotate = "rotate --ahead=2 --no-forecast --json";
     program.line(rotate).await.succeeds();
     let lookup = async |at: &str| {
         let line = format!("route lookup --database=blue --table=events --key=tenant=7,at={at} --json");
         program.line(&line).await
     };
-    let march = lookup("2020-03-15T12:00:00Z").await.succeeds().json();
-    let theirs = home_of(&server, "2020-03-15 12:00:00+00").await;
-    assert_eq!(march["table"]["name"].as_str(), theirs.as_deref());
-    let version = march["version"].as_u64().expect("a version");
-    lookup("2031-01-01T00:00:00Z").await.fails("RP2006", 2);
+    let next = lookup(&month(&server, 1).await).await.succeeds().json();
+    let theirs = home_of(&server, &month(&server, 1).await).await;
+    assert_eq!(next["table"]["name"].as_str(), theirs.as_deref());
+    let version = next["version"].as_u64().expect("a version");
+    lookup(&month(&server, 60).await).await.fails("RP2006", 3);
 
     // Nothing has changed, nothing is published anew; then something has.
     program.line(rotate).await.succeeds();
-    assert_eq!(lookup("2020-03-15T12:00:00Z").await.succeeds().json()["version"], version);
-    program.line("rotate --interval=1month --until=2020-08-01 --json").await.succeeds();
-    let july = lookup("2020-07-15T12:00:00Z").await.succeeds().json();
-    assert_eq!(july["version"].as_u64(), Some(version + 1));
+    assert_eq!(lookup(&month(&server, 1).await).await.succeeds().json()["version"], version);
+    program.line("rotate --ahead=4 --no-forecast --json").await.succeeds();
+    let later = lookup(&month(&server, 4).await).await.succeeds().json();
+    assert_eq!(later["version"].as_u64(), Some(version + 1));
     let status = program.line("registry status").await.succeeds();
     status.prints("tables of blue");
 }
@@ -111,8 +121,7 @@ async fn a_lost_publication_is_repeated_and_a_router_hears_of_it() {
     let (server, folder) = (database("blue").await, Folder::make("lost"));
     let url = format!("file:{}", folder.0.join("registry.db").display());
     let program = Program::in_folder(&folder.0).with("REPLAT_DB_URL", server.url("blue"));
-    let nowhere =
-        "rotate --interval=1month --until=2020-03-15 --registry=etcd://127.0.0.1:1/x --registry-project=shop";
+    let nowhere = "rotate --ahead=1 --no-forecast --registry=etcd://127.0.0.1:1/x --registry-project=shop";
     program.line(nowhere).await.succeeds().remarks("are not published");
 
     let registry = Arc::new(registry(&url));
@@ -133,8 +142,7 @@ async fn a_lost_publication_is_repeated_and_a_router_hears_of_it() {
     };
 
     // A run that dies in the middle of a unit leaves staged tables behind.
-    let again =
-        format!("rotate --interval=1month --until=2020-06-15 --registry={url} --registry-project=shop");
+    let again = format!("rotate --ahead=3 --no-forecast --registry={url} --registry-project=shop");
     let dead = program.clone().with("REPLAT_CRASH_AT", "rotate.stage.committed");
     dead.line(&again).await;
     if let Some(published) = registry.tables("blue").await.expect("an answer") {
@@ -143,10 +151,10 @@ async fn a_lost_publication_is_repeated_and_a_router_hears_of_it() {
     program.line(&again).await.succeeds();
     let published = registry.tables("blue").await.expect("an answer").expect("tables");
     exist(&server, &published.document).await;
-    let march = knows("2020-03-01 00:00:00+00").await;
-    assert_eq!(Some(march), home_of(&server, "2020-03-01 00:00:00+00").await);
-    let june = knows("2020-06-01 00:00:00+00").await;
-    assert_eq!(Some(june), home_of(&server, "2020-06-01 00:00:00+00").await);
+    for months in 0..=3 {
+        let at = month(&server, months).await;
+        assert_eq!(Some(knows(&at).await), home_of(&server, &at).await, "{at}");
+    }
     following.abort();
 }
 
