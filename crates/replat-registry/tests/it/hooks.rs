@@ -169,7 +169,7 @@ async fn a_slow_hook_delays_no_other() {
 #[tokio::test]
 async fn a_channel_is_notified_and_long_news_are_cut_short() {
     let (shop, server) = (Shop::open("notify"), Server::start().await.expect("a server"));
-    let info = ConnInfo::resolve(Some(&server.url("postgres")), &Environment::default()).expect("a URL");
+    let info = ConnInfo::resolve(Some(&server.url("postgres")), &Environment::empty()).expect("a URL");
     let mut listener = Listener::open(&info, "replat_routes").await.expect("it listens");
     let by = || By::Notify { info: Box::new(info.clone()), channel: "replat_routes".into() };
     shop.publish(0).await;
