@@ -166,6 +166,7 @@ pub(crate) struct Counts {
     refused: AtomicU64,
     moves: AtomicU64,
     move_micros_max: AtomicU64,
+    waits: AtomicU64,
     wait_micros_max: AtomicU64,
 }
 
@@ -184,7 +185,9 @@ pub struct Tally {
     pub moves: u64,
     /// The longest of these moves.
     pub move_max: Duration,
-    /// The longest time that one transaction was held.
+    /// Transactions that were held and then let through.
+    pub waits: u64,
+    /// The longest time that one of them was held.
     pub wait_max: Duration,
 }
 
@@ -203,6 +206,7 @@ impl Counts {
     }
 
     pub(crate) fn waited(&self, time: Duration) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
         self.wait_micros_max.fetch_max(micros(time), Ordering::Relaxed);
     }
 
@@ -214,6 +218,7 @@ impl Counts {
             refused: self.refused.load(Ordering::Relaxed),
             moves: self.moves.load(Ordering::Relaxed),
             move_max: Duration::from_micros(self.move_micros_max.load(Ordering::Relaxed)),
+            waits: self.waits.load(Ordering::Relaxed),
             wait_max: Duration::from_micros(self.wait_micros_max.load(Ordering::Relaxed)),
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Http {
     /// The one that answered last.
     preferred: AtomicUsize,
     idle: Mutex<Vec<(usize, Sender)>>,
+    /// A longer answer is none. Unit: bytes.
+    answer_max: usize,
     /// The servers' clock, by the `Date` of their answers.
     pub(crate) clock: Clock,
 }
@@ -71,8 +73,15 @@ impl Http {
             hosts: net.hosts.clone(),
             preferred: AtomicUsize::new(0),
             idle: Mutex::default(),
+            answer_max: ANSWER_MAX,
             clock: Clock::default(),
         })
+    }
+
+    /// The same, for answers of at most so many bytes.
+    #[cfg(feature = "hooks")]
+    pub(crate) fn with_answer_max(self, answer_max: usize) -> Http {
+        Http { answer_max, ..self }
     }
 
     /// The whole answer of the first server that gives one.
@@ -121,7 +130,7 @@ impl Http {
         let response = self.send(at, &mut sender, ask).await?;
         let (parts, body) = response.into_parts();
         let doubt = |error| Failed::InDoubt(KvError::Unreachable(error));
-        let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(doubt)?.to_bytes();
+        let body = Limited::new(body, self.answer_max).collect().await.map_err(doubt)?.to_bytes();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
             idle.push((at, sender));

@@ -19,6 +19,8 @@ pub mod etcd;
 pub mod file;
 mod follower;
 mod gate;
+#[cfg(feature = "hooks")]
+pub mod hooks;
 #[cfg(feature = "http")]
 mod http;
 pub mod kv;
@@ -30,6 +32,7 @@ mod publisher;
 pub mod redis;
 mod registry;
 pub mod seal;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +42,9 @@ pub use follower::{Follower, Freshness, Held};
 pub use gate::RegistryGate;
 pub use outbox::{LogOutbox, Telling};
 pub use publisher::{Brought, Outbox, PublishError, Publisher};
-pub use registry::{Finding, KvRegistry, Status};
+pub use registry::{Finding, KvRegistry, Status, Told};
 pub use seal::{ProjectKey, Seal};
+pub use tables::{PublishedTables, TablesError, tables_context};
 
 /// Why a registry cannot be used at all.
 #[derive(Debug, thiserror::Error)]

@@ -100,4 +100,12 @@ impl Outbox for LogOutbox {
         };
         Ok(then.and_then(|then| then.delta(&newest)).map(|delta| vec![delta]))
     }
+
+    fn at(&self, context: &str, version: u64) -> Result<Option<Routes>, BoxError> {
+        let Some(Known { newest, before }) = self.look(context)? else { return Ok(None) };
+        match [Some(newest), before].into_iter().flatten().find(|routes| routes.version() == version) {
+            None => Ok(self.log.routes_at(context, version)?),
+            known => Ok(known),
+        }
+    }
 }

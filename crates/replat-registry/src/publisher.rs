@@ -44,6 +44,13 @@ pub trait Outbox: Send + Sync {
     ///
     /// The store's own.
     fn since(&self, context: &str, version: u64) -> Result<Option<Vec<RoutesDelta>>, BoxError>;
+
+    /// The routes of one version; `None` if they are not known (any more).
+    ///
+    /// # Errors
+    ///
+    /// The store's own.
+    fn at(&self, context: &str, version: u64) -> Result<Option<Routes>, BoxError>;
 }
 
 /// Why a registry was not brought up to date.

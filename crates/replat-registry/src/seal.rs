@@ -345,7 +345,7 @@ pub fn from_bytes(bytes: Vec<u8>) -> Result<Envelope, BadEnvelope> {
     Ok(Envelope { format, project, context, version, from, at, body, digest, mac })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -28,6 +28,7 @@ mod refused;
 pub mod retry;
 mod router;
 mod settings;
+mod tables;
 #[cfg(feature = "tokio-postgres")]
 pub mod transaction;
 
@@ -38,6 +39,7 @@ pub use reads::ReadRoute;
 pub use refused::{NotTaken, Refused};
 pub use router::{Destination, Refreshed, Router};
 pub use settings::{Pace, Settings, Staleness};
+pub use tables::follow_tables;
 
 /// What a request is going to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

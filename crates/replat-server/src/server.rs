@@ -13,9 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use replat_engine::registry::Registry;
+use replat_engine::registry::{Registry, RegistryError};
 use replat_model::key::KeyValue;
 use replat_model::route::Routes;
+use replat_registry::tables_context;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -243,6 +244,7 @@ enum Place {
     Metrics,
     Routes { project: String, context: String },
     Lookup { project: String, context: String },
+    Tables { project: String, database: String },
     Events,
 }
 
@@ -260,6 +262,9 @@ impl Place {
             ["api", "v1", "projects", project, "routes", context, "lookup"] => {
                 Some(Place::Lookup { project: project.into(), context: context.into() })
             }
+            ["api", "v1", "projects", project, "tables", database] => {
+                Some(Place::Tables { project: project.into(), database: database.into() })
+            }
             _ => None,
         })
     }
@@ -272,6 +277,7 @@ impl Place {
             Place::Metrics => "/metrics",
             Place::Routes { .. } => "/api/v1/projects/{project}/routes/{context}",
             Place::Lookup { .. } => "/api/v1/projects/{project}/routes/{context}/lookup",
+            Place::Tables { .. } => "/api/v1/projects/{project}/tables/{database}",
             Place::Events => "/api/v1/events",
         }
     }
@@ -314,6 +320,7 @@ impl Site {
                 self.first_look(topic).await;
                 lookup(self, topic, &asked)
             }
+            Place::Tables { project, database } => self.tables(project, database, &asked).await,
             Place::Events if request.method() == Method::HEAD => Err(Problem::method()),
             Place::Events => self.events(request, &asked).await,
         }
@@ -332,11 +339,52 @@ impl Site {
         }
     }
 
-    fn topic(&self, project: &str, context: &str) -> Result<&Arc<Topic>, Problem> {
+    fn check_project(&self, project: &str) -> Result<(), Problem> {
         if project != self.options.project {
             let remedy = format!("It serves: {}", self.options.project);
             return Err(Problem::nothing(format!("this server does not serve project {project:?}"), remedy));
         }
+        Ok(())
+    }
+
+    /// What `rotate` has published of a database, as the registry has it now: the publisher's envelope, or nothing if the
+    /// client has it.
+    async fn tables(
+        &self,
+        project: &str,
+        database: &str,
+        asked: &[(String, String)],
+    ) -> Result<Response<Answer>, Problem> {
+        self.check_project(project)?;
+        let mut since = 0;
+        for (name, text) in asked {
+            match name.as_str() {
+                "since" => since = version(name, text)?,
+                _ => return Err(unknown(name, "since")),
+            }
+        }
+        let context = tables_context(database);
+        let asking = async {
+            let head = self.registry.head(&context).await?;
+            Ok((head, if head > since { self.registry.read(&context, since).await? } else { Vec::new() }))
+        };
+        let looked = tokio::time::timeout(self.options.stale_max, asking).await;
+        let (head, envelopes) = looked
+            .map_err(|_| Problem::stale("the registry did not answer in time"))?
+            .map_err(|error: RegistryError| Problem::stale(error.to_string()))?;
+        if head == 0 {
+            let what = format!("no tables of a database {database:?} are published");
+            return Err(Problem::nothing(what, "Publish them: replat rotate, with a registry.".to_owned()));
+        }
+        let body = serde_json::to_vec(&envelopes).expect("envelopes are plain data");
+        let pieces = VecDeque::from([Bytes::from(body)]);
+        let mut response = answer(StatusCode::OK, "application/json", Answer::Pieces(pieces));
+        response.headers_mut().insert(VERSION_FIELD, HeaderValue::from(head));
+        Ok(response)
+    }
+
+    fn topic(&self, project: &str, context: &str) -> Result<&Arc<Topic>, Problem> {
+        self.check_project(project)?;
         self.topics.get(context).ok_or_else(|| self.no_context(context))
     }
 

@@ -94,7 +94,7 @@ mod tests {
             acknowledged(0, 90, Outcome::Acknowledged),
         ];
         let rests = vec![Rest { writer: 0, from: at(6), to: at(89) }];
-        let notes = Notes { entries, rests, faults: Vec::new() };
+        let notes = Notes { entries, rests, ..Notes::default() };
         let found = gaps(&notes, |_| true);
         assert_eq!(
             found,

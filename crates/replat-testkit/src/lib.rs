@@ -5,6 +5,7 @@ pub mod check;
 pub mod etcd;
 pub mod gaps;
 pub mod haproxy;
+pub mod hook;
 pub mod load;
 pub mod nats;
 pub mod pgbouncer;
@@ -19,6 +20,7 @@ pub mod service;
 
 pub use certificates::Certificates;
 pub use haproxy::Haproxy;
+pub use hook::HookServer;
 pub use nats::Nats;
 pub use pgbouncer::Pgbouncer;
 pub use server::Server;

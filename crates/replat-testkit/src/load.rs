@@ -9,6 +9,7 @@ mod holdings;
 mod journal;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 pub use journal::{Entry, Fact, Journal, Notes, Outcome, Rest};
 
 use crate::routes::Routes;
+use crate::rows::Version;
 use writer::Writer;
 
 /// How much is written, and on what.
@@ -38,6 +40,17 @@ pub struct LoadOptions {
     pub seed: u64,
     /// Where to keep the journal besides memory.
     pub journal: Option<PathBuf>,
+    /// Writers go by this address, and know neither homes nor routes; `None`: to the homes that the routes name.
+    pub door: Option<Door>,
+}
+
+/// A proxy that knows where each tenant is.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Its connection string.
+    pub url: String,
+    /// By the schema that a transaction finds itself in, how that schema stores things.
+    pub versions: BTreeMap<String, Version>,
 }
 
 impl LoadOptions {
@@ -96,6 +109,7 @@ impl Load {
                 seed: options.seed,
                 interval: Duration::from_secs(1) / options.rate.max(1),
                 routes: routes.clone(),
+                door: options.door.clone(),
                 journal: journal.clone(),
                 stop: stop.clone(),
                 gate: if moves { moved_gate.clone() } else { others_gate.clone() },

@@ -16,12 +16,52 @@ pub struct Report {
     pub setting: Setting,
     /// How long each part of the story took, in order.
     pub phases: Vec<Phase>,
+    /// What writers were told that was no success, also where they tried again.
+    pub errors: Errors,
+    /// What the proxy held.
+    pub held: Held,
+    /// How long each writer waited at each switch.
+    pub clients: Vec<Client>,
     /// How long writers waited, switch by switch.
     pub waits: Vec<Wait>,
     /// Whole tenants compared between both sides.
     pub comparisons: Vec<Compared>,
     /// The journal against the databases.
     pub durability: Durability,
+}
+
+/// Errors that writers met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Errors {
+    /// How many.
+    pub count: u64,
+    /// Some of them.
+    pub examples: Vec<String>,
+}
+
+/// What a proxy says of itself in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Transactions that went through it.
+    pub transactions: u64,
+    /// Those among them that were held.
+    pub held: u64,
+    /// The longest of these waits. Unit: milliseconds.
+    pub longest_ms: u64,
+    /// Sessions that it took to another home.
+    pub moves: u64,
+    /// What it answered by a complaint of its own.
+    pub refused: u64,
+}
+
+/// One writer's pauses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Client {
+    /// Who.
+    pub name: String,
+    /// By switch, the longest time between two of its acknowledgements; absent if it wrote nothing then. Unit:
+    /// milliseconds.
+    pub pauses_ms: Vec<(String, Option<f64>)>,
 }
 
 /// On what the demo ran.
@@ -41,6 +81,8 @@ pub struct Setting {
     pub other_writers: usize,
     /// Transactions a second that each writer aims at.
     pub rate: u32,
+    /// Whether one more writer came by SQLAlchemy.
+    pub sqlalchemy: bool,
 }
 
 /// One part of the story.
@@ -115,15 +157,58 @@ impl Report {
     }
 
     fn setting_line(&self) -> String {
-        let Setting { postgres, tenants, rows, moved, moved_writers, other_writers, rate } = &self.setting;
+        let Setting { postgres, tenants, rows, moved, moved_writers, other_writers, rate, sqlalchemy } =
+            &self.setting;
+        let python = match sqlalchemy {
+            true => "One more on the moved tenant came by SQLAlchemy.",
+            false => "There was NO WRITER BY SQLALCHEMY.",
+        };
         format!(
             "PostgreSQL {postgres}, {tenants} tenants, about {rows} rows; tenant {moved} moved under \
-             {moved_writers} writers of its own, {other_writers} on the others, {rate} transactions/s each at most."
+             {moved_writers} writers of its own, {other_writers} on the others, through replat proxy, {rate} transactions/s each at most. {python}"
         )
     }
 
-    fn tables(&self) -> [Table; 4] {
-        [self.durability_table(), self.comparison_table(), self.wait_table(), self.phase_table()]
+    fn tables(&self) -> [Table; 6] {
+        [
+            self.durability_table(),
+            self.comparison_table(),
+            self.held_table(),
+            self.client_table(),
+            self.wait_table(),
+            self.phase_table(),
+        ]
+    }
+
+    fn held_table(&self) -> Table {
+        let Held { transactions, held, longest_ms, moves, refused } = self.held;
+        let lines = [
+            ("errors that writers met", self.errors.count.to_string()),
+            ("transactions through the proxy", transactions.to_string()),
+            ("held", held.to_string()),
+            ("held longest", format!("{longest_ms} ms")),
+            ("sessions moved", moves.to_string()),
+            ("refused", refused.to_string()),
+        ];
+        Table {
+            title: "At the proxy",
+            head: vec![String::new(), "count".into()],
+            lines: lines.into_iter().map(|(name, count)| vec![name.to_owned(), count]).collect(),
+        }
+    }
+
+    fn client_table(&self) -> Table {
+        let switches = self.clients.first().map(|client| &client.pauses_ms[..]).unwrap_or_default();
+        let head = ["client".to_owned()].into_iter().chain(switches.iter().map(|(name, _)| name.clone()));
+        let line = |client: &Client| {
+            let pauses = client.pauses_ms.iter().map(|(_, pause)| in_ms(*pause));
+            [client.name.clone()].into_iter().chain(pauses).collect()
+        };
+        Table {
+            title: "Longest time between two acknowledgements, client by client",
+            head: head.collect(),
+            lines: self.clients.iter().map(line).collect(),
+        }
     }
 
     fn durability_table(&self) -> Table {
@@ -142,7 +227,7 @@ impl Report {
         ];
         Table {
             title: "Operations, by the journal",
-            head: &["", "count"],
+            head: heads(&["", "count"]),
             lines: lines.iter().map(|(name, count)| vec![(*name).to_owned(), count.to_string()]).collect(),
         }
     }
@@ -154,32 +239,36 @@ impl Report {
         };
         Table {
             title: "All rows of the moved tenant, blue against green",
-            head: &["when", "rows", "different"],
+            head: heads(&["when", "rows", "different"]),
             lines: self.comparisons.iter().map(line).collect(),
         }
     }
 
     fn wait_table(&self) -> Table {
-        let shown = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.1} ms"));
         let line = |wait: &Wait| {
             let fenced = wait.fenced_ms.map_or("-".into(), |ms| format!("{ms} ms"));
-            vec![wait.when.clone(), shown(wait.moved_ms), shown(wait.others_ms), fenced]
+            vec![wait.when.clone(), in_ms(wait.moved_ms), in_ms(wait.others_ms), fenced]
         };
         Table {
             title: "Longest time between two acknowledgements of one writer",
-            head: &["when", "moved tenant", "other tenants", "fence to decision"],
+            head: heads(&["when", "moved tenant", "other tenants", "fence to decision"]),
             lines: self.waits.iter().map(line).collect(),
         }
     }
 
     fn phase_table(&self) -> Table {
         let line = |phase: &Phase| vec![phase.name.clone(), format!("{:.2} s", phase.ms as f64 / 1000.0)];
-        Table { title: "Wall time", head: &["phase", "time"], lines: self.phases.iter().map(line).collect() }
+        Table {
+            title: "Wall time",
+            head: heads(&["phase", "time"]),
+            lines: self.phases.iter().map(line).collect(),
+        }
     }
 
     fn example_lines(&self, bullet: &str) -> String {
         let compared = self.comparisons.iter().flat_map(|compared| &compared.comparison.examples);
-        let examples: Vec<&String> = self.durability.examples.iter().chain(compared).collect();
+        let examples: Vec<&String> =
+            self.durability.examples.iter().chain(&self.errors.examples).chain(compared).collect();
         if examples.is_empty() {
             return String::new();
         }
@@ -188,9 +277,17 @@ impl Report {
     }
 }
 
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn in_ms(value: Option<f64>) -> String {
+    value.map_or("-".into(), |ms| format!("{ms:.1} ms"))
+}
+
 struct Table {
     title: &'static str,
-    head: &'static [&'static str],
+    head: Vec<String>,
     lines: Vec<Vec<String>>,
 }
 
@@ -200,7 +297,7 @@ impl Table {
         let mut line = |cells: Vec<String>| {
             text.push_str(&format!("| {} |\n", cells.join(" | ")));
         };
-        line(self.head.iter().map(|cell| (*cell).to_owned()).collect());
+        line(self.head.clone());
         line(
             self.head.iter().enumerate().map(|(at, _)| if at == 0 { "---" } else { "---:" }.into()).collect(),
         );
@@ -216,8 +313,7 @@ impl Table {
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let mut text = format!("\n{}\n", self.title);
-        let head: Vec<String> = self.head.iter().map(|cell| (*cell).to_owned()).collect();
-        for cells in std::iter::once(&head).chain(&self.lines) {
+        for cells in std::iter::once(&self.head).chain(&self.lines) {
             let mut line = format!("  {:<width$}", cells[0], width = widths[0]);
             for (cell, width) in cells.iter().zip(&widths).skip(1) {
                 write!(line, "  {cell:>width$}").expect("writing to a String does not fail");
@@ -242,6 +338,7 @@ mod tests {
             moved_writers: 2,
             other_writers: 2,
             rate: 100,
+            sqlalchemy: false,
         };
         let wait = Wait {
             when: "switch to green".into(),
@@ -254,6 +351,12 @@ mod tests {
             kept: false,
             setting,
             phases: vec![Phase { name: "copy".into(), ms: 1500 }],
+            errors: Errors { count: 1, examples: vec!["25006 read-only".into()] },
+            held: Held { held: 3, longest_ms: 21, ..Held::default() },
+            clients: vec![Client {
+                name: "proxy 1".into(),
+                pauses_ms: vec![("switch to green".into(), Some(9.0))],
+            }],
             waits: vec![wait],
             comparisons: vec![Compared { when: "on green".into(), comparison }],
             durability: Durability { issued: 9, acknowledged: 8, lost: 1, ..Durability::default() },
@@ -264,7 +367,18 @@ mod tests {
     fn every_form_of_a_report_says_what_was_lost_and_what_differs() {
         let report = report();
         for text in [report.markdown(), report.terminal()] {
-            for wanted in ["A PROMISE WAS BROKEN", "users 7 differs", "12.3 ms", "7 ms", "1.50 s", "lost"] {
+            for wanted in [
+                "A PROMISE WAS BROKEN",
+                "users 7 differs",
+                "12.3 ms",
+                "7 ms",
+                "1.50 s",
+                "lost",
+                "25006 read-only",
+                "21 ms",
+                "9.0 ms",
+                "NO WRITER",
+            ] {
                 assert!(text.contains(wanted), "{wanted} in {text}");
             }
         }

@@ -33,8 +33,15 @@ async fn world() -> World {
 
 impl World {
     async fn load(&self) -> Load {
-        let options =
-            LoadOptions { writers: 3, moved: 1, tenants: FILL.tenants, rate: 1000, seed: 5, journal: None };
+        let options = LoadOptions {
+            writers: 3,
+            moved: 1,
+            tenants: FILL.tenants,
+            rate: 1000,
+            seed: 5,
+            journal: None,
+            door: None,
+        };
         Load::start(&options, self.routes.clone()).await.expect("writers")
     }
 

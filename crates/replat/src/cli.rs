@@ -228,6 +228,9 @@ pub struct ApplyArgs {
     /// Of a plan of a run: how its database is reached, as for rotate. Which one it is stands in the plan.
     #[arg(long, env = "REPLAT_DB_URL", hide_env_values = true, value_name = "URL", value_parser = rotate::secret)]
     pub db_url: Option<SecretText>,
+    /// Of a plan of a run: where it tells of partitions.
+    #[command(flatten)]
+    pub publication: Publication,
     /// Of a plan of a run: how careful it is.
     #[command(flatten)]
     pub care: Care,

@@ -104,10 +104,11 @@ impl Desk<'_> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.style.result(
             &format!(
-                "{} transactions, {} refused, {} moves; held for at most {} ms, moved in at most {} ms",
+                "{} transactions, {} refused, {} moves; {} held, for at most {} ms, moved in at most {} ms",
                 tally.transactions,
                 tally.refused,
                 tally.moves,
+                tally.waits,
                 ms(tally.wait_max),
                 ms(tally.move_max),
             ),
@@ -115,6 +116,7 @@ impl Desk<'_> {
                 "transactions": tally.transactions,
                 "refused": tally.refused,
                 "moves": tally.moves,
+                "waits": tally.waits,
                 "wait_max_ms": ms(tally.wait_max),
                 "move_max_ms": ms(tally.move_max),
             }),

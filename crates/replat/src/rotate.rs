@@ -38,9 +38,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{ApplyArgs, Global, PlanRotateArgs, Reach, RotateArgs, Run, RunwayArgs};
 use crate::failure::{Exit, Failure};
 use crate::render::{self, Style};
+use crate::tables::{Publishing, publish_after};
 use engines::engines;
+pub use engines::tables as tables_of;
 use plan_file::RotatePlanFile;
-use reach::{Place, places};
+pub use reach::{Place, places};
 use teller::Teller;
 
 pub use adopt::adopt;
@@ -116,7 +118,12 @@ async fn one(
     let jobs = if global.dry_run { 1 } else { run.care.jobs };
     let engines = engines(place, &settings, jobs);
     let rotation = Rotation { engines: &engines, settings: &settings, heard: teller };
-    let report = rotation.run().await.map_err(failed)?;
+    let publishing = Publishing::of(global, &run.publication)?;
+    let ran = rotation.run().await;
+    if !global.dry_run {
+        publish_after(publishing.as_ref(), place, style).await;
+    }
+    let report = ran.map_err(failed)?;
     if global.dry_run && !style.is_json() {
         for entry in &report.entries {
             if let Some(script) = &entry.script {
@@ -471,7 +478,11 @@ pub async fn apply(global: &Global, style: Style, args: &ApplyArgs) -> Result<Ex
         let places = places(global, &reach, global.dry_run)?;
         let place = places.first().expect("one database was named");
         let teller = Teller::new(global, style, false);
+        let publishing = Publishing::of(global, &args.publication)?;
         let report = carried_out(global, &file, place, &args.plan, &args.care, &teller).await;
+        if !global.dry_run {
+            publish_after(publishing.as_ref(), place, style).await;
+        }
         let all = [Ended { place: place.name.clone(), report }];
         conclude(style, &all, false, "RotateResult")
     })

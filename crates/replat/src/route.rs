@@ -1,5 +1,7 @@
 //! `route` and `registry`: where requests go, and how those who route them are told.
 
+mod behind;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use replat_engine::WorkLog;
 use replat_engine::registry::{Registry, RegistryError};
 use replat_model::ids::{Home, PartitionId};
+use replat_model::lifecycle::facts::TableName as LifecycleTable;
 use replat_model::map::{Map, Pick, Selection};
 use replat_model::route::{Reads, Route, Routes, RoutesDelta, Traffic};
 use replat_model::spec::{Context, DurationText, TableMode};
@@ -22,6 +25,9 @@ use crate::cli::{ExportForm, RegistryArgs, RegistryVerb, RouteArgs, RouteSource,
 use crate::deploy::Desk;
 use crate::failure::{Exit, Failure, causes};
 use crate::render::route as render;
+use crate::tables::{TableQuestion, TablesStanding};
+
+pub use behind::HookBehind;
 
 /// How long a command waits for a registry.
 const REGISTRY_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +52,26 @@ impl Desk<'_> {
     /// Obeys a verb of `route`.
     pub async fn route(&self, args: &RouteArgs) -> Result<(), Failure> {
         match &args.verb {
-            RouteVerb::Lookup { what, source } => self.lookup(what, source).await,
+            RouteVerb::Lookup { what, table: None, source, .. } => {
+                self.lookup(what.as_deref().unwrap_or_default(), source).await
+            }
+            RouteVerb::Lookup { what, table: Some(table), key, database, source } => {
+                let home = match what {
+                    Some(what) => Some(self.one_home(what, source).await?),
+                    None => None,
+                };
+                let database = database.as_deref().or(home.as_ref().map(|home| home.database.as_str()));
+                let schema = home.as_ref().map_or("public", |home| home.schema.as_str());
+                let question = TableQuestion {
+                    table: match table.split_once('.') {
+                        Some((schema, name)) => LifecycleTable::new(schema, name),
+                        None => LifecycleTable::new(schema, table.as_str()),
+                    },
+                    database: database.unwrap_or_default(),
+                    key: key.as_deref().unwrap_or_default(),
+                };
+                self.lookup_table(&question).await
+            }
             RouteVerb::Explain { sql, source } => self.explain(sql, source).await,
             RouteVerb::Set { .. } => self.share_out(&args.verb).await,
             RouteVerb::Watch { context } => self.watch_routes(context.as_deref()).await,
@@ -101,7 +126,8 @@ impl Desk<'_> {
     async fn publish(&self) -> Result<(), Failure> {
         let registry = self.need_registry()?;
         let seal = registry.seal().clone();
-        let registry: Arc<dyn Registry> = Arc::new(registry);
+        let kept = Arc::new(registry);
+        let registry: Arc<dyn Registry> = kept.clone();
         let publisher = self.publisher(&registry, seal)?;
         let mut done = BTreeMap::new();
         for (name, context) in &self.project.spec.contexts {
@@ -115,6 +141,10 @@ impl Desk<'_> {
             let brought = timely(&*registry, publisher.bring(name)).await?.map_err(unpublished)?;
             done.insert(name.clone(), (brought.version, Some(brought)));
         }
+        let (tables, deaf) = match self.global.dry_run {
+            true => (Vec::new(), Vec::new()),
+            false => (self.publish_tables().await?, self.tell_hooks(&kept).await?),
+        };
         let value = |(version, brought): &(u64, Option<Brought>)| {
             json!({
                 "version": version,
@@ -127,8 +157,8 @@ impl Desk<'_> {
             .collect::<serde_json::Map<_, _>>()
             .into();
         self.style.result(
-            &render::published(&registry.name(), &done),
-            &json!({ "registry": registry.name(), "contexts": values }),
+            &(render::published(&registry.name(), &done) + &render::tables(&tables) + &render::deaf(&deaf)),
+            &json!({ "registry": registry.name(), "contexts": values, "tables": tables, "hooks_behind": deaf }),
         );
         Ok(())
     }
@@ -144,9 +174,20 @@ impl Desk<'_> {
             let holds = within(registry.holds(name)).await?;
             contexts.push(render::Standing { context: name.clone(), newest, status, attending, holds });
         }
+        let mut tables = Vec::new();
+        for database in within(registry.databases()).await? {
+            if let Some(published) = within(registry.tables(&database)).await? {
+                tables.push(TablesStanding::of(&database, &published));
+            }
+        }
+        let behind = self.hooks_behind(&registry).await?;
         self.style.result(
-            &render::standing(&registry.name(), &contexts, now()),
-            &json!({ "registry": registry.name(), "contexts": contexts }),
+            &(render::standing(&registry.name(), &contexts, now())
+                + &render::tables(&tables)
+                + &render::deaf(&behind)),
+            &json!({
+                "registry": registry.name(), "contexts": contexts, "tables": tables, "hooks_behind": behind,
+            }),
         );
         Ok(())
     }
@@ -202,6 +243,18 @@ impl Desk<'_> {
             Failure::new("RP2001", Exit::Invalid, why.to_string())
                 .remedy("Say in [databases] how it is reached, with a host and a port.")
         })
+    }
+
+    /// The home of the one partition that `what` means.
+    async fn one_home(&self, what: &str, source: &RouteSource) -> Result<Home, Failure> {
+        let routes = self.routes(source).await?;
+        match &matching(&routes, what)?[..] {
+            [route] => Ok(Home::clone(&route.leaf.home)),
+            some => {
+                Err(Failure::new("RP2006", Exit::Invalid, format!("{what} is {} partitions", some.len()))
+                    .remedy("Name one: replat route lookup …"))
+            }
+        }
     }
 
     async fn lookup(&self, what: &str, source: &RouteSource) -> Result<(), Failure> {
@@ -505,7 +558,7 @@ pub fn home_of(text: &str) -> Result<Home, Failure> {
     }
 }
 
-async fn within<T>(asked: impl Future<Output = Result<T, RegistryError>>) -> Result<T, Failure> {
+pub async fn within<T>(asked: impl Future<Output = Result<T, RegistryError>>) -> Result<T, Failure> {
     match tokio::time::timeout(REGISTRY_MAX, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(unreachable(&error)),

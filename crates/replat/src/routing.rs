@@ -17,6 +17,7 @@ use replat_store::Store;
 use serde::Serialize;
 
 use crate::failure::{Failure, causes};
+use crate::hooks::HookedGate;
 use crate::project::Project;
 
 /// How long somebody who looks at a deployment waits for the registry.
@@ -103,12 +104,20 @@ impl Project {
             None => Box::new(NoGate),
             Some(Ok(registry)) => {
                 let seal = registry.seal().clone();
-                let registry: Arc<dyn Registry> = Arc::new(registry);
+                let kept = Arc::new(registry);
+                let registry: Arc<dyn Registry> = kept.clone();
                 // A connection of its own: to publish goes on beside the deployment.
                 let log: Arc<dyn WorkLog> = Arc::new(self.store()?);
-                let outbox = Arc::new(LogOutbox::new(log, self.telling()));
+                let outbox = Arc::new(LogOutbox::new(log.clone(), self.telling()));
                 let publisher = Publisher::new(Arc::clone(&registry), outbox, seal, now);
-                Box::new(RegistryGate::new(registry, publisher, context))
+                let gate = RegistryGate::new(registry, publisher, context);
+                match self.spec.hooks.is_empty() {
+                    true => Box::new(gate),
+                    false => {
+                        let hooks = self.hooks(kept.clone(), Some(log));
+                        Box::new(HookedGate::new(gate, kept, hooks, context))
+                    }
+                }
             }
             Some(Err(why)) => {
                 tracing::warn!(

@@ -5,10 +5,14 @@
 //! from names. Absent on purpose: keys that are expressions, ranges of text (their order is the collation's) and types
 //! that no map has; a lookup that meets one says so.
 
+mod document;
+
 use std::collections::BTreeMap;
 
+pub use document::{TableKey, TableLevel, TablePart, TableSet, TablesDocument};
+
 use super::change::{Change, Placed};
-use super::facts::{Bound, Edge, Level, Method, SetFacts, TableName};
+use super::facts::{Bound, Edge, Method, SetFacts, TableName};
 use super::plan::{NewLevel, NewPart};
 use crate::hash;
 use crate::key::{KeyType, KeyValue};
@@ -94,11 +98,42 @@ enum Point {
 impl Tables {
     /// What was looked at, at a version of the outbox that was read before.
     pub fn of(sets: &[SetFacts], version: u64) -> Tables {
-        let mut tables = Tables { version, cuts: BTreeMap::new() };
-        for set in sets {
-            tables.add_level(&set.table, &set.level, &set.columns);
+        Tables::from(&TablesDocument::of(sets, version))
+    }
+
+    /// The same key with values read as the types of the columns that tables of `entity` are cut by, at whatever depth;
+    /// other columns are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTable`] if nothing is known of such a table, or a text is no value of its column.
+    pub fn key<'a>(
+        &self,
+        entity: &TableName,
+        texts: &[(&'a str, &str)],
+    ) -> Result<Vec<(&'a str, KeyValue)>, NoTable> {
+        let mut types = BTreeMap::new();
+        let top = self.cuts.get(entity).ok_or_else(|| NoTable::Unknown(entity.clone()))?;
+        self.types(top, &mut types);
+        let mut key = Vec::new();
+        for (column, text) in texts {
+            let Some(key_type) = types.get(column) else { continue };
+            let value = key_type.parse(text).map_err(|_| NoTable::Type {
+                table: entity.clone(),
+                column: (*column).to_owned(),
+                key_type: *key_type,
+                value: (*text).to_owned(),
+            })?;
+            key.push((*column, value));
         }
-        tables
+        Ok(key)
+    }
+
+    fn types<'a>(&'a self, cut: &'a Cut, found: &mut BTreeMap<&'a str, KeyType>) {
+        found.extend(cut.keys.iter().flatten().map(|(column, key_type)| (column.as_str(), *key_type)));
+        for below in cut.parts().filter_map(|part| self.cuts.get(part)) {
+            self.types(below, found);
+        }
     }
 
     /// The version of the outbox that this is.
@@ -146,21 +181,6 @@ impl Tables {
             match self.cuts.get(part) {
                 Some(below) => (at, cut) = (part, below),
                 None => return Ok(part),
-            }
-        }
-    }
-
-    fn add_level(&mut self, parent: &TableName, level: &Level, columns: &BTreeMap<String, String>) {
-        let keys = level.keys.iter().map(|key| match &key.column {
-            Some(column) => key_column(column, &key.type_name, level.method),
-            None => Err(format!("it is cut by the expression {}", key.text)),
-        });
-        self.cuts.insert(parent.clone(), Cut::new(columns.clone(), keys.collect()));
-        // Rows of a partition that is being detached are not visible through the parent any more.
-        for part in level.parts.iter().filter(|part| !part.detach_pending) {
-            self.add_bound(parent, &part.table, &part.bound);
-            if let Some(below) = &part.below {
-                self.add_level(&part.table, below, columns);
             }
         }
     }

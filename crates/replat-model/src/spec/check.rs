@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Document, Path, path};
 use super::error::{Position, SpecError};
 use super::nearest::{did_you_mean, quoted};
-use super::{Context, Database, Policy, ReadsPolicy, Rollout, Spec, TableMode};
+use super::{Context, Database, Hook, Policy, ReadsPolicy, Rollout, Spec, TableMode};
 use crate::ids::Home;
 use crate::map::{Dimension, Map};
 
@@ -22,6 +22,9 @@ pub(super) fn contradictions(spec: &Spec, document: &Document<'_>) -> Vec<SpecEr
     }
     for (name, context) in &spec.contexts {
         check.context(&path(["contexts", name]), name, context);
+    }
+    for (name, hook) in &spec.hooks {
+        check.hook(&path(["hooks", name]), hook);
     }
     check.policy(&path(["policy"]), &spec.policy);
     check.lifecycles(&path(["lifecycles"]));
@@ -68,6 +71,45 @@ impl Check<'_> {
         }
         if let Some(endpoint) = &database.endpoint {
             self.endpoint(&at.key("endpoint"), endpoint);
+        }
+    }
+
+    fn hook(&mut self, at: &Path, hook: &Hook) {
+        match (&hook.url, &hook.channel) {
+            (None, None) => {
+                self.refuse(at, "nothing says how it is told; add `url`, or `channel` and `database`")
+            }
+            (Some(_), Some(_)) => {
+                self.refuse(
+                    &at.key("channel"),
+                    "`url` and `channel` both say how it is told; keep one of them",
+                );
+            }
+            (Some(_), None) if hook.database.is_some() => {
+                self.refuse(&at.key("database"), "`database` is of `channel`, and there is none");
+            }
+            (None, Some(_)) if hook.secret.is_some() => {
+                self.refuse(&at.key("secret"), "`secret` is of `url`, and there is none");
+            }
+            _ => {}
+        }
+        match (&hook.channel, &hook.database) {
+            (Some(_), None) => self.refuse(&at.key("channel"), "in which `database` is not said"),
+            (_, Some(database)) if !self.spec.databases.contains_key(database) => {
+                let known: Vec<&str> = self.spec.databases.keys().map(String::as_str).collect();
+                self.refuse_reference(&at.key("database"), "database", database, known);
+            }
+            _ => {}
+        }
+        // Sixty-three bytes are what a name has in PostgreSQL.
+        if hook.channel.as_ref().is_some_and(|channel| channel.len() > 63) {
+            self.refuse(&at.key("channel"), "a channel's name has at most 63 bytes");
+        }
+        if hook.timeout.millis() == 0 {
+            self.refuse(&at.key("timeout"), "no try can end within no time");
+        }
+        if self.spec.registry.is_none() {
+            self.refuse(at, "hooks are told of what is published, and there is no [registry]");
         }
     }
 

@@ -8,6 +8,7 @@
 mod check;
 mod document;
 mod error;
+mod hook;
 mod nearest;
 mod policy;
 mod registry;
@@ -26,6 +27,7 @@ use crate::lifecycle::policy::Lifecycle;
 use crate::map::{Dimension, Tree};
 
 pub use error::{Position, SpecError, render_errors};
+pub use hook::{BadHook, Hook, HookUrl, SecretRef, TextSource};
 pub use nearest::nearest;
 pub use policy::{Policy, ReadsPolicy, SwitchMode};
 pub use registry::{BadRegistryUrl, KeyFile, RegistrySource, RegistrySpec, RegistryUrl};
@@ -52,6 +54,9 @@ pub struct Spec {
     /// Where routes are published. Default: nowhere; nobody is asked to hold clients during a switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<RegistrySpec>,
+    /// Who is told of each published change, by names of your choice. Default: nobody.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, Hook>,
     /// The bounded contexts, by name. Default: none.
     #[serde(default)]
     pub contexts: BTreeMap<String, Context>,

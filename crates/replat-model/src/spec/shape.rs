@@ -11,6 +11,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::document::{Document, Path};
 use super::error::SpecError;
+use super::hook::{HookUrl, SecretRef};
 use super::nearest::{did_you_mean, quoted};
 use super::registry::RegistryUrl;
 use super::secret::SecretText;
@@ -168,6 +169,10 @@ impl<'a> Walk<'a> {
             }
             Some("registry") => {
                 RegistryUrl::new(text).source().err().map(|e| format!("this names no registry: {e}"))
+            }
+            Some("hook") => HookUrl::new(text).source().err().map(|e| format!("this names no hook: {e}")),
+            Some("secret") => {
+                SecretRef::new(text).source().err().map(|e| format!("this names no secret: {e}"))
             }
             _ if schema["minLength"] == 1 && text.trim().is_empty() => {
                 Some("this must not be empty".to_owned())

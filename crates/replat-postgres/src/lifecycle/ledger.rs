@@ -111,6 +111,19 @@ pub async fn hold(client: &Client, table: &TableName, hold: bool) -> Result<Vec<
     Ok(held)
 }
 
+/// The newest version that was told to those who follow the map; 0 if none was, or if replat has no records here.
+///
+/// # Errors
+///
+/// [`EngineError`] if the records cannot be read.
+pub async fn outbox_version(client: &Client) -> Result<u64, EngineError> {
+    let Some(ledger) = readable(client).await? else { return Ok(0) };
+    let sql = format!("SELECT coalesce(max(version), 0) FROM {}", ledger.table("lifecycle_outbox"));
+    let row =
+        client.query_one(&sql, &[]).await.map_err(on("the database", "reading replat's own records"))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+}
+
 impl Ledger {
     /// The ledger's table `name`, quoted.
     pub fn table(&self, name: &str) -> String {

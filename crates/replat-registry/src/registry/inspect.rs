@@ -42,6 +42,13 @@ impl KvRegistry {
     ///
     /// [`RegistryError`] if the server fails.
     pub async fn contexts(&self) -> Result<Vec<String>, RegistryError> {
+        let mut contexts = self.all_contexts().await?;
+        contexts.retain(|context| !context.starts_with(crate::tables::PREFIX));
+        Ok(contexts)
+    }
+
+    /// Whatever has a head here.
+    pub(crate) async fn all_contexts(&self) -> Result<Vec<String>, RegistryError> {
         let keys = self.within("listing contexts", self.kv.keys("")).await?;
         Ok(keys.iter().filter_map(|key| keys::context_of_head(key)).collect())
     }

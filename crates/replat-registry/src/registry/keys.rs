@@ -39,6 +39,15 @@ impl Keys {
         format!("{}/attend/{}", self.context, segment(id))
     }
 
+    /// How far hooks were told.
+    pub(super) fn hooks(&self) -> String {
+        format!("{}/hook/", self.context)
+    }
+
+    pub(super) fn hook(&self, name: &str) -> String {
+        format!("{}/hook/{}", self.context, segment(name))
+    }
+
     pub(super) fn wholes(&self) -> String {
         format!("{}/whole/", self.context)
     }
@@ -68,6 +77,11 @@ impl Keys {
 /// The context that has a head under this key.
 pub(super) fn context_of_head(key: &str) -> Option<String> {
     unsegment(key.strip_suffix("/follow/head")?)
+}
+
+/// The name in a key below `prefix`.
+pub(super) fn name_after(key: &str, prefix: &str) -> Option<String> {
+    unsegment(key.strip_prefix(prefix)?)
 }
 
 /// The version in a key of a whole, a delta or a piece.

@@ -10,6 +10,7 @@ mod inspect;
 mod keys;
 mod publish;
 mod read;
+mod told;
 mod watch;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::seal::Seal;
 use head::Head;
 pub use inspect::{Finding, Status};
 use keys::Keys;
+pub use told::Told;
 use watch::Watches;
 
 /// How long one request to a server may take. Unit: time.

@@ -6,12 +6,14 @@ mod consul;
 mod contract;
 mod following;
 mod guarded;
+mod hooks;
 mod keyvalue;
 mod meddled;
 mod routers;
 mod routes;
 mod servers;
 mod strange;
+mod tables;
 
 /// Ends a test that waits for something that does not come, long after it should have.
 async fn within_reason(case: impl Future<Output = ()>) {
@@ -55,6 +57,8 @@ mod on {
         following::whoever_is_overtaken_looks_again,
         following::watchers_hear_of_each_change,
         following::an_older_registry_is_refused,
+        tables::tables_only_rise,
+        tables::a_late_look_is_taken_again,
     ]);
 }
 

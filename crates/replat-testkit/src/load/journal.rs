@@ -84,6 +84,8 @@ pub struct Notes {
     pub rests: Vec<Rest>,
     /// Answers of the database that a correct one does not give, in words.
     pub faults: Vec<String>,
+    /// Errors of whatever kind that a writer met, also where it tried again and was then acknowledged.
+    pub errors: Vec<String>,
 }
 
 /// The journal that all writers share.
@@ -142,6 +144,22 @@ impl Journal {
         self.lock().file.as_mut().map_or(Ok(()), Write::flush)
     }
 
+    /// Adds what a writer outside of this process has noted.
+    ///
+    /// # Errors
+    ///
+    /// If the disk refuses.
+    pub fn take(&self, notes: Notes) -> io::Result<()> {
+        for entry in notes.entries {
+            self.append(entry)?;
+        }
+        let mut inner = self.lock();
+        inner.notes.rests.extend(notes.rests);
+        inner.notes.faults.extend(notes.faults);
+        inner.notes.errors.extend(notes.errors);
+        Ok(())
+    }
+
     pub(super) fn append(&self, entry: Entry) -> io::Result<()> {
         let mut inner = self.lock();
         if let Some(file) = &mut inner.file {
@@ -154,6 +172,10 @@ impl Journal {
 
     pub(super) fn rested(&self, rest: Rest) {
         self.lock().notes.rests.push(rest);
+    }
+
+    pub(super) fn error(&self, words: String) {
+        self.lock().notes.errors.push(words);
     }
 
     pub(super) fn fault(&self, words: String) {

@@ -9,12 +9,12 @@ use tokio::sync::RwLock;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::LoadError;
 use super::holdings::{Holdings, Operation};
 use super::journal::{Entry, Fact, Journal, Outcome, Rest};
+use super::{Door, LoadError};
 use crate::random::Random;
 use crate::routes::{Routes, TenantHome};
-use crate::rows::{Change, Row, Table};
+use crate::rows::{Change, Row, Table, Version};
 use crate::server::connect;
 
 /// How long an operation is tried again before it is given up. Longer than any pause that a switch may cause.
@@ -29,7 +29,7 @@ const ADOPTED_MAX: u32 = 60;
 enum Attempt {
     Acknowledged,
     /// Refused without effect, for a reason that passes: a fence, a deadlock, a lost connection.
-    TryAgain,
+    TryAgain(String),
     Unknown,
     /// Refused without effect, for a reason that should not be.
     Fault(String),
@@ -44,6 +44,8 @@ pub(super) struct Writer {
     pub seed: u64,
     pub interval: Duration,
     pub routes: Routes,
+    /// By which it reaches its rows, if not by the routes.
+    pub door: Option<Door>,
     pub journal: Arc<Journal>,
     pub stop: Arc<AtomicBool>,
     /// Held for reading while an operation runs; whoever holds it for writing has the writers stand still.
@@ -122,7 +124,12 @@ impl Running {
         loop {
             let home = self.writer.routes.home_of(tenant);
             attempts += 1;
-            let outcome = match self.attempt(tenant, operation, &home).await {
+            let (ended, version) = match self.writer.door.clone() {
+                None => (self.attempt(tenant, operation, &home).await, home.version),
+                Some(door) => self.attempt_at(&door, tenant, operation).await,
+            };
+            let home = TenantHome { version, ..home };
+            let outcome = match ended {
                 Attempt::Acknowledged => Some(Outcome::Acknowledged),
                 Attempt::Unknown => Some(Outcome::Unknown),
                 Attempt::Fault(words) => {
@@ -130,11 +137,16 @@ impl Running {
                     self.writer.journal.fault(format!("{} ({op}) at {}: {words}", operation.kind, home.url));
                     Some(Outcome::GivenUp)
                 }
-                Attempt::TryAgain if self.writer.journal.now() - began > PATIENCE => {
-                    self.writer.journal.fault(format!("{} was refused for {PATIENCE:?}", operation.kind));
+                Attempt::TryAgain(words) if self.writer.journal.now() - began > PATIENCE => {
+                    self.writer
+                        .journal
+                        .fault(format!("{} was refused for {PATIENCE:?}: {words}", operation.kind));
                     Some(Outcome::GivenUp)
                 }
-                Attempt::TryAgain => None,
+                Attempt::TryAgain(words) => {
+                    self.writer.journal.error(format!("{}: {words}", operation.kind));
+                    None
+                }
             };
             if let Some(outcome) = outcome {
                 return self.entry(tenant, operation, &home, outcome, attempts, began);
@@ -170,12 +182,49 @@ impl Running {
     }
 
     async fn attempt(&mut self, tenant: i64, operation: &Operation, home: &TenantHome) -> Attempt {
-        // One in eight runs on one snapshot: an old snapshot is what a careless fence does not see.
-        let level = if self.random.below(8) == 0 { "repeatable read" } else { "read committed" };
-        let Ok(client) = self.session(home).await else { return Attempt::TryAgain };
-        let ended = transact(client, level, tenant, operation, home).await;
+        let level = self.level();
+        let client = match self.session(home).await {
+            Ok(client) => client,
+            Err(error) => return Attempt::TryAgain(error.to_string()),
+        };
+        let begin = format!("begin isolation level {level}");
+        let ended = transact(client, Some(begin), tenant, operation, home.version).await;
         if client.is_closed() {
             self.sessions.remove(&session_key(home));
+        }
+        ended
+    }
+
+    /// One in eight runs on one snapshot: an old snapshot is what a careless fence does not see.
+    fn level(&mut self) -> &'static str {
+        if self.random.below(8) == 0 { "repeatable read" } else { "read committed" }
+    }
+
+    /// An attempt by a door. The transaction says whose it is, and asks in which schema it is.
+    async fn attempt_at(&mut self, door: &Door, tenant: i64, operation: &Operation) -> (Attempt, Version) {
+        let level = self.level();
+        let key = (door.url.clone(), String::new());
+        if !self.sessions.contains_key(&key) {
+            match connect(&door.url).await {
+                Ok(client) => drop(self.sessions.insert(key.clone(), client)),
+                Err(error) => return (Attempt::TryAgain(error.to_string()), Version::V1),
+            }
+        }
+        let client = &self.sessions[&key];
+        let begin =
+            format!("/* replat:key={tenant} */ begin isolation level {level}; select current_schema()");
+        let ended = match client.simple_query(&begin).await {
+            Err(error) => (roll_back(client, judge(&error)).await, Version::V1),
+            Ok(answers) => match schema(&answers).and_then(|schema| door.versions.get(schema)) {
+                None => {
+                    let words = "the transaction is in a schema that nobody named".into();
+                    (roll_back(client, Attempt::Fault(words)).await, Version::V1)
+                }
+                Some(version) => (transact(client, None, tenant, operation, *version).await, *version),
+            },
+        };
+        if client.is_closed() {
+            self.sessions.remove(&key);
         }
         ended
     }
@@ -217,21 +266,22 @@ fn session_key(home: &TenantHome) -> (String, String) {
     (home.url.clone(), home.schema.clone())
 }
 
-/// One transaction, in three round trips at least, so that a fence finds writers in its midst.
+/// One transaction, in three round trips at least, so that a fence finds writers in its midst. `begin` is absent if it
+/// has begun.
 ///
 /// Statements are sent as text, since the same value goes into columns of different types in the two versions.
 async fn transact(
     client: &Client,
-    level: &str,
+    begin: Option<String>,
     tenant: i64,
     operation: &Operation,
-    home: &TenantHome,
+    version: Version,
 ) -> Attempt {
     let statements: Vec<String> =
-        operation.changes.iter().map(|change| change.sql(home.version, tenant, &operation.op)).collect();
+        operation.changes.iter().map(|change| change.sql(version, tenant, &operation.op)).collect();
     let (first, rest) = statements.split_first().expect("an operation has an event at least");
-    let begin = format!("begin isolation level {level}; {first}");
-    for (batch, changed) in [(begin, 1), (rest.join("; "), rest.len())] {
+    let first = begin.into_iter().chain([first.clone()]).collect::<Vec<_>>().join("; ");
+    for (batch, changed) in [(first, 1), (rest.join("; "), rest.len())] {
         match client.simple_query(&batch).await.map(|answers| changed_one_each(&answers)) {
             Ok(count) if count == changed => {}
             Ok(count) => {
@@ -246,6 +296,14 @@ async fn transact(
         Err(error) if refused_commit(&error) => roll_back(client, judge(&error)).await,
         Err(_) => Attempt::Unknown,
     }
+}
+
+/// The one value of the one row that was answered.
+fn schema(answers: &[SimpleQueryMessage]) -> Option<&str> {
+    answers.iter().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    })
 }
 
 /// Only an ordinary error says that a COMMIT had no effect; a FATAL one, or none at all, says nothing.
@@ -275,8 +333,10 @@ fn judge(error: &tokio_postgres::Error) -> Attempt {
         SqlState::CANNOT_CONNECT_NOW,
     ];
     match error.as_db_error() {
-        None => Attempt::TryAgain,
-        Some(said) if PASSING.contains(said.code()) => Attempt::TryAgain,
+        None => Attempt::TryAgain(error.to_string()),
+        Some(said) if PASSING.contains(said.code()) => {
+            Attempt::TryAgain(format!("{} {}", said.code().code(), said.message()))
+        }
         Some(said) => Attempt::Fault(format!("{} {}", said.code().code(), said.message())),
     }
 }

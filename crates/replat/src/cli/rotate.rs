@@ -27,6 +27,22 @@ pub(super) fn secret(text: &str) -> Result<SecretText, std::convert::Infallible>
     Ok(SecretText::new(text))
 }
 
+/// Where the partitions that there are then are published.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Who is told")]
+pub struct Publication {
+    /// The registry in which tables are published after the run, as in docs/registry.md, or env:NAME. Without it the one
+    /// of the spec, if there is one.
+    #[arg(long, env = "REPLAT_REGISTRY", hide_env_values = true, value_name = "URL")]
+    pub registry: Option<String>,
+    /// Whose registry it is, where no spec says so.
+    #[arg(long = "registry-project", value_name = "NAME", requires = "registry")]
+    pub project: Option<String>,
+    /// The project's key, by which publications are signed.
+    #[arg(long = "registry-key", value_name = "FILE", requires = "registry")]
+    pub key: Option<PathBuf>,
+}
+
 /// What is wanted of partitions; what is not said here is the spec's word, or learned from the bounds that are there.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "What is wanted")]
@@ -261,6 +277,9 @@ pub struct Run {
     /// Where it tells of itself.
     #[command(flatten)]
     pub reports: Reports,
+    /// Where it tells of partitions.
+    #[command(flatten)]
+    pub publication: Publication,
 }
 
 /// `rotate` and its verbs.
@@ -319,6 +338,9 @@ pub struct OneDatabase {
 /// Which database, and how careful.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Where {
+    /// Where it tells of partitions.
+    #[command(flatten)]
+    pub publication: Publication,
     /// Which database.
     #[command(flatten)]
     pub database: OneDatabase,

@@ -39,7 +39,18 @@ pub enum RouteVerb {
     /// Where a key, or a part of the key space, is served.
     Lookup {
         /// Such as tenant_id=42, tenant_id=[100,200), or the name of a partition.
-        what: String,
+        #[arg(required_unless_present = "database")]
+        what: Option<String>,
+        /// The physical table of this partitioned one that holds --key there, as rotate has published it: TABLE, or
+        /// SCHEMA.TABLE where it is not in the schema of the partition's home.
+        #[arg(long, value_name = "TABLE", requires = "key")]
+        table: Option<String>,
+        /// The columns that the table is partitioned by: COLUMN=VALUE, separated by commas.
+        #[arg(long, value_name = "KEY", requires = "table")]
+        key: Option<String>,
+        /// The database, where no partition says it.
+        #[arg(long, value_name = "NAME", requires = "table")]
+        database: Option<String>,
         /// From where.
         #[command(flatten)]
         source: RouteSource,

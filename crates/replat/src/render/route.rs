@@ -15,6 +15,9 @@ use replat_statement::{Hint, Keys};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::route::HookBehind;
+use crate::tables::TablesStanding;
+
 use super::{bytes, count, counted, span};
 
 /// How a context stands in a registry.
@@ -74,6 +77,41 @@ pub fn standing(registry: &str, contexts: &[Standing], now: Timestamp) -> String
                 span(hold.until.since(now)),
             );
         }
+    }
+    text
+}
+
+/// The tables of databases.
+pub fn tables(all: &[TablesStanding]) -> String {
+    let mut text = String::new();
+    for one in all {
+        let _infallible = writeln!(
+            text,
+            "  tables of {}  version {}  {} with {}, as of change {}",
+            one.database,
+            one.version,
+            counted(one.sets, "table", "tables"),
+            counted(one.partitions, "partition", "partitions"),
+            one.outbox,
+        );
+    }
+    text
+}
+
+/// Hooks that are behind.
+pub fn deaf(behind: &[HookBehind]) -> String {
+    let mut text = String::new();
+    for one in behind {
+        let heard = match one.version {
+            0 => "heard nothing yet".to_owned(),
+            version => format!("heard of version {version}"),
+        };
+        let why = one.trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let _infallible = writeln!(
+            text,
+            "  hook {} is behind: of {} it has {heard}, {} is published{why}; replat registry publish tells it again",
+            one.hook, one.context, one.newest,
+        );
     }
     text
 }

@@ -1,8 +1,9 @@
 //! Sessions to a database whose partitions have a life.
 
 use replat_control::rotate::Settings;
-use replat_engine::lifecycle::LifecycleEngine;
+use replat_engine::lifecycle::{LifecycleEngine, Look};
 use replat_model::lifecycle::facts::TableName;
+use replat_model::lifecycle::tables::TablesDocument;
 use replat_postgres::connect::connect;
 use replat_postgres::lifecycle::engine::PostgresLifecycle;
 use replat_postgres::lifecycle::ledger;
@@ -21,6 +22,16 @@ pub fn engines(place: &Place, settings: &Settings, jobs: u16) -> Vec<Box<dyn Lif
 pub async fn records(place: &Place) -> Result<Vec<String>, Failure> {
     let session = connect(&place.info, "replat/eject").await.map_err(|e| unreachable(&e))?;
     ledger::removal(&session.client).await.map_err(failed)
+}
+
+/// The partitioned tables of the database as they are now, and the version of its outbox as it was just before.
+pub async fn tables(place: &Place) -> Result<TablesDocument, Failure> {
+    let session = connect(&place.info, "replat/tables").await.map_err(|e| unreachable(&e))?;
+    let outbox = ledger::outbox_version(&session.client).await.map_err(failed)?;
+    drop(session);
+    let engine = PostgresLifecycle::new(place.info.clone(), place.name.clone(), "tables".to_owned());
+    let facts = engine.look(&Look::default()).await.map_err(failed)?;
+    Ok(TablesDocument::of(&facts.sets, outbox))
 }
 
 /// Puts a hold on partitions, or ends it; which of them.

@@ -20,6 +20,7 @@ use crate::ask;
 use crate::cli::{ConvertArgs, Global, HoldArgs, OneDatabase, OverflowWord, Reach, RotateVerb, Run, Where};
 use crate::failure::{Exit, Failure};
 use crate::render::{self, Style};
+use crate::tables::{Publishing, publish_after};
 
 /// One of the verbs.
 pub async fn verb(global: &Global, style: Style, verb: &RotateVerb) -> Result<Exit, Failure> {
@@ -221,7 +222,10 @@ async fn asked(
         None => Ok(()),
         Some(why) => Err(why),
     };
-    let report = match rotation.apply(&plan, fits).await.map_err(failed)? {
+    let publishing = Publishing::of(global, &at.publication)?;
+    let applied = rotation.apply(&plan, fits).await;
+    publish_after(publishing.as_ref(), place, style).await;
+    let report = match applied.map_err(failed)? {
         Ok(report) => report,
         Err(why) => {
             return Err(Failure::new("RP2003", Exit::Invalid, "the plan no longer fits")

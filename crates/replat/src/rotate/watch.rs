@@ -16,6 +16,7 @@ use crate::cli::{Global, RotateArgs, Run, WatchArgs};
 use crate::daemon::{Ask, Jet, JetError, JetStart, Occasion, PlaceNumber, RunEnd, Watch, Work};
 use crate::failure::{Exit, Failure};
 use crate::render::Style;
+use crate::tables::{Publishing, publish_after};
 
 /// When to run where nobody says: often enough for hourly partitions, and not when everybody else's jobs begin.
 const HOURLY: &str = "7 * * * *";
@@ -61,6 +62,7 @@ pub async fn watch(global: &Global, style: Style, args: &RotateArgs) -> Result<E
         velocities: vec![Velocity::default(); places.len()],
         blind: vec![false; places.len()],
         tellers: places.iter().map(teller).collect(),
+        publishing: Publishing::of(global, &args.run.publication)?,
         places,
         trouble: None,
         page: String::new(),
@@ -162,6 +164,8 @@ struct Station<'a> {
     run: &'a Run,
     /// How many times as fast as forecast rows come in a surge.
     surge: f64,
+    /// Where tables are published.
+    publishing: Option<Publishing>,
     places: Vec<Place>,
     velocities: Vec<Velocity>,
     /// Which of them could not be measured the last time.
@@ -300,7 +304,9 @@ impl Station<'_> {
         settings.quick &= errand.tables.is_empty() && settings.wish.more.is_empty();
         let engines = engines(place, &settings, self.run.care.jobs);
         let rotation = Rotation { engines: &engines, settings: &settings, heard };
-        rotation.run().await.map_err(failed)
+        let ran = rotation.run().await;
+        publish_after(self.publishing.as_ref(), place, self.style).await;
+        ran.map_err(failed)
     }
 
     /// How a run ended for one of its occasions: an ask for some tables is not kept waiting by the others.

@@ -94,7 +94,7 @@ async fn a_pooler_before_the_proxy_has_a_pool_for_each_partition() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_behind_the_proxy_hands_out_servers_to_who_asks_something() {
-    let probe = World::prepare().await;
+    let probe = World::prepare("").await;
     let of = |name: &str| format!("host=127.0.0.1 port={} dbname={name}", probe.server.port());
     let settings = [
         ("pool_mode", "session"),

@@ -30,8 +30,15 @@ impl<'w> Live<'w> {
     /// Sets them going, and waits until the first writes are acknowledged.
     pub async fn start(world: &'w World) -> Result<Live<'w>, Failure> {
         let (publisher, routes) = routes::channel(world.first_homes());
-        let options =
-            LoadOptions { writers: 4, moved: TENANT, tenants: TENANTS, rate: 25, seed: 7, journal: None };
+        let options = LoadOptions {
+            writers: 4,
+            moved: TENANT,
+            tenants: TENANTS,
+            rate: 25,
+            seed: 7,
+            journal: None,
+            door: None,
+        };
         let load = Load::start(&options, routes.clone()).await?;
         let live = Live { world, load, routes, _following: follow(world, publisher) };
         live.write_on().await?;

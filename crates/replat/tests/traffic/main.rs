@@ -5,4 +5,6 @@
 mod program;
 mod statements;
 mod switches;
+mod tables;
+mod told;
 mod world;

@@ -71,11 +71,17 @@ pub struct Scene {
 impl World {
     /// With these further arguments for the proxy.
     pub async fn start(arguments: &[&str]) -> World {
-        World::prepare().await.with_proxy(arguments).await
+        World::start_with("", arguments).await
     }
 
-    /// The databases and the project, for those who put something between the proxy and its databases.
-    pub async fn prepare() -> Scene {
+    /// The same, with more in the spec.
+    pub async fn start_with(more: &str, arguments: &[&str]) -> World {
+        World::prepare(more).await.with_proxy(arguments).await
+    }
+
+    /// The databases and the project, for those who put something between the proxy and its databases. `more` goes into
+    /// the spec.
+    pub async fn prepare(more: &str) -> Scene {
         let server = Server::builder().setting("max_connections", "700").start().await.expect("a server");
         for database in ["blue", "green"] {
             server.create_database(database).await.expect("a database");
@@ -88,11 +94,12 @@ impl World {
         let folder =
             Folder(std::env::temp_dir().join(format!("replat-traffic-{}-{number}", std::process::id())));
         std::fs::create_dir_all(&folder.0).expect("a folder");
-        write(&folder.0, "replat.toml", SPEC);
+        write(&folder.0, "replat.toml", &format!("{SPEC}{more}"));
         write(&folder.0, "v2.sql", TABLES);
         let program = Program::in_folder(&folder.0)
             .with("BLUE_URL", server.url("blue"))
-            .with("GREEN_URL", server.url("green"));
+            .with("GREEN_URL", server.url("green"))
+            .with("HOOK_SECRET", "hush");
         program.line("registry init").await.succeeds();
         Scene { server, program, folder }
     }

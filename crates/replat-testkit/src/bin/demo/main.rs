@@ -1,11 +1,13 @@
-//! `replat-demo`: two throwaway servers, live writers, and the real program, driven as a user would.
+//! `replat-demo`: two throwaway servers, live writers before a proxy, and the real program, driven as a user would.
 //!
 //! A tenant goes to green, back to blue, and to green again, while every acknowledged write is noted down. In the
 //! end the databases themselves are asked what became of it. Exit status: 0 if every promise was kept, 1 if one
 //! was broken or the demo could not be carried out, 130 after Ctrl-C.
 
+mod door;
 mod follow;
 mod program;
+mod sqlalchemy;
 mod stage;
 mod story;
 mod summary;
@@ -57,6 +59,9 @@ struct Arguments {
     /// The program under test; the one beside this one by default.
     #[arg(long)]
     replat: Option<PathBuf>,
+    /// A Python that has replat-sqlalchemy and psycopg, for one more writer; without it there is none.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// A directory for report.md, report.json, journal.jsonl and replat.log.
     #[arg(long)]
     out: Option<PathBuf>,

@@ -40,7 +40,8 @@ pub struct Deploying {
 }
 
 impl Program {
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// It with these arguments, to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command.arg("-c").arg(self.folder.join("replat.toml")).args(arguments);
         command.env("BLUE_URL", &self.blue_url).env("GREEN_URL", &self.green_url);

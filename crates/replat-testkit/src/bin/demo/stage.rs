@@ -14,6 +14,15 @@ use replat_testkit::saas::{self, Fill};
 use crate::program::Program;
 use crate::{Arguments, Failure};
 
+/// What the demo adds to the example: a place where the proxy and the deployment meet.
+const REGISTRY: &str = "\n[registry]\nurl = \"file:.replat/registry.db\"\n";
+
+/// Where the example's policy begins.
+const POLICY: &str = "[policy]\n";
+/// What the demo adds to it: on a machine that builds something else meanwhile, a transaction that has begun may need
+/// more than the usual 50 ms to end. The hold ends as soon as all have.
+const PATIENCE: &str = "hold_max = \"1s\"\n";
+
 /// The stage, set.
 pub struct Stage {
     /// The server with the v1 database.
@@ -44,6 +53,9 @@ impl Stage {
         for file in ["replat.toml", "schema_v1.sql", "schema_v2.sql"] {
             fs::copy(saas::example_directory().join(file), folder.0.join(file))?;
         }
+        let spec = folder.0.join("replat.toml");
+        let text = fs::read_to_string(&spec)?;
+        fs::write(&spec, text.replace(POLICY, &format!("{POLICY}{PATIENCE}")) + REGISTRY)?;
         let log = arguments.out.as_ref().unwrap_or(&folder.0).join("replat.log");
         let program = Program {
             path,

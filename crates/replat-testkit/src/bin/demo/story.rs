@@ -1,14 +1,18 @@
 //! The story: to green, back to blue, to green again, under live writes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use replat_testkit::check::{Comparison, check_journal, compare_tenant};
-use replat_testkit::load::{Load, LoadOptions};
-use replat_testkit::report::{Compared, Phase, Report, Setting};
+use replat_testkit::load::{Door, Load, LoadOptions, Notes};
+use replat_testkit::report::{Compared, Errors, Phase, Report, Setting};
 use replat_testkit::routes::{self, Routes};
+use replat_testkit::rows::Version;
 
+use crate::door::Proxy;
 use crate::follow::follow;
 use crate::program::{Deploying, Program};
+use crate::sqlalchemy::Sqlalchemy;
 use crate::stage::{Stage, elapsed_ms};
 use crate::summary::{self, Evidence};
 use crate::{Arguments, Failure};
@@ -23,6 +27,8 @@ struct Scene<'a> {
     arguments: &'a Arguments,
     stage: &'a Stage,
     load: &'a Load,
+    /// The writer in Python, if there is one.
+    python: Option<Sqlalchemy>,
     phases: Vec<Phase>,
     comparisons: Vec<Compared>,
 }
@@ -34,11 +40,16 @@ struct Scene<'a> {
 /// If it could not be carried out. A broken promise is no error but a report that says so.
 pub async fn tell(arguments: &Arguments, stage: &mut Stage) -> Result<Report, Failure> {
     let (publisher, routes) = routes::channel(stage.first_homes());
-    let options = load_options(arguments);
-    eprintln!("== {} writers", options.writers);
+    eprintln!("== replat registry init; replat proxy -C saas");
+    stage.program.run(&["registry", "init"]).await?;
+    let proxy = Proxy::start(&stage.program).await?;
+    let options = load_options(arguments, &proxy);
+    eprintln!("== {} writers at {}", options.writers, proxy.address);
     let load = Load::start(&options, routes.clone()).await?;
-    let mut scene =
-        Scene { arguments, stage, load: &load, phases: stage.phases.clone(), comparisons: Vec::new() };
+    let python = start_python(arguments, stage, &load, &options).await?;
+    let has_python = python.is_some();
+    let (phases, comparisons) = (stage.phases.clone(), Vec::new());
+    let mut scene = Scene { arguments, stage, load: &load, python, phases, comparisons };
     scene.write_on("before the deployment").await;
     scene.validate().await?;
     let begun = Instant::now();
@@ -54,21 +65,38 @@ pub async fn tell(arguments: &Arguments, stage: &mut Stage) -> Result<Report, Fa
     let events = stage.program.json(&["deploy", "events", &deploying.id]).await?;
     deploying.end(&stage.program).await?;
     scene.write_on("after the finish").await;
-    let Scene { phases, comparisons, .. } = scene;
+    let Scene { phases, comparisons, python, .. } = scene;
+    let others = match python {
+        Some(python) => python.stop().await?,
+        None => Notes::default(),
+    };
     let journal = load.stop().await?;
+    journal.take(others)?;
+    journal.flush()?;
+    let held = proxy.stop().await?;
     eprintln!("== every acknowledged write is looked for");
     let notes = journal.notes();
     let durability = check_journal(&notes, &routes.all()).await?;
     drop(following);
     let evidence = Evidence { notes: &notes, begun_at: journal.begun_at(), events: &events };
+    let errors = Errors {
+        count: notes.errors.len() as u64,
+        examples: notes.errors.iter().take(10).cloned().collect(),
+    };
     Ok(Report {
         kept: durability.holds()
+            && errors.count == 0
             && comparisons
                 .iter()
                 .all(|compared| compared.comparison.different == 0 && compared.comparison.rows > 0),
-        setting: setting(arguments, stage, &options),
+        setting: setting(stage, arguments, &options, has_python),
+        errors,
+        held,
         phases: [phases, summary::phases(&evidence)].concat(),
-        waits: summary::waits(&evidence, options.moved_writers()),
+        clients: summary::clients(&evidence, options.moved_writers(), options.writers),
+        waits: summary::waits(&evidence, &|writer| {
+            writer < options.moved_writers() || writer == options.writers
+        }),
         comparisons,
         durability,
     })
@@ -120,12 +148,18 @@ impl Scene<'_> {
         }
         self.write_on(when).await;
         let stillness = self.load.still_moved().await;
+        if let Some(python) = &mut self.python {
+            python.still().await?;
+        }
         let begun = Instant::now();
         let comparison = self.compare_until_equal(tenant).await?;
         eprintln!("   {} rows compared, {} different", comparison.rows, comparison.different);
         self.phases.push(Phase { name: format!("compare {when}"), ms: elapsed_ms(begun) });
         self.comparisons.push(Compared { when: when.to_owned(), comparison });
         drop(stillness);
+        if let Some(python) = &mut self.python {
+            python.go().await?;
+        }
         Ok(())
     }
 
@@ -151,8 +185,27 @@ impl Scene<'_> {
     }
 }
 
-fn load_options(arguments: &Arguments) -> LoadOptions {
+async fn start_python(
+    arguments: &Arguments,
+    stage: &Stage,
+    load: &Load,
+    options: &LoadOptions,
+) -> Result<Option<Sqlalchemy>, Failure> {
+    let Some(python) = &arguments.python else {
+        eprintln!("== no writer by SQLAlchemy: no --python was given");
+        return Ok(None);
+    };
+    eprintln!("== one writer by SQLAlchemy, with replat's client");
+    let (folder, begun_at) = (&stage.program.folder, load.journal().begun_at());
+    let writer =
+        Sqlalchemy::start(python, folder, options.moved, options.rate, options.writers, begun_at).await?;
+    Ok(Some(writer))
+}
+
+fn load_options(arguments: &Arguments, proxy: &Proxy) -> LoadOptions {
+    let versions = BTreeMap::from([("public".to_owned(), Version::V1), ("saas".to_owned(), Version::V2)]);
     LoadOptions {
+        door: Some(Door { url: format!("postgres://postgres@{}/saas", proxy.address), versions }),
         writers: arguments.writers.into(),
         moved: arguments.tenant.into(),
         tenants: arguments.tenants,
@@ -162,7 +215,7 @@ fn load_options(arguments: &Arguments) -> LoadOptions {
     }
 }
 
-fn setting(arguments: &Arguments, stage: &Stage, options: &LoadOptions) -> Setting {
+fn setting(stage: &Stage, arguments: &Arguments, options: &LoadOptions, sqlalchemy: bool) -> Setting {
     let version = stage.blue.version();
     Setting {
         postgres: format!("{}.{}", version.major, version.minor),
@@ -172,5 +225,6 @@ fn setting(arguments: &Arguments, stage: &Stage, options: &LoadOptions) -> Setti
         moved_writers: options.moved_writers(),
         other_writers: options.writers - options.moved_writers(),
         rate: options.rate,
+        sqlalchemy,
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use replat_testkit::gaps::{Gap, gaps, longest};
 use replat_testkit::load::Notes;
-use replat_testkit::report::{Phase, Wait, milliseconds};
+use replat_testkit::report::{Client, Phase, Wait, milliseconds};
 use serde_json::Value;
 
 /// What there is to go by.
@@ -103,11 +103,32 @@ pub fn phases(evidence: &Evidence) -> Vec<Phase> {
     phases
 }
 
-/// The longest waits of writers, for each switch and for the rest of the time. Writers below `moved` belong to the
-/// moved tenant.
-pub fn waits(evidence: &Evidence, moved: usize) -> Vec<Wait> {
-    let of_moved = gaps(evidence.notes, |writer| writer < moved);
-    let of_others = gaps(evidence.notes, |writer| writer >= moved);
+/// The longest wait of each writer at each switch. Of `writers`, those below `moved` belong to the moved tenant; one more
+/// there may be is Python's.
+pub fn clients(evidence: &Evidence, moved: usize, writers: usize) -> Vec<Client> {
+    let switches = evidence.switches();
+    let client = |writer: usize| {
+        let gaps = gaps(evidence.notes, |one| one == writer);
+        let at = |from, until| {
+            longest(&gaps, |gap| gap.touches((from, until))).map(|gap| milliseconds(gap.length()))
+        };
+        let name = match writer {
+            writer if writer == writers => "SQLAlchemy, moved tenant".to_owned(),
+            writer if writer < moved => format!("proxy, moved tenant, {}", writer + 1),
+            writer => format!("proxy, other tenants, {}", writer + 1),
+        };
+        let pauses =
+            switches.iter().map(|switch| (switch.name.clone(), at(switch.from, switch.until))).collect();
+        (!gaps.is_empty()).then_some(Client { name, pauses_ms: pauses })
+    };
+    (0..=writers).filter_map(client).collect()
+}
+
+/// The longest waits of writers, for each switch and for the rest of the time. `is_moved` says who writes on the moved
+/// tenant.
+pub fn waits(evidence: &Evidence, is_moved: &dyn Fn(usize) -> bool) -> Vec<Wait> {
+    let of_moved = gaps(evidence.notes, is_moved);
+    let of_others = gaps(evidence.notes, |writer| !is_moved(writer));
     let switches = evidence.switches();
     let line = |when: String, fenced_ms, wanted: &dyn Fn(&Gap) -> bool| Wait {
         when,
@@ -155,7 +176,7 @@ mod tests {
             phases(&evidence).into_iter().map(|phase| (phase.name, phase.ms)).collect();
         let wanted = [("prepare", 500), ("copy", 2500), ("switch 1 to green", 20)];
         assert_eq!(phases, wanted.map(|(name, ms)| (format!("by its events: {name}"), ms)));
-        let waits = waits(&evidence, 1);
+        let waits = waits(&evidence, &|writer| writer < 1);
         assert_eq!((waits[0].when.as_str(), waits[0].fenced_ms), ("switch 1 to green", Some(8)));
         assert_eq!(waits[1].when, "outside of switches");
     }
