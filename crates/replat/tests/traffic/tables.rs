@@ -9,7 +9,7 @@ use replat_model::map::{Dimension, Map};
 use replat_model::route::{Address, Routes};
 use replat_registry::{KvRegistry, Seal};
 use replat_router::{Router, follow_tables};
-use replat_testkit::{Etcd, Redis, Server};
+use replat_testkit::{Server, etcd, redis};
 
 use crate::program::Program;
 
@@ -104,13 +104,13 @@ async fn rotate_publishes_tables_to_a_file() {
 
 #[tokio::test]
 async fn rotate_publishes_tables_to_etcd() {
-    let etcd = Etcd::start().await.expect("an etcd");
+    let etcd = etcd::start(None).await.expect("an etcd");
     story("etcd", &format!("etcd://{}/shop", etcd.address())).await;
 }
 
 #[tokio::test]
 async fn rotate_publishes_tables_to_redis() {
-    let redis = Redis::start().await.expect("a redis");
+    let redis = redis::start(None, None).await.expect("a redis");
     story("redis", &format!("redis://{}/0/shop", redis.address())).await;
 }
 
