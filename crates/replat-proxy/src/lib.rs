@@ -20,6 +20,7 @@ mod backend;
 mod custom;
 mod greet;
 mod keys;
+mod prewarm;
 mod proxy;
 mod relocate;
 mod roll;

@@ -17,6 +17,7 @@ use crate::custom::{PARTITION, in_options};
 use crate::doors::{Ask, Doors, Knock};
 use crate::greet::{Caller, Unwelcome, authenticate, greet};
 use crate::keys::Keys;
+use crate::prewarm::Turns;
 use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
 use crate::session::{Opened, Session};
 use crate::settings::{ClientAuth, ClientTls, Settings};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) doors: Arc<dyn Doors>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) turns: Turns,
     tls: Option<TlsAcceptor>,
     keys: Arc<Keys>,
     roll: Arc<Roll>,
@@ -76,7 +78,8 @@ impl Proxy {
         getrandom::fill(&mut mock).map_err(BadStart::Random)?;
         let (counts, keys, roll) = (Arc::default(), Arc::default(), Arc::default());
         let (stop, stopped) = watch::channel(false);
-        let shared = Shared { settings, doors, counts, tls, keys, roll, stop: stopped, mock };
+        let turns = Turns::new(settings.limits.moves_at_once);
+        let shared = Shared { settings, doors, counts, turns, tls, keys, roll, stop: stopped, mock };
         Ok(Proxy { shared: Arc::new(shared), stop })
     }
 

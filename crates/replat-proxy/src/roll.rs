@@ -165,6 +165,7 @@ pub(crate) struct Counts {
     transactions: AtomicU64,
     refused: AtomicU64,
     moves: AtomicU64,
+    warm: AtomicU64,
     move_micros_max: AtomicU64,
     wait_micros_max: AtomicU64,
 }
@@ -182,6 +183,8 @@ pub struct Tally {
     pub refused: u64,
     /// Sessions taken to another home.
     pub moves: u64,
+    /// Those of them for whom a session had been opened there before the release.
+    pub warm: u64,
     /// The longest of these moves.
     pub move_max: Duration,
     /// The longest time that one transaction was held.
@@ -202,6 +205,10 @@ impl Counts {
         self.move_micros_max.fetch_max(micros(took), Ordering::Relaxed);
     }
 
+    pub(crate) fn was_warm(&self) {
+        self.warm.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.wait_micros_max.fetch_max(micros(time), Ordering::Relaxed);
     }
@@ -213,6 +220,7 @@ impl Counts {
             transactions: self.transactions.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             moves: self.moves.load(Ordering::Relaxed),
+            warm: self.warm.load(Ordering::Relaxed),
             move_max: Duration::from_micros(self.move_micros_max.load(Ordering::Relaxed)),
             wait_max: Duration::from_micros(self.wait_micros_max.load(Ordering::Relaxed)),
         }

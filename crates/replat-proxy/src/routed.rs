@@ -197,6 +197,13 @@ impl RoutedDoors {
         Ok(Pass::new(home, pass))
     }
 
+    /// Where a partition is about to go that is held, if that is known and can be reached.
+    fn next(&self, partition: &PartitionId, routes: &Routes) -> Option<Arc<Home>> {
+        let place = self.router.next_home(partition)?;
+        let epoch = routes.epoch(partition)?.next();
+        self.home(&place, routes.addresses().get(&place.database)?, Some((partition, epoch.get()))).ok()
+    }
+
     /// Where somebody goes who has no partition: he stays, or goes to the place for that, or to any.
     fn anywhere(&self, ask: &Ask<'_>, routes: &Routes) -> Result<Pass, Complaint> {
         if let (Some(current), None) = (ask.current, ask.partition) {
@@ -243,12 +250,13 @@ impl Doors for Arc<RoutedDoors> {
             Wanted::Partition(partition, intent) => match self.router.try_enter(&partition, intent) {
                 Ok(pass) => self.admitted(pass),
                 Err(why) if why.may_pass() => {
+                    let next = self.next(&partition, &routes);
                     let (doors, wait_max) = (self.clone(), self.policy.wait_max);
                     let answer = Box::pin(async move {
                         let pass = doors.router.enter(&partition, intent, wait_max).await;
                         pass.map_err(|why| refused(&why)).and_then(|pass| doors.admitted(pass))
                     });
-                    return Knock::Held { answer, next: None };
+                    return Knock::Held { answer, next };
                 }
                 Err(why) => Err(refused(&why)),
             },

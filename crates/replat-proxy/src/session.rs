@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use crate::backend::{Backend, Identity};
 use crate::custom::{Choice, CustomNames};
 use crate::doors::Pass;
-use crate::keys::{Registered, send_cancel};
+use crate::keys::{Registered, Target, send_cancel};
 use crate::proxy::Shared;
 use crate::roll::{Card, Entry, Orders};
 use crate::side::Side;
@@ -348,14 +348,7 @@ impl Session {
 
     /// The same for work that the client may cancel. Nothing has reached a server, so there is nothing else to cancel.
     async fn attend_or_cancel<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Attended> {
-        let target = self.registered.target.clone();
-        let work = async {
-            tokio::select! {
-                biased;
-                done = work => Ok(done),
-                () = target.asked.notified() => Err(Attended::Refused(cancelled())),
-            }
-        };
+        let work = unless_cancelled(self.registered.target.clone(), work);
         self.attend(work).await?
     }
 
@@ -382,6 +375,15 @@ impl Session {
             Orders::LeaveNow | Orders::LeaveAtBoundary => Poll::Ready(End::Complaint(stopping())),
             _ => Poll::Pending,
         }
+    }
+}
+
+/// Does `work` unless the client cancels meanwhile.
+async fn unless_cancelled<T>(target: Arc<Target>, work: impl Future<Output = T>) -> Result<T, Attended> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = target.asked.notified() => Err(Attended::Refused(cancelled())),
     }
 }
 

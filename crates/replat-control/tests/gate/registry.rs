@@ -64,7 +64,13 @@ impl Follower {
             let (running, looks) = self.busy.as_mut()?;
             let busy = if *looks == 0 { 0 } else { *running };
             *looks = looks.saturating_sub(1);
-            Some(HoldAnswer { partition: hold.partition.clone(), attempt: hold.attempt, busy, held: 0 })
+            Some(HoldAnswer {
+                partition: hold.partition.clone(),
+                deployment: hold.deployment.clone(),
+                attempt: hold.attempt,
+                busy,
+                held: 0,
+            })
         };
         Attendance {
             id: self.kind.into(),
