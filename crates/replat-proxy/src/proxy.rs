@@ -19,6 +19,7 @@ use crate::greet::{Caller, Unwelcome, authenticate, greet};
 use crate::keys::Keys;
 use crate::prewarm::Turns;
 use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
+use crate::session::missing::Asked;
 use crate::session::{Opened, Session};
 use crate::settings::{ClientAuth, ClientTls, Settings};
 use crate::side::Side;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) doors: Arc<dyn Doors>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) turns: Turns,
+    pub(crate) asked: Asked,
     tls: Option<TlsAcceptor>,
     keys: Arc<Keys>,
     roll: Arc<Roll>,
@@ -79,7 +81,8 @@ impl Proxy {
         let (counts, keys, roll) = (Arc::default(), Arc::default(), Arc::default());
         let (stop, stopped) = watch::channel(false);
         let turns = Turns::new(settings.limits.moves_at_once);
-        let shared = Shared { settings, doors, counts, turns, tls, keys, roll, stop: stopped, mock };
+        let asked = Asked::default();
+        let shared = Shared { settings, doors, counts, turns, asked, tls, keys, roll, stop: stopped, mock };
         Ok(Proxy { shared: Arc::new(shared), stop })
     }
 

@@ -166,6 +166,8 @@ pub(crate) struct Counts {
     refused: AtomicU64,
     moves: AtomicU64,
     warm: AtomicU64,
+    elsewhere: AtomicU64,
+    asked: AtomicU64,
     move_micros_max: AtomicU64,
     wait_micros_max: AtomicU64,
 }
@@ -185,6 +187,10 @@ pub struct Tally {
     pub moves: u64,
     /// Those of them for whom a session had been opened there before the release.
     pub warm: u64,
+    /// Reads that another home than the partition's own one has answered.
+    pub elsewhere: u64,
+    /// How often a missing partition was asked for.
+    pub asked: u64,
     /// The longest of these moves.
     pub move_max: Duration,
     /// The longest time that one transaction was held.
@@ -205,6 +211,14 @@ impl Counts {
         self.move_micros_max.fetch_max(micros(took), Ordering::Relaxed);
     }
 
+    pub(crate) fn read_elsewhere(&self) {
+        self.elsewhere.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asked_for_partition(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn was_warm(&self) {
         self.warm.fetch_add(1, Ordering::Relaxed);
     }
@@ -220,6 +234,8 @@ impl Counts {
             transactions: self.transactions.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             moves: self.moves.load(Ordering::Relaxed),
+            elsewhere: self.elsewhere.load(Ordering::Relaxed),
+            asked: self.asked.load(Ordering::Relaxed),
             warm: self.warm.load(Ordering::Relaxed),
             move_max: Duration::from_micros(self.move_micros_max.load(Ordering::Relaxed)),
             wait_max: Duration::from_micros(self.wait_micros_max.load(Ordering::Relaxed)),

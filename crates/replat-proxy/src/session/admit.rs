@@ -59,7 +59,7 @@ impl Session {
             Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),
             None => {}
         }
-        let ahead = match self.partition.is_none() && self.shared.doors.reads_statements() {
+        let ahead = match self.statements_matter() {
             true => self.look_ahead(),
             false => Ahead::Nothing,
         };
@@ -71,6 +71,7 @@ impl Session {
             Err(Attended::End(end)) => Err(end),
             Err(Attended::Refused(complaint)) => {
                 self.partition = before;
+                self.memory.again = None;
                 self.shared.counts.refused();
                 self.refuse(&complaint)
             }
@@ -97,6 +98,12 @@ impl Session {
                 }
             };
             if self.is_at_place(&pass.home) {
+                if let Some(share) = &pass.share
+                    && !share.shadow
+                    && self.read_elsewhere(share).await?
+                {
+                    return Ok(());
+                }
                 self.begin(pass);
                 return Ok(());
             }
@@ -127,6 +134,13 @@ impl Session {
     }
 
     fn begin(&mut self, pass: Pass) {
+        if !pass.only_reads
+            && let Some(aside) = self.aside.take()
+        {
+            // It might not have the settings any more that the session has after this.
+            aside.backend.leave();
+        }
+        self.attempt(&pass);
         self.card.is_at(&pass.home);
         self.pass = Some(pass);
         self.shared.counts.began();
@@ -159,7 +173,7 @@ impl Session {
         !self.is_at_place(home) && self.all_pins(Vec::new()).is_empty()
     }
 
-    fn traveller(&self) -> Traveller {
+    pub(super) fn traveller(&self) -> Traveller {
         Traveller {
             identity: self.identity.clone(),
             custom: self.custom.list(),
@@ -201,6 +215,9 @@ impl Session {
     fn has_moved(&mut self, old: Option<Backend>, new: Backend, fresh: bool) {
         if let Some(old) = old {
             old.leave();
+        }
+        if let Some(aside) = self.aside.take() {
+            aside.backend.leave();
         }
         self.conversation.moved();
         self.tell_parameters(&new);
@@ -333,7 +350,7 @@ fn pinned(home: &Home, pins: &[String]) -> Complaint {
         .hint("Connect again; a new session is at the new home.")
 }
 
-fn lost(error: &DialError) -> Attended {
+pub(super) fn lost(error: &DialError) -> Attended {
     let gone = "the session's server has gone, and the session's settings with it";
     let complaint = Complaint::fatal("57P01", gone).detail(format!("{error}."));
     Attended::End(End::Complaint(complaint.hint("Connect again.")))
