@@ -1,14 +1,15 @@
 //! A session beside the client's own one: what it is asked, its client has not necessarily asked there.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use replat_wire::frame::{BODY_MAX, head};
+use replat_wire::frontend::put_close_statement;
 
 use crate::backend::{Backend, Belongings, DialError};
 use crate::doors::Home;
@@ -23,7 +24,7 @@ const OPEN_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Aside {
     pub(crate) backend: Backend,
     /// The client's prepared statements that are there, too.
-    prepared: HashSet<Box<[u8]>>,
+    prepared: HashMap<Box<[u8]>, Bytes>,
 }
 
 impl Aside {
@@ -38,7 +39,7 @@ impl Aside {
             let _turn = line.turn().await;
             let mut backend = Backend::dial(home, &traveller.identity, OPEN_MAX).await?;
             backend.replay(&belongings.settings).await?;
-            Ok(Aside { backend, prepared: HashSet::new() })
+            Ok(Aside { backend, prepared: HashMap::new() })
         };
         tokio::time::timeout(OPEN_MAX, opening).await.unwrap_or(Err(DialError::Slow))
     }
@@ -48,11 +49,20 @@ impl Aside {
         let output = &mut self.backend.side.output;
         let mut own = 0;
         for (name, frame) in request.needs() {
-            // The unnamed one is another each time.
-            if name.is_empty() || self.prepared.insert(name.clone()) {
-                output.extend_from_slice(frame);
+            // The unnamed one is another each time, and needs no end.
+            let before = match name.is_empty() {
+                true => None,
+                false => self.prepared.insert(name.clone(), frame.clone()),
+            };
+            if before.as_ref() == Some(frame) {
+                continue;
+            }
+            if before.is_some() {
+                put_close_statement(output, name);
                 own += 1;
             }
+            output.extend_from_slice(frame);
+            own += 1;
         }
         request.frames().iter().for_each(|frame| output.extend_from_slice(frame));
         own

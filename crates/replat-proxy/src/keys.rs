@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,15 +24,78 @@ pub(crate) struct Keys {
 /// What a session's cancel key leads to at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Target {
-    backend: Mutex<Option<(Way, CancelKey)>>,
-    /// Rings if the session is asked to cancel while it waits in the proxy itself.
-    pub(crate) asked: Notify,
+    leads: Mutex<Leads>,
+    rings: Notify,
+}
+
+/// Whom a wish to cancel concerns: the proxy while a statement is in it, else the server. Never both, since a wish
+/// that reaches a server that does nothing is late, and ends what the session asks for next.
+#[derive(Debug, Default)]
+struct Leads {
+    backend: Option<(Way, CancelKey)>,
+    here: Option<Wish>,
+}
+
+/// Whether somebody wishes that a statement which is still in the proxy does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Unsaid,
+    Said,
 }
 
 impl Target {
+    fn leads(&self) -> MutexGuard<'_, Leads> {
+        self.leads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From now on the key leads there; `None` while the session has no server.
     pub(crate) fn lead_to(&self, backend: Option<(Way, CancelKey)>) {
-        *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = backend;
+        self.leads().backend = backend;
+    }
+
+    /// From now on the key leads to the proxy itself, until what is returned is dropped.
+    pub(crate) fn lead_here(self: &Arc<Target>) -> LeadsHere {
+        self.leads().here = Some(Wish::Unsaid);
+        LeadsHere(self.clone())
+    }
+
+    /// Whether the session was asked to cancel since the key leads here.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.leads().here == Some(Wish::Said)
+    }
+
+    /// Ends when the session is asked to cancel, at once if it was.
+    pub(crate) async fn asked(&self) {
+        loop {
+            let mut rings = pin!(self.rings.notified());
+            // Before the look, so that no wish falls between the two.
+            rings.as_mut().enable();
+            if self.is_asked() {
+                return;
+            }
+            rings.await;
+        }
+    }
+
+    /// Where the wish has to go: nowhere if it was for the proxy itself.
+    fn ask(&self) -> Option<(Way, CancelKey)> {
+        let mut leads = self.leads();
+        if leads.here.is_none() {
+            return leads.backend.clone();
+        }
+        leads.here = Some(Wish::Said);
+        self.rings.notify_waiters();
+        None
+    }
+}
+
+/// The key leads to the proxy itself until this is dropped.
+#[derive(Debug)]
+pub(crate) struct LeadsHere(Arc<Target>);
+
+impl Drop for LeadsHere {
+    fn drop(&mut self) {
+        self.0.leads().here = None;
     }
 }
 
@@ -79,9 +143,7 @@ impl Keys {
         if secret != key.secret {
             return;
         }
-        target.asked.notify_waiters();
-        let backend = target.backend.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((way, key)) = backend {
+        if let Some((way, key)) = target.ask() {
             send_cancel(&way, key).await;
         }
     }
@@ -107,4 +169,22 @@ async fn send(way: &Way, key: CancelKey) -> Result<(), Box<dyn std::error::Error
     // The server hangs up when it has passed the wish on.
     drop(stream.read(&mut [0]).await);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Target;
+
+    #[tokio::test]
+    async fn a_wish_that_comes_before_somebody_waits_for_it_is_not_forgotten_and_ends_with_its_statement() {
+        let target = Arc::new(Target::default());
+        let here = target.lead_here();
+        assert!(target.ask().is_none());
+        target.asked().await;
+        drop(here);
+        let _next = target.lead_here();
+        assert!(!target.is_asked());
+    }
 }

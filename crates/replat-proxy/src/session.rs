@@ -411,7 +411,7 @@ async fn unless_cancelled<T>(target: Arc<Target>, work: impl Future<Output = T>)
     tokio::select! {
         biased;
         done = work => Ok(done),
-        () = target.asked.notified() => Err(Attended::Refused(cancelled())),
+        () = target.asked() => Err(Attended::Refused(cancelled())),
     }
 }
 

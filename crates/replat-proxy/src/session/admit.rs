@@ -80,6 +80,8 @@ impl Session {
 
     async fn enter(&mut self, ahead: &Ahead) -> Result<(), Attended> {
         let mut pinned_since = None;
+        // The statement is in the proxy, and so is a wish to cancel it.
+        let _here = self.registered.target.lead_here();
         loop {
             let pass = match self.knock(ahead) {
                 Knock::Open(pass) => pass,
@@ -108,6 +110,9 @@ impl Session {
                 return Ok(());
             }
             match self.move_to(pass.home.clone()).await? {
+                Ok(()) if self.registered.target.is_asked() => {
+                    return Err(Attended::Refused(super::cancelled()));
+                }
                 Ok(()) => {
                     self.begin(pass);
                     return Ok(());
@@ -207,6 +212,9 @@ impl Session {
                     self.memory.fresh = fresh;
                 }
             }
+        }
+        if self.registered.target.is_asked() {
+            return Err(Attended::Refused(super::cancelled()));
         }
         answer
     }

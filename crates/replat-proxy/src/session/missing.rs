@@ -119,11 +119,8 @@ impl Session {
             return;
         }
         let request = Request::at_front(&self.client.input, &self.conversation);
-        // What was sent behind it has to come after it.
-        let Some(request) = request.filter(|one| one.length == self.client.input.len() && one.may_insert())
-        else {
-            return;
-        };
+        // What comes behind it waits until it is answered, so that it stays behind it.
+        let Some(request) = request.filter(Request::may_insert) else { return };
         let new = || Again { known: 0, tries: Tries { until: Instant::now() + limit, pause: AGAIN.0 } };
         let Again { known, tries } = again.unwrap_or_else(new);
         self.memory.attempt = Some(Attempt { request, understood: 0, known, tries, failed: None });
@@ -140,6 +137,8 @@ impl Session {
             put_idle(&mut self.client.output);
             return Ok(());
         }
+        // The statement is in the proxy, and so is a wish to cancel it.
+        let _here = self.registered.target.lead_here();
         if self.shared.asked.is_due(&wanted) {
             self.shared.counts.asked_for_partition();
             self.ask_for(&wanted).await?;

@@ -16,6 +16,7 @@ use super::{Attended, End, Session};
 use crate::aside::{Aside, Ear};
 use crate::backend::{Belongings, DialError};
 use crate::doors::{Home, Share};
+use crate::keys::send_cancel;
 use crate::prewarm::Traveller;
 use crate::relocate::belongings;
 use crate::request::Request;
@@ -50,12 +51,7 @@ impl Session {
             self.memory.reads_failed = Some(now);
             return Ok(false);
         };
-        let backend = &aside.backend;
-        self.registered.target.lead_to(backend.key.map(|key| (backend.way.clone(), key)));
-        let outcome = self.answer_from(&mut aside, &request).await;
-        let own = self.backend.as_ref().and_then(|own| Some((own.way.clone(), own.key?)));
-        self.registered.target.lead_to(own);
-        match outcome? {
+        match self.answer_from(&mut aside, &request).await? {
             Elsewhere::Answered => {
                 if let Some(unnamed) = &request.unnamed {
                     self.conversation.prepared_elsewhere(unnamed);
@@ -120,10 +116,26 @@ impl Session {
         let look_bytes = self.shared.settings.limits.look_bytes;
         let mut own = aside.ask(request);
         let mut ear = Ear::default();
+        let mut cancelled = false;
         // What came before anything that counts.
         let mut kept = Some(BytesMut::new());
         loop {
-            let heard = self.attend(ear.hear(&mut aside.backend.side, look_bytes)).await?;
+            let hearing = ear.hear(&mut aside.backend.side, look_bytes);
+            let heard = match cancelled {
+                true => self.attend(hearing).await?,
+                false => match self.attend_or_cancel(hearing).await {
+                    Ok(heard) => heard,
+                    // The client's key leads to the proxy as long as this goes on.
+                    Err(Attended::Refused(_)) => {
+                        cancelled = true;
+                        if let Some(key) = aside.backend.key {
+                            self.attend(send_cancel(&aside.backend.way, key)).await?;
+                        }
+                        continue;
+                    }
+                    Err(end) => return Err(end),
+                },
+            };
             let Ok(piece) = heard else {
                 return match kept {
                     Some(_) => Ok(Elsewhere::Unanswered),
@@ -132,7 +144,7 @@ impl Session {
             };
             match piece.tag {
                 tag::PARAMETER | tag::NOTIFICATION => continue,
-                tag::PARSE_COMPLETE if own > 0 => {
+                tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE if own > 0 => {
                     own -= 1;
                     continue;
                 }

@@ -3,6 +3,7 @@
 #[path = "../cli/program.rs"]
 #[allow(dead_code)]
 mod program;
+mod reads;
 mod statements;
 mod switches;
 mod world;
