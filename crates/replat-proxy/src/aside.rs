@@ -84,8 +84,6 @@ impl Aside {
 pub(crate) struct Piece {
     pub(crate) tag: u8,
     pub(crate) bytes: BytesMut,
-    /// The whole message is here.
-    pub(crate) is_whole: bool,
     /// The message begins here.
     pub(crate) begins: bool,
 }
@@ -113,7 +111,7 @@ impl Ear {
             if self.rest > 0 && !side.input.is_empty() {
                 let bytes = side.input.split_to(self.rest.min(side.input.len()));
                 self.rest -= bytes.len();
-                return Ok(Piece { tag: self.tag, bytes, is_whole: false, begins: false });
+                return Ok(Piece { tag: self.tag, bytes, begins: false });
             }
             let bad = |error| io::Error::new(io::ErrorKind::InvalidData, error);
             if self.rest == 0
@@ -124,7 +122,7 @@ impl Ear {
                     let bytes = side.input.split_to(have.min(total));
                     self.rest = total - bytes.len();
                     self.tag = head.tag;
-                    return Ok(Piece { tag: head.tag, bytes, is_whole: self.rest == 0, begins: true });
+                    return Ok(Piece { tag: head.tag, bytes, begins: true });
                 }
             }
             let read = poll_fn(|cx| {

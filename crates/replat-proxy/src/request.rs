@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use replat_wire::conversation::Conversation;
 use replat_wire::frame::{BODY_MAX, HEAD_BYTES, head};
-use replat_wire::frontend::{self, Bind, Object, Parse, tag};
+use replat_wire::frontend::{Bind, Object, Parse, tag};
 
 /// The longest request that is kept. Unit: bytes.
 const REQUEST_MAX: usize = 64 * 1024;
@@ -107,18 +107,6 @@ impl Request {
 
 fn has(frame: &[u8], word: &[u8]) -> bool {
     frame.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
-}
-
-/// The text of a request's first statement, for a look at it.
-pub(crate) fn text_of(request: &Request) -> Option<String> {
-    let first = request.needs.iter().map(|(_, frame)| frame).chain(&request.frames).next()?;
-    let body = first.get(HEAD_BYTES..)?;
-    let sql = match first.first()? {
-        &tag::QUERY => frontend::query(body),
-        &tag::PARSE => Parse::read(body)?.sql,
-        _ => return None,
-    };
-    std::str::from_utf8(sql).ok().map(str::to_owned)
 }
 
 #[cfg(test)]

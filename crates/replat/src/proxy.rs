@@ -124,6 +124,8 @@ impl Desk<'_> {
                 "refused": tally.refused,
                 "moves": tally.moves,
                 "warm": tally.warm,
+                "elsewhere": tally.elsewhere,
+                "partitions_asked": tally.asked,
                 "wait_max_ms": ms(tally.wait_max),
                 "move_max_ms": ms(tally.move_max),
             }),
@@ -210,6 +212,7 @@ impl Desk<'_> {
         let limits = Limits {
             clients_max: args.clients_max,
             moves_at_once: args.moves_at_once as usize,
+            missing_max: duration("--missing-wait", &args.missing_wait)?,
             ..Limits::USUAL
         };
         Ok(Settings { auth, tls, user_suffix: args.user_suffix, pinned, limits })

@@ -73,6 +73,7 @@ impl Session {
             if self.conversation.is_waiting()
                 && self.conversation.begins_anew(head.tag)
                 && (self.memory.attempt.is_some()
+                    || self.may_miss(buffer)
                     || self.is_recalled()
                     || self.asks_each_time()
                     || self.choice_in(buffer).is_some())

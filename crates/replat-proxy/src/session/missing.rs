@@ -115,15 +115,27 @@ impl Session {
         let again = self.memory.again.take();
         let limit = self.shared.settings.limits.missing_max;
         self.memory.attempt = None;
-        if pass.only_reads || limit.is_zero() {
+        if pass.only_reads {
             return;
         }
-        let request = Request::at_front(&self.client.input, &self.conversation);
         // What comes behind it waits until it is answered, so that it stays behind it.
-        let Some(request) = request.filter(Request::may_insert) else { return };
+        let Some(request) = self.inserts(&self.client.input) else { return };
         let new = || Again { known: 0, tries: Tries { until: Instant::now() + limit, pause: AGAIN.0 } };
         let Again { known, tries } = again.unwrap_or_else(new);
         self.memory.attempt = Some(Attempt { request, understood: 0, known, tries, failed: None });
+    }
+
+    /// The request that `input` begins with, if it may put rows into tables.
+    fn inserts(&self, input: &[u8]) -> Option<Request> {
+        if self.shared.settings.limits.missing_max.is_zero() {
+            return None;
+        }
+        Request::at_front(input, &self.conversation).filter(Request::may_insert)
+    }
+
+    /// Whether a request should begin a transaction of its own, since it may have to be run again.
+    pub(super) fn may_miss(&self, input: &[u8]) -> bool {
+        self.inserts(input).is_some()
     }
 
     /// Asks for the partition that the last request has missed, and puts the request at the front again.
