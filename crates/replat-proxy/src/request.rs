@@ -115,6 +115,9 @@ mod tests {
 
     use super::*;
 
+    /// A case, its messages, and how many frames and needs there are, and whether names are left.
+    type Row<'a> = (&'a str, &'a [(u8, &'a [u8])], Option<(usize, usize, bool)>);
+
     fn frame(out: &mut BytesMut, tag: u8, body: &[u8]) {
         out.put_u8(tag);
         out.put_i32(i32::try_from(body.len() + 4).expect("a short body"));
@@ -133,7 +136,7 @@ mod tests {
         let parse = input(&[(b'P', b"known\0select 1\0\0\0")]);
         conversation.ask(b'P', &parse, true);
         conversation.hear(b'1', b"").expect("in step");
-        let rows: [(&str, &[(u8, &[u8])], Option<(usize, usize, bool)>); 9] = [
+        let rows: [Row<'_>; 9] = [
             ("a query", &[(b'Q', b"select 1\0")], Some((1, 0, false))),
             ("only what comes first", &[(b'Q', b"select 1\0"), (b'Q', b"select 2\0")], Some((1, 0, false))),
             (
