@@ -247,6 +247,7 @@ impl Runner<'_> {
             attempt,
             epoch,
             reads,
+            to: d.plan.end(d.home.other()).home.clone(),
             wait_ms,
             last_ms: wait_ms.saturating_add(attempt_max).saturating_add(HOLD_ROOM_MS),
         }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
-use replat_model::ids::{DeploymentId, Epoch, PartitionId};
+use replat_model::ids::{DeploymentId, Epoch, Home, PartitionId};
 use replat_model::next::Held;
 
 /// A future of a gate.
@@ -29,6 +29,8 @@ pub struct Hold {
     pub epoch: Epoch,
     /// Whether reads wait as well.
     pub reads: bool,
+    /// Where the partition is about to go.
+    pub to: Home,
     /// How long it is waited until all is quiet. Unit: milliseconds.
     pub wait_ms: u64,
     /// How long the hold lasts if nobody ends it: whoever asked is gone then. Unit: milliseconds.

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use replat_model::deploy::Timestamp;
-use replat_model::ids::{Epoch, PartitionId};
+use replat_model::ids::{Epoch, Home, PartitionId};
 use serde::{Deserialize, Serialize};
 
 use crate::BoxError;
@@ -103,7 +103,7 @@ pub struct HoldCall {
     pub context: String,
     /// The partition.
     pub partition: PartitionId,
-    /// The deployment that asks, for people.
+    /// The deployment that asks. Answers name it: another one's attempts have the same numbers.
     pub deployment: String,
     /// Its attempt.
     pub attempt: u32,
@@ -111,6 +111,9 @@ pub struct HoldCall {
     pub epoch: Epoch,
     /// Whether reads wait as well.
     pub reads: bool,
+    /// Where the partition is about to go, so that a proxy can be there already; absent if that is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Home>,
     /// After this moment, by the registry's clock, nobody waits any more: whoever called is gone.
     pub until: Timestamp,
 }
@@ -121,7 +124,10 @@ pub struct HoldCall {
 pub struct HoldAnswer {
     /// The partition.
     pub partition: PartitionId,
-    /// The attempt.
+    /// The deployment that asked; empty if the follower is too old to say, and then it is nobody's answer.
+    #[serde(default)]
+    pub deployment: String,
+    /// Its attempt.
     pub attempt: u32,
     /// Transactions of the partition that are still running; 0: it is quiet here, and stays so while the hold lasts.
     pub busy: u64,

@@ -22,6 +22,7 @@ use crate::copy::{self, CopyProgress, Lane};
 use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, follow};
+use crate::freshness;
 use crate::guard::{self, Closing};
 use crate::verify::{Verifier, VerifyProgress};
 use crate::{parked, prepare, retire, sequences};
@@ -363,6 +364,10 @@ impl PostgresEngine {
             Scope::Full => verifier.full().await?,
             Scope::Touched => verifier.touched().await?,
         };
+        // A comparison of what was touched proves nothing of the rest, but can show that something is wrong.
+        if scope == Scope::Full || certificate.different > 0 {
+            freshness::compared(&self.ends, from, certificate.different == 0).await?;
+        }
         *self.prover.lock().await = Some(verifier);
         Ok(Evidence::Compared(certificate))
     }

@@ -40,6 +40,10 @@ const BACKLOG_CHANGES: i32 = 50_000;
 /// The server drops a silent reader after `wal_sender_timeout`, a minute by default.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is recorded at the other end that nothing is left before a position, while nothing else is: whoever reads
+/// there goes by that record.
+const RECORD_EVERY: Duration = Duration::from_millis(500);
+
 /// More touched keys than this are not remembered: everything is compared again instead.
 const TOUCHED_MAX: usize = 1_000_000;
 
@@ -430,8 +434,13 @@ async fn stream(
     let mut persisted = tokio::time::Instant::now();
     let reading = read(ends, from, start, send, flushed);
     let applying = async {
-        while let Some(item) = receive.recv().await {
-            gather.take(item);
+        loop {
+            match tokio::time::timeout(RECORD_EVERY, receive.recv()).await {
+                Ok(Some(item)) => gather.take(item),
+                Ok(None) => return Ok(()),
+                // What came too soon after the last record is recorded now.
+                Err(_) => {}
+            }
             // In the middle of a source transaction there is nothing to be had by stopping.
             while !gather.is_full() {
                 match receive.try_recv() {
@@ -445,14 +454,13 @@ async fn stream(
             }
             // What is of no concern to this partition is recorded now and then, so that the slot can move on.
             let persist =
-                if persisted.elapsed() >= STATUS_EVERY { Persist::Always } else { Persist::WithWork };
+                if persisted.elapsed() >= RECORD_EVERY { Persist::Always } else { Persist::WithWork };
             settle(shared, from, &mut applier, &mut gather, persist).await?;
             let recorded = applier.position().at;
             if durable.send_if_modified(|at| std::mem::replace(at, recorded) < recorded) {
                 persisted = tokio::time::Instant::now();
             }
         }
-        Ok(())
     };
     tokio::select! {
         ended = reading => ended,

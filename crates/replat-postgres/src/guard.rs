@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS replat.stream (
   position   pg_lsn NOT NULL,
   barrier    integer NOT NULL DEFAULT 0,
   open       boolean NOT NULL,
+  compared   boolean NOT NULL DEFAULT false,
   PRIMARY KEY (deployment, source)
 );
 CREATE TABLE IF NOT EXISTS replat.chunk (

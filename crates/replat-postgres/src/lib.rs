@@ -25,6 +25,7 @@ pub mod ends;
 pub mod engine;
 pub mod error;
 pub mod follow;
+pub mod freshness;
 pub mod guard;
 pub mod lifecycle;
 pub mod merge;

@@ -86,6 +86,11 @@ impl DialError {
         }
     }
 
+    /// Whether the server said no, and the session is as it was.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, DialError::Refused(said) if !said.fatal)
+    }
+
     /// What the client is told.
     pub(crate) fn complaint(&self, home: &Home, user: &str) -> Complaint {
         let at = format!("no session for role \"{user}\" in {home}");
@@ -135,6 +140,11 @@ impl Backend {
         })
         .await?;
         Ok(found)
+    }
+
+    /// Runs a query of the proxy's own, at a boundary, for what it does.
+    pub(crate) async fn tell(&mut self, query: &str) -> Result<(), DialError> {
+        self.ask(query, |_| {}).await
     }
 
     /// Gives the session settings that another one had.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use replat_postgres::conninfo::ConnInfo;
 use replat_wire::backend::Complaint;
@@ -64,7 +65,22 @@ impl fmt::Display for Home {
 pub struct Pass {
     /// Where to.
     pub home: Arc<Home>,
+    /// It was proved that nothing is changed, neither rows nor the session.
+    pub only_reads: bool,
+    /// Another home answers as well, or instead.
+    pub share: Option<Share>,
     ticket: Box<dyn Ticket>,
+}
+
+/// The part that another home has in a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The other home.
+    pub home: Arc<Home>,
+    /// How far it may be behind. A session that has written reads at its own home for so long.
+    pub stale_max: Duration,
+    /// The other home answers as well, for comparison; otherwise instead.
+    pub shadow: bool,
 }
 
 impl fmt::Debug for Pass {
@@ -76,7 +92,13 @@ impl fmt::Debug for Pass {
 impl Pass {
     /// A pass to `home` that counts as used until `ticket` is dropped.
     pub fn new(home: Arc<Home>, ticket: impl Ticket) -> Pass {
-        Pass { home, ticket: Box::new(ticket) }
+        Pass { home, only_reads: false, share: None, ticket: Box::new(ticket) }
+    }
+
+    /// The same for a transaction that was proved to change nothing.
+    #[must_use]
+    pub fn reading(self, share: Option<Share>) -> Pass {
+        Pass { only_reads: true, share, ..self }
     }
 
     /// Whether somebody waits for this pass to be given back. Its transaction may end, but no further one should
@@ -109,7 +131,7 @@ pub struct Ask<'a> {
     pub partition: Option<&'a str>,
     /// Where the session is now; `None` at login.
     pub current: Option<&'a Arc<Home>>,
-    /// All that it is about to do before it asks again; `None` if it has chosen a partition, logs in, or nothing can be
+    /// All that it is about to do before it asks again; `None` if that is of no use, or it logs in, or nothing can be
     /// said of it.
     pub statements: Option<&'a [Statement<'a>]>,
     /// How the session's server reads them.
@@ -176,6 +198,12 @@ pub trait Doors: Send + Sync + 'static {
     /// Whether the server may read what follows in the session otherwise, once it has run `sql`: by another
     /// `search_path`. If in doubt, it may; then the server is asked before the next statement is read.
     fn unsettles(&self, _sql: &str) -> bool {
+        false
+    }
+
+    /// The same for a session that has chosen this partition: whether another home has a part in its reads.
+    fn shares_reads(&self, partition: &str) -> bool {
+        let _nobody = partition;
         false
     }
 }

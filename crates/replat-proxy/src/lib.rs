@@ -16,18 +16,22 @@ pub mod routed;
 pub mod settings;
 pub mod verifiers;
 
+mod aside;
 mod backend;
 mod custom;
 mod greet;
 mod keys;
+mod lags;
+mod prewarm;
 mod proxy;
 mod relocate;
+mod request;
 mod roll;
 mod session;
 mod side;
 mod tls;
 
-pub use doors::{Ask, Doors, Home, Knock, Pass, Reading, Statement, Ticket};
+pub use doors::{Ask, Doors, Home, Knock, Pass, Reading, Share, Statement, Ticket};
 pub use fixed::FixedDoors;
 pub use proxy::{BadStart, Proxy};
 pub use roll::{SessionReport, Tally};

@@ -17,7 +17,9 @@ use crate::custom::{PARTITION, in_options};
 use crate::doors::{Ask, Doors, Knock, Reading};
 use crate::greet::{Caller, Unwelcome, authenticate, greet};
 use crate::keys::Keys;
+use crate::prewarm::Turns;
 use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
+use crate::session::missing::Asked;
 use crate::session::{Opened, Session};
 use crate::settings::{ClientAuth, ClientTls, Settings};
 use crate::side::Side;
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) doors: Arc<dyn Doors>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) turns: Turns,
+    pub(crate) asked: Asked,
     tls: Option<TlsAcceptor>,
     keys: Arc<Keys>,
     roll: Arc<Roll>,
@@ -76,7 +80,9 @@ impl Proxy {
         getrandom::fill(&mut mock).map_err(BadStart::Random)?;
         let (counts, keys, roll) = (Arc::default(), Arc::default(), Arc::default());
         let (stop, stopped) = watch::channel(false);
-        let shared = Shared { settings, doors, counts, tls, keys, roll, stop: stopped, mock };
+        let turns = Turns::new(settings.limits.moves_at_once);
+        let asked = Asked::default();
+        let shared = Shared { settings, doors, counts, turns, asked, tls, keys, roll, stop: stopped, mock };
         Ok(Proxy { shared: Arc::new(shared), stop })
     }
 

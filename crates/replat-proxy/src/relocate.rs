@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Backend, Belongings, DialError, Identity};
+use crate::backend::{Backend, Belongings, DialError};
 use crate::doors::Home;
-use crate::settings::Limits;
+use crate::prewarm::{Line, Traveller};
 
 /// The pause between two tries to reach a home, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -30,42 +30,49 @@ pub(crate) enum Stays {
     Dial(DialError),
 }
 
-/// Brings a session to `home`. `fresh` says that it has nothing at its old server; else that server is asked, and an
-/// error says that it has gone, with what the session had.
+/// Brings a session to `home`. An error says that its old server has gone, with what the session had.
 pub(crate) async fn relocate(
     old: Option<Backend>,
-    fresh: bool,
     home: Arc<Home>,
-    identity: Arc<Identity>,
-    custom: Vec<String>,
-    limits: Limits,
+    line: Line,
+    traveller: Traveller,
 ) -> Result<Relocated, DialError> {
     let mut old = old;
-    let belongings = match &mut old {
-        Some(backend) if !fresh => {
-            let census = backend.census(&identity.user, &custom);
-            tokio::time::timeout(limits.dial_max, census).await.unwrap_or(Err(DialError::Slow))?
-        }
-        _ => Belongings::default(),
-    };
-    let outcome = match belongings.pins.is_empty() {
-        true => settle(home, &identity, &belongings, limits).await.map_err(Stays::Dial),
-        false => Err(Stays::Pinned(belongings.pins)),
+    let found = belongings(&mut old, &traveller).await?;
+    let outcome = match found.pins.is_empty() {
+        true => settle(home, &line, &traveller, &found).await.map_err(Stays::Dial),
+        false => Err(Stays::Pinned(found.pins)),
     };
     Ok(Relocated { old, outcome })
 }
 
-/// Tries until the home lets the session in, or says no, or patience ends.
-async fn settle(
+/// What a session has at its old server; nothing if nothing was ever asked of that.
+pub(crate) async fn belongings(
+    old: &mut Option<Backend>,
+    traveller: &Traveller,
+) -> Result<Belongings, DialError> {
+    match old {
+        Some(backend) if !traveller.fresh => {
+            let census = backend.census(&traveller.identity.user, &traveller.custom);
+            tokio::time::timeout(traveller.limits.dial_max, census).await.unwrap_or(Err(DialError::Slow))
+        }
+        _ => Ok(Belongings::default()),
+    }
+}
+
+/// Tries until the home lets the session in, or says no, or patience ends. Each try waits for its turn.
+pub(crate) async fn settle(
     home: Arc<Home>,
-    identity: &Identity,
+    line: &Line,
+    traveller: &Traveller,
     belongings: &Belongings,
-    limits: Limits,
 ) -> Result<Backend, DialError> {
+    let Traveller { identity, limits, .. } = traveller;
     let until = Instant::now() + limits.move_max;
     let mut pause = AGAIN.0;
     loop {
         let attempt = async {
+            let _turn = line.turn().await;
             let mut backend = Backend::dial(home.clone(), identity, limits.dial_max).await?;
             if !belongings.settings.is_empty() {
                 // Before the client's own, which count.

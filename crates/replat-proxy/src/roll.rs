@@ -165,6 +165,9 @@ pub(crate) struct Counts {
     transactions: AtomicU64,
     refused: AtomicU64,
     moves: AtomicU64,
+    warm: AtomicU64,
+    elsewhere: AtomicU64,
+    asked: AtomicU64,
     move_micros_max: AtomicU64,
     waits: AtomicU64,
     wait_micros_max: AtomicU64,
@@ -183,6 +186,12 @@ pub struct Tally {
     pub refused: u64,
     /// Sessions taken to another home.
     pub moves: u64,
+    /// Those of them for whom a session had been opened there before the release.
+    pub warm: u64,
+    /// Reads that another home than the partition's own one has answered.
+    pub elsewhere: u64,
+    /// How often a missing partition was asked for.
+    pub asked: u64,
     /// The longest of these moves.
     pub move_max: Duration,
     /// Transactions that were held and then let through.
@@ -205,6 +214,18 @@ impl Counts {
         self.move_micros_max.fetch_max(micros(took), Ordering::Relaxed);
     }
 
+    pub(crate) fn read_elsewhere(&self) {
+        self.elsewhere.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asked_for_partition(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_warm(&self) {
+        self.warm.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.waits.fetch_add(1, Ordering::Relaxed);
         self.wait_micros_max.fetch_max(micros(time), Ordering::Relaxed);
@@ -217,6 +238,9 @@ impl Counts {
             transactions: self.transactions.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             moves: self.moves.load(Ordering::Relaxed),
+            elsewhere: self.elsewhere.load(Ordering::Relaxed),
+            asked: self.asked.load(Ordering::Relaxed),
+            warm: self.warm.load(Ordering::Relaxed),
             move_max: Duration::from_micros(self.move_micros_max.load(Ordering::Relaxed)),
             waits: self.waits.load(Ordering::Relaxed),
             wait_max: Duration::from_micros(self.wait_micros_max.load(Ordering::Relaxed)),

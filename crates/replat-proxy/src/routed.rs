@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use replat_model::ids::{Home as Place, PartitionId};
@@ -19,10 +19,15 @@ use replat_statement::{Format, Hint, Keys, Param, Plan, Plans, Tables, Verb, Why
 use replat_wire::backend::Complaint;
 use replat_wire::frontend::Value;
 
-use crate::doors::{Ask, Doors, Home, Knock, Pass, Reading, Statement, Ticket};
+use crate::doors::{Ask, Doors, Home, Knock, Pass, Reading, Share, Statement, Ticket};
+use crate::lags::Lags;
 
 /// How much memory plans of statements take.
 const PLANS_BYTES: usize = 16 * 1024 * 1024;
+
+/// By so many the sample of a partition's reads goes on each time: all of a hundred come in turn, and no part of them in a
+/// row.
+const SPREAD: u64 = 37;
 
 /// Says how a database is reached, by its name in the spec and its address in the routes; `Err`: why not.
 pub type Reach = Box<dyn Fn(&str, &Address) -> Result<Reached, String> + Send + Sync>;
@@ -66,6 +71,9 @@ pub struct RoutedDoors {
     plans: Plans,
     /// Plans by `tables_elsewhere`.
     plans_elsewhere: Plans,
+    lags: Arc<Lags>,
+    /// How many reads of each partition were shared out.
+    samples: Mutex<HashMap<PartitionId, u64>>,
     /// Homes that were asked for, so that sessions at one place share it.
     homes: RwLock<HashMap<HomeKey, Arc<Home>>>,
 }
@@ -109,8 +117,8 @@ impl RoutedDoors {
         let plans = Plans::with_limit(PLANS_BYTES);
         let plans_elsewhere = Plans::with_limit(PLANS_BYTES / 4);
         let tables_elsewhere = policy.tables.as_ref().map(Tables::with_unknown_search_path);
-        let homes = RwLock::default();
-        RoutedDoors { router, reach, policy, tables_elsewhere, plans, plans_elsewhere, homes }
+        let (lags, samples, homes) = (Arc::default(), Mutex::default(), RwLock::default());
+        RoutedDoors { router, reach, policy, tables_elsewhere, plans, plans_elsewhere, lags, samples, homes }
     }
 
     /// Which partition somebody works on who asks.
@@ -196,6 +204,57 @@ impl RoutedDoors {
         Ok(Pass::new(home, pass))
     }
 
+    /// Whether another home has a part in the reads of a partition.
+    fn has_share(routes: &Routes, partition: &PartitionId) -> bool {
+        routes.traffic().get(partition).is_some_and(|traffic| traffic.reads.is_some())
+    }
+
+    /// Whether all that is about to be done only reads, and only rows of this partition.
+    fn proves_reads(&self, ask: &Ask<'_>, routes: &Routes, partition: &PartitionId) -> bool {
+        let (Some(tables), Some(statements)) = (&self.policy.tables, ask.statements) else { return false };
+        let proves = |statement: &Statement<'_>| {
+            let plan = self.plans.plan(statement.sql, tables);
+            if !plan.statements().iter().all(|one| matches!(one.effects().verb, Verb::Read)) {
+                return false;
+            }
+            let params = params(statement);
+            let found = match plan.keys(params.as_deref().unwrap_or_default()) {
+                Keys::Exact { keys, .. } => of_keys(routes, &keys).unwrap_or_default(),
+                Keys::Partial { values, .. } => of_parts(routes, &values),
+                Keys::NotData | Keys::Reference | Keys::Unknown(_) => return false,
+            };
+            found == [partition.clone()]
+        };
+        statements.iter().any(|statement| statement.is_run) && statements.iter().all(proves)
+    }
+
+    /// The part that another home has in the next read of a partition that lives at `own`.
+    fn share(&self, partition: &PartitionId, own: &Home, routes: &Routes) -> Option<Share> {
+        let sample = {
+            let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+            let sample = samples.entry(partition.clone()).or_default();
+            *sample = (*sample + SPREAD) % 100;
+            *sample
+        };
+        let route = self.router.read_route(partition, sample).ok()?;
+        let (to, stale_max, shadow) = match (route.shadow, route.stale_max) {
+            (Some((to, stale_max)), _) => (to, stale_max, true),
+            (None, Some(stale_max)) => (route.answers, stale_max, false),
+            (None, None) => return None,
+        };
+        let address = routes.addresses().get(&to.home.database)?;
+        let home = self.home(&to.home, address, Some((partition, to.epoch.get()))).ok()?;
+        let as_of = self.lags.as_of(partition, own, &home)?;
+        (as_of.elapsed() <= stale_max).then_some(Share { home, stale_max, shadow })
+    }
+
+    /// Where a partition is about to go that is held, if that is known and can be reached.
+    fn next(&self, partition: &PartitionId, routes: &Routes) -> Option<Arc<Home>> {
+        let place = self.router.next_home(partition)?;
+        let epoch = routes.epoch(partition)?.next();
+        self.home(&place, routes.addresses().get(&place.database)?, Some((partition, epoch.get()))).ok()
+    }
+
     /// Where somebody goes who has no partition: he stays, or goes to the place for that, or to any.
     fn anywhere(&self, ask: &Ask<'_>, routes: &Routes) -> Result<Pass, Complaint> {
         if let (Some(current), None) = (ask.current, ask.partition) {
@@ -239,20 +298,35 @@ impl Doors for Arc<RoutedDoors> {
                 Otherwise::Refuse => Err(nameless(&why)),
                 Otherwise::Home(place) => self.at(place, &routes),
             },
-            Wanted::Partition(partition, intent) => match self.router.try_enter(&partition, intent) {
-                Ok(pass) => self.admitted(pass),
-                Err(why) if why.may_pass() => {
-                    let (doors, wait_max) = (self.clone(), self.policy.wait_max);
-                    let answer = Box::pin(async move {
-                        let pass = doors.router.enter(&partition, intent, wait_max).await;
-                        pass.map_err(|why| refused(&why)).and_then(|pass| doors.admitted(pass))
-                    });
-                    return Knock::Held { answer, next: None };
+            Wanted::Partition(partition, intent) => {
+                let only_reads = RoutedDoors::has_share(&routes, &partition)
+                    && self.proves_reads(ask, &routes, &partition);
+                let intent = if only_reads { Intent::Read } else { intent };
+                match self.router.try_enter(&partition, intent) {
+                    Ok(pass) => self.admitted(pass).map(|pass| match only_reads {
+                        true => {
+                            let share = self.share(&partition, &pass.home, &routes);
+                            pass.reading(share)
+                        }
+                        false => pass,
+                    }),
+                    Err(why) if why.may_pass() => {
+                        let next = self.next(&partition, &routes);
+                        let (doors, wait_max) = (self.clone(), self.policy.wait_max);
+                        let answer = Box::pin(async move {
+                            let pass = doors.router.enter(&partition, intent, wait_max).await;
+                            pass.map_err(|why| refused(&why)).and_then(|pass| doors.admitted(pass))
+                        });
+                        return Knock::Held { answer, next };
+                    }
+                    Err(why) => Err(refused(&why)),
                 }
-                Err(why) => Err(refused(&why)),
-            },
+            }
         };
+        // To prepare and to close statements is to change nothing.
+        let runs_nothing = |all: &[Statement<'_>]| all.iter().all(|statement| !statement.is_run);
         match answer {
+            Ok(pass) if ask.statements.is_some_and(runs_nothing) => Knock::Open(pass.reading(None)),
             Ok(pass) => Knock::Open(pass),
             Err(complaint) => Knock::Refused(complaint),
         }
@@ -264,6 +338,15 @@ impl Doors for Arc<RoutedDoors> {
 
     fn unsettles(&self, sql: &str) -> bool {
         self.plan(sql, Reading::USUAL).is_some_and(|plan| plan.unsettles())
+    }
+
+    fn shares_reads(&self, partition: &str) -> bool {
+        if !self.reads_statements() {
+            return false;
+        }
+        let Some(routes) = self.router.routes() else { return false };
+        let is_it = |partition: PartitionId| RoutedDoors::has_share(&routes, &partition);
+        !routes.traffic().is_empty() && named(&routes, partition).is_ok_and(is_it)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod admit;
 mod digest;
+pub(crate) mod missing;
+mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -17,10 +19,11 @@ use replat_wire::frontend;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
+use crate::aside::Aside;
 use crate::backend::{Backend, Identity};
 use crate::custom::{Choice, CustomNames};
 use crate::doors::{Pass, Reading};
-use crate::keys::{Registered, send_cancel};
+use crate::keys::{Registered, Target, send_cancel};
 use crate::proxy::Shared;
 use crate::roll::{Card, Entry, Orders};
 use crate::side::Side;
@@ -53,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) client: Side,
     /// `None` while the session has no server: its last one was given up, and the next is not needed yet.
     pub(crate) backend: Option<Backend>,
+    /// A session for reads at another home.
+    pub(crate) aside: Option<Aside>,
     pub(crate) identity: Arc<Identity>,
     /// The database that the client asked for.
     pub(crate) database: String,
@@ -102,6 +107,16 @@ pub(crate) struct Memory {
     pending: Option<Choice>,
     /// Prepared statements that make such a choice.
     choices: BTreeMap<Box<[u8]>, Choice>,
+    /// The request that runs, if it may be run again.
+    attempt: Option<missing::Attempt>,
+    /// A request that has failed for want of a partition.
+    missing: Option<missing::Attempt>,
+    /// The request at the front of the input has been tried before.
+    again: Option<missing::Again>,
+    /// When a transaction ended last that was not proved to read only.
+    pub(crate) changed: Option<Instant>,
+    /// When it failed last to read elsewhere.
+    pub(crate) reads_failed: Option<Instant>,
     /// The server said something fatal, and the client has it.
     fatal_told: bool,
     /// The session's own `search_path` was found to be set.
@@ -123,6 +138,7 @@ impl Session {
             shared,
             client,
             backend: None,
+            aside: None,
             identity,
             database,
             partition_at_start: partition.clone(),
@@ -177,7 +193,10 @@ impl Session {
             End::ServerGone => server_gone().put(&mut self.client.output),
             End::Complaint(complaint) => complaint.put(&mut self.client.output),
         }
-        let Session { client, backend, pass, entry, .. } = self;
+        let Session { client, backend, aside, pass, entry, .. } = self;
+        if let Some(aside) = aside {
+            aside.backend.leave();
+        }
         let farewell = tokio::time::timeout(AFTERMATH_MAX, client.close());
         let aftermath = async {
             if let Some(backend) = backend {
@@ -201,6 +220,7 @@ impl Session {
             if self.backend.as_ref().is_some_and(|backend| backend.side.ended) {
                 return Err(End::ServerGone);
             }
+            self.provide().await?;
             self.obey_orders().await?;
             match self.digest_client()? {
                 Step::Read => {
@@ -372,6 +392,14 @@ impl Session {
         Poll::Pending
     }
 
+    /// Ends the session if the proxy wants it at once.
+    fn leave_if_ordered(&self) -> Result<(), End> {
+        match self.card.orders() {
+            Orders::LeaveNow => Err(End::Complaint(stopping())),
+            _ => Ok(()),
+        }
+    }
+
     /// Looks after the client while `work` goes on: writes what it is owed, and notices if it goes. Work that is
     /// interrupted by that is dropped.
     async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
@@ -385,14 +413,7 @@ impl Session {
 
     /// The same for work that the client may cancel. Nothing has reached a server, so there is nothing else to cancel.
     async fn attend_or_cancel<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Attended> {
-        let target = self.registered.target.clone();
-        let work = async {
-            tokio::select! {
-                biased;
-                done = work => Ok(done),
-                () = target.asked() => Err(Attended::Refused(cancelled())),
-            }
-        };
+        let work = unless_cancelled(self.registered.target.clone(), work);
         self.attend(work).await?
     }
 
@@ -419,6 +440,15 @@ impl Session {
             Orders::LeaveNow | Orders::LeaveAtBoundary => Poll::Ready(End::Complaint(stopping())),
             _ => Poll::Pending,
         }
+    }
+}
+
+/// Does `work` unless the client cancels meanwhile.
+async fn unless_cancelled<T>(target: Arc<Target>, work: impl Future<Output = T>) -> Result<T, Attended> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = target.asked() => Err(Attended::Refused(cancelled())),
     }
 }
 

@@ -73,6 +73,10 @@ pub struct Limits {
     pub dial_max: Duration,
     /// For how long a session that moves tries again while the new home is not to be had.
     pub move_max: Duration,
+    /// How many sessions may be connecting to one server at once when they move; the others wait for their turn.
+    pub moves_at_once: usize,
+    /// For how long a request is tried again whose rows have no partition yet; zero: not at all.
+    pub missing_max: Duration,
     /// How long a client may say nothing while it is in no transaction; `None` for ever.
     pub idle_max: Option<Duration>,
     /// How much of one message is looked into, and so kept in memory. A statement that is prepared under a name and
@@ -91,6 +95,8 @@ impl Limits {
         startup_max: Duration::from_secs(15),
         dial_max: Duration::from_secs(10),
         move_max: Duration::from_secs(10),
+        moves_at_once: 64,
+        missing_max: Duration::from_secs(5),
         idle_max: None,
         look_bytes: 256 * 1024,
         statement_bytes_max: 16 * 1024 * 1024,

@@ -149,6 +149,7 @@ impl RegistryGate {
             attempt: hold.attempt,
             epoch: hold.epoch,
             reads: hold.reads,
+            to: Some(hold.to.clone()),
             // The registry sets it, by its own clock.
             until: Timestamp::default(),
         };
@@ -169,7 +170,11 @@ impl RegistryGate {
 
 /// What those who attend have answered.
 fn answered(hold: &Hold, attending: &[Attendance]) -> Held {
-    let is_for = |answer: &&HoldAnswer| answer.partition == hold.partition && answer.attempt == hold.attempt;
+    let is_for = |answer: &&HoldAnswer| {
+        answer.partition == hold.partition
+            && answer.deployment == hold.deployment.as_str()
+            && answer.attempt == hold.attempt
+    };
     let straggles = |who: &Attendance| {
         let name = format!("{} at {}", who.kind, who.place);
         match who.answers.iter().find(is_for) {

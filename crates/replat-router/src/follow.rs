@@ -278,9 +278,11 @@ impl Follower {
                     }
                     router.hold(&Hold {
                         partition: call.partition.clone(),
+                        deployment: call.deployment.as_str().into(),
                         attempt: call.attempt,
                         epoch: call.epoch,
                         reads: call.reads,
+                        to: call.to.clone().map(Arc::new),
                         lasts: self.left(&call),
                     });
                 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use replat_model::ids::{Epoch, PartitionId};
+use replat_model::ids::{Epoch, Home, PartitionId};
 use tokio::sync::Notify;
 
 use crate::Intent;
@@ -60,12 +60,15 @@ impl Word {
 }
 
 /// What a hold is, as one gate knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
+    pub(crate) deployment: Arc<str>,
     pub(crate) attempt: u32,
     /// The partition's epoch until the switch.
     pub(crate) epoch: Epoch,
     pub(crate) reads: bool,
+    /// Where the partition is about to go, if that was said.
+    pub(crate) to: Option<Arc<Home>>,
     pub(crate) since: Moment,
     pub(crate) lasts: Duration,
 }
@@ -147,14 +150,15 @@ impl Gate {
     }
 
     pub(crate) fn held(&self) -> Option<Held> {
-        *self.held_mut()
+        self.held_mut().clone()
     }
 
     /// Closes the gate, or goes on with it closed under another hold.
     pub(crate) fn close(&self, hold: Held) {
         let mut held = self.held_mut();
+        let reads = hold.reads;
         *held = Some(hold);
-        if hold.reads {
+        if reads {
             self.word.fetch_or(WRITERS_WAIT | READERS_WAIT, Ordering::SeqCst);
         } else {
             self.word.fetch_or(WRITERS_WAIT, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use replat_engine::registry::HoldAnswer;
-use replat_model::ids::{Epoch, PartitionId};
+use replat_model::ids::{Epoch, Home, PartitionId};
 
 use crate::gate::{Gate, Held};
 use crate::router::{Router, locked};
@@ -16,12 +16,16 @@ use crate::router::{Router, locked};
 pub struct Hold {
     /// The partition.
     pub partition: PartitionId,
-    /// The attempt of the switch that asks.
+    /// The deployment that asks. Only its answers count for it.
+    pub deployment: Arc<str>,
+    /// The attempt of its switch.
     pub attempt: u32,
     /// The epoch of the partition until the switch. Routes with a higher one end the hold.
     pub epoch: Epoch,
     /// Whether reads wait as well.
     pub reads: bool,
+    /// Where the partition is about to go, if that is known. Nobody is let in there because of it.
+    pub to: Option<Arc<Home>>,
     /// So long from now; then it ends by itself, since whoever asked is gone.
     pub lasts: Duration,
 }
@@ -50,7 +54,7 @@ pub struct NotHeld {
 impl Router {
     /// Closes the gate of a partition. Others are not concerned.
     pub fn hold(&self, hold: &Hold) -> HoldOutcome {
-        let Hold { partition, attempt, epoch, reads, lasts } = hold.clone();
+        let Hold { partition, deployment, attempt, epoch, reads, to, lasts } = hold.clone();
         // Under the lock by which newer routes end holds: they are seen here, or they see this hold.
         let mut held = locked(&self.shared.held);
         if self.is_past(&partition, epoch) {
@@ -62,7 +66,7 @@ impl Router {
         if earlier.is_some_and(|earlier| (earlier.epoch, earlier.attempt) > (epoch, attempt)) {
             return HoldOutcome::Superseded;
         }
-        gate.close(Held { attempt, epoch, reads, since: now, lasts });
+        gate.close(Held { deployment, attempt, epoch, reads, to, since: now, lasts });
         held.insert(partition.clone(), gate);
         drop(held);
         self.heard(&partition, epoch);
@@ -108,12 +112,19 @@ impl Router {
             let held = gate.held().filter(|held| !held.left(now).is_zero())?;
             Some(HoldAnswer {
                 partition: partition.clone(),
+                deployment: held.deployment.as_ref().to_owned(),
                 attempt: held.attempt,
                 busy: gate.busy(),
                 held: gate.waiting.load(Ordering::SeqCst),
             })
         };
         held.iter().filter_map(answer).collect()
+    }
+
+    /// Where a partition is about to go that is held, as whoever holds it has said; nobody may do anything there yet.
+    pub fn next_home(&self, partition: &PartitionId) -> Option<Arc<Home>> {
+        let gate = locked(&self.shared.held).get(partition).cloned()?;
+        gate.held().filter(|held| !held.left(self.now()).is_zero())?.to
     }
 
     /// The partitions that are held, with the attempts.

@@ -107,7 +107,7 @@ fn holds(told: &mut BTreeMap<PartitionId, HoldCall>, now: &[Held], at: Instant) 
         if told.get(&call.partition) == Some(call) || left.is_zero() {
             continue;
         }
-        let data = json!({
+        let mut data = json!({
             "partition": call.partition,
             "epoch": call.epoch,
             "attempt": call.attempt,
@@ -115,6 +115,9 @@ fn holds(told: &mut BTreeMap<PartitionId, HoldCall>, now: &[Held], at: Instant) 
             "reads": call.reads,
             "for_ms": u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         });
+        if let (Some(to), Some(data)) = (&call.to, data.as_object_mut()) {
+            data.insert("to".to_owned(), json!(to));
+        }
         events.push(format!("event: hold\ndata: {data}\n\n").into());
         told.insert(call.partition.clone(), call.clone());
     }
@@ -143,6 +146,7 @@ mod tests {
                 attempt,
                 epoch: Epoch::FIRST,
                 reads: false,
+                to: None,
                 until: Timestamp(seconds),
             },
             ends: at + Duration::from_secs(seconds),

@@ -147,6 +147,29 @@ pub fn row(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     Some(values)
 }
 
+/// The fields of an ErrorResponse, by their letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorFields<'a>(Vec<(u8, &'a str)>);
+
+impl<'a> ErrorFields<'a> {
+    /// Reads a body as far as it can be read. What is not UTF-8 is left out.
+    pub fn read(body: &'a [u8]) -> ErrorFields<'a> {
+        let mut fields = Vec::new();
+        let mut rest = body;
+        while let Some((&field, after)) = rest.split_first().filter(|(field, _)| **field != 0) {
+            let Some((text, after)) = split_text(after) else { break };
+            fields.extend(std::str::from_utf8(text).ok().map(|text| (field, text)));
+            rest = after;
+        }
+        ErrorFields(fields)
+    }
+
+    /// The field with this letter.
+    pub fn get(&self, field: u8) -> Option<&'a str> {
+        self.0.iter().find(|(known, _)| *known == field).map(|(_, text)| *text)
+    }
+}
+
 /// What is wrong, in the fields of an ErrorResponse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {

@@ -147,6 +147,9 @@ impl Conversation {
             t::PARSE => {
                 let name = frontend::Parse::read(body).map_or(&[][..], |parse| parse.name);
                 let named = !name.is_empty();
+                if !named {
+                    self.forget(name);
+                }
                 self.forgetful |= named && !is_whole;
                 let kept = (named && is_whole).then(|| (name.into(), Bytes::copy_from_slice(frame)));
                 self.expected.push_back(Expected::Parse { named: kept });
@@ -195,6 +198,14 @@ impl Conversation {
     /// The text of a statement that was prepared under a name, as a Parse's whole frame.
     pub fn statement(&self, name: &[u8]) -> Option<&Bytes> {
         self.statements.get(name).map(|statement| &statement.frame)
+    }
+
+    /// The client has prepared its unnamed statement on another server, by this Parse frame: here it is prepared when it
+    /// is asked for.
+    pub fn prepared_elsewhere(&mut self, unnamed: &Bytes) {
+        let name: Box<[u8]> = Box::default();
+        self.keep(name.clone(), unnamed.clone());
+        self.is_not_here(&name);
     }
 
     /// All statements that the present server does not have, as Parse frames, for a statement of SQL that may name

@@ -186,6 +186,15 @@ pub fn put_sync(out: &mut BytesMut) {
     put(out, tag::SYNC, |_| {});
 }
 
+/// Appends a Close of a prepared statement.
+pub fn put_close_statement(out: &mut BytesMut, name: &[u8]) {
+    put(out, tag::CLOSE, |out| {
+        out.put_u8(b'S');
+        out.put_slice(name);
+        out.put_u8(0);
+    });
+}
+
 /// Appends a Terminate.
 pub fn put_terminate(out: &mut BytesMut) {
     put(out, tag::TERMINATE, |_| {});

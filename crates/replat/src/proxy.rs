@@ -11,7 +11,7 @@ use replat_proxy::{
     AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach, Reached,
     RoutedDoors, Settings, UserList,
 };
-use replat_router::{Router, Staleness, Who, follow_until};
+use replat_router::{Pace, Router, Staleness, Who, follow_until};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +24,9 @@ use crate::watch::interrupted;
 
 /// How long the first routes are waited for before it is said that there are none.
 const ROUTES_MAX: Duration = Duration::from_secs(5);
+
+/// How long after one another those go on who waited, so many at once.
+const PACE: Duration = Duration::from_millis(1);
 
 impl Desk<'_> {
     /// Serves until it is stopped.
@@ -38,7 +41,11 @@ impl Desk<'_> {
         let router = Router::new(
             &self.project.spec.project,
             name,
-            replat_router::Settings { staleness, ..replat_router::Settings::default() },
+            replat_router::Settings {
+                staleness,
+                pace: Pace::Batches { size: args.moves_at_once, every: PACE },
+                ..replat_router::Settings::default()
+            },
         );
         let policy = Policy {
             wait_max: duration("--wait-max", &args.wait_max)?,
@@ -104,10 +111,11 @@ impl Desk<'_> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.style.result(
             &format!(
-                "{} transactions, {} refused, {} moves; {} held, for at most {} ms, moved in at most {} ms",
+                "{} transactions, {} refused, {} moves, {} of them prepared while held; {} held, for at most {} ms, moved in at most {} ms",
                 tally.transactions,
                 tally.refused,
                 tally.moves,
+                tally.warm,
                 tally.waits,
                 ms(tally.wait_max),
                 ms(tally.move_max),
@@ -117,6 +125,9 @@ impl Desk<'_> {
                 "refused": tally.refused,
                 "moves": tally.moves,
                 "waits": tally.waits,
+                "warm": tally.warm,
+                "elsewhere": tally.elsewhere,
+                "partitions_asked": tally.asked,
                 "wait_max_ms": ms(tally.wait_max),
                 "move_max_ms": ms(tally.move_max),
             }),
@@ -220,7 +231,12 @@ impl Desk<'_> {
             "disconnect" => Pinned::Disconnect,
             text => Pinned::Wait(duration("--pinned", text)?),
         };
-        let limits = Limits { clients_max: args.clients_max, ..Limits::USUAL };
+        let limits = Limits {
+            clients_max: args.clients_max,
+            moves_at_once: args.moves_at_once as usize,
+            missing_max: duration("--missing-wait", &args.missing_wait)?,
+            ..Limits::USUAL
+        };
         Ok(Settings { auth, tls, user_suffix: args.user_suffix, pinned, limits })
     }
 }

@@ -160,7 +160,10 @@ async fn look(registry: &KvRegistry, listed: &Listed) -> Result<Routing, Registr
     let hold = registry.holds(context).await?.into_iter().find(|hold| hold.partition == listed.partition);
     let following = |who: Attendance| {
         let is_asked = |answer: &HoldAnswer| {
-            answer.partition == listed.partition && hold.as_ref().is_some_and(|h| h.attempt == answer.attempt)
+            answer.partition == listed.partition
+                && hold
+                    .as_ref()
+                    .is_some_and(|h| (h.attempt, &h.deployment) == (answer.attempt, &answer.deployment))
         };
         Following {
             name: format!("{} at {}", who.kind, who.place),

@@ -29,6 +29,7 @@ class Answer:
     """What a router has to say about a hold."""
 
     partition: str
+    deployment: str
     attempt: int
     busy: int
     """Transactions that are still running; 0: it is quiet here, and stays so while the hold lasts."""
@@ -102,6 +103,7 @@ class Gate:
             return [
                 Answer(
                     hold.partition,
+                    hold.deployment,
                     hold.attempt,
                     self._busy(hold),
                     self._waiting.get(hold.partition, 0),

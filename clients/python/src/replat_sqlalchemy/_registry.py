@@ -260,7 +260,7 @@ class KvRegistry(ABC):
         here, there = time.monotonic(), self._now_ms()
         holds = []
         for _, data in found:
-            raw = fields(parse_json(data, "a hold"), "a hold", _HOLD)
+            raw = fields(parse_json(data, "a hold"), "a hold", _HOLD, {"to": dict})
             left = min((raw["until"] - there) / 1000, _HOLD_MAX)
             if left > 0:
                 holds.append(

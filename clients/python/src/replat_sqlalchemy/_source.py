@@ -249,7 +249,7 @@ class HttpSource(_Waking):
                 "reads": bool,
                 "for_ms": int,
             }
-            raw = fields(parse_json(data, "a hold"), "a hold", need)
+            raw = fields(parse_json(data, "a hold"), "a hold", need, {"to": dict})
             until = time.monotonic() + raw["for_ms"] / 1000
             hold = Hold(
                 raw["partition"], raw["epoch"], raw["attempt"], raw["deployment"], until, raw["reads"]

@@ -259,9 +259,11 @@ async fn with_strict_reads_nobody_is_fenced_until_all_are_quiet() {
     let story = Story::new(strict);
     story.registry.follow(Follower::busy("proxy", 2));
     story.registry.follow(Follower::mute("router"));
+    story.registry.follow(Follower::astray("cache"));
     let journal = story.run(|_, pulse| matches!(pulse, Pulse::Moved(Event::Unfenced { .. }))).await;
     assert_eq!(told(&journal, &["hold", "fence", "release"]), ["hold 1", "release 1"], "{journal:?}");
-    let why = "reads are strict, and not quiet within 50ms: proxy at a: 2 running; router at a: no answer";
+    let why = "reads are strict, and not quiet within 50ms: proxy at a: 2 running; router at a: no answer; \
+               cache at a: no answer";
     assert_eq!(story.reasons(), [why]);
 
     story.registry.only(Follower::quiet("proxy"));

@@ -36,6 +36,8 @@ pub struct Follower {
     kind: &'static str,
     /// Transactions that run until it has been looked at this often; `None`: it never answers.
     busy: Option<(u64, u32)>,
+    /// Its answers are for another deployment.
+    astray: bool,
 }
 
 impl Follower {
@@ -46,25 +48,37 @@ impl Follower {
 
     /// It is quiet after it was looked at this often.
     pub fn quiet_after(kind: &'static str, looks: u32) -> Follower {
-        Follower { kind, busy: Some((1, looks)) }
+        Follower { kind, busy: Some((1, looks)), astray: false }
     }
 
     /// It is never quiet.
     pub fn busy(kind: &'static str, running: u64) -> Follower {
-        Follower { kind, busy: Some((running, u32::MAX)) }
+        Follower { kind, busy: Some((running, u32::MAX)), astray: false }
     }
 
     /// It never answers.
     pub fn mute(kind: &'static str) -> Follower {
-        Follower { kind, busy: None }
+        Follower { kind, busy: None, astray: false }
+    }
+
+    /// It is quiet, for another deployment's attempt of the same number.
+    pub fn astray(kind: &'static str) -> Follower {
+        Follower { astray: true, ..Follower::quiet(kind) }
     }
 
     fn attends(&mut self, hold: Option<&HoldCall>) -> Attendance {
+        let astray = self.astray;
         let answer = |hold: &HoldCall| {
             let (running, looks) = self.busy.as_mut()?;
             let busy = if *looks == 0 { 0 } else { *running };
             *looks = looks.saturating_sub(1);
-            Some(HoldAnswer { partition: hold.partition.clone(), attempt: hold.attempt, busy, held: 0 })
+            Some(HoldAnswer {
+                partition: hold.partition.clone(),
+                deployment: if astray { "d0".into() } else { hold.deployment.clone() },
+                attempt: hold.attempt,
+                busy,
+                held: 0,
+            })
         };
         Attendance {
             id: self.kind.into(),

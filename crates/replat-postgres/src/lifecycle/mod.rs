@@ -26,3 +26,4 @@ pub mod prune;
 pub mod quiet;
 pub mod reshape;
 pub mod script;
+pub mod wanted;

@@ -7,10 +7,11 @@ use replat_wire::frame::{BODY_MAX, HEAD_BYTES, head};
 use replat_wire::frontend::{self, Bind, Parse, Value};
 use tokio::time::Instant;
 
-use super::{Attended, End, Session};
+use super::{Attended, End, Session, unless_cancelled};
 use crate::backend::{Backend, DialError};
 use crate::custom::Choice;
-use crate::doors::{Ask, Home, Knock, Pass, Reading, Statement};
+use crate::doors::{Ask, Home, Knock, Pass, Reading, Soon, Statement};
+use crate::prewarm::{Awaited, Traveller, await_warming};
 use crate::relocate::{Relocated, Stays, relocate};
 use crate::roll::Held;
 use crate::settings::Pinned;
@@ -58,7 +59,7 @@ impl Session {
             Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),
             None => {}
         }
-        let is_read = self.partition.is_none() && self.shared.doors.reads_statements();
+        let is_read = self.statements_matter();
         let ahead = if is_read { self.look_ahead() } else { Ahead::Nothing };
         if let Ahead::More = ahead {
             return self.wait().await;
@@ -69,6 +70,7 @@ impl Session {
             Err(Attended::End(end)) => Err(end),
             Err(Attended::Refused(complaint)) => {
                 self.partition = before;
+                self.memory.again = None;
                 self.shared.counts.refused();
                 self.refuse(&complaint)
             }
@@ -96,19 +98,23 @@ impl Session {
                 Knock::Held { answer, next } => {
                     let begun = Instant::now();
                     let _held = Held::new(&self.card, &self.shared.counts);
-                    // What can be done before the release is not left for after it.
-                    if let Some(next) = next.filter(|next| !self.is_at_place(next))
-                        && pinned_since.is_none()
-                    {
-                        // If it cannot go there now, it is tried again, and told, when it has to.
-                        drop(self.move_to(next).await?);
-                    }
-                    let pass = self.attend_or_cancel(answer).await?.map_err(Attended::Refused)?;
+                    let next = next.filter(|next| pinned_since.is_none() && self.may_go_to(next));
+                    let pass = match next {
+                        // What can be done before the release is not left for after it.
+                        Some(next) => self.await_warming(answer, next).await?,
+                        None => self.attend_or_cancel(answer).await?.map_err(Attended::Refused)?,
+                    };
                     self.shared.counts.waited(begun.elapsed());
                     pass
                 }
             };
             if self.is_at_place(&pass.home) {
+                if let Some(share) = &pass.share
+                    && !share.shadow
+                    && self.read_elsewhere(share).await?
+                {
+                    return Ok(());
+                }
                 self.begin(pass);
                 return Ok(());
             }
@@ -116,6 +122,9 @@ impl Session {
                 Ok(()) if self.registered.target.is_asked() => {
                     return Err(Attended::Refused(super::cancelled()));
                 }
+                // The way there took so long that the partition is held again. Nothing has reached a server, so the
+                // transaction waits like any other; with this pass it would be refused behind the next fence.
+                Ok(()) if pass.is_recalled() => {}
                 Ok(()) => {
                     self.begin(pass);
                     return Ok(());
@@ -142,6 +151,13 @@ impl Session {
     }
 
     fn begin(&mut self, pass: Pass) {
+        if !pass.only_reads
+            && let Some(aside) = self.aside.take()
+        {
+            // It might not have the settings any more that the session has after this.
+            aside.backend.leave();
+        }
+        self.attempt(&pass);
         self.card.is_at(&pass.home);
         self.pass = Some(pass);
         self.shared.counts.began();
@@ -170,6 +186,67 @@ impl Session {
         })
     }
 
+    /// Whether there is a point in getting ready to be at `home`.
+    fn may_go_to(&self, home: &Home) -> bool {
+        !self.is_at_place(home) && self.all_pins(Vec::new()).is_empty()
+    }
+
+    pub(super) fn traveller(&self) -> Traveller {
+        Traveller {
+            identity: self.identity.clone(),
+            custom: self.custom.list(),
+            fresh: self.memory.fresh,
+            limits: self.shared.settings.limits,
+        }
+    }
+
+    /// Waits until the doors let the session go on, ready by then to be at `next`.
+    async fn await_warming(
+        &mut self,
+        answer: Soon<Result<Pass, Complaint>>,
+        next: Arc<Home>,
+    ) -> Result<Pass, Attended> {
+        let (line, traveller, fresh) = (self.shared.turns.at(&next), self.traveller(), self.memory.fresh);
+        self.registered.target.lead_to(None);
+        let answer = unless_cancelled(self.registered.target.clone(), answer);
+        let answer = async { answer.await?.map_err(Attended::Refused) };
+        let waiting = await_warming(answer, self.backend.take(), next, line, traveller);
+        let Awaited { old, warm, answer } = self.attend(waiting).await?.map_err(|error| lost(&error))?;
+        match warm {
+            Some(new) => {
+                let begun = Instant::now();
+                self.has_moved(old, new, fresh);
+                self.shared.counts.was_warm();
+                self.shared.counts.moved(begun.elapsed());
+            }
+            None => {
+                if let Some(old) = old {
+                    self.is_at(old);
+                    self.memory.fresh = fresh;
+                }
+            }
+        }
+        if self.registered.target.is_asked() {
+            return Err(Attended::Refused(super::cancelled()));
+        }
+        answer
+    }
+
+    /// The session is at another server now, with all that it had.
+    fn has_moved(&mut self, old: Option<Backend>, new: Backend, fresh: bool) {
+        if let Some(old) = old {
+            old.leave();
+        }
+        if let Some(aside) = self.aside.take() {
+            aside.backend.leave();
+        }
+        self.conversation.moved();
+        self.tell_parameters(&new);
+        self.is_at(new);
+        // Whatever was replayed has to be asked for at the next move.
+        self.memory.fresh = fresh;
+    }
+
     /// Takes the session to `home`, with all that it has.
     async fn move_to(&mut self, home: Arc<Home>) -> Result<Result<(), Stays>, Attended> {
         let pins = self.all_pins(Vec::new());
@@ -178,28 +255,12 @@ impl Session {
         }
         self.registered.target.lead_to(None);
         let begun = Instant::now();
-        let (identity, custom) = (self.identity.clone(), self.custom.list());
-        let limits = self.shared.settings.limits;
-        let fresh = self.memory.fresh;
-        let moving = relocate(self.backend.take(), fresh, home, identity, custom, limits);
-        let Relocated { old, outcome } = match self.attend(moving).await? {
-            Ok(relocated) => relocated,
-            Err(error) => {
-                let gone = "the session's server has gone, and the session's settings with it";
-                let complaint = Complaint::fatal("57P01", gone).detail(format!("{error}."));
-                return Err(Attended::End(End::Complaint(complaint.hint("Connect again."))));
-            }
-        };
+        let (line, traveller, fresh) = (self.shared.turns.at(&home), self.traveller(), self.memory.fresh);
+        let moving = relocate(self.backend.take(), home, line, traveller);
+        let Relocated { old, outcome } = self.attend(moving).await?.map_err(|error| lost(&error))?;
         match outcome {
             Ok(new) => {
-                if let Some(old) = old {
-                    old.leave();
-                }
-                self.conversation.moved();
-                self.tell_parameters(&new);
-                self.is_at(new);
-                // Whatever was replayed has to be asked for at the next move.
-                self.memory.fresh = fresh;
+                self.has_moved(old, new, fresh);
                 self.shared.counts.moved(begun.elapsed());
                 Ok(Ok(()))
             }
@@ -308,6 +369,12 @@ fn pinned(home: &Home, pins: &[String]) -> Complaint {
     Complaint::fatal("57P01", format!("terminating connection because {partition} has moved"))
         .detail(format!("The session could not be taken along, since it has {}.", pins.join(", ")))
         .hint("Connect again; a new session is at the new home.")
+}
+
+pub(super) fn lost(error: &DialError) -> Attended {
+    let gone = "the session's server has gone, and the session's settings with it";
+    let complaint = Complaint::fatal("57P01", gone).detail(format!("{error}."));
+    Attended::End(End::Complaint(complaint.hint("Connect again.")))
 }
 
 impl From<End> for Attended {

@@ -5,6 +5,8 @@ use replat_wire::conversation::Fate;
 use replat_wire::frame::{BODY_MAX, HEAD_BYTES, Head, Tag, head};
 use replat_wire::frontend::{self, Bind, Parse};
 
+use tokio::time::Instant;
+
 use super::{End, Memory, Session, put_idle};
 use crate::custom::{Choice, choice};
 use crate::doors::Doors;
@@ -73,7 +75,11 @@ impl Session {
             }
             if self.conversation.is_waiting()
                 && self.conversation.begins_anew(head.tag)
-                && (self.is_recalled() || self.asks_each_time() || self.choice_in(buffer).is_some())
+                && (self.memory.attempt.is_some()
+                    || self.may_miss(buffer)
+                    || self.is_recalled()
+                    || self.asks_each_time()
+                    || self.choice_in(buffer).is_some())
             {
                 // The answers that are under way may bring the boundary that somebody waits for, or that a choice
                 // of another partition needs.
@@ -120,7 +126,15 @@ impl Session {
     /// Whether each transaction has to say by itself where it belongs: then none is sent behind another one that has not
     /// been answered, since nobody would be asked about it.
     fn asks_each_time(&self) -> bool {
-        self.partition.is_none() && self.shared.doors.reads_statements()
+        self.statements_matter()
+    }
+
+    /// Whether the doors want to know what a transaction is about to do.
+    pub(super) fn statements_matter(&self) -> bool {
+        match &self.partition {
+            None => self.shared.doors.reads_statements(),
+            Some(partition) => self.shared.doors.shares_reads(partition),
+        }
     }
 
     fn is_recalled(&self) -> bool {
@@ -249,12 +263,18 @@ impl Session {
             let buffer = &input[run..];
             let Some(head) = head(buffer, BODY_MAX).map_err(bad_frame)? else { break };
             let have = buffer.len().min(head.total());
-            if have < head.total() && is_heard(head.tag) && have < look_bytes {
+            let is_heard = is_heard(head.tag) || self.memory.attempt.is_some();
+            if have < head.total() && is_heard && have < look_bytes {
                 break;
             }
             let body = &buffer[HEAD_BYTES..have];
             let fate = self.conversation.hear(head.tag, body);
             let fate = fate.map_err(|error| End::Complaint(violation(&error.to_string())))?;
+            let mut fate = self.memory.weigh(head.tag, &buffer[..have], have == head.total(), fate);
+            let mut owed = None;
+            if head.tag == backend::tag::READY && fate == Fate::Pass {
+                (fate, owed) = self.memory.settle(self.conversation.at_boundary());
+            }
             match head.tag {
                 backend::tag::PARAMETER => {
                     if let Some((name, value)) = backend::parameter(body) {
@@ -284,12 +304,21 @@ impl Session {
                     run = 0;
                     drop(backend.side.input.split_to(have));
                 }
-                Fate::Pass => run += have,
+                Fate::Pass => {
+                    if let Some(error) = owed {
+                        backend.side.pass(run, &mut self.client.output);
+                        self.client.output.extend_from_slice(&error);
+                        run = 0;
+                    }
+                    run += have;
+                }
             }
             self.memory.server_rest = head.total() - have;
             if head.tag == backend::tag::READY && self.conversation.at_boundary() {
                 // Before the client hears of it: whoever waits for the boundary need not wait for the client.
-                self.pass = None;
+                if self.pass.take().is_some_and(|pass| !pass.only_reads) {
+                    self.memory.changed = Some(Instant::now());
+                }
                 match self.memory.pending.take() {
                     Some(Choice::This(partition)) => self.partition = Some(partition),
                     Some(Choice::AsAtStart) => self.partition = self.partition_at_start.clone(),

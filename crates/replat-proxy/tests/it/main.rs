@@ -3,6 +3,7 @@
 mod bench;
 mod copying;
 mod doorstep;
+mod missing;
 mod moving;
 mod support;
 mod tls;

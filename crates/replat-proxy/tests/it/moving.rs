@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use replat_proxy::Pinned;
+use replat_testkit::Server;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -264,4 +265,82 @@ async fn a_lost_server_is_told_and_the_proxy_lives() {
     assert_eq!(error.code().map(SqlState::code), Some("08006"), "{error:?}");
     world.blue.restart().await.expect("started");
     assert_eq!(port(&world.client().await).await, world.blue.port());
+}
+
+/// How many sessions of the role `app` a server has.
+async fn sessions(server: &Server) -> i64 {
+    number(server, "select count(*) from pg_stat_activity where usename = 'app'").await
+}
+
+async fn until_sessions(server: &Server, count: i64) {
+    while sessions(server).await != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_at_the_new_home_before_the_release_and_not_if_it_comes_to_nothing() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let statement = client.prepare("select current_setting('port')::int + $1::int").await.expect("prepared");
+    client.batch_execute("set app.tenant = 'seven'").await.expect("a setting");
+    let sum = async || client.query_one(&statement, &[&1]).await.expect("an answer").get::<_, i32>(0);
+
+    // The switch is given up: what was opened is left, and nothing of the session is lost.
+    world.doors.hold(PARTITION, Some(home(&world.green))).await.expect("it is listed");
+    let (got, ()) = tokio::join!(sum(), async {
+        until_sessions(&world.green, 1).await;
+        world.doors.release(PARTITION).expect("it is listed");
+    });
+    assert_eq!(got, i32::from(world.blue.port()) + 1);
+    until_sessions(&world.green, 0).await;
+    assert_eq!(text(&client, "select current_setting('app.tenant')").await, "seven");
+    assert_eq!(world.proxy.tally().moves, 0);
+
+    world.doors.hold(PARTITION, Some(home(&world.green))).await.expect("it is listed");
+    let (got, ()) = tokio::join!(sum(), async {
+        until_sessions(&world.green, 1).await;
+        world.doors.retarget(PARTITION, home(&world.green)).expect("it is listed");
+        world.doors.release(PARTITION).expect("it is listed");
+    });
+    assert_eq!(got, i32::from(world.green.port()) + 1, "prepared again");
+    assert_eq!(text(&client, "select current_setting('app.tenant')").await, "seven");
+    let tally = world.proxy.tally();
+    assert_eq!((tally.moves, tally.warm), (1, 1));
+    until_sessions(&world.blue, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_gets_ready_can_be_cancelled_and_has_all_it_had() {
+    let world = World::start().await;
+    let client = world.client().await;
+    client.batch_execute("set app.tenant = 'seven'").await.expect("a setting");
+    world.doors.hold(PARTITION, Some(home(&world.green))).await.expect("it is listed");
+    let (answer, cancelled) = tokio::join!(client.query_one("select 1", &[]), async {
+        until_sessions(&world.green, 1).await;
+        client.cancel_token().cancel_query(tokio_postgres::NoTls).await
+    });
+    cancelled.expect("asked");
+    assert_eq!(answer.expect_err("cancelled").code(), Some(&SqlState::QUERY_CANCELED));
+    world.doors.release(PARTITION).expect("it is listed");
+    assert_eq!(text(&client, "select current_setting('app.tenant')").await, "seven");
+    assert_eq!(port(&client).await, world.blue.port());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_come_to_a_new_home_one_after_the_other_if_it_may_be_no_more() {
+    let world = World::with(|settings| settings.limits.moves_at_once = 1).await;
+    let clients = futures_util::future::join_all((0..8).map(|_| world.client())).await;
+    world.doors.hold(PARTITION, Some(home(&world.green))).await.expect("it is listed");
+    let asked = futures_util::future::join_all(clients.iter().map(port));
+    let (ports, ()) = tokio::join!(asked, async {
+        until_sessions(&world.green, 8).await;
+        world.doors.retarget(PARTITION, home(&world.green)).expect("it is listed");
+        world.doors.release(PARTITION).expect("it is listed");
+    });
+    assert_eq!(ports, [world.green.port(); 8]);
+    // Those who come later find the line empty, too.
+    world.switch(&world.blue).await;
+    let ports = futures_util::future::join_all(clients.iter().map(port)).await;
+    assert_eq!(ports, [world.blue.port(); 8]);
 }

@@ -6,7 +6,7 @@ use replat_engine::registry::{
     Attendance, Envelope, HoldAnswer, HoldCall, Published, Registry, RegistryError,
 };
 use replat_model::deploy::Timestamp;
-use replat_model::ids::Epoch;
+use replat_model::ids::{Epoch, Home};
 use replat_model::route::{Routes, RoutesDelta, Traffic};
 use replat_registry::kv::{Change, Kv};
 use replat_registry::{KvRegistry, ProjectKey, Seal, seal as sealing};
@@ -379,7 +379,13 @@ pub async fn attendances_end_by_the_registrys_clock(place: &Place) {
         context: CONTEXT.into(),
         version,
         until: Timestamp(0),
-        answers: vec![HoldAnswer { partition: partition(1), attempt: 2, busy: 3, held: 4 }],
+        answers: vec![HoldAnswer {
+            partition: partition(1),
+            deployment: "d1".into(),
+            attempt: 2,
+            busy: 3,
+            held: 4,
+        }],
         pinned: 5,
     };
     let listed = async || {
@@ -436,6 +442,7 @@ pub async fn holds_are_called_and_released(place: &Place) {
         attempt,
         epoch: Epoch::FIRST,
         reads: false,
+        to: Some(Home { database: "green".into(), schema: "app".into() }),
         until: Timestamp(0),
     };
     let listed = async || {

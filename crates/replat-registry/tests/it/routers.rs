@@ -80,6 +80,7 @@ pub async fn a_router_goes_on_after_a_restart(place: &Place, mut machine: Machin
         attempt: 1,
         epoch: route.leaf.epoch,
         reads: true,
+        to: None,
         until: Timestamp(until_ms),
     };
     registry.hold(&hold, 60_000).await.expect("it is called");

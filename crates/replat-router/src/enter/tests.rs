@@ -135,9 +135,11 @@ impl World {
             Holder::Begun => {
                 let hold = Hold {
                     partition: partition(),
+                    deployment: "d1".into(),
                     attempt: 1,
                     epoch: Epoch::FIRST,
                     reads: self.reads,
+                    to: None,
                     lasts: Duration::from_secs(3600),
                 };
                 assert_eq!(self.router.hold(&hold), HoldOutcome::Closed);

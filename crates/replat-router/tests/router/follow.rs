@@ -36,6 +36,7 @@ fn call(memory: &Memory, attempt: u32) -> HoldCall {
         attempt,
         epoch: epoch(1),
         reads: false,
+        to: None,
         until: Timestamp(memory.kept().clock + 30_000),
     }
 }

@@ -74,7 +74,15 @@ pub fn globex() -> [KeyValue; 1] {
 /// A hold of `acme`, for writers, for an hour.
 pub fn hold_acme(attempt: u32, at: u64) -> Hold {
     let lasts = Duration::from_secs(3600);
-    Hold { partition: name("acme"), attempt, epoch: epoch(at), reads: false, lasts }
+    Hold {
+        partition: name("acme"),
+        deployment: "d7".into(),
+        attempt,
+        epoch: epoch(at),
+        reads: false,
+        to: None,
+        lasts,
+    }
 }
 
 /// A router that needs no lease.

@@ -18,6 +18,7 @@ fn call(attempt: u32) -> HoldCall {
         attempt,
         epoch: Epoch::FIRST,
         reads: true,
+        to: None,
         until: Timestamp(0),
     }
 }

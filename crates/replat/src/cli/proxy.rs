@@ -48,6 +48,13 @@ pub struct ProxyArgs {
     /// How long a transaction may wait while its partition is switched.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub wait_max: String,
+    /// How many sessions may connect to one server at once when they move, and how many of those that waited go on each
+    /// millisecond.
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub moves_at_once: u32,
+    /// For how long a row is tried again for which no partition is there yet; 0s: not at all.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub missing_wait: String,
     /// What becomes of sessions that cannot move: disconnect, or the time for which they are held before that.
     #[arg(long, value_name = "POLICY", default_value = "disconnect")]
     pub pinned: String,

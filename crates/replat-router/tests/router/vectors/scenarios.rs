@@ -141,9 +141,11 @@ impl Player<'_> {
             "hold" => {
                 let outcome = router.hold(&Hold {
                     partition: partition(&with["partition"]),
+                    deployment: "d1".into(),
                     attempt: small(&with["attempt"]),
                     epoch: epoch(&with["epoch"]),
                     reads: with["reads"].as_bool().expect("a bool"),
+                    to: None,
                     lasts: millis(&with["lasts_ms"]),
                 });
                 match outcome {
