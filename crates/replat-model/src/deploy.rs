@@ -16,6 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::Kept;
 use crate::ids::{Epoch, Lsn, Side};
 use crate::plan::Plan;
 use crate::spec::{Policy, SwitchMode};
@@ -121,6 +122,18 @@ pub enum Event {
         from: Side,
         /// What came of it.
         certificate: Certificate,
+    },
+    /// Consumers were asked about: every query that they rely on has its answer on green.
+    ContractsKept {
+        /// When.
+        at: Timestamp,
+        /// Which of them, and which could not be compared.
+        kept: Kept,
+    },
+    /// A query that somebody relies on has another answer on green; nothing is switched until a person has looked.
+    ContractsBroken {
+        /// What came of all of them.
+        kept: Kept,
     },
     /// An attempt to switch from `home` to the other side begins.
     SwitchIntended {
@@ -267,6 +280,10 @@ pub struct Deployment {
     pub verified_backward: Option<Certificate>,
     /// A comparison that found differences and that nobody has answered yet.
     pub verify_failed: Option<(Side, Certificate)>,
+    /// When the consumers' queries had their answers on green last; `None` if they never had, or blue is home again.
+    pub contracts_kept: Option<Timestamp>,
+    /// What was found of them, if somebody's is broken and nobody has answered yet.
+    pub contracts_broken: Option<Kept>,
     /// Who owns the rows.
     pub home: Side,
     /// At which epoch.
@@ -335,6 +352,8 @@ impl Deployment {
             verified_forward: None,
             verified_backward: None,
             verify_failed: None,
+            contracts_kept: None,
+            contracts_broken: None,
             home: Side::Blue,
             settled: true,
             attempt: None,
@@ -393,6 +412,14 @@ impl Deployment {
                 *self.verified_slot(*from) = None;
                 self.verify_failed = Some((*from, certificate.clone()));
             }
+            Event::ContractsKept { at, .. } => {
+                self.contracts_broken = None;
+                self.contracts_kept = Some(*at);
+            }
+            Event::ContractsBroken { kept } => {
+                self.contracts_kept = None;
+                self.contracts_broken = Some(kept.clone());
+            }
             Event::SwitchIntended { attempt, since } => self.intended(*attempt, *since)?,
             Event::Fenced { attempt, at, since } => {
                 let a = self.current(*attempt)?;
@@ -425,6 +452,7 @@ impl Deployment {
             Event::Resumed => {
                 self.paused = None;
                 self.verify_failed = None;
+                self.contracts_broken = None;
                 self.failed_attempts = 0;
             }
             Event::SwitchAsked { to, .. } => self.switch_asked(*to)?,

@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
@@ -112,6 +113,8 @@ pub struct Ask {
     pub sizes: BTreeMap<String, SliceSize>,
     /// The tables of green, by green's name, that hold rows of the partition already.
     pub occupied: Vec<String>,
+    /// The queries that consumers rely on, with the values that they are asked with.
+    pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
 }
@@ -266,6 +269,7 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         references: drafted.references,
         rebuild: ground.tables(TableMode::Rebuild).map(str::to_owned).collect(),
         sequences: drafted.sequences,
+        contracts: ask.contracts.clone(),
         reversible: drafted.reversible,
         hazards: drafted.hazards,
         policy: policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green)),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::contract::Kept;
 use crate::deploy::{Attempt, Certificate, Chunk, Deployment, Event, Timestamp};
 use crate::ids::{Epoch, Lsn, Side};
 use crate::spec::ReadsPolicy;
@@ -129,6 +130,8 @@ pub enum Action {
         /// Everything, or what was touched since.
         scope: Scope,
     },
+    /// Ask both sides what consumers rely on.
+    AskContracts,
     /// Close the home for this partition and send the barrier.
     Fence {
         /// The home.
@@ -204,6 +207,8 @@ pub enum Evidence {
     },
     /// The sides were compared.
     Compared(Certificate),
+    /// The consumers' queries were asked.
+    Contracts(Kept),
     /// The fence stands since then.
     Fenced {
         /// Position after the commit.
@@ -282,6 +287,8 @@ pub enum Reason {
     },
     /// The sides differ; a person must look.
     Different,
+    /// A query that somebody relies on has another answer on green; a person must look.
+    ContractBroken,
     /// Paused by a person.
     Paused,
     /// The way back stays open.
@@ -306,6 +313,7 @@ impl Reason {
             Reason::SwitchByHand
                 | Reason::AttemptsUsedUp { .. }
                 | Reason::Different
+                | Reason::ContractBroken
                 | Reason::Paused
                 | Reason::RolledBack
         )
@@ -334,6 +342,10 @@ impl Action {
                     _ => Event::VerifyFailed { from: *from, certificate },
                 }
             }
+            (Action::AskContracts, Evidence::Contracts(kept)) => match kept.broken.is_empty() {
+                true => Event::ContractsKept { at: now, kept },
+                false => Event::ContractsBroken { kept },
+            },
             (Action::Fence { attempt, .. }, Evidence::Fenced { at, since }) => {
                 Event::Fenced { attempt: *attempt, at, since }
             }
@@ -464,6 +476,9 @@ fn follow(d: &Deployment, seen: &Observation) -> Step {
     if d.verify_failed.is_some() {
         return Step::Wait(Reason::Different);
     }
+    if d.contracts_broken.is_some() && home == Side::Blue {
+        return Step::Wait(Reason::ContractBroken);
+    }
     let Some(lag) = stream.lag else {
         return unknown("the lag");
     };
@@ -499,7 +514,11 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
     if unproved > PROVE_KEYS_MAX {
         return Step::Do(Action::Verify { from: home, scope: Scope::Touched });
     }
-    if d.wanted_home() == home {
+    let wanted = d.wanted_home();
+    if home == Side::Blue && must_ask_contracts(d, seen.now, wanted == Side::Green) {
+        return Step::Do(Action::AskContracts);
+    }
+    if wanted == home {
         return match home {
             Side::Green => soak(d, seen),
             Side::Blue if d.epoch > d.plan.epoch => Step::Wait(Reason::RolledBack),
@@ -513,6 +532,18 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
         return Step::Wait(Reason::BackOff { left });
     }
     Step::Record(Event::SwitchIntended { attempt: d.attempts + 1, since: seen.now })
+}
+
+/// Answers that are older than this are asked for again before a switch. Unit: milliseconds.
+const CONTRACTS_HOLD_MS: u64 = 600_000;
+
+/// Consumers are asked about as soon as green has all rows, so that a person hears of it early, and again before a
+/// switch that comes much later. On the way back they are not: blue is what they were promised.
+fn must_ask_contracts(d: &Deployment, now: Timestamp, switches: bool) -> bool {
+    if d.plan.contracts.is_empty() || (d.epoch > d.plan.epoch && !switches) {
+        return false;
+    }
+    d.contracts_kept.is_none_or(|at| switches && now.since(at) > CONTRACTS_HOLD_MS)
 }
 
 /// The steps between the copy and the day when both sides are alike: replay to where the copy ended, build the

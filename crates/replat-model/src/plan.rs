@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::contract::ContractPlan;
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
 use crate::preflight::Check;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub rebuild: Vec<String>,
     /// Generated ids on green and the sequence on blue whose numbers they continue.
     pub sequences: Vec<SequencePlan>,
+    /// The queries that consumers rely on.
+    pub contracts: Vec<ContractPlan>,
     /// Whether the way back keeps every value.
     pub reversible: Reversibility,
     /// What a person should know before saying yes.

@@ -8,10 +8,12 @@ mod log;
 #[path = "explore/plan.rs"]
 mod plan;
 
+use replat_model::contract::{Broken, ContractPlan, Kept};
 use replat_model::deploy::{Deployment, Event, Timestamp};
 use replat_model::ids::{Epoch, Lsn, Side};
 use replat_model::next::{Action, Held, Observation, PROVE_KEYS_MAX, Reason, Scope, Step, next};
-use replat_model::spec::{DurationText, ReadsPolicy, SwitchMode};
+use replat_model::plan::Plan;
+use replat_model::spec::{ColumnsPromise, DurationText, OrderPromise, ReadsPolicy, RowsPromise, SwitchMode};
 
 use given::*;
 
@@ -443,6 +445,12 @@ fn a_copy_that_follows_is_watched_and_compared() {
             blue(|s| stream(s).unproved = None),
             verify(Blue, Scope::Full),
         ),
+        (
+            "a consumer's query is broken",
+            and(&both, [contracts_broken()]),
+            blue(|_| {}),
+            Step::Wait(Reason::ContractBroken),
+        ),
         ("lag not read", both.clone(), blue(|s| stream(s).lag = None), unknown("the lag")),
         ("too far behind", both.clone(), blue(|s| stream(s).lag = Some((1 << 20) + 1)), Step::Wait(far)),
         (
@@ -584,4 +592,71 @@ fn a_plan_that_ran_its_course_is_labelled_by_facts() {
     for (history, want) in rows {
         assert_eq!(Deployment::fold(&history).expect(want).phase().as_str(), want);
     }
+}
+
+#[test]
+fn consumers_are_asked_about_before_anything_switches_and_again_when_that_was_long_ago() {
+    let promised = |plan: &mut Plan| {
+        plan.contracts.push(ContractPlan {
+            name: "billing/open".into(),
+            consumer: "billing".into(),
+            sql: "select 1".into(),
+            parameters: Vec::new(),
+            columns: ColumnsPromise::Exact,
+            rows: RowsPromise::Equal,
+            order: OrderPromise::Ignore,
+            budget_ms: None,
+        });
+    };
+    let ready = and(
+        &asked_with(promised),
+        [
+            Event::Prepared,
+            slot(Blue),
+            planned(),
+            copied(),
+            Event::Indexed,
+            slot(Green),
+            verified(Blue),
+            verified(Green),
+        ],
+    );
+    let kept = |at| Event::ContractsKept { at, kept: Kept::default() };
+    let ask = Step::Do(Action::AskContracts);
+    let by_hand = |plan: &mut Plan| {
+        promised(plan);
+        plan.policy.switch = SwitchMode::Manual;
+    };
+    let waiting = and(
+        &asked_with(by_hand),
+        [
+            Event::Prepared,
+            slot(Blue),
+            planned(),
+            copied(),
+            Event::Indexed,
+            slot(Green),
+            verified(Blue),
+            verified(Green),
+        ],
+    );
+    let wished = switch_asked(Green);
+    let late = after(600_001);
+    let at = |now: Timestamp| blue(move |s| s.now = now);
+    assert_rungs(vec![
+        ("never asked", ready.clone(), at(T0), ask.clone()),
+        ("asked just now", and(&ready, [kept(T0)]), at(after(600_000)), intend(1, after(600_000))),
+        ("asked long ago", and(&ready, [kept(T0)]), at(late), ask.clone()),
+        ("broken", and(&ready, [contracts_broken()]), at(T0), Step::Wait(Reason::ContractBroken)),
+        ("looked at by a person", and(&ready, [contracts_broken(), Event::Resumed]), at(T0), ask.clone()),
+        ("by hand, never asked", waiting.clone(), at(T0), ask.clone()),
+        ("by hand, asked long ago", and(&waiting, [kept(T0)]), at(late), Step::Wait(Reason::SwitchByHand)),
+        ("by hand, and wanted now", and(&waiting, [kept(T0), wished]), at(late), ask),
+    ]);
+}
+
+fn contracts_broken() -> Event {
+    let broken =
+        Broken { contract: "billing/open".into(), consumer: "billing".into(), what: "it differs".into() };
+    Event::ContractsBroken { kept: Kept { broken: vec![broken], ..Kept::default() } }
 }

@@ -175,7 +175,7 @@ fn one_mistake_is_one_error_at_its_place() {
     let rows = [
         // Shape.
         ("an unknown key", table("hmoe = 1"),
-         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: dimensions, endpoints, home, rollout, tables, tree",
+         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: contracts, dimensions, endpoints, home, rollout, tables, tree",
          Some("did you mean `home`?")),
         ("a key that is like no other", table("colour = 1"),
          (8, 1, "colour"), "contexts.saas.colour", "unknown key", None),

@@ -204,6 +204,7 @@ fn plan(map: &Map) -> Plan {
         references: Vec::new(),
         rebuild: Vec::new(),
         sequences: Vec::new(),
+        contracts: Vec::new(),
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Document, Path, path};
 use super::error::{Position, SpecError};
 use super::nearest::{did_you_mean, quoted};
-use super::{Context, Database, Hook, Policy, ReadsPolicy, Rollout, Spec, TableMode};
+use super::{Context, Contract, Database, Hook, Policy, ReadsPolicy, Rollout, Spec, TableMode};
 use crate::ids::Home;
 use crate::map::{Dimension, Map};
 
@@ -129,6 +129,9 @@ impl Check<'_> {
             self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
         }
         self.endpoints(&at.key("endpoints"), &context.endpoints);
+        for (name, contract) in &context.contracts {
+            self.contract(&at.key("contracts").key(name), contract, context);
+        }
         if let Some(rollout) = &context.rollout {
             self.rollout(&at.key("rollout"), rollout, context);
         }
@@ -177,6 +180,24 @@ impl Check<'_> {
             } else if !seen.insert(column) {
                 self.refuse(&place(at, index), format!("{} is listed twice", quoted(column)));
             }
+        }
+    }
+
+    /// A contract's values are there for every partition, and its budget can be met.
+    fn contract(&mut self, at: &Path, contract: &Contract, context: &Context) {
+        if contract.query.trim().is_empty() {
+            self.refuse(&at.key("query"), "a file's name must not be empty");
+        }
+        let known: Vec<&str> = context.dimensions.iter().map(|dimension| dimension.column.as_str()).collect();
+        for (index, parameter) in contract.parameters.iter().enumerate() {
+            let Some(column) = parameter.strip_prefix('$') else { continue };
+            if !known.contains(&column) {
+                let at = at.key("parameters").index(index);
+                self.refuse_reference(&at, "dimension", column, known.iter().copied());
+            }
+        }
+        if contract.budget.is_some_and(|budget| budget.millis() == 0) {
+            self.refuse(&at.key("budget"), "no answer comes within no time");
         }
     }
 

@@ -6,6 +6,7 @@
 //! carried as it is.
 
 mod check;
+mod contract;
 mod document;
 mod error;
 mod hook;
@@ -26,6 +27,7 @@ use crate::ids::Home;
 use crate::lifecycle::policy::Lifecycle;
 use crate::map::{Dimension, Tree};
 
+pub use contract::{ColumnsPromise, Contract, OrderPromise, RowsPromise};
 pub use error::{Position, SpecError, render_errors};
 pub use hook::{BadHook, Hook, HookUrl, SecretRef, TextSource};
 pub use nearest::nearest;
@@ -119,6 +121,9 @@ pub struct Context {
     /// Every table of the context, by its name in the home schema. An empty table takes all defaults. At least one
     /// is of mode `slice`.
     pub tables: BTreeMap<String, Table>,
+    /// The queries that consumers rely on, by names of your choice, such as `billing/open_items`. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contracts: BTreeMap<String, Contract>,
     /// The change that is being rolled out. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,

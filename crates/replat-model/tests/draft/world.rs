@@ -48,6 +48,7 @@ impl World {
                 ddl: Vec::new(),
                 sizes: [("orders".to_owned(), SliceSize { rows: 7, bytes: 700 })].into(),
                 occupied: Vec::new(),
+                contracts: Vec::new(),
                 crossings: Vec::new(),
             },
             blue: database("1", "public"),

@@ -22,6 +22,7 @@ pub fn plan() -> Plan {
         references: Vec::new(),
         rebuild: Vec::new(),
         sequences: Vec::new(),
+        contracts: Vec::new(),
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),

@@ -96,6 +96,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         references: Vec::new(),
         rebuild: Vec::new(),
         sequences: Vec::new(),
+        contracts: Vec::new(),
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
