@@ -20,8 +20,8 @@ pub struct ContractPlan {
     pub consumer: String,
     /// The query, with `$1`, `$2` and so on.
     pub sql: String,
-    /// The values, as text.
-    pub parameters: Vec<String>,
+    /// The values, as text; `None` is null, of a partition that has no rows to take a value from.
+    pub parameters: Vec<Option<String>>,
     /// What is promised of the columns.
     pub columns: ColumnsPromise,
     /// What is promised of the rows.

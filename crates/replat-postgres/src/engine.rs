@@ -25,7 +25,7 @@ use crate::follow::{Shared, follow};
 use crate::freshness;
 use crate::guard::{self, Closing};
 use crate::verify::{Verifier, VerifyProgress};
-use crate::{parked, prepare, retire, sequences};
+use crate::{contracts, parked, prepare, retire, sequences};
 
 /// Both ends of one deployment on PostgreSQL.
 pub struct PostgresEngine {
@@ -243,6 +243,7 @@ impl PostgresEngine {
                 parked::copy_parked(ends, *from, &self.shared).await.map(|()| Evidence::Done)
             }
             Action::Verify { from, scope } => self.verify(d, *from, *scope).await,
+            Action::AskContracts => contracts::ask(ends).await.map(Evidence::Contracts),
             Action::Fence { side, attempt, epoch } => self.fence(d, *side, *attempt, *epoch, token).await,
             Action::Prove { from, .. } => self.prove(d, *from).await,
             Action::Open { side, epoch } => {

@@ -20,6 +20,7 @@ pub mod apply;
 pub mod changes;
 pub mod connect;
 pub mod conninfo;
+pub mod contracts;
 pub mod copy;
 pub mod ends;
 pub mod engine;

@@ -381,6 +381,7 @@ impl Example {
             ddl: rehearsal.ddl,
             sizes: [].into(),
             occupied: Vec::new(),
+            contracts: Vec::new(),
             crossings: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)

@@ -145,6 +145,12 @@ pub enum Command {
     Eject(EjectArgs),
     /// Compare both sides of a partition's deployment, row by row as transformed.
     Verify(VerifyArgs),
+    /// The queries that consumers rely on: list them, try them, ask both sides.
+    Contracts {
+        /// What is done with them.
+        #[command(subcommand)]
+        verb: ContractsVerb,
+    },
     /// A door for PostgreSQL clients: each session is where its partition is, also while that moves.
     Proxy(Box<ProxyArgs>),
     /// Where requests go, who follows, and what others that route are told.
@@ -185,6 +191,29 @@ pub enum SchemaWhat {
     JsonSchema,
     /// The error codes.
     Errors,
+}
+
+/// What is done with contracts.
+#[derive(Debug, Subcommand)]
+pub enum ContractsVerb {
+    /// List them.
+    List {
+        /// The context; may be left out where the spec has one.
+        #[arg(short = 'C', long)]
+        context: Option<String>,
+    },
+    /// Run each where the context lives, with the values of some row: are they understood, and in time?
+    Check {
+        /// The context; may be left out where the spec has one.
+        #[arg(short = 'C', long)]
+        context: Option<String>,
+    },
+    /// Ask both sides, of a partition that was copied.
+    Test {
+        /// Which partition.
+        #[command(flatten)]
+        target: Target,
+    },
 }
 
 /// What can be planned.

@@ -85,6 +85,7 @@ codes! {
     RP4001 30 "A replication slot is lost";
     RP4002 11 "A row cannot be stored in its new shape";
     RP4003 11 "The sides differ";
+    RP4004 11 "A contract is broken";
     RP5001 12 "Every attempt to switch was given up";
     RP5002 3 "Not possible where the deployment is";
     RP5003 20 "A phase was not reached in time";

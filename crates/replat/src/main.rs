@@ -3,6 +3,7 @@
 mod ask;
 mod cli;
 mod codes;
+mod contracts;
 mod daemon;
 mod deploy;
 mod failure;
@@ -72,6 +73,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Apply(args) => Desk::open(global, style)?.apply(args).await,
         Command::Deploy(args) => Desk::open(global, style)?.deploy(args).await,
         Command::Verify(args) => Desk::open(global, style)?.verify(&args.target).await,
+        Command::Contracts { verb } => Desk::open(global, style)?.contracts(verb).await,
         Command::Proxy(args) => Desk::open(global, style)?.proxy(args).await,
         Command::Route(args) => Desk::open(global, style)?.route(args).await,
         Command::Registry(args) => Desk::open(global, style)?.registry(args).await,

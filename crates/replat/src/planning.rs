@@ -20,6 +20,7 @@ use replat_postgres::survey::{
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Target as CliTarget;
+use crate::contracts::contract_plans;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use crate::render::counted;
@@ -173,8 +174,11 @@ pub async fn plan(
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
         occupied: Vec::new(),
+        contracts: Vec::new(),
         crossings: Vec::new(),
     };
+    ask.contracts =
+        contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
     measure(&ends, &first, &blue, &rehearsal.facts, &mut ask).await?;
     let plan = drafted(spec, &ask, &blue, &rehearsal.facts)?;
@@ -302,7 +306,7 @@ impl Ends {
 }
 
 /// A session for planning.
-async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Connected, Failure> {
+pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Connected, Failure> {
     let info = project.connection(home, read_only)?;
     replat_postgres::connect::connect(&info, "replat/plan").await.map_err(|e| {
         let exit = if e.is_temporary() { Exit::Temporary } else { Exit::Precondition };

@@ -17,8 +17,8 @@ use crate::cli::{Global, When};
 use crate::failure::Failure;
 
 pub use deployment::{
-    Card, Live, certificate_text, deployment, deployment_value, event_line, event_text, event_value, list,
-    reason_text,
+    Card, Live, broken_contracts, certificate_text, deployment, deployment_value, event_line, event_text,
+    event_value, list, reason_text,
 };
 pub use plan::{outlook, plan, plan_next, steps};
 

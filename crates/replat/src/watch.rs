@@ -395,6 +395,7 @@ fn bar_style() -> ProgressStyle {
 fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
     let (code, exit) = match reason {
         Reason::Different => ("RP4003", Exit::Different),
+        Reason::ContractBroken => ("RP4004", Exit::Different),
         Reason::AttemptsUsedUp { .. } => ("RP5001", Exit::Undone),
         _ => ("RP5004", Exit::Temporary),
     };
@@ -403,6 +404,9 @@ fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
     if let Some((_, certificate)) = &d.verify_failed {
         failure = failure.because(certificate.samples.clone());
     }
+    if let Some(kept) = &d.contracts_broken {
+        failure = failure.because(render::broken_contracts(kept));
+    }
     failure.remedy(format!("See: replat deploy get {}", listed.id))
 }
 
@@ -410,6 +414,7 @@ fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
 pub fn stands_still(d: &Deployment, listed: &Listed) -> Option<Failure> {
     let reason = match &d.verify_failed {
         Some(_) => Reason::Different,
+        None if d.contracts_broken.is_some() => Reason::ContractBroken,
         None if d.failed_attempts >= d.policy.attempts => {
             Reason::AttemptsUsedUp { attempts: d.failed_attempts }
         }

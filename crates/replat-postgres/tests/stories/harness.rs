@@ -295,6 +295,7 @@ impl Scene {
             ddl: rehearsal.ddl,
             sizes: BTreeMap::new(),
             occupied: Vec::new(),
+            contracts: Vec::new(),
             crossings: Vec::new(),
         };
         let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)

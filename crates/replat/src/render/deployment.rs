@@ -1,13 +1,14 @@
 //! Deployments: how far they are, whose the rows are, and what to say next.
 
 use replat_engine::{Listed, Recorded};
+use replat_model::contract::Kept;
 use replat_model::deploy::{Certificate, Deployment, Event, Phase, Timestamp};
 use replat_model::ids::Side;
 use replat_model::next::{Action, Reason, Step};
 use replat_postgres::engine::SlotSeen;
 use serde_json::{Value, json};
 
-use super::{bytes, count, moment, span};
+use super::{bytes, count, counted, moment, span};
 use crate::routing::{Following, Routing};
 
 /// A deployment, and what is known around it.
@@ -53,6 +54,7 @@ impl Card<'_> {
             _ if d.paused.is_some() => &["resume"],
             _ if d.verify_failed.is_some() && d.home == Side::Blue => &["resume", "abort"],
             _ if d.verify_failed.is_some() => &["resume"],
+            _ if d.contracts_broken.is_some() => &["resume", "abort"],
             Phase::Soak if d.plan.has_way_back() => &["rollback", "finish"],
             Phase::Soak => &["finish"],
             Phase::RolledBack => &["switch", "abort"],
@@ -99,6 +101,7 @@ pub fn deployment_value(card: &Card) -> Value {
         "reversible": d.home == Side::Green && d.finished.is_none() && d.plan.has_way_back(),
         "paused": d.paused,
         "differs": d.verify_failed.as_ref().map(|(_, c)| c),
+        "contracts_broken": d.contracts_broken.as_ref().map(|kept| &kept.broken),
         "verified": d.verified_forward,
         "verified_backward": d.verified_backward,
         "incident_rows": d.leaks,
@@ -146,6 +149,12 @@ fn comparisons(d: &Deployment) -> Vec<(&'static str, String)> {
     if let Some((from, c)) = &d.verify_failed {
         rows.push(("differs", format!("{} of {} rows, seen from {from}", count(c.different), count(c.rows))));
         rows.extend(c.samples.iter().map(|sample| ("", sample.clone())));
+    }
+    if let Some(kept) = &d.contracts_broken {
+        let said = broken_contracts(kept);
+        rows.extend(
+            said.into_iter().enumerate().map(|(n, line)| (if n == 0 { "contracts" } else { "" }, line)),
+        );
     }
     rows
 }
@@ -264,6 +273,7 @@ fn action_text(action: &Action) -> String {
         Action::Follow { from } => format!("follow what is written on {from}"),
         Action::CopyParked { from } => format!("copy some rows of {from} once more"),
         Action::Verify { from, .. } => format!("compare both sides, seen from {from}"),
+        Action::AskContracts => "ask both sides what consumers rely on".into(),
         Action::Fence { side, .. } => format!("refuse the partition's writers on {side}"),
         Action::Prove { .. } => "compare what was touched since".into(),
         Action::Open { side, .. } => format!("let the partition's writers through on {side}"),
@@ -290,6 +300,9 @@ pub fn reason_text(reason: &Reason) -> String {
             format!("{attempts} attempts to switch were given up; look, then `replat deploy resume`")
         }
         Reason::Different => "the sides differ; look, then `replat deploy resume`".into(),
+        Reason::ContractBroken => {
+            "a consumer's query has another answer on green; look, then `replat deploy resume`".into()
+        }
         Reason::Paused => "paused: `replat deploy resume` goes on".into(),
         Reason::Soak { left } => format!("soaks for {} more; rollback is possible", span(*left)),
         Reason::RolledBack => {
@@ -297,6 +310,11 @@ pub fn reason_text(reason: &Reason) -> String {
         }
         Reason::Retained { left } => format!("finished; blue's copy is kept for {} more", span(*left)),
     }
+}
+
+/// Contracts that are not kept, one line each.
+pub fn broken_contracts(kept: &Kept) -> Vec<String> {
+    kept.broken.iter().map(|b| format!("{} ({}): {}", b.contract, b.consumer, b.what)).collect()
 }
 
 /// An event for people.
@@ -316,6 +334,16 @@ pub fn event_text(event: &Event) -> String {
         Event::VerifyFailed { from, certificate } => {
             format!("the sides differ, seen from {from}: {}", certificate_text(certificate))
         }
+        Event::ContractsKept { kept, .. } => format!(
+            "{} kept{}",
+            counted(kept.kept.len() + kept.unsettled.len(), "contract is", "contracts are"),
+            match kept.unsettled.is_empty() {
+                true => String::new(),
+                false =>
+                    format!("; rows that never stood still were not compared: {}", kept.unsettled.join(", ")),
+            }
+        ),
+        Event::ContractsBroken { kept } => format!("not kept: {}", broken_contracts(kept).join("; ")),
         Event::SwitchIntended { attempt, .. } => format!("attempt {attempt} to switch begins"),
         Event::Fenced { attempt, at, .. } => format!("attempt {attempt}: fenced at {at}"),
         Event::FenceGivenUp { attempt, why, .. } => format!("attempt {attempt} given up: {why}"),

@@ -10,9 +10,9 @@ struct Shape {
     wanted: String,
 }
 
-/// Partitions over time: from the first until the one that holds the horizon, 30 days from now.
-fn over_time(table: &'static str, first: &str, step: &str, name: &str, bound: &str) -> Shape {
-    let last = "(now() + interval '30 days')::timestamp";
+/// Partitions over time: from the first until the one that holds the horizon, 30 days from now by the zone's own clock.
+fn over_time(table: &'static str, zone: &str, first: &str, step: &str, name: &str, bound: &str) -> Shape {
+    let last = format!("(now() at time zone '{zone}' + interval '30 days')");
     let wanted = format!(
         "select format('%s FOR VALUES FROM (%s) TO (%s)', {name}, {from}, {to}) \
          from (select d, d + interval '{step}' as e from generate_series({first}, {last}, interval '{step}') d) c",
@@ -23,7 +23,7 @@ fn over_time(table: &'static str, first: &str, step: &str, name: &str, bound: &s
 }
 
 fn daily(table: &'static str, back: u32, name: &str, bound: &str) -> Shape {
-    over_time(table, &format!("(current_date - {back})::timestamp"), "1 day", name, bound)
+    over_time(table, "UTC", &format!("(current_date - {back})::timestamp"), "1 day", name, bound)
 }
 
 const TZ: &str = "quote_literal(($ at time zone 'UTC')::timestamptz)";
@@ -37,6 +37,7 @@ fn shapes() -> Vec<Shape> {
         daily("bill.daily", 10, "'daily_' || to_char(d, 'YYYY_MM_DD')", TZ),
         over_time(
             "monthly",
+            "UTC",
             "date_trunc('month', current_date)::timestamp - interval '5 months'",
             "1 month",
             "'monthly_y' || to_char(d, 'YYYY\"m\"MM')",
@@ -49,9 +50,11 @@ fn shapes() -> Vec<Shape> {
         daily("rh", 2, &plain("rh"), TZ),
         daily("with_fk", 1, &plain("with_fk"), TZ),
         daily("\"Odd \"\"Näme\"\" 'x\"", 1, "'Odd \"Näme\" ''x_' || to_char(d, 'YYYYMMDD')", TZ),
-        daily(
+        over_time(
             "berlin",
-            40,
+            "Europe/Berlin",
+            "(current_date - 40)::timestamp",
+            "1 day",
             &plain("berlin"),
             "quote_literal($ at time zone 'Europe/Berlin')",
         ),
