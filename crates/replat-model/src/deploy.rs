@@ -583,7 +583,9 @@ impl Deployment {
             Phase::Copy
         } else if !self.indexed || self.reverse_slot.is_none() && self.plan.has_way_back() {
             Phase::CatchUp
-        } else if self.verified_forward.is_none() {
+        } else if self.verified_forward.is_none()
+            || self.contracts_kept.is_none() && !self.plan.contracts.is_empty()
+        {
             Phase::Verify
         } else {
             Phase::Ready

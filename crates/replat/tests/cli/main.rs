@@ -1,6 +1,7 @@
 //! The program as people and scripts meet it: the real binary against real servers.
 
 mod connections;
+mod contracts;
 mod damage;
 mod deployments;
 mod interrupted;
