@@ -363,20 +363,16 @@ impl Shadow {
 
     /// By the session's own session at the other home, or a new one.
     async fn ask_beside(&self, mut taken: Taken) -> Option<Timed> {
-        let mut aside = match taken.aside.take() {
-            Some((mut aside, settings))
-                if settings == self.belongings.settings
-                    && aside.backend.home.is_place_of(&self.share.home)
-                    && aside.is_alive().await =>
-            {
-                Some(aside)
+        let mut aside = None;
+        if let Some((mut known, settings)) = taken.aside.take() {
+            let is_fit = settings == self.belongings.settings
+                && known.backend.home.is_place_of(&self.share.home)
+                && known.is_alive().await;
+            match is_fit {
+                true => aside = Some(known),
+                false => known.backend.leave(),
             }
-            Some((aside, _)) => {
-                aside.backend.leave();
-                None
-            }
-            None => None,
-        };
+        }
         if aside.is_none() {
             aside = self.open(&self.share.home).await;
         }

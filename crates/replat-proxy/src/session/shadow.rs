@@ -1,6 +1,9 @@
 //! What a session does for reads that are compared with another home's: it lends what it knows, and listens to its own
 //! server. The rest is done in the background.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use replat_statement::Shape;
@@ -74,19 +77,14 @@ impl Lent {
 
 impl Session {
     /// Has the request at the front of the input run at another home as well. Nothing is waited for.
-    pub(super) fn shadow(&mut self, home: &std::sync::Arc<Home>, share: &Share, sql: Vec<String>) {
+    pub(super) fn shadow(&mut self, home: &Arc<Home>, share: &Share, sql: Vec<String>) {
         self.lent.listening = None;
         if let Err(why) = self.try_shadow(home, share, sql) {
             self.shared.shadows.skip(why);
         }
     }
 
-    fn try_shadow(
-        &mut self,
-        home: &std::sync::Arc<Home>,
-        share: &Share,
-        sql: Vec<String>,
-    ) -> Result<(), Skipped> {
+    fn try_shadow(&mut self, home: &Arc<Home>, share: &Share, sql: Vec<String>) -> Result<(), Skipped> {
         if let (Known::Nothing, true) = (&self.lent.known, self.memory.fresh) {
             self.lent.known = Known::All(Belongings::default());
         }
@@ -119,10 +117,16 @@ impl Session {
     /// Asks the own server for the session's settings if they are wanted, while its client asks nothing.
     pub(super) async fn lend(&mut self) -> Result<(), End> {
         let is_due = self.lent.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY);
-        let is_free = self.is_at_rest() && self.client.input.is_empty() && !self.client.is_behind();
-        let hears_nothing = self.backend.as_ref().is_some_and(|backend| backend.side.input.is_empty());
-        if !self.lent.is_wanted || !is_due || !is_free || !hears_nothing {
+        if !self.lent.is_wanted || !is_due || !self.is_at_rest() || !self.client.input.is_empty() {
             return Ok(());
+        }
+        // The client has its last answer first.
+        let told = poll_fn(|cx| Poll::Ready(self.client.poll_drain(cx))).await;
+        let hears_nothing = self.backend.as_ref().is_some_and(|backend| backend.side.input.is_empty());
+        match told {
+            Poll::Ready(Ok(())) if hears_nothing => {}
+            Poll::Ready(Err(_)) => return Err(End::ClientGone),
+            _ => return Ok(()),
         }
         self.lent.is_wanted = false;
         self.lent.asked = Some(Instant::now());
