@@ -46,7 +46,7 @@ def provider(world: World) -> Iterator[list[dict[str, str]]]:
             connection.execute("LISTEN replat_rotate")
             ready.set()
             while not over.is_set():
-                for note in connection.notifies(timeout=0.1):
+                for note in list(connection.notifies(timeout=0.1)):
                     wish = json.loads(note.payload)
                     asked.append(wish)
                     day = wish["until"]
