@@ -106,6 +106,11 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
+    /// Whether all of the last message has been heard.
+    pub(crate) fn is_between(&self) -> bool {
+        self.rest == 0
+    }
+
     /// The next message; in parts, if it is longer than `look_bytes`.
     pub(crate) async fn hear(&mut self, side: &mut Side, look_bytes: usize) -> io::Result<Piece> {
         loop {

@@ -201,7 +201,12 @@ pub trait Doors: Send + Sync + 'static {
         false
     }
 
-    /// The same for a session that has chosen this partition: whether another home has a part in its reads.
+    /// Whether `own` is still the home, and the copy that has the share no further behind than is allowed.
+    fn share_stands(&self, _own: &Home, _share: &Share) -> bool {
+        true
+    }
+
+    /// Whether another home has a part in the reads of a session that has chosen this partition.
     fn shares_reads(&self, partition: &str) -> bool {
         let _nobody = partition;
         false

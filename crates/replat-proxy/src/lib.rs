@@ -18,6 +18,7 @@ pub mod verifiers;
 
 mod aside;
 mod backend;
+mod compare;
 mod custom;
 mod greet;
 mod keys;
@@ -28,8 +29,10 @@ mod relocate;
 mod request;
 mod roll;
 mod session;
+mod shadow;
 mod side;
 mod tls;
+mod variance;
 
 pub use doors::{Ask, Doors, Home, Knock, Pass, Reading, Share, Statement, Ticket};
 pub use fixed::FixedDoors;
@@ -37,5 +40,7 @@ pub use proxy::{BadStart, Proxy};
 pub use roll::{SessionReport, Tally};
 pub use routed::{Otherwise, Policy, Reach, Reached, RoutedDoors};
 pub use settings::{ClientAuth, ClientTls, Limits, Pinned, Settings};
+pub use shadow::ShadowTally;
 pub use tls::{BadCertificate, Certificate};
+pub use variance::VarianceLog;
 pub use verifiers::{AuthQuery, UserList, Verifiers};

@@ -22,6 +22,7 @@ use crate::roll::{Card, Counts, Orders, Roll, SessionReport, Tally};
 use crate::session::missing::Asked;
 use crate::session::{Opened, Session};
 use crate::settings::{ClientAuth, ClientTls, Settings};
+use crate::shadow::Shadows;
 use crate::side::Side;
 use crate::tls::BadCertificate;
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     pub(crate) turns: Turns,
     pub(crate) asked: Asked,
+    pub(crate) shadows: Arc<Shadows>,
     tls: Option<TlsAcceptor>,
     keys: Arc<Keys>,
     roll: Arc<Roll>,
@@ -82,7 +84,9 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         let turns = Turns::new(settings.limits.moves_at_once);
         let asked = Asked::default();
-        let shared = Shared { settings, doors, counts, turns, asked, tls, keys, roll, stop: stopped, mock };
+        let shadows = Arc::new(Shadows::new(settings.variances.clone()));
+        let shared =
+            Shared { settings, doors, counts, turns, asked, shadows, tls, keys, roll, stop: stopped, mock };
         Ok(Proxy { shared: Arc::new(shared), stop })
     }
 
@@ -137,7 +141,7 @@ impl Proxy {
 
     /// What was done so far.
     pub fn tally(&self) -> Tally {
-        self.shared.counts.tally()
+        Tally { shadow: self.shared.shadows.tally(), ..self.shared.counts.tally() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::doors::Home;
+use crate::shadow::ShadowTally;
 
 /// What a session is to do by itself, as soon as it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +191,8 @@ pub struct Tally {
     pub warm: u64,
     /// Reads that another home than the partition's own one has answered.
     pub elsewhere: u64,
+    /// Reads that were run at another home as well, for comparison.
+    pub shadow: ShadowTally,
     /// How often a missing partition was asked for.
     pub asked: u64,
     /// The longest of these moves.
@@ -239,6 +242,7 @@ impl Counts {
             refused: self.refused.load(Ordering::Relaxed),
             moves: self.moves.load(Ordering::Relaxed),
             elsewhere: self.elsewhere.load(Ordering::Relaxed),
+            shadow: ShadowTally::default(),
             asked: self.asked.load(Ordering::Relaxed),
             warm: self.warm.load(Ordering::Relaxed),
             move_max: Duration::from_micros(self.move_micros_max.load(Ordering::Relaxed)),

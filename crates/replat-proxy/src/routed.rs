@@ -332,6 +332,14 @@ impl Doors for Arc<RoutedDoors> {
         }
     }
 
+    fn share_stands(&self, own: &Home, share: &Share) -> bool {
+        let partition = own.partition.as_deref().and_then(|name| name.parse::<PartitionId>().ok());
+        let (Some(partition), Some(routes)) = (partition, self.router.routes()) else { return false };
+        let is_home = routes.epoch(&partition).is_some_and(|epoch| epoch.get() == own.epoch);
+        let as_of = self.lags.as_of(&partition, own, &share.home);
+        is_home && as_of.is_some_and(|as_of| as_of.elapsed() <= share.stale_max)
+    }
+
     fn reads_statements(&self) -> bool {
         self.policy.tables.is_some()
     }

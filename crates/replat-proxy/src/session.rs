@@ -4,6 +4,7 @@ mod admit;
 mod digest;
 pub(crate) mod missing;
 mod reads;
+mod shadow;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -28,6 +29,7 @@ use crate::proxy::Shared;
 use crate::roll::{Card, Entry, Orders};
 use crate::side::Side;
 use digest::Step;
+use shadow::Lent;
 
 /// How long a server may take to end what a client has left behind.
 const AFTERMATH_MAX: Duration = Duration::from_secs(60);
@@ -58,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) backend: Option<Backend>,
     /// A session for reads at another home.
     pub(crate) aside: Option<Aside>,
+    /// For reads that are compared.
+    lent: Lent,
     pub(crate) identity: Arc<Identity>,
     /// The database that the client asked for.
     pub(crate) database: String,
@@ -139,6 +143,7 @@ impl Session {
             client,
             backend: None,
             aside: None,
+            lent: Lent::default(),
             identity,
             database,
             partition_at_start: partition.clone(),
@@ -193,6 +198,7 @@ impl Session {
             End::ServerGone => server_gone().put(&mut self.client.output),
             End::Complaint(complaint) => complaint.put(&mut self.client.output),
         }
+        self.lent.close();
         let Session { client, backend, aside, pass, entry, .. } = self;
         if let Some(aside) = aside {
             aside.backend.leave();
@@ -222,6 +228,7 @@ impl Session {
             }
             self.provide().await?;
             self.obey_orders().await?;
+            self.lend().await?;
             match self.digest_client()? {
                 Step::Read => {
                     if self.client.ended && !self.is_owed_an_answer() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::tls::Certificate;
+use crate::variance::VarianceLog;
 use crate::verifiers::Verifiers;
 
 /// How a proxy treats its clients.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub pinned: Pinned,
     /// What is the most of everything.
     pub limits: Limits,
+    /// Where differences are written that comparing reads finds; `None`: they are only counted.
+    pub variances: Option<VarianceLog>,
 }
 
 /// How clients prove who they are.

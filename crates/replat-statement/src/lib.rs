@@ -33,6 +33,7 @@ mod lex;
 mod param;
 mod plan;
 mod read;
+mod shape;
 mod tables;
 mod term;
 
@@ -42,4 +43,5 @@ pub use keys::{Keys, Why};
 pub use lex::Hint;
 pub use param::{Format, Param};
 pub use plan::{Plan, STATEMENT_BYTES_MAX, Statement};
+pub use shape::Shape;
 pub use tables::{TableName, Tables};

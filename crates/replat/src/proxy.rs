@@ -9,9 +9,10 @@ use replat_model::spec::DurationText;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_proxy::{
     AuthQuery, Certificate, ClientAuth, ClientTls, Limits, Otherwise, Pinned, Policy, Proxy, Reach, Reached,
-    RoutedDoors, Settings, UserList,
+    RoutedDoors, Settings, ShadowTally, UserList, VarianceLog,
 };
 use replat_router::{Pace, Router, Staleness, Who, follow_until};
+use rustix::process::{Resource, Rlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -38,6 +39,7 @@ impl Desk<'_> {
             Stale::Reads => Staleness::Reads,
             Stale::All => Staleness::All,
         };
+        self.raise_descriptors(args.clients_max);
         let router = Router::new(
             &self.project.spec.project,
             name,
@@ -108,6 +110,13 @@ impl Desk<'_> {
         stop.send_replace(true);
         drop(following.await);
         let tally = proxy.tally();
+        if tally.shadow != ShadowTally::default() {
+            let ShadowTally { compared, equal, differed, transient, unsettled, .. } = tally.shadow;
+            self.style.remark(&format!(
+                "{compared} reads were compared with another home: {equal} equal, {differed} differed, {transient} only for a \
+                 moment, {unsettled} not to be told"
+            ));
+        }
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.style.result(
             &format!(
@@ -127,12 +136,34 @@ impl Desk<'_> {
                 "waits": tally.waits,
                 "warm": tally.warm,
                 "elsewhere": tally.elsewhere,
+                "shadow": shadow_json(&tally.shadow),
                 "partitions_asked": tally.asked,
                 "wait_max_ms": ms(tally.wait_max),
                 "move_max_ms": ms(tally.move_max),
             }),
         );
         Ok(())
+    }
+
+    /// Takes as many file descriptors as the system lets it have, and says so if these may not be enough.
+    fn raise_descriptors(&self, clients_max: usize) {
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        if limit.current != limit.maximum {
+            let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+            if let Err(error) = rustix::process::setrlimit(Resource::Nofile, most) {
+                tracing::debug!(%error, "the limit of file descriptors stays as it is");
+            }
+        }
+        // None is no limit.
+        let Some(have) = rustix::process::getrlimit(Resource::Nofile).current else { return };
+        let need = descriptors_needed(clients_max);
+        if have < need {
+            self.style.remark(&format!(
+                "warning: {clients_max} clients need {need} file descriptors, and this process may have {have}; further \
+                 clients will wait for one to be free. Raise the hard limit (LimitNOFILE={need} in a unit of systemd), or \
+                 lower --clients-max"
+            ));
+        }
     }
 
     fn who(&self, args: &ProxyArgs) -> Result<Who, Failure> {
@@ -231,14 +262,48 @@ impl Desk<'_> {
             "disconnect" => Pinned::Disconnect,
             text => Pinned::Wait(duration("--pinned", text)?),
         };
+        let variances = match &args.variance_log {
+            Some(file) => Some(VarianceLog::open(file, args.variance_data).map_err(|e| {
+                Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", file.display()))
+                    .remedy("Name another file: --variance-log FILE")
+            })?),
+            None => None,
+        };
         let limits = Limits {
             clients_max: args.clients_max,
             moves_at_once: args.moves_at_once as usize,
             missing_max: duration("--missing-wait", &args.missing_wait)?,
             ..Limits::USUAL
         };
-        Ok(Settings { auth, tls, user_suffix: args.user_suffix, pinned, limits })
+        Ok(Settings { auth, tls, user_suffix: args.user_suffix, pinned, limits, variances })
     }
+}
+
+/// How many file descriptors so many clients need: each has a connection of its own to its server, and some are for the
+/// registry, for looking up passwords, and for the proxy itself.
+fn descriptors_needed(clients_max: usize) -> u64 {
+    (clients_max as u64).saturating_mul(2).saturating_add(256)
+}
+
+/// What came of shadow reads.
+fn shadow_json(tally: &ShadowTally) -> serde_json::Value {
+    json!({
+        "compared": tally.compared,
+        "equal": tally.equal,
+        "differed": tally.differed,
+        "transient": tally.transient,
+        "unsettled": tally.unsettled,
+        "unwritten": tally.unwritten,
+        "skipped": {
+            "busy": tally.skipped_busy,
+            "settings": tally.skipped_settings,
+            "pinned": tally.skipped_pinned,
+            "form": tally.skipped_form,
+            "unreachable": tally.skipped_unreachable,
+            "broken_off": tally.skipped_broken_off,
+            "stale": tally.skipped_stale,
+        },
+    })
 }
 
 /// Tells those who ask the registry how many sessions cannot move.

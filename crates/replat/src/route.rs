@@ -317,6 +317,7 @@ impl Desk<'_> {
         let text = match form {
             ExportForm::Json => serde_json::to_string(&routes).expect("routes are plain data") + "\n",
             ExportForm::Haproxy => replat_server::haproxy::map_text(&routes),
+            ExportForm::Envoy => render::envoy(&routes).to_string() + "\n",
             ExportForm::Nginx => render::nginx(&routes).map_err(|partition| {
                 Failure::new(
                     "RP2001",

@@ -128,8 +128,10 @@ class BaseRouter(ABC):
 
         If the database refuses it because its partition is being switched, it is run again from its start: up to
         ``retries`` times at a new home, and at the same one (a switch may also be given up) for as long as the
-        policy's ``switch_wait``. A COMMIT whose outcome is unknown is never repeated. The partition is the innermost
-        scope's; ``function.on(partition)(…)`` names another one. Works for ``async def`` with an async session.
+        policy's ``switch_wait``. If a row has no partition yet (SQLSTATE 23514), that is asked for, and the function is
+        run again for as long as ``missing_wait``. A COMMIT whose outcome is unknown is never repeated. The partition is
+        the innermost scope's; ``function.on(partition)(…)`` names another one. Works for ``async def`` with an async
+        session.
         """
 
         def decorate(function: Callable[..., Any]) -> Any:

@@ -49,6 +49,9 @@ class RoutePolicy:
     """How long it waits at most."""
     unknown_partition: Literal["raise", "refresh"] = "raise"
     """Whether the source of routes is asked once more before an unknown partition is an error."""
+    missing_wait: Duration = "5s"
+    """For how long a whole transaction is run again whose row has no partition yet, which is asked for meanwhile;
+    ``0``: not at all. Only where replat runs the transaction: `transactional`, `run`, `run_async`."""
     start_wait: Duration = "10s"
     """How long the first use of a router waits for its first routes."""
     schema: Literal["search_path", "translate"] = "search_path"
@@ -59,7 +62,7 @@ class RoutePolicy:
     """How many databases and schemas have a pool at once; the least recently used one is closed first."""
 
     def __post_init__(self) -> None:
-        for name in ("max_stale", "switch_wait", "start_wait"):
+        for name in ("max_stale", "switch_wait", "missing_wait", "start_wait"):
             seconds(getattr(self, name))
         if self.max_stale_reads is not None and self.reads_end_after() < seconds(self.max_stale):
             raise ValueError("max_stale_reads is not shorter than max_stale")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ._errors import PartitionSwitched
+from ._missing import Missing, missing
 from ._policy import seconds
 from ._session import Pin, RoutedSession
 from ._target import PartitionOrKey
@@ -23,6 +26,8 @@ R = TypeVar("R")
 
 _FIRST_PAUSE: Final = 0.03
 _LONGEST_PAUSE: Final = 0.25
+_FIRST_MISSING_PAUSE: Final = 0.05
+_ASK_EVERY: Final = 0.5
 
 
 class Transactional(Generic[P, R]):
@@ -93,11 +98,43 @@ class _Patience:
             raise refusal
 
 
+class _Provision:
+    """How often, and for how long, a transaction is run again for want of a partition."""
+
+    def __init__(self, router: BaseRouter) -> None:
+        self._limit = seconds(router.policy.missing_wait)
+        self._deadline: float | None = None
+        self._pause = _FIRST_MISSING_PAUSE
+        self._asked: dict[Missing, float] = {}
+
+    def wanted(self, error: DBAPIError) -> Missing | None:
+        """The partition that is missing; raises ``error`` if it is about something else, or the time is over."""
+        found = missing(error.orig)
+        now = time.monotonic()
+        if found is None or self._limit == 0:
+            raise error
+        if self._deadline is None:
+            self._deadline = now + self._limit
+        if now + self._pause > self._deadline:
+            raise error
+        asked = self._asked.get(found)
+        if asked is not None and now - asked < _ASK_EVERY:
+            return None
+        self._asked[found] = now
+        return found
+
+    def pause(self) -> float:
+        """How long to wait before the next try; then longer."""
+        pause, self._pause = self._pause, min(self._pause * 2, _ASK_EVERY)
+        return pause
+
+
 def run(
     router: BaseRouter, target: PartitionOrKey | None, function: Callable[[RoutedSession], R], retries: int
 ) -> R:
     """Runs ``function`` as one transaction."""
-    patience = _Patience(router, retries)
+    patience, provision = _Patience(router, retries), _Provision(router)
+    refusal: PartitionSwitched | None
     while True:
         with router.session(target) as session:
             try:
@@ -105,6 +142,15 @@ def run(
                     return function(session)
             except PartitionSwitched as why:
                 refusal, pin = why, session._replat_last
+            except DBAPIError as error:
+                wanted = provision.wanted(error)
+                if wanted is not None:
+                    with session.begin():
+                        session.execute(*wanted.question())
+                refusal = None
+        if refusal is None:
+            time.sleep(provision.pause())
+            continue
         wait = patience.wait_max(refusal, pin)
         assert pin is not None
         patience.go_on(refusal, router._wait_for_move(pin, wait))
@@ -117,7 +163,8 @@ async def run_async(
     retries: int,
 ) -> R:
     """The same for asyncio."""
-    patience = _Patience(router, retries)
+    patience, provision = _Patience(router, retries), _Provision(router)
+    refusal: PartitionSwitched | None
     while True:
         async with router.async_session(target) as session:
             try:
@@ -127,6 +174,15 @@ async def run_async(
                 sync = session.sync_session
                 assert isinstance(sync, RoutedSession)
                 refusal, pin = why, sync._replat_last
+            except DBAPIError as error:
+                wanted = provision.wanted(error)
+                if wanted is not None:
+                    async with session.begin():
+                        await session.execute(*wanted.question())
+                refusal = None
+        if refusal is None:
+            await asyncio.sleep(provision.pause())
+            continue
         wait = patience.wait_max(refusal, pin)
         assert pin is not None
         patience.go_on(refusal, await router._wait_for_move_async(pin, wait))

@@ -34,7 +34,7 @@ def closed(error: BaseException | None) -> Closed | None:
     if error is None or sqlstate(error) != READ_ONLY:
         return None
     try:
-        detail = json.loads(_detail(error) or "")
+        detail = json.loads(field(error, "D") or "")
     except ValueError:
         return None
     if not isinstance(detail, dict) or detail.get("state") not in ("switching", "moved"):
@@ -69,12 +69,24 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
-def _detail(error: BaseException) -> str | None:
+_FIELDS: Final = {
+    "D": ("message_detail", "detail"),
+    "s": ("schema_name", "schema_name"),
+    "t": ("table_name", "table_name"),
+    "n": ("constraint_name", "constraint_name"),
+    "R": ("source_function", "server_source_function"),
+}
+"""Fields of the protocol's ErrorResponse, as psycopg and as asyncpg name them."""
+
+
+def field(error: BaseException, letter: str) -> str | None:
+    """What the server said in this field of its error; ``None`` if nothing."""
+    psycopg, asyncpg = _FIELDS[letter]
     for found in _chain(error):
         for text in (
-            getattr(getattr(found, "diag", None), "message_detail", None),
-            getattr(found, "detail", None),
-            _pg8000(found).get("D"),
+            getattr(getattr(found, "diag", None), psycopg, None),
+            getattr(found, asyncpg, None),
+            _pg8000(found).get(letter),
         ):
             if isinstance(text, str):
                 return text

@@ -29,6 +29,16 @@ enum Ahead {
     All(Vec<Seen>),
 }
 
+impl Ahead {
+    /// The texts of the statements that are run.
+    fn run(&self) -> Vec<String> {
+        match self {
+            Ahead::All(seen) => seen.iter().filter(|seen| seen.is_run).map(|seen| seen.sql.clone()).collect(),
+            Ahead::More | Ahead::Nothing => Vec::new(),
+        }
+    }
+}
+
 /// A statement, out of the input or of the frame in which it was prepared.
 struct Seen {
     sql: String,
@@ -109,11 +119,10 @@ impl Session {
                 }
             };
             if self.is_at_place(&pass.home) {
-                if let Some(share) = &pass.share
-                    && !share.shadow
-                    && self.read_elsewhere(share).await?
-                {
-                    return Ok(());
+                match &pass.share {
+                    Some(share) if share.shadow => self.shadow(&pass.home, share, ahead.run()),
+                    Some(share) if self.read_elsewhere(share).await? => return Ok(()),
+                    _ => {}
                 }
                 self.begin(pass);
                 return Ok(());
@@ -151,6 +160,9 @@ impl Session {
     }
 
     fn begin(&mut self, pass: Pass) {
+        if !pass.only_reads {
+            self.lent.forget();
+        }
         if !pass.only_reads
             && let Some(aside) = self.aside.take()
         {

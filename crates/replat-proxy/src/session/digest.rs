@@ -263,7 +263,7 @@ impl Session {
             let buffer = &input[run..];
             let Some(head) = head(buffer, BODY_MAX).map_err(bad_frame)? else { break };
             let have = buffer.len().min(head.total());
-            let is_heard = is_heard(head.tag) || self.memory.attempt.is_some();
+            let is_heard = is_heard(head.tag) || self.memory.attempt.is_some() || self.lent.listens();
             if have < head.total() && is_heard && have < look_bytes {
                 break;
             }
@@ -274,6 +274,9 @@ impl Session {
             let mut owed = None;
             if head.tag == backend::tag::READY && fate == Fate::Pass {
                 (fate, owed) = self.memory.settle(self.conversation.at_boundary());
+            }
+            if fate == Fate::Pass {
+                self.lent.hear(head.tag, body, have == head.total());
             }
             match head.tag {
                 backend::tag::PARAMETER => {

@@ -51,6 +51,7 @@ impl World {
             auth: ClientAuth::Scram(Arc::new(AuthQuery::new(admin, None))),
             tls: ClientTls::Off,
             user_suffix: Some('+'),
+            variances: None,
             pinned: Pinned::Disconnect,
             limits: Limits::USUAL,
         };

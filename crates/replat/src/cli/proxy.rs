@@ -68,6 +68,13 @@ pub struct ProxyArgs {
     /// several times.
     #[arg(long, value_name = "DATABASE=HOST:PORT")]
     pub through: Vec<Through>,
+    /// Where differences are written that shadow reads find, as lines of JSON (route set … --shadow); without it they are only
+    /// counted.
+    #[arg(long, value_name = "FILE")]
+    pub variance_log: Option<PathBuf>,
+    /// Write the differing rows and the statements into it, too. Else it holds no data.
+    #[arg(long, requires = "variance_log")]
+    pub variance_data: bool,
     /// How many clients there may be.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub clients_max: usize,

@@ -138,4 +138,6 @@ pub enum ExportForm {
     Haproxy,
     /// A `map` block of nginx: partition, and the address of the service.
     Nginx,
+    /// Routes of Envoy, as it reads them from a file: by the field x-partition, to the cluster named as the database.
+    Envoy,
 }

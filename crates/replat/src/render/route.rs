@@ -306,6 +306,28 @@ pub fn change_value(before: Option<&Routes>, now: &Routes) -> Value {
     json!({ "context": now.context(), "version": now.version(), "changes": changes })
 }
 
+/// Routes for Envoy's file-based discovery of routes (RDS): requests with a partition's name in the field `x-partition` go
+/// to the cluster named as its database; others are answered with 404. Envoy takes a new file when it is moved into place.
+pub fn envoy(routes: &Routes) -> serde_json::Value {
+    let to = |leaf: &Leaf| {
+        let exact = json!({ "exact": leaf.partition.to_string() });
+        json!({
+            "match": { "prefix": "/", "headers": [{ "name": "x-partition", "string_match": exact }] },
+            "route": { "cluster": leaf.home.database },
+        })
+    };
+    let mut all: Vec<_> = routes.map().leaves().map(to).collect();
+    all.push(json!({ "match": { "prefix": "/" }, "direct_response": { "status": 404 } }));
+    json!({
+        "version_info": routes.version().to_string(),
+        "resources": [{
+            "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            "name": routes.context(),
+            "virtual_hosts": [{ "name": routes.project(), "domains": ["*"], "routes": all }],
+        }],
+    })
+}
+
 /// The inside of a `map` block of nginx: a partition a line, and the address of its services.
 ///
 /// # Errors

@@ -72,6 +72,35 @@ async fn what_was_published_is_served_until_a_signal() {
 }
 
 #[tokio::test]
+async fn routes_are_written_for_other_proxies() {
+    let (folder, program) = project();
+    program.line("registry init").await.succeeds();
+    program
+        .line("route export envoy --out routes.json")
+        .await
+        .succeeds()
+        .remarks("routes.json has version 1");
+    let text = std::fs::read_to_string(folder.path().join("routes.json")).expect("it was written");
+    let found: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(found["version_info"], "1", "{found}");
+    let map = program.line("route export haproxy").await.succeeds().out;
+    let homes: Vec<(&str, &str)> =
+        map.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect();
+    assert!(!homes.is_empty(), "{map}");
+    let routes = found["resources"][0]["virtual_hosts"][0]["routes"].as_array().expect("routes");
+    let (last, each) = routes.split_last().expect("there are some");
+    assert_eq!(last["direct_response"]["status"], 404, "what nobody has: {last}");
+    let each = each.iter().map(|route| {
+        let header = &route["match"]["headers"][0];
+        assert_eq!(header["name"], "x-partition", "{route}");
+        (&header["string_match"]["exact"], &route["route"]["cluster"])
+    });
+    let each: Vec<_> = each.map(|(partition, home)| (partition.as_str(), home.as_str())).collect();
+    let homes: Vec<_> = homes.into_iter().map(|(partition, home)| (Some(partition), Some(home))).collect();
+    assert_eq!(each, homes, "{found}\n{map}");
+}
+
+#[tokio::test]
 async fn a_place_where_anybody_could_ask_is_refused_with_the_reason() {
     let (folder, program) = project();
     for place in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {

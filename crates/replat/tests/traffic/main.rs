@@ -5,6 +5,7 @@ mod missing;
 #[allow(dead_code)]
 mod program;
 mod reads;
+mod shadows;
 mod statements;
 mod switches;
 mod tables;

@@ -54,10 +54,10 @@ pub struct World {
     pub server: Server,
     /// The binary in the project's folder.
     pub program: Program,
-    _proxy: Started,
+    proxy: Option<Started>,
     /// Where it listens.
     pub port: u16,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// The same before there is a proxy.
@@ -118,6 +118,18 @@ impl World {
         runner
     }
 
+    /// Ends the proxy; what it says it has done.
+    pub async fn stop(&mut self) -> serde_json::Value {
+        let proxy = self.proxy.take().expect("it runs");
+        proxy.signal("TERM").await;
+        proxy.end().await.succeeds().json()
+    }
+
+    /// A file in the project's folder; nothing if it is not there.
+    pub fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.0.join(name)).unwrap_or_default()
+    }
+
     /// A client of the proxy that has chosen a partition at its start, or none.
     pub async fn client(&self, partition: Option<&str>) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
@@ -149,7 +161,7 @@ impl Scene {
         let said = proxy.prints_json().await;
         let address = said["listening"].as_str().expect("an address").to_owned();
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        World { server, program, _proxy: proxy, port, _folder: folder }
+        World { server, program, proxy: Some(proxy), port, folder }
     }
 }
 
