@@ -216,7 +216,9 @@ impl<'a> Desk<'a> {
     /// A deployment and what is known around it without a look at its databases.
     pub fn card<'c>(&self, listed: &'c Listed, d: &'c Deployment) -> Result<Card<'c>, Failure> {
         let length = self.store.read(&listed.id)?.len() as u64;
-        Ok(Card { listed, d, length, runner: self.watch().other_runner(listed)?, routing: None, live: None })
+        let runner = self.watch().other_runner(listed)?;
+        let trouble = self.store.trouble(&listed.id)?.filter(|_| !d.ended());
+        Ok(Card { listed, d, length, runner, trouble, routing: None, live: None })
     }
 
     /// Shows a deployment as the result of a command.

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 
 pub use deployment::{
     Card, Live, certificate_text, deployment, deployment_value, event_line, event_text, event_value, list,
-    reason_text,
+    reason_text, trouble_text,
 };
 pub use plan::{outlook, plan, plan_next, steps};
 
