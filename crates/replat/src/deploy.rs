@@ -257,10 +257,11 @@ fn refuse_if_stale(file: &PlanFile, changes: Vec<String>) -> Result<(), Failure>
 }
 
 fn refuse_unless_allowed(plan: &Plan, allowed: &[String]) -> Result<(), Failure> {
-    let must = || plan.hazards.iter().filter(|h| h.must_allow);
-    let missing: Vec<String> = must()
-        .filter(|h| !allowed.iter().any(|name| name == h.name.code()))
-        .map(|h| format!("{}: {}", h.name, h.what))
+    let must = plan.hazards.iter().filter(|h| h.must_allow);
+    let missing = must.filter(|h| !allowed.iter().any(|name| name == h.name.code()));
+    let missing: Vec<String> = render::by_check(missing)
+        .iter()
+        .map(|alike| format!("{}: {}", alike[0].name, render::told_once(alike)))
         .collect();
     if missing.is_empty() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Plans, and what can be said before there is one.
 
 use replat_model::ids::Side;
-use replat_model::plan::{Plan, Reversibility, TablePlan};
+use replat_model::plan::{Hazard, Plan, Reversibility, TablePlan};
 
 use super::{bytes, count};
 use crate::planning::{self, Outlook, PlanFile};
@@ -49,14 +49,50 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         "afterwards",
         format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
     );
-    for (n, hazard) in p.hazards.iter().enumerate() {
-        let must = if hazard.must_allow { format!("  needs --allow {}", hazard.name) } else { String::new() };
-        row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", hazard.name, hazard.what));
+    let hazards = if detail { p.hazards.iter().map(|hazard| vec![hazard]).collect() } else { by_check(&p.hazards) };
+    for (n, alike) in hazards.iter().enumerate() {
+        let first = alike[0];
+        let must = if first.must_allow { format!("  needs --allow {}", first.name) } else { String::new() };
+        row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", first.name, told_once(alike)));
     }
     if detail {
         t += &plan_detail(p);
     }
     t
+}
+
+/// Hazards of one name together, in the order in which they come first.
+pub fn by_check<'a>(hazards: impl IntoIterator<Item = &'a Hazard>) -> Vec<Vec<&'a Hazard>> {
+    let mut groups: Vec<Vec<&Hazard>> = Vec::new();
+    for hazard in hazards {
+        match groups.iter_mut().find(|group| group[0].name == hazard.name) {
+            Some(group) => group.push(hazard),
+            None => groups.push(vec![hazard]),
+        }
+    }
+    groups
+}
+
+/// The most places that are named for hazards of one name.
+const PLACES_MAX: usize = 4;
+
+/// Hazards of one name in one line: the first in full, the places of the next.
+pub fn told_once(alike: &[&Hazard]) -> String {
+    let first = &alike[0].what;
+    if alike.len() == 1 {
+        return first.clone();
+    }
+    let mut places: Vec<&str> = Vec::new();
+    for hazard in &alike[1..] {
+        // What a hazard is about stands first: a table or a column.
+        let end = hazard.what.find([' ', ':']).unwrap_or(hazard.what.len());
+        if !places.contains(&&hazard.what[..end]) {
+            places.push(&hazard.what[..end]);
+        }
+    }
+    let more = if places.len() > PLACES_MAX { ", …" } else { "" };
+    places.truncate(PLACES_MAX);
+    format!("{} times: {first}; also {}{more} (`plan deploy --detail` shows all)", alike.len(), places.join(", "))
 }
 
 fn names(tables: &[TablePlan]) -> String {
