@@ -220,3 +220,39 @@ async fn current(
     changes.extend(gone.map(|key| Change::Remove { table: n, key: bytes(key) }));
     Ok(changes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked(key: &str, why: &str) -> Parked {
+        ((0, vec![key.to_owned()]), why.to_owned())
+    }
+
+    #[test]
+    fn a_key_lasts_when_the_stream_has_brought_what_could_make_room() {
+        let mut patience = Patience::default();
+        let (one, other) = (parked("1", "a"), parked("2", "b"));
+        for round in 1..LASTS_AFTER {
+            assert_eq!(patience.round(&[one.clone(), other.clone()], Lsn(100), Lsn(100)), []);
+            assert_eq!(patience.is_to_be_told(), round >= TELL_AFTER);
+        }
+        // One has another reason now, so it begins anew, and from where the log ends now.
+        let changed = parked("2", "c");
+        assert_eq!(patience.round(&[one.clone(), changed.clone()], Lsn(200), Lsn(100)), [one]);
+        for _ in 1..LASTS_AFTER {
+            assert_eq!(patience.round(std::slice::from_ref(&changed), Lsn(900), Lsn(199)), []);
+        }
+        assert_eq!(patience.round(std::slice::from_ref(&changed), Lsn(900), Lsn(200)), [changed.clone()]);
+        // What was gone for a round begins anew.
+        assert_eq!(patience.round(&[], Lsn(900), Lsn(900)), []);
+        assert!(!patience.is_to_be_told());
+        assert_eq!(patience.round(&[changed], Lsn(900), Lsn(900)), []);
+    }
+
+    #[test]
+    fn a_row_of_another_partition_lasts_from_the_first_time() {
+        let stranger = parked("1", STRANGER);
+        assert_eq!(Patience::default().round(std::slice::from_ref(&stranger), Lsn(9), Lsn(0)), [stranger]);
+    }
+}

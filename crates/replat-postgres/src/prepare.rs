@@ -610,9 +610,9 @@ async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str
 
 fn is_not_for_partitions(error: &tokio_postgres::Error) -> bool {
     use tokio_postgres::error::SqlState;
-    error.code().is_some_and(|code| {
-        [SqlState::WRONG_OBJECT_TYPE, SqlState::FEATURE_NOT_SUPPORTED].contains(code)
-    })
+    error
+        .code()
+        .is_some_and(|code| [SqlState::WRONG_OBJECT_TYPE, SqlState::FEATURE_NOT_SUPPORTED].contains(code))
 }
 
 /// Waits for what blue's stream is applying, and lets it apply nothing more before the transaction ends: that is the first

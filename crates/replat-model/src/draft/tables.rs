@@ -168,11 +168,9 @@ fn key(ground: &Ground, pair: &Pair, name: &str, mode: TableMode, notes: &mut No
             };
             let said: Vec<&str> = match side {
                 Side::Blue => said.clone(),
-                Side::Green => key
-                    .iter()
-                    .filter(|k| said.contains(&k.blue.as_str()))
-                    .map(|k| k.green.as_str())
-                    .collect(),
+                Side::Green => {
+                    key.iter().filter(|k| said.contains(&k.blue.as_str())).map(|k| k.green.as_str()).collect()
+                }
             };
             notes.findings.extend(not_unique(table, side, &said, &columns));
         }

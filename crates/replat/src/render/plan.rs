@@ -49,7 +49,8 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         "afterwards",
         format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
     );
-    let hazards = if detail { p.hazards.iter().map(|hazard| vec![hazard]).collect() } else { by_check(&p.hazards) };
+    let hazards =
+        if detail { p.hazards.iter().map(|hazard| vec![hazard]).collect() } else { by_check(&p.hazards) };
     for (n, alike) in hazards.iter().enumerate() {
         let first = alike[0];
         let must = if first.must_allow { format!("  needs --allow {}", first.name) } else { String::new() };
@@ -92,7 +93,11 @@ pub fn told_once(alike: &[&Hazard]) -> String {
     }
     let more = if places.len() > PLACES_MAX { ", …" } else { "" };
     places.truncate(PLACES_MAX);
-    format!("{} times: {first}; also {}{more} (`plan deploy --detail` shows all)", alike.len(), places.join(", "))
+    format!(
+        "{} times: {first}; also {}{more} (`plan deploy --detail` shows all)",
+        alike.len(),
+        places.join(", ")
+    )
 }
 
 fn names(tables: &[TablePlan]) -> String {
@@ -177,4 +182,38 @@ pub fn steps(p: &Plan) -> String {
         lines[7] = "soak       no changes flow back: this cannot be rolled back".to_owned();
     }
     lines.iter().enumerate().map(|(n, line)| format!("  {}  {line}\n", n + 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replat_model::preflight::Check;
+
+    #[test]
+    fn hazards_of_one_name_are_one_line() {
+        let hazard = |name, what: &str| Hazard { name, what: what.into(), must_allow: false };
+        let into = |table: &str| hazard(Check::FkInto, &format!("{table}: foreign key k points here"));
+        let hazards = [
+            into("blue.a"),
+            hazard(Check::Triggers, "green.a: t does not fire"),
+            into("green.a"),
+            hazard(Check::NullKeys, "blue.a.t can be null"),
+            hazard(Check::NullKeys, "blue.b.t can be null"),
+            into("green.a"),
+            into("green.b"),
+            into("green.c"),
+            into("green.d"),
+            into("green.e"),
+        ];
+        let lines: Vec<String> = by_check(&hazards).iter().map(|alike| told_once(alike)).collect();
+        assert_eq!(
+            lines,
+            [
+                "7 times: blue.a: foreign key k points here; also green.a, green.b, green.c, green.d, … \
+                 (`plan deploy --detail` shows all)",
+                "green.a: t does not fire",
+                "2 times: blue.a.t can be null; also blue.b.t (`plan deploy --detail` shows all)",
+            ]
+        );
+    }
 }
