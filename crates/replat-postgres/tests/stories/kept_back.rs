@@ -40,8 +40,8 @@ async fn a_value_that_another_partition_has_is_told_and_holds_the_way_back_until
     );
     assert!(remedy.contains("another value"), "{remedy}");
     let kept = KeptBack { from: Side::Green, keys: 1, samples: vec![format!("people (100): {why}")] };
-    assert_eq!(told(&story), [kept.clone()], "told once, before a person is asked");
-    assert_eq!(story.engine.parked().await.expect("both sides answer"), [kept.clone()]);
+    assert_eq!(told(&story), std::slice::from_ref(&kept), "told once, before a person is asked");
+    assert_eq!(story.engine.parked().await.expect("both sides answer"), [kept]);
     assert_eq!(
         value(&story.blue, "select string_agg(name, ' ') from people where id in (1, 100, 101)").await,
         "name 1 nobody has it"
