@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use replat_engine::failpoint::crash_at_named;
 use replat_engine::gate::{Gate, Hold};
-use replat_engine::{Engine, EngineError, Listed, LogError, Recorded, Verdict, WorkLog};
+use replat_engine::{Engine, EngineError, Listed, LogError, Recorded, Trouble, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Event, OutOfPlace, Timestamp, Token};
 use replat_model::ids::Epoch;
 use replat_model::next::{Action, Held, Reason, Step, next};
@@ -41,6 +41,13 @@ const HOLD_ROOM_MS: u64 = 500;
 
 /// A runner that has said nothing for this long is taken for gone. Unit: milliseconds.
 pub const HEARTBEAT_MS: u64 = 3_000;
+
+/// A runner that has not failed for this long does not fail any more: what fails is tried again after five seconds, but
+/// a stream can live a while before it breaks where it broke before. Unit: milliseconds.
+const TROUBLE_MS: u64 = 30_000;
+
+/// How often others are told that a runner still fails at the same. Unit: milliseconds.
+const TELL_MS: u64 = 1_000;
 
 /// Why a deployment's history cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -319,6 +326,7 @@ impl Runner<'_> {
             self.gate.publish();
         }
         let mut failures = 0_u32;
+        let mut trouble = self.log.trouble(&self.listed.id)?;
         let mut beaten = tokio::time::Instant::now() - LOOK_EVERY;
         loop {
             if beaten.elapsed() >= LOOK_EVERY {
@@ -331,12 +339,38 @@ impl Runner<'_> {
             let pulse = self.tick_with(&mut memory).await?;
             memory.learn(self.log, &self.listed)?;
             let d = memory.state()?;
+            self.tell_trouble(&mut trouble, &pulse)?;
             if told(d, &pulse) || matches!(pulse, Pulse::Ended) {
                 return Ok(());
             }
             failures = if matches!(pulse, Pulse::Failed(_)) { failures + 1 } else { 0 };
             self.rest(d, &pulse, failures).await?;
         }
+    }
+
+    /// Lets those who do not see this runner's output know what it fails at, while it does.
+    fn tell_trouble(&self, told: &mut Option<Trouble>, pulse: &Pulse) -> Result<(), LogError> {
+        let now = (self.clock)();
+        let new = match pulse {
+            Pulse::Failed(error) if error.verdict() != Verdict::StandDown => {
+                let new = Trouble::of(error, told.as_ref(), now);
+                let same = |t: &Trouble| t.what == new.what && t.needs_a_person == new.needs_a_person;
+                if told.as_ref().is_some_and(|t| same(t) && now.since(t.last) < TELL_MS) {
+                    return Ok(());
+                }
+                Some(new)
+            }
+            // That rows are kept back is no way on.
+            Pulse::Moved(Event::RowsKeptBack(kept)) if kept.keys > 0 => return Ok(()),
+            Pulse::Moved(_) => None,
+            _ if told.as_ref().is_some_and(|t| now.since(t.last) >= TROUBLE_MS) => None,
+            _ => return Ok(()),
+        };
+        if new != *told {
+            self.log.tell_trouble(&self.listed.id, new.as_ref())?;
+            *told = new;
+        }
+        Ok(())
     }
 
     /// Until it is worth looking again.
@@ -376,13 +410,20 @@ impl Runner<'_> {
                     Verdict::TryAgain => (LOG_EVERY * 2_u32.pow(failures.min(6))).min(Duration::from_secs(5)),
                     Verdict::AskAPerson => Duration::from_secs(5),
                 };
-                self.until_changed(pause).await
+                // A stream under load has something new all the time, and seldom what makes room for these rows.
+                let heeds_streams = !matches!(error, EngineError::KeptBack { .. });
+                self.until_news(pause, heeds_streams).await
             }
         }
     }
 
     /// Until the engine or the log has something new, at most `longest`.
     async fn until_changed(&self, longest: Duration) -> Result<(), ControlError> {
+        self.until_news(longest, true).await
+    }
+
+    /// The same, but what is new at the engine counts only if it `heeds_streams`.
+    async fn until_news(&self, longest: Duration, heeds_streams: bool) -> Result<(), ControlError> {
         let before = self.log.data_version()?;
         let end = tokio::time::Instant::now() + longest;
         loop {
@@ -390,7 +431,9 @@ impl Runner<'_> {
             if slice.is_zero() {
                 return Ok(());
             }
-            if tokio::time::timeout(slice, self.engine.changed()).await.is_ok() {
+            if !heeds_streams {
+                tokio::time::sleep(slice).await;
+            } else if tokio::time::timeout(slice, self.engine.changed()).await.is_ok() {
                 return Ok(());
             }
             if self.log.data_version()? != before {

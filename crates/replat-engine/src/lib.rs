@@ -102,6 +102,17 @@ pub enum EngineError {
         /// The server's words.
         why: String,
     },
+    /// Rows cannot be stored on the receiving side, since other rows there have their keys or unique values. Neither was
+    /// changed; they are tried again.
+    #[error("{what}")]
+    KeptBack {
+        /// How many rows, of which table, and what is in the way of some of them.
+        what: String,
+        /// What a person can do, as one imperative sentence.
+        remedy: String,
+        /// Whether that is so for good; otherwise the stream may yet bring what makes room.
+        lasting: bool,
+    },
     /// Something that must be so for the deployment to go on is not so.
     #[error("{what}")]
     Precondition {
@@ -127,9 +138,11 @@ impl EngineError {
     pub fn verdict(&self) -> Verdict {
         match self {
             EngineError::Unreachable { .. } | EngineError::Locked { .. } => Verdict::TryAgain,
+            EngineError::KeptBack { lasting: false, .. } => Verdict::TryAgain,
             EngineError::Superseded { .. } => Verdict::StandDown,
             EngineError::SlotLost { .. }
             | EngineError::Row { .. }
+            | EngineError::KeptBack { .. }
             | EngineError::Precondition { .. }
             | EngineError::Refused { .. } => Verdict::AskAPerson,
         }
@@ -143,7 +156,7 @@ impl EngineError {
             EngineError::Precondition { .. } => "RP1003",
             EngineError::Refused { .. } => "RP1004",
             EngineError::SlotLost { .. } => "RP4001",
-            EngineError::Row { .. } => "RP4002",
+            EngineError::Row { .. } | EngineError::KeptBack { .. } => "RP4002",
             EngineError::Superseded { .. } => "RP6001",
         }
     }
@@ -165,11 +178,44 @@ impl EngineError {
                 "Mend the row on the side that owns it, or abort and correct the expression; then resume."
                     .into()
             }
-            EngineError::Precondition { remedy, .. } => remedy.clone(),
+            EngineError::Precondition { remedy, .. } | EngineError::KeptBack { remedy, .. } => remedy.clone(),
             EngineError::Refused { database, .. } => {
                 format!("Grant what is missing on {database}, or mend what it names; then resume.")
             }
         }
+    }
+}
+
+/// What a runner failed at last, for those who do not see its output. A hint, never used for safety.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// See [`EngineError::code`].
+    pub code: String,
+    /// What could not be done, and why.
+    pub what: String,
+    /// See [`EngineError::remedy`].
+    pub remedy: String,
+    /// Whether trying again will not help before somebody does something.
+    pub needs_a_person: bool,
+    /// When it failed so first, without having gone on since.
+    pub since: Timestamp,
+    /// When it failed so last.
+    pub last: Timestamp,
+}
+
+impl Trouble {
+    /// What became of a runner that failed with `error` at `now`; `before` is its trouble until then.
+    pub fn of(error: &EngineError, before: Option<&Trouble>, now: Timestamp) -> Trouble {
+        let mut what = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(deeper) = cause {
+            what += &format!(": {deeper}");
+            cause = deeper.source();
+        }
+        let code = error.code().to_owned();
+        let since = before.filter(|before| before.code == code).map_or(now, |before| before.since);
+        let needs_a_person = error.verdict() == Verdict::AskAPerson;
+        Trouble { code, what, remedy: error.remedy(), needs_a_person, since, last: now }
     }
 }
 
@@ -323,4 +369,11 @@ pub trait WorkLog: Send + Sync {
 
     /// Who said last to be running this deployment, and until when.
     fn runner(&self, id: &DeploymentId) -> Result<Option<(String, Timestamp)>, LogError>;
+
+    /// Tells others what the runner of this deployment fails at, or that it does not fail any more. A hint like the
+    /// heartbeat.
+    fn tell_trouble(&self, id: &DeploymentId, trouble: Option<&Trouble>) -> Result<(), LogError>;
+
+    /// What the last runner of this deployment failed at, if it has not gone on since.
+    fn trouble(&self, id: &DeploymentId) -> Result<Option<Trouble>, LogError>;
 }

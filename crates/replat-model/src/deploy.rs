@@ -72,6 +72,18 @@ pub struct Certificate {
     pub digest: String,
 }
 
+/// Rows that cannot be stored on the receiving side for a reason that does not pass by itself: rows there have their keys
+/// or their unique values. Neither is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBack {
+    /// The side that has the rows.
+    pub from: Side,
+    /// How many; 0 when all are there.
+    pub keys: u64,
+    /// A few of those: table, key and what is in the way.
+    pub samples: Vec<String>,
+}
+
 /// Something that has happened: past tense, never edited, never removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -191,6 +203,8 @@ pub enum Event {
         /// How many rows are kept by now.
         rows: u64,
     },
+    /// Rows are kept back from the side that is not the home, others than were told before; or none any more.
+    RowsKeptBack(KeptBack),
     /// Progress stops before the next thing that was not yet begun.
     Paused {
         /// Why.
@@ -316,6 +330,8 @@ pub struct Deployment {
     pub aborted: bool,
     /// Rows kept from writes past the guard.
     pub leaks: u64,
+    /// Rows that cannot be stored on the side that is not the home, if there are any.
+    pub kept_back: Option<KeptBack>,
 }
 
 /// A slot that exists.
@@ -369,6 +385,7 @@ impl Deployment {
             abort_asked: None,
             aborted: false,
             leaks: 0,
+            kept_back: None,
         }
     }
 
@@ -448,6 +465,7 @@ impl Deployment {
                 self.settled = true;
             }
             Event::LeakSeen { rows, .. } => self.leaks = *rows,
+            Event::RowsKeptBack(kept) => self.kept_back = (kept.keys > 0).then(|| kept.clone()),
             Event::Paused { why } => self.paused = Some(why.clone()),
             Event::Resumed => {
                 self.paused = None;
@@ -470,6 +488,7 @@ impl Deployment {
                     return Err("finished without being asked");
                 }
                 self.finished = Some(*at);
+                self.kept_back = None;
             }
             Event::Dropped => {
                 if self.finished.is_none() {

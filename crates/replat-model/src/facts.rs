@@ -142,9 +142,15 @@ impl TableFacts {
 
     /// Whether no two rows can have the same values, none of them null, in exactly these columns, checked at once.
     pub fn is_unique_over(&self, columns: &[&str]) -> bool {
+        self.is_unique_over_rows_with(&[], columns)
+    }
+
+    /// The same among the rows in which none of `said` is null.
+    pub fn is_unique_over_rows_with(&self, said: &[&str], columns: &[&str]) -> bool {
         let same =
             |of: &[String]| of.len() == columns.len() && columns.iter().all(|c| of.iter().any(|o| o == c));
-        let never_null = columns.iter().all(|c| self.column(c).is_some_and(|column| column.not_null));
+        let never_null =
+            columns.iter().all(|c| self.column(c).is_some_and(|column| column.not_null || said.contains(c)));
         never_null && self.indexes.iter().any(|index| index.is_plain_unique() && same(&index.columns))
     }
 }

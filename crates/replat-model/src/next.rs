@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Kept;
-use crate::deploy::{Attempt, Certificate, Chunk, Deployment, Event, Timestamp};
+use crate::deploy::{Attempt, Certificate, Chunk, Deployment, Event, KeptBack, Timestamp};
 use crate::ids::{Epoch, Lsn, Side};
 use crate::spec::ReadsPolicy;
 
@@ -19,6 +19,9 @@ pub struct Observation {
     pub green: SideSeen,
     /// Rows kept from writes past the guard, on either side, if they could be counted.
     pub leaks: Option<u64>,
+    /// The home's rows that cannot be stored on the other side, and are not waiting for the stream; `None` if this runner
+    /// cannot tell yet.
+    pub kept_back: Option<KeptBack>,
     /// What came of asking for a hold for the attempt under way; `None` if this runner has not asked.
     pub held: Option<Held>,
 }
@@ -423,6 +426,16 @@ fn report_leaks(d: &Deployment, seen: &Observation) -> Option<Step> {
     Some(Step::Record(Event::LeakSeen { side: d.home.other(), rows }))
 }
 
+/// What cannot go over is said before it is tried once more, so that it is in the log whoever is told of the failure.
+fn report_kept_back(d: &Deployment, seen: &Observation) -> Option<Step> {
+    let kept = seen.kept_back.as_ref().filter(|kept| kept.from == d.home)?;
+    let told = match &d.kept_back {
+        Some(told) => told == kept,
+        None => kept.keys == 0,
+    };
+    (!told).then(|| Step::Record(Event::RowsKeptBack(kept.clone())))
+}
+
 fn unknown(what: &str) -> Step {
     Step::Wait(Reason::Unknown { what: what.into() })
 }
@@ -461,6 +474,9 @@ fn follow(d: &Deployment, seen: &Observation) -> Step {
     let Some(stream) = seen.side(home).stream else {
         return Step::Do(Action::Follow { from: home });
     };
+    if let Some(step) = report_kept_back(d, seen) {
+        return step;
+    }
     if let Some(step) = consistent(d, seen) {
         return step;
     }

@@ -359,6 +359,44 @@ fn a_write_past_the_guard_is_recorded_once() {
 }
 
 #[test]
+fn rows_that_are_kept_back_are_recorded_when_they_change() {
+    let seen = |from, keys| {
+        let Event::RowsKeptBack(kept) = kept_back(from, keys) else { unreachable!() };
+        Some(kept)
+    };
+    let parked = |s: &mut Observation| stream(s).parked = 1;
+    let again = Step::Do(Action::CopyParked { from: Blue });
+    let told = and(&ready(), [kept_back(Blue, 1)]);
+    let over = and(&told, [kept_back(Blue, 0)]);
+    assert_rungs(vec![
+        (
+            "one row of blue",
+            ready(),
+            blue(|s| (parked(s), s.kept_back = seen(Blue, 1)).1),
+            Step::Record(kept_back(Blue, 1)),
+        ),
+        ("told", told.clone(), blue(|s| (parked(s), s.kept_back = seen(Blue, 1)).1), again.clone()),
+        ("not known", told.clone(), blue(parked), again.clone()),
+        (
+            "one more",
+            told.clone(),
+            blue(|s| (parked(s), s.kept_back = seen(Blue, 2)).1),
+            Step::Record(kept_back(Blue, 2)),
+        ),
+        ("all there", told, blue(|s| s.kept_back = seen(Blue, 0)), Step::Record(kept_back(Blue, 0))),
+        ("that was told", over, blue(|s| s.kept_back = seen(Blue, 0)), intend(1, T0)),
+        ("none ever", ready(), blue(|s| s.kept_back = seen(Blue, 0)), intend(1, T0)),
+        ("of the side that is not home", ready(), blue(|s| s.kept_back = seen(Green, 1)), intend(1, T0)),
+        (
+            "in a soak, which does not end meanwhile",
+            and(&on_green(), [kept_back(Green, 1)]),
+            green(|s| (reverse_stream(s).parked = 1, s.now = after(u64::MAX / 2)).1),
+            Step::Do(Action::CopyParked { from: Green }),
+        ),
+    ]);
+}
+
+#[test]
 fn rows_are_copied_step_by_step() {
     let prepared = and(&asked(), [Event::Prepared]);
     let opened = and(&prepared, [slot(Blue)]);

@@ -486,9 +486,21 @@ impl From<EngineError> for Merging {
 
 fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
     if is_duplicate(&error) {
-        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, |e| e.message().to_owned()));
+        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, duplicate));
     }
     Merging::Failed(failed(database, "applying changes", error))
+}
+
+/// The longest reason that is kept for a key. Unit: characters.
+const WHY_MAX: usize = 300;
+
+/// Which constraint, and which value: without it nobody finds the other row.
+fn duplicate(error: &tokio_postgres::error::DbError) -> String {
+    let whole = match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.message()),
+        None => error.message().to_owned(),
+    };
+    whole.chars().take(WHY_MAX).collect()
 }
 
 /// For each table, the last word on each key. `None` if the changes have to be taken in their order: a key whose

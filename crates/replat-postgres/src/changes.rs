@@ -248,7 +248,8 @@ impl<'a> Changes<'a> {
             None => self.belongs(l, new)?,
         };
         let is = self.belongs_after(l, new, full)?;
-        let old_key = match old {
+        // A row of no partition may have no key either.
+        let old_key = match old.filter(|_| was) {
             Some(old) => Some(self.key(l, old.tuple())?),
             None => None,
         };
@@ -262,7 +263,7 @@ impl<'a> Changes<'a> {
                 let key = self.key_after(l, new, full)?;
                 Ok(vec![Change::Put {
                     table: l.table,
-                    old_key: old_key.filter(|old| was && *old != key),
+                    old_key: old_key.filter(|old| *old != key),
                     key,
                     cells: cells(l, new, full),
                     arrived: !was,

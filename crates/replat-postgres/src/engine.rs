@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::try_join;
 use replat_engine::{Engine, EngineError, Soon, Verdict};
-use replat_model::deploy::{Certificate, Chunk, Deployment, Timestamp, Token};
+use replat_model::deploy::{Certificate, Chunk, Deployment, KeptBack, Timestamp, Token};
 use replat_model::ids::{DeploymentId, Epoch, Side};
 use replat_model::next::{Action, Evidence, Observation, Scope, SideSeen, StreamSeen};
 use replat_model::plan::Plan;
@@ -126,6 +126,27 @@ impl PostgresEngine {
         Ok(seen)
     }
 
+    /// What is parked on either side: rows of the other one that could not be stored, for now or for good.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::look`].
+    pub async fn parked(&self) -> Result<Vec<KeptBack>, EngineError> {
+        let mut all = Vec::new();
+        for from in [Side::Blue, Side::Green] {
+            let control = self.control(from.other()).await?;
+            let client = control.as_ref().expect("control connects");
+            let row = client
+                .query_one("SELECT to_regclass('replat.parked') IS NOT NULL", &[])
+                .await
+                .map_err(on(self.ends.database(from.other()), "looking for parked keys"))?;
+            if row.get(0) {
+                all.extend(parked::seen(&self.ends, client, from).await?);
+            }
+        }
+        Ok(all)
+    }
+
     /// A connection for short statements, kept open.
     async fn control(&self, side: Side) -> Result<MutexGuard<'_, Option<Client>>, EngineError> {
         let mut held = self.control[usize::from(side == Side::Green)].lock().await;
@@ -157,6 +178,7 @@ impl PostgresEngine {
                 seen.leaks = Some(self.count_incidents().await?);
             }
         }
+        seen.kept_back = self.shared.kept_back(d.home);
         for side in [Side::Blue, Side::Green] {
             let stream = self.stream_seen(d, side, &seen).await?;
             side_mut(&mut seen, side).stream = stream;
@@ -240,7 +262,8 @@ impl PostgresEngine {
             }
             Action::Follow { from } => self.follow(*from).await,
             Action::CopyParked { from } => {
-                parked::copy_parked(ends, *from, &self.shared).await.map(|()| Evidence::Done)
+                let told = d.kept_back.as_ref().is_some_and(|kept| kept.from == *from);
+                parked::copy_parked(ends, *from, &self.shared, told).await.map(|()| Evidence::Done)
             }
             Action::Verify { from, scope } => self.verify(d, *from, *scope).await,
             Action::AskContracts => contracts::ask(ends).await.map(Evidence::Contracts),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use replat_engine::{BoxError, EngineError};
+use replat_model::deploy::KeptBack;
 use replat_model::ids::{Lsn, Side};
 use replat_wire::pgoutput;
 use replat_wire::stream::Frame;
@@ -23,6 +24,7 @@ use crate::ends::Ends;
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, Mark};
+use crate::parked::Patience;
 
 /// A batch is applied when it has this many changes: at 10,000 the cost of a commit is spread thin, and more
 /// gains nothing.
@@ -83,6 +85,10 @@ struct State {
     touches: u64,
     /// Whether that comparison was completed.
     compared: [bool; 2],
+    /// How often what is parked was copied in vain.
+    patience: [Patience; 2],
+    /// What cannot be stored at the other end; `None` while that is not known.
+    kept_back: [Option<KeptBack>; 2],
 }
 
 impl State {
@@ -92,6 +98,10 @@ impl State {
         let down = (0..2).any(|n| self.left_at[n].is_some() && self.streams[n].is_none());
         self.touched[index(from)].as_ref().filter(|_| !down)
     }
+}
+
+fn none_kept_back(from: Side) -> KeptBack {
+    KeptBack { from, keys: 0, samples: Vec::new() }
 }
 
 fn index(side: Side) -> usize {
@@ -218,6 +228,9 @@ impl Shared {
             }
             s.left_at[index(side)] = Some(position.at);
             s.errors[index(side)] = None;
+            if parked == 0 {
+                s.kept_back[index(side)] = Some(none_kept_back(side));
+            }
             s.streams[index(side)] =
                 Some(Standing { through: position.at, barrier: position.barrier, parked });
         });
@@ -238,12 +251,32 @@ impl Shared {
 
     /// How many keys of the stream from `side` are parked now.
     pub fn set_parked(&self, side: Side, parked: u64) {
-        self.with(|s| {
-            if let Some(standing) = &mut s.streams[index(side)] {
-                standing.parked = parked;
+        let is_new = self.with(|s| {
+            if parked == 0 {
+                s.kept_back[index(side)] = Some(none_kept_back(side));
             }
+            let standing = s.streams[index(side)].as_mut();
+            standing.is_some_and(|standing| std::mem::replace(&mut standing.parked, parked) != parked)
         });
-        self.announce();
+        if is_new {
+            self.announce();
+        }
+    }
+
+    /// What cannot be stored at the other end.
+    pub fn set_kept_back(&self, kept: KeptBack) {
+        let from = index(kept.from);
+        self.with(|s| s.kept_back[from] = Some(kept));
+    }
+
+    /// What of `side`'s rows cannot be stored at the other end; `None` if that is not known.
+    pub fn kept_back(&self, side: Side) -> Option<KeptBack> {
+        self.with(|s| s.kept_back[index(side)].clone())
+    }
+
+    /// Lets `change` look at, and count, how often the parked keys of `side` were copied in vain.
+    pub fn with_patience<T>(&self, side: Side, change: impl FnOnce(&mut Patience) -> T) -> T {
+        self.with(|s| change(&mut s.patience[index(side)]))
     }
 
     fn ended(&self, side: Side, error: Option<EngineError>) {

@@ -513,29 +513,7 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
             .map_err(&on)?;
     }
     crash_at("indexes.loading_over");
-    // Foreign keys last: they need the unique keys that they point to.
-    let deferred = green
-        .query(
-            "SELECT ord, name, definition FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
-            &[&ends.deployment.as_str()],
-        )
-        .await
-        .map_err(&on)?;
-    for row in deferred {
-        let (ord, name, definition): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-        let building = format!("building {name}");
-        let on = crate::error::on(ends.database(Side::Green), &building);
-        let tx = green.transaction().await.map_err(&on)?;
-        tx.batch_execute(&definition).await.map_err(&on)?;
-        tx.execute(
-            "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2",
-            &[&ends.deployment.as_str(), &ord],
-        )
-        .await
-        .map_err(&on)?;
-        tx.commit().await.map_err(&on)?;
-        crash_at("indexes.built");
-    }
+    build_deferred(ends, &mut green).await?;
     for table in copied_tables(plan) {
         green
             .batch_execute(&format!("ANALYZE {}", table_name(plan, table, Side::Green)))
@@ -543,4 +521,107 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
             .map_err(&on)?;
     }
     Ok(())
+}
+
+/// Foreign keys last: they need the unique keys that they point to.
+async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+    let on = on(ends.database(Side::Green), "building indexes");
+    let deferred = green
+        .query(
+            "SELECT ord, name, is_foreign FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
+            &[&ends.deployment.as_str()],
+        )
+        .await
+        .map_err(&on)?;
+    for row in deferred {
+        let (ord, name, is_foreign): (i32, String, bool) = (row.get(0), row.get(1), row.get(2));
+        if is_foreign {
+            begin_foreign_key(ends, green, ord, &name).await?;
+        }
+        let building = format!("building {name}");
+        let on = crate::error::on(ends.database(Side::Green), &building);
+        let tx = green.transaction().await.map_err(&on)?;
+        let gone = tx
+            .query_opt(
+                "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2 RETURNING definition",
+                &[&ends.deployment.as_str(), &ord],
+            )
+            .await
+            .map_err(&on)?;
+        if let Some(row) = gone {
+            tx.batch_execute(row.get(0)).await.map_err(&on)?;
+        }
+        tx.commit().await.map_err(&on)?;
+        crash_at("indexes.built");
+    }
+    Ok(())
+}
+
+/// Adds a foreign key whose rows are still to be checked, and leaves the check to be built.
+///
+/// Adding one locks two tables against writers, one after the other, and the stream takes the same locks in an order of
+/// its own. So the stream stands still for that instant. The check takes long, and locks nobody out.
+async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str) -> Result<(), EngineError> {
+    let building = format!("building {name}");
+    let on = crate::error::on(ends.database(Side::Green), &building);
+    let deployment = ends.deployment.as_str();
+    let tx = green.transaction().await.map_err(&on)?;
+    hold_stream(&tx, deployment).await.map_err(&on)?;
+    let row = tx
+        .query_opt(
+            "SELECT definition, strpos(definition, ' ADD CONSTRAINT ') > 0 AND definition NOT LIKE '% NOT VALID' \
+             FROM replat.deferred WHERE deployment = $1 AND ord = $2 FOR UPDATE",
+            &[&deployment, &ord],
+        )
+        .await
+        .map_err(&on)?;
+    let Some(row) = row.filter(|row| row.get(1)) else { return Ok(()) };
+    let definition: &str = row.get(0);
+    // Between whole tables of partitions, servers before 18 only have keys that are checked at once.
+    tx.batch_execute("SAVEPOINT replat_key").await.map_err(&on)?;
+    let table = definition.split(" ADD CONSTRAINT ").next().unwrap_or_default();
+    let rest = match tx.batch_execute(&format!("{definition} NOT VALID")).await {
+        Ok(()) => Some(format!("{table} VALIDATE CONSTRAINT {}", quote_ident(name))),
+        Err(error) if is_not_for_partitions(&error) => {
+            tx.batch_execute("ROLLBACK TO SAVEPOINT replat_key").await.map_err(&on)?;
+            tx.batch_execute(definition).await.map_err(&on)?;
+            None
+        }
+        Err(error) => return Err(on(error)),
+    };
+    match rest {
+        Some(rest) => {
+            tx.execute(
+                "UPDATE replat.deferred SET definition = $3 WHERE deployment = $1 AND ord = $2",
+                &[&deployment, &ord, &rest],
+            )
+            .await
+        }
+        None => {
+            let gone = "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2";
+            tx.execute(gone, &[&deployment, &ord]).await
+        }
+    }
+    .map_err(&on)?;
+    tx.commit().await.map_err(&on)?;
+    crash_at("indexes.foreign_key_begun");
+    Ok(())
+}
+
+fn is_not_for_partitions(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    error
+        .code()
+        .is_some_and(|code| [SqlState::WRONG_OBJECT_TYPE, SqlState::FEATURE_NOT_SUPPORTED].contains(code))
+}
+
+/// Waits for what blue's stream is applying, and lets it apply nothing more before the transaction ends: that is the first
+/// row that it changes each time.
+async fn hold_stream(tx: &Transaction<'_>, deployment: &str) -> Result<(), tokio_postgres::Error> {
+    tx.execute(
+        "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
+        &[&deployment, &crate::apply::side_text(Side::Blue)],
+    )
+    .await
+    .map(drop)
 }

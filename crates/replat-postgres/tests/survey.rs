@@ -204,6 +204,38 @@ fn keys_are_read(facts: &DatabaseFacts) {
 }
 
 #[tokio::test]
+async fn foreign_keys_of_leaves_are_those_of_their_root_once() {
+    let server = Server::start().await.expect("a server");
+    let client = open(
+        &server,
+        "shop",
+        "create table queue (name text primary key);
+         create table job (name text not null, id bigint not null, primary key (name, id)) partition by list (name);
+         create table job_a partition of job for values in ('a');
+         create table job_b partition of job for values in ('b') partition by hash (id);
+         create table job_b0 partition of job_b for values with (modulus 1, remainder 0);
+         alter table job_a add constraint q_fkey foreign key (name) references queue;
+         alter table job_b0 add constraint q_fkey foreign key (name) references queue;
+         create table log (a text, b bigint, foreign key (a, b) references job_a)",
+    )
+    .await;
+    let facts = survey(&client, "pg", "public", None).await.expect("a survey");
+    let into = |name: &str| {
+        let table = table(&facts, name);
+        table.referenced_by.iter().map(|r| format!("{} {}", r.name, r.table)).collect::<Vec<_>>()
+    };
+    assert_eq!(into("queue"), ["q_fkey job"]);
+    assert_eq!(into("job"), ["log_a_b_fkey log"]);
+    let keys = &table(&facts, "job").foreign_keys;
+    assert_eq!(
+        keys.iter().map(|key| (key.name.as_str(), key.ref_table.as_str())).collect::<Vec<_>>(),
+        [("q_fkey", "queue")]
+    );
+    let log = table(&facts, "log").foreign_keys.iter().map(|key| key.ref_table.as_str()).collect::<Vec<_>>();
+    assert_eq!(log, ["job"]);
+}
+
+#[tokio::test]
 async fn a_role_with_few_rights_is_told_so() {
     let server = Server::start().await.expect("a server");
     let owner = open(

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use replat_engine::{Listed, LogError, Recorded, WorkLog};
+use replat_engine::{Listed, LogError, Recorded, Trouble, WorkLog};
 use replat_model::deploy::{Deployment, Event, Timestamp};
 use replat_model::ids::{DeploymentId, PartitionId};
 use replat_model::map::{FORMAT as MAP_FORMAT, Map};
@@ -292,6 +292,32 @@ impl WorkLog for Store {
                 })
                 .optional()?;
             row.map(|(name, until)| Ok((name, Timestamp(unsigned(until)?)))).transpose()
+        })
+    }
+
+    fn tell_trouble(&self, id: &DeploymentId, trouble: Option<&Trouble>) -> Result<(), LogError> {
+        self.write_with(|tx, _| {
+            let serial = log::serial(tx, id)?;
+            match trouble {
+                Some(trouble) => tx.execute(
+                    "INSERT INTO trouble (deployment, body) VALUES (?1, ?2)
+                     ON CONFLICT (deployment) DO UPDATE SET body = excluded.body",
+                    params![serial, serde_json::to_string(trouble).expect("trouble is plain data")],
+                )?,
+                None => tx.execute("DELETE FROM trouble WHERE deployment = ?1", [serial])?,
+            };
+            Ok(())
+        })
+    }
+
+    fn trouble(&self, id: &DeploymentId) -> Result<Option<Trouble>, LogError> {
+        self.read_with(|tx| {
+            let serial = log::serial(tx, id)?;
+            let body: Option<String> = tx
+                .query_row("SELECT body FROM trouble WHERE deployment = ?1", [serial], |row| row.get(0))
+                .optional()?;
+            // A hint that cannot be read is none.
+            Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
         })
     }
 }

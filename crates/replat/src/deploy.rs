@@ -216,7 +216,9 @@ impl<'a> Desk<'a> {
     /// A deployment and what is known around it without a look at its databases.
     pub fn card<'c>(&self, listed: &'c Listed, d: &'c Deployment) -> Result<Card<'c>, Failure> {
         let length = self.store.read(&listed.id)?.len() as u64;
-        Ok(Card { listed, d, length, runner: self.watch().other_runner(listed)?, routing: None, live: None })
+        let runner = self.watch().other_runner(listed)?;
+        let trouble = self.store.trouble(&listed.id)?.filter(|_| !d.ended());
+        Ok(Card { listed, d, length, runner, trouble, routing: None, live: None })
     }
 
     /// Shows a deployment as the result of a command.
@@ -255,10 +257,11 @@ fn refuse_if_stale(file: &PlanFile, changes: Vec<String>) -> Result<(), Failure>
 }
 
 fn refuse_unless_allowed(plan: &Plan, allowed: &[String]) -> Result<(), Failure> {
-    let must = || plan.hazards.iter().filter(|h| h.must_allow);
-    let missing: Vec<String> = must()
-        .filter(|h| !allowed.iter().any(|name| name == h.name.code()))
-        .map(|h| format!("{}: {}", h.name, h.what))
+    let must = plan.hazards.iter().filter(|h| h.must_allow);
+    let missing = must.filter(|h| !allowed.iter().any(|name| name == h.name.code()));
+    let missing: Vec<String> = render::by_check(missing)
+        .iter()
+        .map(|alike| format!("{}: {}", alike[0].name, render::told_once(alike)))
         .collect();
     if missing.is_empty() {
         return Ok(());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use replat_engine::{LogError, WorkLog};
 use replat_model::deploy::Event;
+use replat_model::draft::tokens::without_restrictions;
 use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
@@ -356,7 +357,7 @@ fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
             let text = std::fs::read_to_string(&path).map_err(|e| {
                 Failure::new("RP2001", Exit::Invalid, format!("{} cannot be read: {e}", path.display()))
             })?;
-            Ok(DdlFile { name: name.to_string(), text })
+            Ok(DdlFile { name: name.to_string(), text: without_restrictions(&text) })
         })
         .collect()
 }

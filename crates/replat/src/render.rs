@@ -18,9 +18,9 @@ use crate::failure::Failure;
 
 pub use deployment::{
     Card, Live, broken_contracts, certificate_text, deployment, deployment_value, event_line, event_text,
-    event_value, list, reason_text,
+    event_value, list, reason_text, trouble_text,
 };
-pub use plan::{outlook, plan, plan_next, steps};
+pub use plan::{by_check, outlook, plan, plan_next, steps, told_once};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use crate::cli::{Because, DeployVerb};
 use crate::deploy::Desk;
 use crate::failure::{Exit, Failure};
 use crate::render::{self, Live};
-use crate::watch::{is_home, safe, stands_still};
+use crate::watch::{is_home, safe, stands_still, troubled};
 
 /// How long a word waits for its turn while a runner writes one entry after the other.
 const HEARD_WITHIN: Duration = Duration::from_secs(10);
@@ -105,7 +105,8 @@ impl Desk<'_> {
         if live {
             let engine = self.watch().engine(&listed, &d, true)?;
             let step = next(&d, &engine.look(&d).await?);
-            card.live = Some(Live { step, slots: engine.slots().await? });
+            let (slots, parked) = (engine.slots().await?, engine.parked().await?);
+            card.live = Some(Live { step, slots, parked });
         }
         self.style.result(&render::deployment(&card), &render::deployment_value(&card));
         Ok(())
@@ -131,6 +132,7 @@ impl Desk<'_> {
 
     /// Returns when the phase is reached, or was passed on the way forward.
     async fn reached(&self, listed: &Listed, wanted: Phase) -> Result<Deployment, Failure> {
+        let begun = now();
         loop {
             let d = self.watch().state(listed)?;
             if d.phase() == wanted || has_passed(d.phase(), wanted) {
@@ -144,6 +146,10 @@ impl Desk<'_> {
             }
             if let Some(failure) = stands_still(&d, listed) {
                 return Err(failure);
+            }
+            let trouble = self.store.trouble(&listed.id)?;
+            if let Some(trouble) = trouble.filter(|t| t.needs_a_person && t.last >= begun) {
+                return Err(troubled(&trouble, &d));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

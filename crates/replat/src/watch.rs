@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use replat_control::{Pulse, Runner};
-use replat_engine::{Listed, Recorded, Verdict, WorkLog};
+use replat_engine::{Listed, Recorded, Trouble, Verdict, WorkLog};
 use replat_model::deploy::{Deployment, Phase, Timestamp};
 use replat_model::ids::Side;
 use replat_model::next::Reason;
@@ -55,6 +55,8 @@ impl Watch<'_> {
     /// A failure if it waits for a person before the goal is reached and `patient` is false.
     pub async fn until(&self, listed: &Listed, goal: Goal, patient: bool) -> Result<Deployment, Failure> {
         let mut shown = self.store.read(&listed.id)?.len();
+        let begun = now();
+        let mut said = String::new();
         loop {
             let d = self.state(listed)?;
             if goal(&d) || d.ended() {
@@ -63,6 +65,16 @@ impl Watch<'_> {
             match self.other_runner(listed)? {
                 Some(_) => {
                     shown = self.show_new(listed, shown)?;
+                    // What the runner failed at before may be mended by now; it tries again soon.
+                    if let Some(trouble) = self.store.trouble(&listed.id)?.filter(|t| t.last >= begun) {
+                        if trouble.needs_a_person && !patient {
+                            return Err(troubled(&trouble, &d));
+                        }
+                        if said != trouble.what {
+                            said.clone_from(&trouble.what);
+                            self.tell(listed, &render::trouble_text(&trouble));
+                        }
+                    }
                     tokio::time::sleep(FOLLOW_EVERY).await;
                 }
                 None => {
@@ -109,6 +121,15 @@ impl Watch<'_> {
                 listed.id,
                 render::event_text(&entry.event)
             )),
+        }
+    }
+
+    /// Says something that is no entry of the log.
+    fn tell(&self, listed: &Listed, text: &str) {
+        match self.progress {
+            Progress::None => {}
+            Progress::Json => self.style.progress(&json!({ "deployment": listed.id, "says": text })),
+            _ => self.style.remark(&format!("{} {} {text}", render::moment(now()), listed.id)),
         }
     }
 
@@ -194,10 +215,17 @@ fn at_rest(d: &Deployment) -> bool {
 }
 
 fn stopped(listed: &Listed, d: &Deployment) -> Failure {
-    Failure::new("RP9002", Exit::Interrupted, "stopped from the keyboard")
+    let failure = Failure::new("RP9002", Exit::Interrupted, "stopped from the keyboard")
         .state(format!("{} Nothing is lost: the work log knows how far it is.", safe(d)))
-        .remedy(format!("Go on: replat deploy watch {}", listed.id))
-        .remedy(format!("Or give it up: replat deploy abort {}", listed.id))
+        .remedy(format!("Go on: replat deploy watch {}", listed.id));
+    let id = &listed.id;
+    match (d.home, d.finish_asked) {
+        (Side::Blue, false) => failure.remedy(format!("Or give it up: replat deploy abort {id}")),
+        (Side::Green, false) if d.plan.has_way_back() => {
+            failure.remedy(format!("Or go back: replat deploy rollback {id}"))
+        }
+        _ => failure,
+    }
 }
 
 /// Ctrl-C, or a polite request to end.
@@ -314,13 +342,7 @@ impl<'a> Told<'a> {
             return;
         }
         self.said = kind.to_owned();
-        match self.watch.progress {
-            Progress::None => {}
-            Progress::Json => {
-                self.watch.style.progress(&json!({ "deployment": self.listed.id, "says": text }));
-            }
-            _ => self.watch.style.remark(&format!("{} {} {text}", render::moment(now()), self.listed.id)),
-        }
+        self.watch.tell(self.listed, text);
     }
 
     /// Shows how far a long action is, from now until it is over.
@@ -408,6 +430,20 @@ fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
         failure = failure.because(render::broken_contracts(kept));
     }
     failure.remedy(format!("See: replat deploy get {}", listed.id))
+}
+
+/// The failure of somebody who does not want to wait until somebody helps a runner elsewhere.
+pub fn troubled(trouble: &Trouble, d: &Deployment) -> Failure {
+    let exit = match trouble.code.as_str() {
+        "RP4001" => Exit::Person,
+        "RP4002" => Exit::Different,
+        _ => Exit::Precondition,
+    };
+    // The runner's words have the code's own name only.
+    let code = crate::codes::CODES.iter().find(|code| code.code == trouble.code);
+    Failure::new(code.map_or("RP1004", |code| code.code), exit, trouble.what.clone())
+        .state(safe(d))
+        .remedy(trouble.remedy.clone())
 }
 
 /// Why waiting for more is in vain until a person does something, if that is so and can be told from the log.

@@ -89,7 +89,7 @@ impl Engine for Ends {
         };
         let side = |fence| SideSeen { fence: Some(Some(fence)), settled: Some(true), stream: Some(stream) };
         let (blue, green) = (side(state.blue), side(state.green));
-        let seen = Observation { now: now(), blue, green, leaks: Some(0), held: None };
+        let seen = Observation { now: now(), blue, green, leaks: Some(0), kept_back: None, held: None };
         Box::pin(std::future::ready(Ok(seen)))
     }
 

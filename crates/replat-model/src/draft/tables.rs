@@ -11,6 +11,7 @@ use crate::ids::Side;
 use crate::map::Dimension;
 use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
 use crate::preflight::Check;
+use crate::region::Constraint;
 use crate::spec::{ColumnMap, TableMode};
 
 /// A table's schema and name, quoted.
@@ -49,7 +50,7 @@ fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Opt
         map: ground.rollout.map.get(green_name).unwrap_or(&NOTHING),
         same_major: ground.same_major(),
     };
-    let key = key(ground, &pair, name, notes);
+    let key = key(ground, &pair, name, mode, notes);
     let forward = columns::forward(&pair, notes);
     let back = columns::backward(&pair, notes);
     let size = ground.ask.sizes.get(name).copied().unwrap_or_default();
@@ -144,11 +145,15 @@ fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
 }
 
 /// The columns that name a row on both sides; what is found wrong with them is left out.
-fn key(ground: &Ground, pair: &Pair, name: &str, notes: &mut Notes) -> Vec<KeyColumn> {
+fn key(ground: &Ground, pair: &Pair, name: &str, mode: TableMode, notes: &mut Notes) -> Vec<KeyColumn> {
+    let said = match mode {
+        TableMode::Slice => said_by_the_partition(ground),
+        _ => Vec::new(),
+    };
     let asked = ground.context.tables.get(name).and_then(|table| table.key.as_ref());
     let names = asked.unwrap_or(&pair.blue.primary_key);
     if names.is_empty() {
-        let remedy = key_remedy(pair.blue);
+        let remedy = key_remedy(pair.blue, &said);
         let what = format!("{name} has no primary key, so a changed row cannot be found again");
         notes.find(Finding::new(Check::NoKey, what, remedy).at(name));
         return Vec::new();
@@ -161,17 +166,34 @@ fn key(ground: &Ground, pair: &Pair, name: &str, notes: &mut Notes) -> Vec<KeyCo
                 Side::Blue => key.iter().map(|k| k.blue.as_str()).collect(),
                 Side::Green => key.iter().map(|k| k.green.as_str()).collect(),
             };
-            notes.findings.extend(not_unique(table, side, &columns));
+            let said: Vec<&str> = match side {
+                Side::Blue => said.clone(),
+                Side::Green => {
+                    key.iter().filter(|k| said.contains(&k.blue.as_str())).map(|k| k.green.as_str()).collect()
+                }
+            };
+            notes.findings.extend(not_unique(table, side, &said, &columns));
         }
     }
     key
 }
 
+/// The columns of the partition key that no row of this partition leaves null: one that does belongs to no partition.
+fn said_by_the_partition<'a>(ground: &Ground<'a>) -> Vec<&'a str> {
+    let says = |constraint: &Constraint| match constraint {
+        Constraint::OneOf(_) | Constraint::Bucket { .. } => true,
+        Constraint::NoneOf(values) => !values.is_empty(),
+        Constraint::Within { lower, upper } => lower.is_some() || upper.is_some(),
+    };
+    let said = ground.ask.region.constraints().filter(|(_, constraint)| says(constraint));
+    said.map(|(n, _)| ground.context.dimensions[n].column.as_str()).collect()
+}
+
 /// The columns that could be the key, or else a column that can.
-fn key_remedy(table: &TableFacts) -> String {
+fn key_remedy(table: &TableFacts, said: &[&str]) -> String {
     let fit = table.indexes.iter().find(|index| {
         let columns: Vec<&str> = index.columns.iter().map(String::as_str).collect();
-        table.is_unique_over(&columns)
+        table.is_unique_over_rows_with(said, &columns)
     });
     match fit {
         Some(index) => {
@@ -226,8 +248,8 @@ fn unchanged<'a>(pair: &Pair<'a>, blue: &ColumnFacts, notes: &mut Notes) -> Opti
     Some(green)
 }
 
-fn not_unique(table: &TableFacts, side: Side, columns: &[&str]) -> Option<Finding> {
-    if table.is_unique_over(columns) {
+fn not_unique(table: &TableFacts, side: Side, said: &[&str], columns: &[&str]) -> Option<Finding> {
+    if table.is_unique_over_rows_with(said, columns) {
         return None;
     }
     let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");

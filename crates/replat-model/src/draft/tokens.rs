@@ -56,6 +56,31 @@ pub fn tokens(text: &str) -> Vec<Token> {
     found
 }
 
+/// `text` without the lines `\\restrict …` and `\\unrestrict …` that pg_dump puts around what it writes. They tell psql to
+/// take no other command of its own, have another word each time, and say nothing about the schema. The lines stay, empty.
+pub fn without_restrictions(text: &str) -> String {
+    let mut lexer = Lexer { rest: text };
+    let (mut kept, mut from) = (String::with_capacity(text.len()), 0);
+    while let Some(token) = lexer.next() {
+        let end = text.len() - lexer.rest.len();
+        let command = lexer.rest.split(|c: char| !c.is_ascii_alphanumeric()).next();
+        match token {
+            Token::Broken => break,
+            Token::Symbol('\\') if matches!(command, Some("restrict" | "unrestrict")) => {
+                let start = end - 1;
+                let line = text[..start].rfind('\n').map_or(0, |at| at + 1);
+                if text[line..start].trim().is_empty() {
+                    kept += &text[from..start];
+                    lexer.take_while(|c| c != '\n');
+                    from = text.len() - lexer.rest.len();
+                }
+            }
+            _ => {}
+        }
+    }
+    kept + &text[from..]
+}
+
 /// The longest name that the server keeps, in bytes; it cuts longer ones.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -241,6 +266,24 @@ mod tests {
         ];
         for (text, want) in rows {
             assert_eq!(tokens(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_pg_dump_tells_psql_is_left_out_and_nothing_else() {
+        let rows = [
+            ("\\restrict aZ09\ncreate table t ();\n\\unrestrict aZ09\n", "\ncreate table t ();\n\n"),
+            ("-- a\n\n  \\restrict it's\nselect 1", "-- a\n\n  \nselect 1"),
+            ("\\restrict", ""),
+            ("\\connect other", "\\connect other"),
+            ("\\restricted a", "\\restricted a"),
+            ("select 1 \\restrict a", "select 1 \\restrict a"),
+            ("select $$\n\\restrict a\n$$", "select $$\n\\restrict a\n$$"),
+            ("/*\n\\restrict a\n*/ '\n\\unrestrict a'", "/*\n\\restrict a\n*/ '\n\\unrestrict a'"),
+            ("\\restrict a\nselect 'open", "\nselect 'open"),
+        ];
+        for (text, want) in rows {
+            assert_eq!(without_restrictions(text), want, "{text}");
         }
     }
 

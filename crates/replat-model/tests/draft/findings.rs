@@ -167,6 +167,37 @@ fn a_row_must_be_named_alike_on_both_sides() {
             ],
         ),
         (
+            "a key that rows of no partition leave null, and half of it in the log",
+            |w| {
+                w.context().tables.get_mut("orders").expect("it is there").key =
+                    Some(vec!["tenant_id".into(), "id".into()]);
+                w.both(|table| {
+                    table.primary_key.clear();
+                    column(table, "tenant_id").not_null = false;
+                });
+            },
+            &[
+                "REPLICA_IDENTITY orders: a change of orders on blue does not say the old tenant_id, id | ALTER TABLE \"public\".\"orders\" REPLICA IDENTITY FULL;",
+                "REPLICA_IDENTITY orders: a change of orders on green does not say the old tenant_id, id | ALTER TABLE \"shop\".\"orders\" REPLICA IDENTITY FULL;",
+            ],
+        ),
+        (
+            "the same with whole rows in the log, and a column of the key that is not the partition's",
+            |w| {
+                w.context().tables.get_mut("orders").expect("it is there").key =
+                    Some(vec!["tenant_id".into(), "id".into()]);
+                w.both(|table| {
+                    table.primary_key.clear();
+                    table.replica_identity = ReplicaIdentity::Full;
+                    column(table, "tenant_id").not_null = false;
+                });
+                column(orders(&mut w.blue), "id").not_null = false;
+            },
+            &[
+                "KEY_NOT_UNIQUE orders: orders on blue has no valid, immediate, full unique index over exactly the columns tenant_id, id that are not null | CREATE UNIQUE INDEX CONCURRENTLY ON \"public\".\"orders\" (\"tenant_id\", \"id\");",
+            ],
+        ),
+        (
             "no key and nothing that could be one",
             |w| {
                 w.both(|table| {

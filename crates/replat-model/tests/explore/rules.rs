@@ -146,7 +146,14 @@ impl Sight {
             settled: Some(true),
             stream: self.streams[at].map(|stream| stream.seen()),
         });
-        Observation { now: moment(self.now), blue, green, leaks: Some(0), held: Some(Held::default()) }
+        Observation {
+            now: moment(self.now),
+            blue,
+            green,
+            leaks: Some(0),
+            kept_back: None,
+            held: Some(Held::default()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Histories and sights, in few words.
 
-use replat_model::deploy::{Certificate, Chunk, Event, Timestamp};
+use replat_model::deploy::{Certificate, Chunk, Event, KeptBack, Timestamp};
 use replat_model::ids::{Epoch, Lsn, Side};
 use replat_model::next::{FenceSeen, Held, Observation, StreamSeen};
 use replat_model::plan::{Plan, Reversibility};
@@ -118,6 +118,10 @@ pub fn settled(epoch: Epoch) -> Event {
 
 pub fn switch_asked(to: Side) -> Event {
     Event::SwitchAsked { to, why: "a word".into() }
+}
+
+pub fn kept_back(from: Side, keys: u64) -> Event {
+    Event::RowsKeptBack(KeptBack { from, keys, samples: vec!["notes (4)".into()] })
 }
 
 pub fn paused() -> Event {

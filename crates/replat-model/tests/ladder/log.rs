@@ -129,6 +129,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (attempt(), any_side(), any_epoch()).prop_map(|(attempt, to, epoch)| switched(attempt, to, epoch)),
         any_epoch().prop_map(settled),
         any_side().prop_map(|side| Event::LeakSeen { side, rows: 1 }),
+        (any_side(), 0..2_u64).prop_map(|(from, keys)| kept_back(from, keys)),
         Just(paused()),
         Just(Event::Resumed),
         any_side().prop_map(switch_asked),
@@ -160,7 +161,7 @@ fn any_observation() -> impl Strategy<Value = Observation> {
                 unproved,
             }),
         });
-        Observation { now, blue, green, leaks, held: None }
+        Observation { now, blue, green, leaks, kept_back: None, held: None }
     })
 }
 

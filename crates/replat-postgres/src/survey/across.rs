@@ -55,24 +55,28 @@ pub async fn crossings(client: &Client, plan: &Plan) -> Result<Vec<Crossing>, En
     Ok(found)
 }
 
+/// The foreign keys of the plan's tables and of those that point at them. A leaf counts as its root, also where only
+/// leaves have the key.
 async fn links<'a>(client: &Client, plan: &'a Plan) -> Result<Vec<Link<'a>>, EngineError> {
     let schema = &plan.blue.home.schema;
     let names: Vec<&str> = plan.tables.iter().map(|table| table.blue.name.as_str()).collect();
     let rows = client
         .query(
-            "SELECT k.conname::text, cn.nspname::text, c.relname::text, pn.nspname::text, p.relname::text, \
+            "SELECT DISTINCT k.conname::text, cn.nspname::text, c.relname::text, pn.nspname::text, p.relname::text, \
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY u (n, place) \
                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n), \
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY u (n, place) \
                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n) \
              FROM pg_catalog.pg_constraint k \
-             JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+             JOIN pg_catalog.pg_class c \
+               ON c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid)::oid, k.conrelid) \
              JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace \
-             JOIN pg_catalog.pg_class p ON p.oid = k.confrelid \
+             JOIN pg_catalog.pg_class p \
+               ON p.oid = coalesce(pg_catalog.pg_partition_root(k.confrelid)::oid, k.confrelid) \
              JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
              WHERE k.contype = 'f' AND k.conparentid = 0 \
                AND ((cn.nspname = $1 AND c.relname = ANY ($2)) OR (pn.nspname = $1 AND p.relname = ANY ($2))) \
-             ORDER BY cn.nspname, c.relname, k.conname",
+             ORDER BY 2, 3, 1",
             &[schema, &names],
         )
         .await

@@ -126,8 +126,20 @@ constraint_facts as (
    where conrelid in (select oid from asked) and contype in ('c', 'x')
    group by conrelid
 ),
+-- Foreign keys, with the tables by whose names their ends are known: a leaf goes by the name of its root. One that every
+-- leaf has for itself counts once.
+foreign_keys as (
+  select distinct on (e.child, e.parent, k.conname) e.child, e.parent, k.*
+    from pg_constraint k
+    cross join lateral (
+      select coalesce(pg_partition_root(k.conrelid), k.conrelid)::oid as child,
+             coalesce(pg_partition_root(k.confrelid), k.confrelid)::oid as parent
+    ) e
+   where k.contype = 'f' and k.conparentid = 0 and (e.child in (select oid from asked) or e.parent in (select oid from asked))
+   order by e.child, e.parent, k.conname, k.oid
+),
 foreign_key_facts as (
-  select k.conrelid,
+  select k.child,
          jsonb_agg(jsonb_build_object(
            'name', k.conname,
            'columns', (select jsonb_agg(a.attname order by u.place)
@@ -141,21 +153,21 @@ foreign_key_facts as (
            'on_delete_cascade', k.confdeltype = 'c',
            'on_update_cascade', k.confupdtype = 'c'
          ) order by k.conname) as facts
-    from pg_constraint k
-    join pg_class c on c.oid = k.confrelid
+    from foreign_keys k
+    join pg_class c on c.oid = k.parent
     join pg_namespace n on n.oid = c.relnamespace
-   where k.conrelid in (select oid from asked) and k.contype = 'f' and k.conparentid = 0
-   group by k.conrelid
+   where k.child in (select oid from asked)
+   group by k.child
 ),
 reference_facts as (
-  select k.confrelid,
+  select k.parent,
          jsonb_agg(jsonb_build_object('name', k.conname, 'schema', n.nspname, 'table', c.relname)
                    order by n.nspname, c.relname, k.conname) as facts
-    from pg_constraint k
-    join pg_class c on c.oid = k.conrelid
+    from foreign_keys k
+    join pg_class c on c.oid = k.child
     join pg_namespace n on n.oid = c.relnamespace
-   where k.confrelid in (select oid from asked) and k.contype = 'f' and k.conparentid = 0
-   group by k.confrelid
+   where k.parent in (select oid from asked)
+   group by k.parent
 ),
 trigger_facts as (
   select g.tgrelid,
@@ -229,8 +241,8 @@ table_facts as (
     left join column_facts c on c.attrelid = r.oid
     left join index_facts x on x.indrelid = r.oid
     left join constraint_facts k on k.conrelid = r.oid
-    left join foreign_key_facts f on f.conrelid = r.oid
-    left join reference_facts b on b.confrelid = r.oid
+    left join foreign_key_facts f on f.child = r.oid
+    left join reference_facts b on b.parent = r.oid
     left join trigger_facts g on g.tgrelid = r.oid
 )
 select jsonb_build_object(

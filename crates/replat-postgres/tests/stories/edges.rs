@@ -73,3 +73,32 @@ async fn an_index_that_a_table_beside_the_context_needs_stays_where_it_is() {
     story.assert_equal().await;
     run(&story.green, "insert into beside values (1, 'name 2')").await;
 }
+
+#[tokio::test]
+async fn the_foreign_key_of_a_leaf_is_one_of_its_table() {
+    let tables = "
+        create table nodes (id bigint, tenant_id bigint not null, parent bigint, primary key (tenant_id, id)) \
+          partition by list (tenant_id);
+        create table nodes_two partition of nodes for values in (2);
+        create table nodes_rest partition of nodes default;
+        create table roots (id bigint primary key, tenant_id bigint not null, unique (id, tenant_id));
+        alter table roots replica identity using index roots_id_tenant_id_key;
+        alter table nodes_two add constraint to_root foreign key (parent) references roots;
+        alter table nodes_rest add constraint to_root foreign key (parent) references roots;
+    ";
+    let scene = Scene {
+        slices: vec!["nodes", "roots"],
+        ddl: tables.replace("foreign key (parent) references roots", "check (true)"),
+        ..one_table(
+            "nodes",
+            tables,
+            "insert into roots values (1, 1), (2, 2); insert into nodes values (1, 1, 2), (2, 2, 1), (3, 2, 2)",
+        )
+    };
+    let story = scene.begin().await;
+    let found = crossings(&story.blue, &story.plan).await.expect("the catalogue");
+    let said: Vec<_> = found.iter().map(|c| (c.child.as_str(), c.leaves, c.example.as_str())).collect();
+    assert_eq!(said, [("public.nodes", true, "1"), ("public.nodes", false, "2")]);
+    let into: Vec<_> = story.plan.hazards.iter().map(|hazard| hazard.name.code()).collect();
+    assert!(!into.contains(&"FK_INTO") && !into.contains(&"FK_OUTSIDE"), "{:?}", story.plan.hazards);
+}

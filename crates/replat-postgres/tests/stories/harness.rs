@@ -98,6 +98,8 @@ pub struct Scene {
     pub schema: &'static str,
     /// Tables with a tenant, the ones that others point to first.
     pub slices: Vec<&'static str>,
+    /// What the spec says of each of them beyond its name.
+    pub slice_lines: &'static str,
     /// Tables without one.
     pub references: Vec<&'static str>,
     /// Lines of `[policy]`.
@@ -115,6 +117,7 @@ impl Default for Scene {
             green_before: String::new(),
             schema: "shop",
             slices: vec!["accounts", "moves"],
+            slice_lines: "",
             references: vec!["currencies"],
             policy: "",
             tenant: TENANT,
@@ -197,7 +200,7 @@ impl Scene {
             text += "ddl = ['v2.sql']\n";
         }
         for table in tenant_tables {
-            text += &format!("[contexts.shop.tables.{table}]\n");
+            text += &format!("[contexts.shop.tables.{table}]\n{}\n", self.slice_lines);
         }
         for table in &self.references {
             text += &format!("[contexts.shop.tables.{table}]\nmode = 'reference'\n");

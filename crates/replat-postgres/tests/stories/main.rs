@@ -6,11 +6,14 @@
 mod closed_sides;
 mod edges;
 mod fence;
+mod foreign_keys;
 mod harness;
+mod kept_back;
 mod leaks;
 mod leaves;
 mod moments;
 mod moving_rows;
+mod nullable_keys;
 mod parked_rows;
 mod random_rows;
 mod strangers;

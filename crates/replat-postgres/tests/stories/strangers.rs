@@ -21,7 +21,7 @@ const OTHERS: &str = "select md5(string_agg(n::text, ' ' order by id)) from note
 
 async fn until_refused(story: &Story) -> String {
     match story.until_failed().await {
-        EngineError::Precondition { what, .. } => what,
+        EngineError::KeptBack { what, lasting: true, .. } => what,
         error => panic!("another error: {error:?}"),
     }
 }
@@ -40,7 +40,7 @@ async fn a_row_that_is_written_on_green_takes_no_other_tenants_place_on_blue() {
     let what = until_refused(&story).await;
     assert_eq!(
         what,
-        "1 rows of the partition on green have keys that rows of other partitions have on blue: notes (4)"
+        "1 row of the partition on green cannot be stored on blue: notes (4): its key is that of a row of another partition"
     );
     assert_eq!(value(&story.blue, OTHERS).await, others);
     // Neither a change nor the end of the one row may reach the other.
@@ -68,7 +68,9 @@ async fn a_green_that_gave_a_number_to_somebody_else_keeps_its_row_and_nothing_s
     let what = until_refused(&story).await;
     assert_eq!(
         what,
-        "2 rows of the partition on blue have keys that rows of other partitions have on green: notes (5); notes (8)"
+        "2 rows of the partition on blue cannot be stored on green: \
+         notes (5): its key is that of a row of another partition; \
+         notes (8): its key is that of a row of another partition"
     );
     assert_eq!(
         value(&story.green, "select count(*) from notes where said = 'mine' and tenant_id = 9").await,

@@ -61,7 +61,7 @@ fn the_file_is_set_up_for_durability_and_says_what_it_is() {
         }
     };
     assert_eq!(pragma("journal_mode"), "wal");
-    assert_eq!(pragma("user_version"), "2");
+    assert_eq!(pragma("user_version"), "3");
     assert_eq!(pragma("application_id"), 0x7270_6c74.to_string());
 }
 
@@ -72,7 +72,7 @@ fn a_file_that_is_not_a_store_of_ours_is_left_alone() {
         ("not a replat store", |directory| {
             raw(directory).execute_batch("CREATE TABLE theirs (a)").expect("a table");
         }),
-        ("its format is 9 and this replat knows 2", |directory| {
+        ("its format is 9 and this replat knows 3", |directory| {
             drop(directory.store());
             raw(directory).execute_batch("PRAGMA user_version = 9").expect("a pragma");
         }),

@@ -1,4 +1,4 @@
-use replat_engine::WorkLog;
+use replat_engine::{EngineError, Trouble, WorkLog};
 use replat_model::deploy::{Event, Timestamp};
 
 use crate::{Directory, T0, append, begin, shop};
@@ -12,6 +12,32 @@ fn the_last_runner_that_spoke_is_known() {
     one.heartbeat(&id, "one", T0).expect("anybody may");
     other.heartbeat(&id, "other", Timestamp(T0.0 + 5)).expect("anybody may");
     assert_eq!(one.runner(&id).expect("a runner"), Some(("other".into(), Timestamp(T0.0 + 5))));
+}
+
+#[test]
+fn what_a_runner_fails_at_is_known_until_it_does_not() {
+    let directory = Directory::new();
+    let (one, other) = (directory.store(), directory.store());
+    let id = begin(&one, &shop(), "acme").expect("acme is free").id;
+    assert_eq!(other.trouble(&id).expect("trouble or none"), None);
+    let refused = |why: &str| EngineError::Refused {
+        database: "green".into(),
+        during: "arming a trigger".into(),
+        why: why.into(),
+    };
+    let first = Trouble::of(&refused("no"), None, T0);
+    one.tell_trouble(&id, Some(&first)).expect("anybody may");
+    assert_eq!(other.trouble(&id).expect("trouble"), Some(first.clone()));
+    assert_eq!(first.what, "green refused arming a trigger: no");
+    let later = Timestamp(T0.0 + 5_000);
+    let again = Trouble::of(&refused("still no"), Some(&first), later);
+    assert_eq!((again.since, again.last, again.needs_a_person), (T0, later, true));
+    one.tell_trouble(&id, Some(&again)).expect("anybody may");
+    assert_eq!(other.trouble(&id).expect("trouble"), Some(again.clone()));
+    let another = EngineError::Superseded { what: "the stream".into() };
+    assert_eq!(Trouble::of(&another, Some(&again), later).since, later, "something else began later");
+    one.tell_trouble(&id, None).expect("anybody may");
+    assert_eq!(other.trouble(&id).expect("trouble or none"), None);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Deployments: how far they are, whose the rows are, and what to say next.
 
-use replat_engine::{Listed, Recorded};
+use replat_engine::{Listed, Recorded, Trouble};
 use replat_model::contract::Kept;
-use replat_model::deploy::{Certificate, Deployment, Event, Phase, Timestamp};
+use replat_model::deploy::{Certificate, Deployment, Event, KeptBack, Phase, Timestamp};
 use replat_model::ids::Side;
 use replat_model::next::{Action, Reason, Step};
-use replat_postgres::engine::SlotSeen;
+use replat_postgres::engine::{SlotSeen, now};
 use serde_json::{Value, json};
 
 use super::{bytes, count, counted, moment, span};
@@ -21,6 +21,8 @@ pub struct Card<'a> {
     pub length: u64,
     /// Whoever runs it now.
     pub runner: Option<String>,
+    /// What its runner fails at, or failed at when it was last seen.
+    pub trouble: Option<Trouble>,
     /// What was seen at the registry, if there is one and somebody looked.
     pub routing: Option<Routing>,
     /// What was seen at both databases, if somebody looked.
@@ -33,6 +35,8 @@ pub struct Live {
     pub step: Step,
     /// The slots of both streams.
     pub slots: Vec<SlotSeen>,
+    /// Rows that could not be stored yet, by the side that has them.
+    pub parked: Vec<KeptBack>,
 }
 
 impl Card<'_> {
@@ -105,10 +109,13 @@ pub fn deployment_value(card: &Card) -> Value {
         "verified": d.verified_forward,
         "verified_backward": d.verified_backward,
         "incident_rows": d.leaks,
+        "kept_back": d.kept_back,
+        "trouble": card.trouble.as_ref().map(trouble_value),
         "policy": d.policy,
         "runner": card.runner,
         "registry": card.routing,
         "streams": card.live.as_ref().map(|live| &live.slots),
+        "parked": card.live.as_ref().map(|live| &live.parked),
         "next": card.next(),
         "next_commands": card.next_commands(),
     })
@@ -169,6 +176,27 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         let text = format!("{} rows were written past the guard; see replat.incident", count(d.leaks));
         rows.push(("incidents", text));
     }
+    // What was just seen says more than the log.
+    let kept: Vec<&KeptBack> = match &card.live {
+        Some(live) => live.parked.iter().collect(),
+        None => d.kept_back.iter().collect(),
+    };
+    for kept in kept {
+        rows.push(("kept back", format!("{}:", kept_back_text(kept))));
+        rows.extend(kept.samples.iter().map(|sample| ("", sample.clone())));
+        if kept.keys > kept.samples.len() as u64 {
+            rows.push(("", "…".into()));
+        }
+    }
+    if let Some(trouble) = &card.trouble {
+        let ago = |at: Timestamp| span(now().since(at));
+        let age = match trouble.last.since(trouble.since) {
+            0 => format!("{} ago", ago(trouble.last)),
+            _ => format!("{} ago, since {}", ago(trouble.last), moment(trouble.since)),
+        };
+        rows.push(("trouble", format!("{} {} ({age})", trouble.code, trouble.what)));
+        rows.push(("", trouble.remedy.clone()));
+    }
     if let Some(at) = d.finished.filter(|_| !d.dropped) {
         let until = moment(Timestamp(at.0.saturating_add(d.policy.retain.millis())));
         let watch = format!("replat deploy watch {}", card.listed.id);
@@ -187,6 +215,27 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         rows.push(("runner", runner));
     }
     rows
+}
+
+fn kept_back_text(kept: &KeptBack) -> String {
+    let rows = if kept.keys == 1 { "row" } else { "rows" };
+    format!("{} {rows} of {} cannot be stored on {}", count(kept.keys), kept.from, kept.from.other())
+}
+
+/// What a runner fails at, for people.
+pub fn trouble_text(trouble: &Trouble) -> String {
+    format!("{} {}. {}", trouble.code, trouble.what, trouble.remedy)
+}
+
+fn trouble_value(trouble: &Trouble) -> Value {
+    json!({
+        "code": trouble.code,
+        "what": trouble.what,
+        "remedy": trouble.remedy,
+        "needs_a_person": trouble.needs_a_person,
+        "since": moment(trouble.since),
+        "last": moment(trouble.last),
+    })
 }
 
 /// Who is told of a switch, and who holds.
@@ -353,6 +402,10 @@ pub fn event_text(event: &Event) -> String {
         }
         Event::Settled { epoch } => format!("settled at {epoch}: the new home is open, the old one sealed"),
         Event::LeakSeen { side, rows } => format!("{rows} rows written to {side} past its guard are kept"),
+        Event::RowsKeptBack(kept) if kept.keys == 0 => {
+            format!("no row of {} is kept back any more", kept.from)
+        }
+        Event::RowsKeptBack(kept) => format!("{}: {}", kept_back_text(kept), kept.samples.join("; ")),
         Event::Paused { why } => format!("paused: {why}"),
         Event::Resumed => "resumed".into(),
         Event::SwitchAsked { to, why } => format!("{to} is wanted as home: {why}"),

@@ -1,7 +1,7 @@
 //! Plans, and what can be said before there is one.
 
 use replat_model::ids::Side;
-use replat_model::plan::{Plan, Reversibility, TablePlan};
+use replat_model::plan::{Hazard, Plan, Reversibility, TablePlan};
 
 use super::{bytes, count};
 use crate::planning::{self, Outlook, PlanFile};
@@ -49,14 +49,55 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         "afterwards",
         format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
     );
-    for (n, hazard) in p.hazards.iter().enumerate() {
-        let must = if hazard.must_allow { format!("  needs --allow {}", hazard.name) } else { String::new() };
-        row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", hazard.name, hazard.what));
+    let hazards =
+        if detail { p.hazards.iter().map(|hazard| vec![hazard]).collect() } else { by_check(&p.hazards) };
+    for (n, alike) in hazards.iter().enumerate() {
+        let first = alike[0];
+        let must = if first.must_allow { format!("  needs --allow {}", first.name) } else { String::new() };
+        row(if n == 0 { "hazards" } else { "" }, format!("{}: {}{must}", first.name, told_once(alike)));
     }
     if detail {
         t += &plan_detail(p);
     }
     t
+}
+
+/// Hazards of one name together, in the order in which they come first.
+pub fn by_check<'a>(hazards: impl IntoIterator<Item = &'a Hazard>) -> Vec<Vec<&'a Hazard>> {
+    let mut groups: Vec<Vec<&Hazard>> = Vec::new();
+    for hazard in hazards {
+        match groups.iter_mut().find(|group| group[0].name == hazard.name) {
+            Some(group) => group.push(hazard),
+            None => groups.push(vec![hazard]),
+        }
+    }
+    groups
+}
+
+/// The most places that are named for hazards of one name.
+const PLACES_MAX: usize = 4;
+
+/// Hazards of one name in one line: the first in full, the places of the next.
+pub fn told_once(alike: &[&Hazard]) -> String {
+    let first = &alike[0].what;
+    if alike.len() == 1 {
+        return first.clone();
+    }
+    let mut places: Vec<&str> = Vec::new();
+    for hazard in &alike[1..] {
+        // What a hazard is about stands first: a table or a column.
+        let end = hazard.what.find([' ', ':']).unwrap_or(hazard.what.len());
+        if !places.contains(&&hazard.what[..end]) {
+            places.push(&hazard.what[..end]);
+        }
+    }
+    let more = if places.len() > PLACES_MAX { ", …" } else { "" };
+    places.truncate(PLACES_MAX);
+    format!(
+        "{} times: {first}; also {}{more} (`plan deploy --detail` shows all)",
+        alike.len(),
+        places.join(", ")
+    )
 }
 
 fn names(tables: &[TablePlan]) -> String {
@@ -141,4 +182,38 @@ pub fn steps(p: &Plan) -> String {
         lines[7] = "soak       no changes flow back: this cannot be rolled back".to_owned();
     }
     lines.iter().enumerate().map(|(n, line)| format!("  {}  {line}\n", n + 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replat_model::preflight::Check;
+
+    #[test]
+    fn hazards_of_one_name_are_one_line() {
+        let hazard = |name, what: &str| Hazard { name, what: what.into(), must_allow: false };
+        let into = |table: &str| hazard(Check::FkInto, &format!("{table}: foreign key k points here"));
+        let hazards = [
+            into("blue.a"),
+            hazard(Check::Triggers, "green.a: t does not fire"),
+            into("green.a"),
+            hazard(Check::NullKeys, "blue.a.t can be null"),
+            hazard(Check::NullKeys, "blue.b.t can be null"),
+            into("green.a"),
+            into("green.b"),
+            into("green.c"),
+            into("green.d"),
+            into("green.e"),
+        ];
+        let lines: Vec<String> = by_check(&hazards).iter().map(|alike| told_once(alike)).collect();
+        assert_eq!(
+            lines,
+            [
+                "7 times: blue.a: foreign key k points here; also green.a, green.b, green.c, green.d, … \
+                 (`plan deploy --detail` shows all)",
+                "green.a: t does not fire",
+                "2 times: blue.a.t can be null; also blue.b.t (`plan deploy --detail` shows all)",
+            ]
+        );
+    }
 }

@@ -16,6 +16,7 @@ async fn ctrl_c_in_the_middle_says_how_to_go_on_and_watch_does() {
             .await
             .fails("RP9002", 130)
             .remarks("replat deploy watch d1")
+            .remarks("Or give it up: replat deploy abort d1")
             .remarks("SAFE: blue.public (blue) owns the rows, at epoch e1.");
         drop(gate);
         let shown = world.replat("deploy get").await.succeeds();
@@ -34,11 +35,10 @@ async fn ctrl_c_in_the_soak_keeps_the_way_back() {
     let begun = async { while world.replat("deploy wait --for soak --timeout 60s").await.code != Some(0) {} };
     tokio::time::timeout(std::time::Duration::from_secs(80), begun).await.expect("the soak begins");
     deploying.signal("INT").await;
-    deploying
-        .end()
-        .await
-        .fails("RP9002", 130)
-        .remarks("SAFE: green.saas (green) owns the rows, at epoch e2.");
+    let ended = deploying.end().await.fails("RP9002", 130);
+    let ended = ended.remarks("SAFE: green.saas (green) owns the rows, at epoch e2.");
+    let ended = ended.remarks("Or go back: replat deploy rollback d1");
+    assert!(!ended.err.contains("abort"), "green is home: {}", ended.told());
     world.replat("deploy rollback").await.succeeds().prints("rolled-back");
 }
 
