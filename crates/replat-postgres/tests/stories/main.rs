@@ -19,3 +19,4 @@ mod tokens;
 mod traces;
 mod unique_values;
 mod unsaid_values;
+mod values;
