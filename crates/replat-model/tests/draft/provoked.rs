@@ -41,6 +41,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::Inheritance => orders(&mut w.blue).inherits = true,
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
+        Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
             table.primary_key.clear();

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What decides how a value is written; no session of a story's own depends on what its database says.
 const FIXED: &str = "set datestyle = 'ISO'; set intervalstyle = 'postgres'; set timezone = 'UTC'; \
      set extra_float_digits = 3; set bytea_output = 'hex'; set xmloption = 'content'; set array_nulls = on; \
-     set lc_monetary = 'C'";
+     set lc_monetary = 'C'; set standard_conforming_strings = on";
 
 /// The tenant that moves, unless a scene says otherwise.
 pub const TENANT: i64 = 2;
@@ -293,7 +293,13 @@ impl Scene {
         }
     }
 
-    async fn planned(&self, spec: &Spec, blue: &Client, green: &Client, map: Option<Map>) -> Result<(Plan, Map), Vec<Finding>> {
+    async fn planned(
+        &self,
+        spec: &Spec,
+        blue: &Client,
+        green: &Client,
+        map: Option<Map>,
+    ) -> Result<(Plan, Map), Vec<Finding>> {
         let context = &spec.contexts["shop"];
         let rollout = context.rollout.as_ref().expect("the spec has a rollout");
         let map = map.unwrap_or_else(|| {

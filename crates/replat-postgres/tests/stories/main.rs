@@ -15,6 +15,7 @@ mod parked_rows;
 mod random_rows;
 mod strangers;
 mod stream_breaks;
+mod tables;
 mod tokens;
 mod traces;
 mod unique_values;

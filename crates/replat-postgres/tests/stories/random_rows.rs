@@ -17,7 +17,7 @@ const GENERATED: &[(&str, &str)] = &[
     ("n", "numeric generated always as (n * 2) stored"),
     ("jb", "text generated always as (jb ->> 'a') stored"),
     ("u", "text generated always as (u::text) stored"),
-    ("ia", "int[] generated always as (ia || 7) stored"),
+    ("ia", "text generated always as (array_dims(ia)) stored"),
 ];
 
 /// What a value's text depends on, as a database may well say it.
@@ -58,7 +58,8 @@ impl Schema {
     /// All columns, each of which takes null.
     fn whole(extensions: Vec<String>) -> Schema {
         let there = EXTENSIONS.iter().filter(|(name, ..)| extensions.iter().any(|e| e == name));
-        let columns = COLUMNS.iter().chain(there).map(|column| Chosen { column, is_nullable: true }).collect();
+        let columns =
+            COLUMNS.iter().chain(there).map(|column| Chosen { column, is_nullable: true }).collect();
         let generated = GENERATED.iter().map(|(_, definition)| *definition).collect();
         Schema { columns, generated, extensions, random: Random::new(20_26) }
     }
