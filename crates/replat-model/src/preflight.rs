@@ -154,6 +154,7 @@ checks! {
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
+    GrantsGone "GRANTS_GONE" Effects Note "whoever may use blue's rows may use green's";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
     SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";
     SequenceMissing "SEQUENCE_MISSING" Effects Note "green has the sequences that blue's applications may draw from";

@@ -195,8 +195,8 @@ async fn deferrable(
     let rows = if foreign {
         tx.query(
             "SELECT conname::text, true, pg_get_constraintdef(oid), '', \
-               coalesce(format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, $1::text, \
-                               obj_description(oid, 'pg_constraint')), '') \
+               coalesce(format('COMMENT ON CONSTRAINT %I ON %s IS ', conname, $1::text) \
+                        || quote_literal(obj_description(oid, 'pg_constraint')), '') \
              FROM pg_constraint \
              WHERE conrelid = $1::text::regclass AND contype = 'f' AND conparentid = 0 ORDER BY conname",
             &[&target],

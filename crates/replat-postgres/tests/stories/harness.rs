@@ -198,7 +198,7 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = '{}' }}\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = {:?} }}\n",
             self.schema
         );
         if !self.ddl.is_empty() {
@@ -261,7 +261,7 @@ impl Scene {
         blue.batch_execute(FIXED).await.expect("settings");
         green.batch_execute(FIXED).await.expect("settings");
         green
-            .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+            .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
             .await
             .expect("a search path");
         let folder = match after {
@@ -350,7 +350,7 @@ impl Story {
         let client = client.expect("a session");
         if side == Side::Green {
             client
-                .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+                .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
                 .await
                 .expect("a search path");
         }
