@@ -579,7 +579,7 @@ async fn senders(client: &Client, table: &str) -> BTreeMap<String, String> {
     let sql = "select a.attname::text, t.typsend::oid::regproc::text from pg_attribute a \
                join pg_type t on t.oid = a.atttypid left join pg_range r on t.oid in (r.rngtypid, r.rngmultitypid) \
                where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped and t.typsend <> 0 \
-                 and t.typtype <> 'c' and greatest(t.typelem, t.typbasetype, r.rngsubtype) < 16384";
+                 and t.typtype <> 'c' and t.typname <> 'refcursor' and greatest(t.typelem, t.typbasetype, r.rngsubtype) < 16384";
     let rows = client.query(sql, &[&table]).await.expect("the types' functions");
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }

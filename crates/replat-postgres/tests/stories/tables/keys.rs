@@ -18,7 +18,7 @@ const KINDS: &[KeyKind] = &[
     ("date", "date '2000-01-01' + #", "date '0044-03-15 BC' + #"),
     ("bytea", "decode(md5(#::text), 'hex')", "'\\x00'::bytea || decode(md5(#::text), 'hex')"),
     ("numeric", "(# || '.10')::numeric", "(# || '.100')::numeric"),
-    ("float8", "# / 3.0", "# / 7.0"),
+    ("float8", "# / 3.0", "-# / 7.0"),
     (
         "timestamptz",
         "timestamptz '2026-01-01 00:00Z' + # * interval '1 us'",

@@ -7,14 +7,14 @@ use crate::harness::{Scene, one_table, value};
 use crate::moments::at_every_moment;
 
 /// 63 bytes, of which the last two are one letter.
-const LONG: &str = "a_name_that_is_as_long_as_a_name_can_be_and_has_a_letter_more_ü";
+const LONG: &str = "a_name_that_is_as_long_as_a_name_can_be_and_has_a_letter_moreü";
 
 /// The table, a column, and the names of everything else in one.
 const NAMES: &[(&str, &str)] = &[
     ("it's \"quoted\"", "a \"column\""),
     ("Mixed Case", "Id"),
     ("select", "user"),
-    ("replat", "replat_k0"),
+    ("replat", "replat"),
     (" trailing ", "trailing "),
     (LONG, LONG),
     ("日本語 🦀", "ñ"),
