@@ -4,6 +4,8 @@
 //! schema (`saas.order_status`), built-in ones without. Statistics (`rows_estimate`, `bytes`, `slots_used`, …) are
 //! of the moment; [`crate::draft::changed`] ignores them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One database, and in it the tables of one schema.
@@ -97,6 +99,9 @@ pub struct TableFacts {
     pub rows_hidden: bool,
     /// Whether a subscription writes to it.
     pub subscribed: bool,
+    /// What each role may do to its rows, the owner too; superusers are left out, since they may do everything.
+    #[serde(default)]
+    pub grants: BTreeMap<String, Vec<String>>,
     /// Its columns, by number.
     pub columns: Vec<ColumnFacts>,
     /// The columns of its primary key, in order; empty if there is none.

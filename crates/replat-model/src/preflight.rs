@@ -121,6 +121,7 @@ checks! {
     Inheritance "INHERITANCE" Tables Refusal "no table inherits";
     Unlogged "UNLOGGED" Tables Refusal "every table is in the log";
     GreenNotEmpty "GREEN_NOT_EMPTY" Tables Refusal "green holds no row of the partition";
+    CatalogueNumbers "CATALOGUE_NUMBERS" Tables Refusal "no column points into a server's catalogue";
     LargeObjects "LARGE_OBJECTS" Tables Allow "no column names large objects";
 
     NoKey "NO_KEY" Keys Refusal "every table has a key";
@@ -153,6 +154,7 @@ checks! {
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
+    GrantsGone "GRANTS_GONE" Effects Note "whoever may use blue's rows may use green's";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
     SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";
     SequenceMissing "SEQUENCE_MISSING" Effects Note "green has the sequences that blue's applications may draw from";

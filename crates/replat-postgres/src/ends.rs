@@ -18,14 +18,14 @@ use crate::sql::quote_ident;
 /// stands still, and gives its locks back to those that do not.
 const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmloption = 'content'; \
-     SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET statement_timeout = 0; \
+     SET lc_monetary = 'C'; SET array_nulls = on; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET statement_timeout = 0; \
      SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \
      SET row_security = off";
 
 /// The same for a replication session, which takes them as start-up options. A reader that stands still holds its
 /// slot until the server gives it up, by default after a minute; it reports every five seconds while it is alive.
 const PINNED_OPTIONS: &str = "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC \
-     -c extra_float_digits=3 -c bytea_output=hex -c client_encoding=UTF8 -c statement_timeout=0 \
+     -c extra_float_digits=3 -c bytea_output=hex -c lc_monetary=C -c client_encoding=UTF8 -c statement_timeout=0 \
      -c wal_sender_timeout=10s";
 
 /// Both ends of one deployment.

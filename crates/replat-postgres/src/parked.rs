@@ -181,7 +181,11 @@ async fn current(
         .columns
         .iter()
         .filter(|c| c.generated.is_none())
-        .map(|c| format!("t.{}::text", quote_ident(&c.name)))
+        .map(|c| match (c.stage_type.as_str(), quote_ident(&c.name)) {
+            // A cast to text takes trailing blanks off.
+            ("bpchar", name) => format!("textin(bpcharout(t.{name}))"),
+            (_, name) => format!("t.{name}::text"),
+        })
         .collect();
     let matching: Vec<String> = table
         .key
@@ -205,7 +209,7 @@ async fn current(
         source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
     let bytes = |key: &[String]| key.iter().map(|v| Bytes::from(v.clone())).collect::<Vec<_>>();
     let mut found = std::collections::HashSet::new();
-    let mut changes = Vec::new();
+    let mut there = Vec::new();
     for row in rows {
         let key: Vec<String> = row.get(0);
         let cells = row
@@ -213,11 +217,13 @@ async fn current(
             .into_iter()
             .map(|v| v.map_or(Cell::Null, |v| Cell::Text(Bytes::from(v))))
             .collect();
-        changes.push(Change::Put { table: n, old_key: None, key: bytes(&key), cells, arrived: false });
+        there.push(Change::Put { table: n, old_key: None, key: bytes(&key), cells, arrived: false });
         found.insert(key);
     }
+    // First what is gone: its key may be another way to write that of a row that is there.
     let gone = wanted.iter().filter(|key| !found.contains(**key));
-    changes.extend(gone.map(|key| Change::Remove { table: n, key: bytes(key) }));
+    let mut changes: Vec<Change> = gone.map(|key| Change::Remove { table: n, key: bytes(key) }).collect();
+    changes.append(&mut there);
     Ok(changes)
 }
 

@@ -11,7 +11,7 @@ use replat_model::deploy::Token;
 use replat_model::draft::ddl_digest;
 use replat_model::ids::{Lsn, Side};
 use replat_model::plan::TablePlan;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Row, Transaction};
 
 use crate::copy::copied_tables;
 use crate::ends::Ends;
@@ -142,7 +142,7 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
     for is_foreign in [true, false] {
         for table in copied_tables(plan) {
             let target = table_name(plan, table, Side::Green);
-            for (name, is_constraint, definition) in
+            for Deferrable { name, is_constraint, definition, before, after } in
                 deferrable(tx, &target, table, is_foreign).await.map_err(&on)?
             {
                 let (drop, build) = if is_constraint {
@@ -155,6 +155,8 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
                     let schema = quote_ident(&plan.green.home.schema);
                     (format!("DROP INDEX {schema}.{}", quote_ident(&name)), definition)
                 };
+                let build = [before, build, after].into_iter().filter(|part| !part.is_empty());
+                let build = build.collect::<Vec<_>>().join("; ");
                 tx.batch_execute(&drop).await.map_err(&on)?;
                 tx.execute(
                     "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
@@ -170,18 +172,32 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
     Ok(())
 }
 
-/// Name, whether it is a constraint, definition. The index over the row key stays: chunks and changes find their
-/// rows by it; so does one that is the replica identity, and one that a foreign key of another table needs (those of the
-/// plan's own tables are off by then).
+/// What is taken off a table and built again.
+struct Deferrable {
+    name: String,
+    is_constraint: bool,
+    /// As the server writes it, which leaves out some of what was said about it.
+    definition: String,
+    /// The statement that says where an index lies; empty if where everything does.
+    before: String,
+    /// The statements that say what else was said about it.
+    after: String,
+}
+
+/// The index over the row key stays: chunks and changes find their rows by it; so does one that is the replica identity,
+/// and one that a foreign key of another table needs (those of the plan's own tables are off by then).
 async fn deferrable(
     tx: &Transaction<'_>,
     target: &str,
     table: &TablePlan,
     foreign: bool,
-) -> Result<Vec<(String, bool, String)>, tokio_postgres::Error> {
+) -> Result<Vec<Deferrable>, tokio_postgres::Error> {
     let rows = if foreign {
         tx.query(
-            "SELECT conname::text, true, pg_get_constraintdef(oid) FROM pg_constraint \
+            "SELECT conname::text, true, pg_get_constraintdef(oid), '', \
+               coalesce(format('COMMENT ON CONSTRAINT %I ON %s IS ', conname, $1::text) \
+                        || quote_literal(obj_description(oid, 'pg_constraint')), '') \
+             FROM pg_constraint \
              WHERE conrelid = $1::text::regclass AND contype = 'f' AND conparentid = 0 ORDER BY conname",
             &[&target],
         )
@@ -191,9 +207,23 @@ async fn deferrable(
         key.sort();
         tx.query(
             "SELECT i.relname::text, c.oid IS NOT NULL, coalesce(pg_get_constraintdef(c.oid), \
-               pg_get_indexdef(x.indexrelid)) \
-             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
+               pg_get_indexdef(x.indexrelid)), \
+               coalesce('SET LOCAL default_tablespace = ' || quote_literal(p.spcname), ''), \
+               concat_ws('; ', \
+                 CASE WHEN obj_description(i.oid, 'pg_class') <> '' THEN \
+                   format('COMMENT ON INDEX %I.%I IS %L', n.nspname, i.relname, obj_description(i.oid, 'pg_class')) END, \
+                 CASE WHEN obj_description(c.oid, 'pg_constraint') <> '' THEN \
+                   format('COMMENT ON CONSTRAINT %I ON %s IS %L', c.conname, $1::text, \
+                          obj_description(c.oid, 'pg_constraint')) END, \
+                 CASE WHEN c.oid IS NOT NULL AND i.reloptions IS NOT NULL THEN \
+                   format('ALTER INDEX %I.%I SET (%s)', n.nspname, i.relname, array_to_string(i.reloptions, ', ')) END, \
+                 CASE WHEN x.indisclustered THEN format('ALTER TABLE %s CLUSTER ON %I', $1::text, i.relname) END, \
+                 (SELECT string_agg(format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', \
+                                           n.nspname, i.relname, a.attnum, a.attstattarget), '; ') \
+                    FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget >= 0)) \
+             FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace \
              LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid AND c.contype IN ('u', 'x', 'p') \
+             LEFT JOIN pg_tablespace p ON p.oid = i.reltablespace \
              WHERE x.indrelid = $1::text::regclass AND NOT x.indisprimary AND NOT x.indisreplident \
                AND NOT (x.indisunique AND x.indpred IS NULL AND x.indexprs IS NULL AND \
                  (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") FROM pg_attribute a \
@@ -205,7 +235,14 @@ async fn deferrable(
         )
         .await?
     };
-    Ok(rows.iter().map(|r| (r.get(0), r.get(1), r.get(2))).collect())
+    let deferrable = |r: &Row| Deferrable {
+        name: r.get(0),
+        is_constraint: r.get(1),
+        definition: r.get(2),
+        before: r.get(3),
+        after: r.get(4),
+    };
+    Ok(rows.iter().map(deferrable).collect())
 }
 
 /// Green refuses everybody's writes from the beginning. Tables that this deployment made are closed as a whole

@@ -31,13 +31,14 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Settings that decide how values are written as text, so that they read the same on every server. A startup
 /// packet outranks what is set for the database or the role.
-const TEXT_FORM: [(&str, &str); 6] = [
+const TEXT_FORM: [(&str, &str); 7] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, YMD"),
     ("IntervalStyle", "postgres"),
     ("TimeZone", "UTC"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
 ];
 
 /// Why a replication connection does not do what was asked.

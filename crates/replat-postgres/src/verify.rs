@@ -411,9 +411,23 @@ impl Verifier {
 fn transformed(column: &ColumnPlan) -> String {
     let e = &column.expression;
     match (is_foreign(column), column.compare) {
-        (true, _) => format!("({e})::text"),
+        (true, _) => as_text(&format!("({e})")),
         (false, Compare::Native) => format!("({e})::{}", column.target_type),
-        (false, Compare::Text) => format!("({e})::{}::text", shared_type(column)),
+        (false, Compare::Text) => written(column, &format!("({e})::{}", shared_type(column))),
+    }
+}
+
+/// A value as it is hashed where its type's own hash will not do: as bytes, whatever its collation takes for equal.
+fn as_text(value: &str) -> String {
+    format!("{value}::text COLLATE \"C\"")
+}
+
+/// The same for a value of the receiving type. A document is written without its declaration wherever it crosses, and
+/// only a cast would show the one that was stored.
+fn written(column: &ColumnPlan, value: &str) -> String {
+    match column.wire_type.as_str() {
+        "xml" => format!("textin(xml_out({value}))"),
+        _ => as_text(value),
     }
 }
 
@@ -428,7 +442,8 @@ fn stored(column: &ColumnPlan) -> String {
     let name = quote_ident(&column.target);
     match (is_foreign(column), column.compare) {
         (false, Compare::Native) => name,
-        _ => format!("{name}::text"),
+        (true, _) => as_text(&name),
+        (false, Compare::Text) => written(column, &name),
     }
 }
 

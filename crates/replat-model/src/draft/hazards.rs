@@ -167,6 +167,23 @@ fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
         let what = format!("blue.{} has row level security, and green.{} has none", blue.name, green.name);
         notes.warn(Check::RowSecurityGone, true, what);
     }
+    for (role, rights) in &blue.grants {
+        let kept = green.grants.get(role);
+        let gone: Vec<&str> = rights
+            .iter()
+            .filter(|right| !kept.is_some_and(|kept| kept.contains(right)))
+            .map(String::as_str)
+            .collect();
+        if !gone.is_empty() {
+            let what = format!(
+                "{role} has {} on blue.{}, and not on green.{}",
+                gone.join(", "),
+                blue.name,
+                green.name
+            );
+            notes.warn(Check::GrantsGone, false, what);
+        }
+    }
 }
 
 /// Where one side takes null and the other does not, a row can stop the stream.

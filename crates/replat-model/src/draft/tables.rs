@@ -132,6 +132,18 @@ fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
             format!("ALTER TABLE {full} SET LOGGED;"),
         );
     }
+    let pointing = |column: &&ColumnFacts| column.generated.is_none() && types::is_of_the_catalogue(column);
+    for column in table.columns.iter().filter(pointing) {
+        let (column, kind) = (&column.name, &column.type_name);
+        let array = if kind.ends_with("[]") { "[]" } else { "" };
+        let remedy = format!(
+            "ALTER TABLE {full} ALTER COLUMN {0} TYPE text{array} USING {0}::text{array}; -- names, not numbers",
+            quoted(column)
+        );
+        let what =
+            format!("has the column {column} of type {kind}, which means something on its own server only,");
+        find(Check::CatalogueNumbers, what, remedy);
+    }
     if table.rows_hidden {
         let remedy = format!("ALTER ROLE {} BYPASSRLS;", quoted(role));
         find(Check::RowsHidden, format!("hides rows from {role} by row level security"), remedy);

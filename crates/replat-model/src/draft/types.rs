@@ -125,6 +125,26 @@ pub fn key_type(column: &ColumnFacts) -> Option<KeyType> {
     KeyType::from_postgres(column.base_type.as_deref()?)
 }
 
+/// Whether the column's values stand for objects or roles of their server: as numbers that mean something else on
+/// another one, as names that another one may not know.
+pub fn is_of_the_catalogue(column: &ColumnFacts) -> bool {
+    let known = [
+        "aclitem",
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+    ];
+    known.contains(&parts(column.stage_type()).base.as_str())
+}
+
 /// Whether equal values of the column are always written alike.
 pub fn is_bytes_comparable(column: &ColumnFacts) -> bool {
     let known = [

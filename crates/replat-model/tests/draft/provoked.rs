@@ -41,6 +41,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::Inheritance => orders(&mut w.blue).inherits = true,
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
+        Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
             table.primary_key.clear();
@@ -108,6 +109,10 @@ fn provoke(check: Check, w: &mut World) {
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
         Check::RowSecurityGone => orders(&mut w.blue).row_security = true,
+        Check::GrantsGone => {
+            orders(&mut w.blue).grants.insert("app".into(), vec!["INSERT".into(), "SELECT".into()]);
+            orders(&mut w.green).grants.insert("app".into(), vec!["SELECT".into()]);
+        }
         Check::SequenceNew => column(orders(&mut w.blue), "id").sequence = None,
         Check::SequenceUnknown => {
             w.both(|table| add_column(table, "number", "bigint"));

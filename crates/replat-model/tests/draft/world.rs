@@ -189,6 +189,7 @@ pub fn table(schema: &str, name: &str, mut columns: Vec<ColumnFacts>, key: &[&st
         inherits: false,
         owned: true,
         row_security: false,
+        grants: std::collections::BTreeMap::default(),
         rows_hidden: false,
         subscribed: false,
         columns,

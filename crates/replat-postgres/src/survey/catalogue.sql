@@ -4,7 +4,7 @@
 -- but pg_catalog in the search path, so that the names of users' types come with their schema.
 with
 relation as materialized (
-  select c.oid, c.relname, c.relkind, c.relpersistence, c.relispartition, c.relowner, c.relrowsecurity, c.reltuples,
+  select c.oid, c.relname, c.relkind, c.relpersistence, c.relispartition, c.relowner, c.relacl, c.relrowsecurity, c.reltuples,
          c.relreplident, n.nspname
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
@@ -215,6 +215,13 @@ table_facts as (
            'row_security', r.relrowsecurity,
            'rows_hidden', row_security_active(r.oid),
            'subscribed', exists (select from pg_subscription_rel s where s.srrelid = r.oid),
+           'grants', coalesce((select jsonb_object_agg(granted.role, granted.rights) from
+             (select coalesce(g.rolname, 'PUBLIC') as role,
+                     jsonb_agg(distinct acl.privilege_type order by acl.privilege_type) as rights
+                from aclexplode(coalesce(r.relacl, acldefault('r', r.relowner))) acl
+                left join pg_roles g on g.oid = acl.grantee
+               where acl.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE') and g.rolsuper is not true
+               group by 1) granted), '{}'),
            'columns', coalesce(c.facts, '[]'),
            'primary_key', coalesce((select names from index_columns x where x.indrelid = r.oid and x.indisprimary), '[]'),
            'replica_identity', case d.kind

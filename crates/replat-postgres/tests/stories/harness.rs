@@ -12,7 +12,7 @@ use replat_control::{Pulse, Runner};
 use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
-use replat_model::draft::{Ask, draft};
+use replat_model::draft::{Ask, Finding, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
@@ -31,6 +31,11 @@ use tokio_postgres::Client;
 
 /// A story that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What decides how a value is written; no session of a story's own depends on what its database says.
+const FIXED: &str = "set datestyle = 'ISO'; set intervalstyle = 'postgres'; set timezone = 'UTC'; \
+     set extra_float_digits = 3; set bytea_output = 'hex'; set xmloption = 'content'; set array_nulls = on; \
+     set lc_monetary = 'C'; set standard_conforming_strings = on";
 
 /// The tenant that moves, unless a scene says otherwise.
 pub const TENANT: i64 = 2;
@@ -102,6 +107,8 @@ pub struct Scene {
     pub slice_lines: &'static str,
     /// Tables without one.
     pub references: Vec<&'static str>,
+    /// More of the spec, such as tables that name their key.
+    pub spec: &'static str,
     /// Lines of `[policy]`.
     pub policy: &'static str,
     /// The tenant that moves.
@@ -119,6 +126,7 @@ impl Default for Scene {
             slices: vec!["accounts", "moves"],
             slice_lines: "",
             references: vec!["currencies"],
+            spec: "",
             policy: "",
             tenant: TENANT,
         }
@@ -193,24 +201,41 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = '{}' }}\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = {:?} }}\n",
             self.schema
         );
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
         for table in tenant_tables {
-            text += &format!("[contexts.shop.tables.{table}]\n{}\n", self.slice_lines);
+            text += &format!("[contexts.shop.tables.{table:?}]\n{}\n", self.slice_lines);
         }
         for table in &self.references {
-            text += &format!("[contexts.shop.tables.{table}]\nmode = 'reference'\n");
+            text += &format!("[contexts.shop.tables.{table:?}]\nmode = 'reference'\n");
         }
+        text += &format!("{}\n", self.spec);
         text += &format!("[policy]\nswitch = 'manual'\nchunk_rows = 100\n{}\n", self.policy);
         spec::parse(&text).unwrap_or_else(|errors| panic!("{}", spec::render_errors("spec", &text, &errors)))
     }
 
     /// Makes both databases, plans and begins; nothing has been changed yet on either side but what the scene says.
     pub async fn begin(self) -> Story {
+        let database = self.databases().await;
+        self.begin_in(database, None).await
+    }
+
+    /// What stands in the way of a plan: the codes, in the order in which they are found.
+    pub async fn findings(self) -> Vec<&'static str> {
+        let database = self.databases().await;
+        let servers = servers().await;
+        let blue = servers.blue.client(&database).await.expect("a session on blue");
+        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
+        let found = self.planned(&self.spec(&self.slices), &blue, &green, None).await;
+        found.expect_err("the scene can be planned").iter().map(|finding| finding.code.code()).collect()
+    }
+
+    /// Both databases, as the scene has them. Returns the name of blue's.
+    async fn databases(&self) -> String {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
@@ -221,7 +246,7 @@ impl Scene {
             server.create_database(&name).await.expect("a database");
             server.execute(&name, &statements).await.expect("the scene");
         }
-        self.begin_in(database, None).await
+        database
     }
 
     /// The same in databases that are there, for one more tenant.
@@ -231,9 +256,15 @@ impl Scene {
         let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
-        let (plan, map) = self.planned(&spec, &blue, &green, map).await;
+        let (plan, map) = self
+            .planned(&spec, &blue, &green, map)
+            .await
+            .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
+        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        blue.batch_execute(FIXED).await.expect("settings");
+        green.batch_execute(FIXED).await.expect("settings");
         green
-            .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+            .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
             .await
             .expect("a search path");
         let folder = match after {
@@ -265,7 +296,13 @@ impl Scene {
         }
     }
 
-    async fn planned(&self, spec: &Spec, blue: &Client, green: &Client, map: Option<Map>) -> (Plan, Map) {
+    async fn planned(
+        &self,
+        spec: &Spec,
+        blue: &Client,
+        green: &Client,
+        map: Option<Map>,
+    ) -> Result<(Plan, Map), Vec<Finding>> {
         let context = &spec.contexts["shop"];
         let rollout = context.rollout.as_ref().expect("the spec has a rollout");
         let map = map.unwrap_or_else(|| {
@@ -301,10 +338,8 @@ impl Scene {
             contracts: Vec::new(),
             crossings: Vec::new(),
         };
-        let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)
-            .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
-        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
-        (plan, map)
+        let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)?;
+        Ok((plan, map))
     }
 }
 
@@ -319,7 +354,7 @@ impl Story {
         let client = client.expect("a session");
         if side == Side::Green {
             client
-                .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
+                .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
                 .await
                 .expect("a search path");
         }
@@ -496,18 +531,34 @@ impl Story {
         }
     }
 
-    /// The tenant's rows of a table, by key: every value as text.
+    /// The tenant's rows of a table, by key: every value as its type writes it, and as it sends it.
     async fn rows(&self, table: &TablePlan, side: Side) -> BTreeMap<Vec<String>, Vec<Option<String>>> {
-        let columns: Vec<String> =
-            table.blue.columns.iter().map(|c| format!("r.{}::text", quote_ident(&c.name))).collect();
+        let client = self.side(side);
+        let name = table_name(&self.plan, table, side);
+        let senders = senders(client, &name).await;
+        let columns: Vec<String> = table
+            .blue
+            .columns
+            .iter()
+            .map(|c| {
+                let column = format!("r.{}", quote_ident(&c.name));
+                // Not a cast, which some types answer with something else than what they write.
+                let written = format!("format('%s', {column})");
+                let sent = senders.get(&c.name).map(|send| format!(", md5({send}({column}))"));
+                let value = format!("concat({written}{})", sent.unwrap_or_default());
+                format!("case when {column} is distinct from null then {value} end")
+            })
+            .collect();
+        // Wider rows than an array constructor's are put together of parts.
+        let values: Vec<String> =
+            columns.chunks(50).map(|part| format!("array[{}]", part.join(", "))).collect();
         let sql = format!(
-            "select array[{}], array[{}] from {} r where r.tenant_id = {}",
+            "select array[{}], {} from {name} r where r.tenant_id = {}",
             key_text(table, Side::Blue, "r."),
-            columns.join(", "),
-            table_name(&self.plan, table, side),
+            values.join(" || "),
             self.tenant
         );
-        let rows = self.side(side).query(&sql, &[]).await.expect("rows");
+        let rows = client.query(&sql, &[]).await.expect("rows");
         rows.iter().map(|r| (r.get(0), r.get(1))).collect()
     }
 
@@ -525,6 +576,29 @@ impl Story {
             assert!(different.is_empty(), "{} differs: {different:#?}", table.blue.name);
         }
     }
+}
+
+/// The functions that send the values of a table's columns, where what they send names no type by its number.
+async fn senders(client: &Client, table: &str) -> BTreeMap<String, String> {
+    let sql = "select a.attname::text, t.typsend::oid::regproc::text from pg_attribute a \
+               join pg_type t on t.oid = a.atttypid left join pg_range r on t.oid in (r.rngtypid, r.rngmultitypid) \
+               where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped and t.typsend <> 0 \
+                 and t.typtype <> 'c' and t.typname <> 'refcursor' and greatest(t.typelem, t.typbasetype, r.rngsubtype) < 16384";
+    let rows = client.query(sql, &[&table]).await.expect("the types' functions");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Which of these extensions both servers can be given.
+pub async fn available(names: &[&str]) -> Vec<String> {
+    let mut there: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let servers = servers().await;
+    for server in [&servers.blue, &servers.green] {
+        let client = server.client("postgres").await.expect("a session");
+        let sql = "select name::text from pg_available_extensions where name = any ($1)";
+        let rows = client.query(sql, &[&there]).await.expect("the extensions");
+        there = rows.iter().map(|row| row.get(0)).collect();
+    }
+    there
 }
 
 /// What is not alike in two rows of a table.

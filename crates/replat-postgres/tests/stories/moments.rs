@@ -6,17 +6,14 @@ use replat_model::ids::Side;
 
 use crate::harness::{Scene, Story, run};
 
-/// What is done to the tenant's rows at one moment: transactions, in their order. The number keeps the rows of one
-/// moment apart from those of another.
-pub type Changes = fn(i64) -> Vec<String>;
-
 /// A thousand rows a moment would be too few for ids that move by hundreds; ten are enough.
 const STEP: i64 = 10;
 
-/// Makes `changes` at every moment of a deployment of `scene`, whose tenant has the ids 1 to 250 in its first table
+/// Makes `changes` (transactions, in their order; the number keeps the rows of one moment apart from those of another)
+/// at every moment of a deployment of `scene`, whose tenant has the ids 1 to 250 in its first table
 /// and so three chunks of it, and asks after each stage whether the sides are equal. `back` says whether the
 /// changes make sense on green, too.
-pub async fn at_every_moment(scene: Scene, changes: Changes, back: bool) {
+pub async fn at_every_moment(scene: Scene, changes: impl Fn(i64) -> Vec<String>, back: bool) {
     let story = scene.begin().await;
     let mut moment = 0;
     let mut next = || {
