@@ -76,9 +76,9 @@ async fn servers() -> &'static Servers {
                     .setting("max_replication_slots", "150")
                     .setting("max_wal_senders", "60")
                     .setting("max_prepared_transactions", "20")
-                    .start()
             };
-            let (blue, green) = tokio::try_join!(server(), server()).expect("two servers");
+            let (blue, green) =
+                tokio::try_join!(server().blue().start(), server().green().start()).expect("two servers");
             Servers { blue, green }
         })
         .await
