@@ -60,8 +60,10 @@ fn log_can_be_read(facts: &DatabaseFacts, database: &str, needed: u32, notes: &m
     if let Some((bugs, sound)) = preflight::server_bugs(facts.version_num) {
         let (major, minor) = (facts.version_num / 10_000, facts.version_num % 10_000);
         let bugs: Vec<&str> = bugs.iter().map(|bug| bug.what).collect();
-        let what =
-            format!("{database} runs PostgreSQL {major}.{minor}, and should run {major}.{sound}: {}", bugs.join("; "));
+        let what = format!(
+            "{database} runs PostgreSQL {major}.{minor}, and should run {major}.{sound}: {}",
+            bugs.join("; ")
+        );
         notes.warn(Check::ServerBug, true, what);
     }
     if facts.wal_level != "logical" {
@@ -97,9 +99,8 @@ fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
         }
     }
     if !facts.can_skip_triggers {
-        let remedy = preflight::may_skip_triggers(facts).unwrap_or_else(|| {
-            format!("PostgreSQL {} lets a superuser do so, and nobody else", facts.major)
-        });
+        let remedy = preflight::may_skip_triggers(facts)
+            .unwrap_or_else(|| format!("PostgreSQL {} lets a superuser do so, and nobody else", facts.major));
         let what = format!(
             "{} may not set session_replication_role on {database}, so triggers and foreign keys there act on what \
              replat writes ({remedy})",

@@ -20,7 +20,8 @@ pub fn grants(facts: &DatabaseFacts) -> Vec<String> {
     }
     if !facts.can_create {
         let statement = may_create(facts);
-        script.push(format!("{statement} -- to make the schema \"replat\", publications, and green's schema"));
+        script
+            .push(format!("{statement} -- to make the schema \"replat\", publications, and green's schema"));
     }
     if !facts.can_use_schema {
         script.push(format!("{} -- to see its tables", may_use_schema(facts)));

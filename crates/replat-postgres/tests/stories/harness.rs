@@ -12,12 +12,13 @@ use replat_control::{Pulse, Runner};
 use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
-use replat_model::draft::{Ask, draft};
+use replat_model::draft::{Ask, Finding, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
 use replat_model::spec::{self, Spec};
+use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
@@ -104,6 +105,8 @@ pub struct Scene {
     pub policy: &'static str,
     /// The tenant that moves.
     pub tenant: i64,
+    /// As whom replat connects.
+    pub role: &'static str,
 }
 
 impl Default for Scene {
@@ -118,6 +121,7 @@ impl Default for Scene {
             references: vec!["currencies"],
             policy: "",
             tenant: TENANT,
+            role: "postgres",
         }
     }
 }
@@ -208,6 +212,19 @@ impl Scene {
 
     /// Makes both databases, plans and begins; nothing has been changed yet on either side but what the scene says.
     pub async fn begin(self) -> Story {
+        let database = self.stage().await;
+        self.begin_in(database, None).await
+    }
+
+    /// Makes both databases, and the plan or what stands in its way. Nothing begins.
+    pub async fn drafted(self) -> Result<Result<Plan, Vec<Finding>>, EngineError> {
+        let database = self.stage().await;
+        let drafted = self.drafted_in(&self.spec(&self.slices), &database, None).await?;
+        Ok(drafted.map(|(plan, _)| plan))
+    }
+
+    /// Makes both databases, and says how blue's is called.
+    async fn stage(&self) -> String {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
@@ -218,7 +235,7 @@ impl Scene {
             server.create_database(&name).await.expect("a database");
             server.execute(&name, &statements).await.expect("the scene");
         }
-        self.begin_in(database, None).await
+        database
     }
 
     /// The same in databases that are there, for one more tenant.
@@ -228,7 +245,10 @@ impl Scene {
         let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
-        let (plan, map) = self.planned(&spec, &blue, &green, map).await;
+        let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
+        let (plan, map) =
+            drafted.unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
+        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
         green
             .batch_execute(&format!("set search_path = \"{}\", public", self.schema))
             .await
@@ -241,8 +261,7 @@ impl Scene {
         let asked = Event::Asked { plan: Box::new(plan.clone()) };
         let listed = store.begin(&asked, &map, now()).expect("a deployment begins");
         let plan = Arc::new(plan);
-        let infos =
-            [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&green_name(&database)))];
+        let infos = self.ends(servers, &database);
         let [b, g] = infos.clone();
         let engine = PostgresEngine::new(Arc::clone(&plan), listed.id.clone(), b, g);
         let [b, g] = infos;
@@ -262,7 +281,23 @@ impl Scene {
         }
     }
 
-    async fn planned(&self, spec: &Spec, blue: &Client, green: &Client, map: Option<Map>) -> (Plan, Map) {
+    /// Where replat finds both sides.
+    fn ends(&self, servers: &Servers, database: &str) -> [ConnInfo; 2] {
+        let url = |server: &Server, database: &str| {
+            conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
+        };
+        [url(&servers.blue, database), url(&servers.green, &green_name(database))]
+    }
+
+    async fn drafted_in(
+        &self,
+        spec: &Spec,
+        database: &str,
+        map: Option<Map>,
+    ) -> Result<Result<(Plan, Map), Vec<Finding>>, EngineError> {
+        let [blue, green] = self.ends(servers().await, database);
+        let session = async |info| connect(&info, "story").await.expect("a session of the role").client;
+        let (blue, green) = (session(blue).await, session(green).await);
         let context = &spec.contexts["shop"];
         let rollout = context.rollout.as_ref().expect("the spec has a rollout");
         let map = map.unwrap_or_else(|| {
@@ -284,8 +319,8 @@ impl Scene {
             version: &rollout.version,
             ddl: &files,
         };
-        let blue_facts = survey(blue, "blue", "public", Some(&tables)).await.expect("blue's catalogue");
-        let rehearsal = rehearse(green, target, &tables).await.expect("a rehearsal");
+        let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
+        let rehearsal = rehearse(&green, target, &tables).await?;
         let ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
@@ -297,10 +332,7 @@ impl Scene {
             occupied: Vec::new(),
             crossings: Vec::new(),
         };
-        let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)
-            .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
-        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
-        (plan, map)
+        Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }
 }
 

@@ -13,6 +13,7 @@ mod moments;
 mod moving_rows;
 mod parked_rows;
 mod random_rows;
+mod rights;
 mod strangers;
 mod stream_breaks;
 mod tokens;

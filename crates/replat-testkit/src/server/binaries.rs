@@ -59,7 +59,9 @@ impl Binaries {
     pub fn of_major(major: u32) -> Result<Binaries, ServerError> {
         let looked = match env::var_os(format!("{BIN_VARIABLE}_{major}")) {
             Some(directory) => vec![PathBuf::from(directory)],
-            None => env::var_os(BIN_VARIABLE).map(PathBuf::from).into_iter().chain(usual_directories()).collect(),
+            None => {
+                env::var_os(BIN_VARIABLE).map(PathBuf::from).into_iter().chain(usual_directories()).collect()
+            }
         };
         newest(&looked, |version| version.major == major).ok_or(ServerError::NoMajor { major, looked })
     }
