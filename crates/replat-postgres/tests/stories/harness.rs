@@ -85,6 +85,12 @@ async fn servers() -> &'static Servers {
         .await
 }
 
+/// The major release of the newer side.
+pub async fn newest_major() -> u32 {
+    let servers = servers().await;
+    servers.blue.version().max(servers.green.version()).major
+}
+
 /// What a story begins with.
 pub struct Scene {
     /// Blue's tables.

@@ -3,7 +3,7 @@
 
 use replat_testkit::random::Random;
 
-use crate::harness::{Scene, one_table};
+use crate::harness::{Scene, newest_major, one_table};
 use crate::moments::at_every_moment;
 
 /// A column's name, its type, and values that have gone wrong somewhere, as literals.
@@ -113,13 +113,19 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Alike on both sides but for what a schema may well do: green's enum has its labels in another order.
-fn tables(moods: &str, identity: &str) -> String {
+///
+/// From 18 on, no generated column may be in the identity, so full identity does without.
+fn tables(moods: &str, identity: &str, with_generated: bool) -> String {
+    let generated = match with_generated {
+        true => "size int generated always as (coalesce(length(t), -1)) stored,",
+        false => "",
+    };
     let columns: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("{name} {kind}")).collect();
     format!(
         "create type mood as enum ({moods}); create domain cents as bigint check (value >= 0); \
          create domain short as varchar(4); create type pair as (a int, b text); \
          create table things (tenant_id bigint not null, id bigint not null, {}, \
-           size int generated always as (coalesce(length(t), -1)) stored, primary key (tenant_id, id)); \
+           {generated} primary key (tenant_id, id)); \
          alter table things replica identity {identity};",
         columns.join(", ")
     )
@@ -189,20 +195,21 @@ fn changes(k: i64) -> Vec<String> {
         .collect()
 }
 
-fn scene(identity: &str) -> Scene {
+fn scene(identity: &str, with_generated: bool) -> Scene {
     let mut random = Random::new(20_26);
     let rows: Vec<String> =
         (1..=251).map(|id| insert(&mut random, if id > 250 { 1 } else { 2 }, id)).collect();
-    let blue = tables("'sad', 'o''k', 'HAPPY'", identity);
-    Scene { ddl: tables("'HAPPY', 'o''k', 'sad'", identity), ..one_table("things", &blue, &rows.join(";")) }
+    let blue = tables("'sad', 'o''k', 'HAPPY'", identity, with_generated);
+    let ddl = tables("'HAPPY', 'o''k', 'sad'", identity, with_generated);
+    Scene { ddl, ..one_table("things", &blue, &rows.join(";")) }
 }
 
 #[tokio::test]
 async fn random_rows_of_all_types_are_the_same_on_both_sides_under_the_default_identity() {
-    at_every_moment(scene("default"), changes, true).await;
+    at_every_moment(scene("default", true), changes, true).await;
 }
 
 #[tokio::test]
 async fn random_rows_of_all_types_are_the_same_on_both_sides_under_full_identity() {
-    at_every_moment(scene("full"), changes, true).await;
+    at_every_moment(scene("full", newest_major().await < 18), changes, true).await;
 }
