@@ -201,10 +201,13 @@ impl PostgresEngine {
             return Ok(());
         }
         Err(EngineError::Precondition {
-            what: format!("the publication {name} on {database} is gone, or was altered: changes may be lost"),
-            remedy: "Give the deployment up and begin it again; to restore the publication does not bring back \
+            what: format!(
+                "the publication {name} on {database} is gone, or was altered: changes may be lost"
+            ),
+            remedy:
+                "Give the deployment up and begin it again; to restore the publication does not bring back \
                      what it has passed over."
-                .to_owned(),
+                    .to_owned(),
         })
     }
 

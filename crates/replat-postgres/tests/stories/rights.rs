@@ -15,8 +15,11 @@ use crate::harness::{SHOP, SHOP_ROWS, Scene, run, value};
 fn rights(role: &str, schema: &str, without: &str) -> String {
     let database =
         "do $$ begin execute format('grant create on database %I to {role}', current_database()); end $$";
-    let parameter = "do $$ begin if current_setting('server_version_num')::int >= 150000 then \
-                       execute 'grant set on parameter session_replication_role to {role}'; end if; end $$";
+    // Two that grant at once trip over each other, and their databases have no lock in common.
+    let parameter = "do $$ begin while current_setting('server_version_num')::int >= 150000 loop \
+                       begin execute 'grant set on parameter session_replication_role to {role}'; exit; \
+                       exception when unique_violation or internal_error then end; \
+                     end loop; end $$";
     let membership = "do $$ begin execute 'grant {role}_owner to {role}' || case when \
                         current_setting('server_version_num')::int >= 160000 then ' with inherit true' else '' end; \
                       end $$";
