@@ -14,6 +14,8 @@ mod tables;
 pub mod tokens;
 mod types;
 
+pub(crate) use expression::quoted;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

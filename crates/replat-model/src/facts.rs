@@ -42,6 +42,10 @@ pub struct DatabaseFacts {
     pub is_superuser: bool,
     /// Whether it may read the log: the attribute REPLICATION, or a managed service's word for it.
     pub can_replicate: bool,
+    /// The role whose members may read the log without that attribute, on services that have one.
+    pub log_readers: Option<String>,
+    /// Whether it may look into the schema; true if there is none yet.
+    pub can_use_schema: bool,
     /// Whether it may create schemas and publications in this database.
     pub can_create: bool,
     /// Whether it may write without firing ordinary triggers (`session_replication_role`).
@@ -91,6 +95,8 @@ pub struct TableFacts {
     pub unlogged: bool,
     /// Whether it has parents or children by plain inheritance.
     pub inherits: bool,
+    /// The role that owns it.
+    pub owner: String,
     /// Whether the role that asked owns it, or is a member of its owner.
     pub owned: bool,
     /// Whether row level security is enabled.

@@ -5,11 +5,18 @@
 //! purpose: a check without an entry, since [`Check`] is the only name that a finding or a hazard can have. Each has
 //! a section in `docs/preflight.md` and a test that provokes it.
 
+mod bugs;
+mod grants;
+
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use bugs::{SERVER_BUGS, ServerBug, server_bugs};
+pub use grants::grants;
+pub(crate) use grants::{may_create, may_read_the_log, may_skip_triggers, may_use_schema, membership};
 
 /// How grave it is if a check does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -106,6 +113,7 @@ checks! {
     DownTwice "DOWN_TWICE" Spec Refusal "each column has one way back at most";
 
     ServerVersion "VERSION" Servers Refusal "the servers' versions have what is needed";
+    ServerBug "SERVER_BUG" Servers Allow "the servers' minor releases have no known bug that loses rows";
     Encoding "ENCODING" Servers Refusal "both sides write text alike";
     WalLevel "WAL_LEVEL" Servers Refusal "the log says what changed";
     NoSlot "NO_SLOT" Servers Refusal "there are free replication slots";

@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
 use crate::copy::{copied_table, copied_tables};
-use crate::error::{failed, is_duplicate, on};
+use crate::error::{failed, is_of_other_rows, on};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
 use crate::slice::{predicate, table_name};
@@ -485,7 +485,7 @@ impl From<EngineError> for Merging {
 }
 
 fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
-    if is_duplicate(&error) {
+    if is_of_other_rows(&error) {
         return Merging::Duplicate(error.as_db_error().map_or_else(String::new, duplicate));
     }
     Merging::Failed(failed(database, "applying changes", error))

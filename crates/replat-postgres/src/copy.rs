@@ -18,7 +18,7 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::error::{failed, is_duplicate, on};
+use crate::error::{failed, is_of_other_rows, on};
 use crate::merge::is_foreign;
 use crate::slice::{key_order, key_range, key_text, predicate, table_name};
 use crate::sql::quote_ident;
@@ -214,7 +214,7 @@ enum Pumping {
 /// What a server's refusal means for rows under way.
 fn pumping<'a>(database: &'a str, during: &'a str) -> impl Fn(tokio_postgres::Error) -> Pumping + 'a {
     move |error| {
-        if is_duplicate(&error) {
+        if is_of_other_rows(&error) {
             return Pumping::Duplicate(error.to_string());
         }
         Pumping::Failed(failed(database, during, error))

@@ -174,6 +174,12 @@ impl PostgresEngine {
             // Right after a switch clients wait for the new home to open, and for nothing else.
             // Once its end was asked for, the tables that they are kept in may be gone already.
             let ends = d.finish_asked || d.abort_asked.is_some();
+            if d.forward_slot.is_some() && !ends {
+                self.is_published(Side::Blue).await?;
+                if self.ends.plan.has_way_back() {
+                    self.is_published(Side::Green).await?;
+                }
+            }
             if d.copied.is_some() && d.settled && !ends {
                 seen.leaks = Some(self.count_incidents().await?);
             }
@@ -197,6 +203,34 @@ impl PostgresEngine {
             seen.settled = Some(prepare::is_settled(client, database, slot.xid_horizon).await?);
         }
         Ok(seen)
+    }
+
+    /// Whether the publication still has all tables. What is not in it, the stream passes over in silence; from
+    /// PostgreSQL 18 on, so it does if there is no publication at all.
+    async fn is_published(&self, side: Side) -> Result<(), EngineError> {
+        let (database, name) = (self.ends.database(side), self.ends.publication());
+        let control = self.control(side).await?;
+        let client = control.as_ref().expect("control connects");
+        let row = client
+            .query_one(
+                "SELECT count(*) FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+                 WHERE p.pubname = $1 AND p.pubinsert AND p.pubupdate AND p.pubdelete",
+                &[&name],
+            )
+            .await
+            .map_err(on(database, "looking at the publication"))?;
+        if usize::try_from(row.get::<_, i64>(0)).ok() == Some(self.ends.plan.tables.len()) {
+            return Ok(());
+        }
+        Err(EngineError::Precondition {
+            what: format!(
+                "the publication {name} on {database} is gone, or was altered: changes may be lost"
+            ),
+            remedy:
+                "Give the deployment up and begin it again; to restore the publication does not bring back \
+                     what it has passed over."
+                    .to_owned(),
+        })
     }
 
     async fn stream_seen(

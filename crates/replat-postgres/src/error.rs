@@ -54,9 +54,12 @@ fn is_row(code: &SqlState) -> bool {
     ["22", "23", "44"].iter().any(|class| code.code().starts_with(class))
 }
 
-/// Whether `error` says that a unique or exclusion constraint would be violated.
-pub fn is_duplicate(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|c| *c == SqlState::UNIQUE_VIOLATION || *c == SqlState::EXCLUSION_VIOLATION)
+/// Whether `error` says that other rows are in the way, or are not there yet, which passes as they come and go: a
+/// unique or exclusion constraint, or a foreign key where those act on what replat writes.
+pub fn is_of_other_rows(error: &tokio_postgres::Error) -> bool {
+    const PASSING: [SqlState; 3] =
+        [SqlState::UNIQUE_VIOLATION, SqlState::EXCLUSION_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION];
+    error.code().is_some_and(|code| PASSING.contains(code))
 }
 
 /// Gives a driver's error its place: `.map_err(on("pg-a", "the copy"))`.

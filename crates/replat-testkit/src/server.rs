@@ -32,6 +32,11 @@ pub use binaries::{BIN_VARIABLE, Binaries, PgVersion};
 use process::Postmaster;
 pub use process::Signal;
 
+/// The environment variable that names the major release of the servers that play blue.
+pub const BLUE_VARIABLE: &str = "REPLAT_TEST_BLUE";
+/// The environment variable that names the major release of the servers that play green.
+pub const GREEN_VARIABLE: &str = "REPLAT_TEST_GREEN";
+
 /// How long a server may take until it accepts connections, crash recovery included.
 const READY_MAX: Duration = Duration::from_secs(120);
 /// How often a server is asked whether it is ready.
@@ -63,6 +68,24 @@ pub enum ServerError {
     NoBinaries {
         /// The directories that were looked at.
         looked: Vec<PathBuf>,
+    },
+    /// No PostgreSQL server programs of the major release that was asked for.
+    #[error(
+        "no directory holds postgres and initdb of PostgreSQL {major}; install it or set {BIN_VARIABLE}_{major} (looked in {looked:?})"
+    )]
+    NoMajor {
+        /// The release.
+        major: u32,
+        /// The directories that were looked at.
+        looked: Vec<PathBuf>,
+    },
+    /// An environment variable does not name a major release.
+    #[error("{variable} is {value:?}, which is no major release of PostgreSQL, such as 17")]
+    NotAMajor {
+        /// The variable.
+        variable: String,
+        /// What it says.
+        value: String,
     },
     /// A folder, a file or a program could not be used.
     #[error("cannot use {}", path.display())]
@@ -111,6 +134,36 @@ pub enum ServerError {
 pub struct ServerBuilder {
     durable: bool,
     settings: Vec<(String, String)>,
+    release: Release,
+}
+
+/// Of which major release a server is to be.
+#[derive(Clone, Debug, Default)]
+enum Release {
+    /// Of the one that [`Binaries::find`] finds.
+    #[default]
+    Usual,
+    /// Of this one.
+    Major(u32),
+    /// Of the one that an environment variable names; of the usual one if it is not set.
+    NamedBy(&'static str),
+}
+
+impl Release {
+    fn binaries(&self) -> Result<Binaries, ServerError> {
+        match self {
+            Release::Usual => Binaries::find(),
+            Release::Major(major) => Binaries::of_major(*major),
+            Release::NamedBy(variable) => match std::env::var(variable) {
+                Err(_) => Binaries::find(),
+                Ok(value) => {
+                    let variable = (*variable).to_owned();
+                    let major = value.parse().map_err(|_| ServerError::NotAMajor { variable, value })?;
+                    Binaries::of_major(major)
+                }
+            },
+        }
+    }
 }
 
 impl ServerBuilder {
@@ -128,14 +181,37 @@ impl ServerBuilder {
         self
     }
 
+    /// The server is of this major release, not of the newest that is there.
+    #[must_use]
+    pub fn major(mut self, major: u32) -> ServerBuilder {
+        self.release = Release::Major(major);
+        self
+    }
+
+    /// The server plays blue: it is of the major release that `REPLAT_TEST_BLUE` names, if that is set.
+    #[must_use]
+    pub fn blue(mut self) -> ServerBuilder {
+        self.release = Release::NamedBy(BLUE_VARIABLE);
+        self
+    }
+
+    /// The server plays green: it is of the major release that `REPLAT_TEST_GREEN` names, if that is set.
+    #[must_use]
+    pub fn green(mut self) -> ServerBuilder {
+        self.release = Release::NamedBy(GREEN_VARIABLE);
+        self
+    }
+
     /// Makes the data directory, starts the server and waits until it accepts connections.
     ///
     /// # Errors
     ///
     /// See [`ServerError`]; whatever was made is removed again.
     pub async fn start(self) -> Result<Server, ServerError> {
-        let (binaries, account, folder) =
-            tokio::task::spawn_blocking(prepare).await.expect("preparing a server does not panic")?;
+        let release = self.release.clone();
+        let (binaries, account, folder) = tokio::task::spawn_blocking(move || prepare(&release))
+            .await
+            .expect("preparing a server does not panic")?;
         let port = free_port()?;
         let mut server = Server { binaries, account, folder, port, options: self, postmaster: None };
         for _ in 1..PORT_TRIES {
@@ -161,10 +237,10 @@ impl ServerBuilder {
     }
 }
 
-fn prepare() -> Result<(Binaries, Account, PathBuf), ServerError> {
+fn prepare(release: &Release) -> Result<(Binaries, Account, PathBuf), ServerError> {
     let account =
         Account::choose().map_err(|source| ServerError::Prepare { path: "/etc/passwd".into(), source })?;
-    let binaries = Binaries::find()?;
+    let binaries = release.binaries()?;
     let folder = cluster::create(&binaries, account)?;
     Ok((binaries, account, folder))
 }

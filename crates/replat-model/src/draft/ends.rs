@@ -3,7 +3,7 @@
 use super::{Finding, Ground, Notes};
 use crate::facts::DatabaseFacts;
 use crate::ids::Side;
-use crate::preflight::Check;
+use crate::preflight::{self, Check};
 
 /// The oldest major version with everything that is used here.
 const MAJOR_MIN: u32 = 14;
@@ -57,6 +57,15 @@ fn log_can_be_read(facts: &DatabaseFacts, database: &str, needed: u32, notes: &m
         let what = format!("{database} runs PostgreSQL {}", facts.major);
         notes.find(Finding::new(Check::ServerVersion, what, format!("Upgrade it to {MAJOR_MIN} or later.")));
     }
+    if let Some((bugs, sound)) = preflight::server_bugs(facts.version_num) {
+        let (major, minor) = (facts.version_num / 10_000, facts.version_num % 10_000);
+        let bugs: Vec<&str> = bugs.iter().map(|bug| bug.what).collect();
+        let what = format!(
+            "{database} runs PostgreSQL {major}.{minor}, and should run {major}.{sound}: {}",
+            bugs.join("; ")
+        );
+        notes.warn(Check::ServerBug, true, what);
+    }
     if facts.wal_level != "logical" {
         let what = format!("wal_level on {database} is {}, and must be logical", facts.wal_level);
         notes.find(Finding::new(
@@ -79,15 +88,10 @@ fn log_can_be_read(facts: &DatabaseFacts, database: &str, needed: u32, notes: &m
 }
 
 fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
-    let role = super::expression::quoted(&facts.role);
-    let name = super::expression::quoted(&facts.database_name);
     for (may, what, remedy) in [
-        (facts.can_replicate, "read the log", format!("ALTER ROLE {role} REPLICATION;")),
-        (
-            facts.can_create,
-            "create schemas and publications",
-            format!("GRANT CREATE ON DATABASE {name} TO {role};"),
-        ),
+        (facts.can_replicate, "read the log", preflight::may_read_the_log(facts)),
+        (facts.can_create, "create schemas and publications", preflight::may_create(facts)),
+        (facts.can_use_schema, "use the schema", preflight::may_use_schema(facts)),
     ] {
         if !may {
             let what = format!("{} may not {what} on {database}", facts.role);
@@ -95,9 +99,11 @@ fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
         }
     }
     if !facts.can_skip_triggers {
+        let remedy = preflight::may_skip_triggers(facts)
+            .unwrap_or_else(|| format!("PostgreSQL {} lets a superuser do so, and nobody else", facts.major));
         let what = format!(
             "{} may not set session_replication_role on {database}, so triggers and foreign keys there act on what \
-             replat writes (GRANT SET ON PARAMETER session_replication_role TO {role}, from PostgreSQL 15 on)",
+             replat writes ({remedy})",
             facts.role
         );
         notes.warn(Check::TriggersFire, true, what);

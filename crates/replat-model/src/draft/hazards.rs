@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::expression::{plain_column, quoted};
-use super::{Crossing, Finding, Ground, Notes, types};
+use super::expression::plain_column;
+use super::{Crossing, Finding, Ground, Notes, quoted, types};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, TriggerFacts};
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::expression::quoted;
-use super::{Finding, Ground, Notes, Pair, columns, meant, types};
+use super::{Finding, Ground, Notes, Pair, columns, meant, quoted, types};
 use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
 use crate::ids::Side;
 use crate::map::Dimension;
 use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
-use crate::preflight::Check;
+use crate::preflight::{self, Check};
 use crate::region::Constraint;
 use crate::spec::{ColumnMap, TableMode};
 
@@ -87,7 +86,7 @@ fn found<'a>(ground: &Ground<'a>, side: Side, name: &str, notes: &mut Notes) -> 
         notes.find(missing(ground, facts, side, name));
         return None;
     };
-    let findings = unfit(table, side, &facts.role);
+    let findings = unfit(facts, table, side);
     let fits = findings.is_empty();
     notes.findings.extend(findings);
     fits.then_some(table)
@@ -103,8 +102,8 @@ fn missing(ground: &Ground, facts: &DatabaseFacts, side: Side, name: &str) -> Fi
 }
 
 /// Why a table cannot take part.
-fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
-    let (name, full) = (&table.name, qualified(table));
+fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> {
+    let (name, full, role) = (&table.name, qualified(table), &facts.role);
     let mut findings = Vec::new();
     let mut find = |code: Check, what: String, remedy: String| {
         findings.push(Finding::new(code, format!("{name} {what} on {side}"), remedy).at(name));
@@ -149,8 +148,7 @@ fn unfit(table: &TableFacts, side: Side, role: &str) -> Vec<Finding> {
         find(Check::RowsHidden, format!("hides rows from {role} by row level security"), remedy);
     }
     if !table.owned {
-        let remedy =
-            format!("ALTER TABLE {full} OWNER TO {}; -- or make it a member of the owner", quoted(role));
+        let remedy = preflight::membership(facts.major, &table.owner, role);
         find(Check::NotOwner, format!("does not belong to {role}"), remedy);
     }
     findings

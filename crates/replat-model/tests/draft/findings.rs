@@ -133,7 +133,7 @@ fn what_stands_in_the_way_is_found_with_its_remedy() {
                 "INHERITANCE orders: orders has parents or children by inheritance on blue | Take it out of the context, or make it a partitioned table.",
                 "UNLOGGED orders: orders is unlogged, so its changes are in no stream on blue | ALTER TABLE \"public\".\"orders\" SET LOGGED;",
                 "ROWS_HIDDEN orders: orders hides rows from replat by row level security on blue | ALTER ROLE \"replat\" BYPASSRLS;",
-                "NOT_OWNER orders: orders does not belong to replat on blue | ALTER TABLE \"public\".\"orders\" OWNER TO \"replat\"; -- or make it a member of the owner",
+                "NOT_OWNER orders: orders does not belong to replat on blue | GRANT \"shopkeeper\" TO \"replat\";",
             ],
         ),
     ];

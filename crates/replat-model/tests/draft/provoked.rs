@@ -28,6 +28,7 @@ fn provoke(check: Check, w: &mut World) {
             w.map("orders", "other", "note", Some(("note", "other")));
         }
         Check::ServerVersion => w.blue.major = 13,
+        Check::ServerBug => w.green.version_num = 150_012,
         Check::Encoding => w.green.encoding = "LATIN1".into(),
         Check::WalLevel => w.blue.wal_level = "replica".into(),
         Check::NoSlot => w.green.slots_used = 10,

@@ -211,6 +211,7 @@ table_facts as (
            'unlogged', r.relpersistence = 'u',
            'inherits', not r.relispartition and r.relkind <> 'p' and exists
              (select from pg_inherits i where r.oid in (i.inhrelid, i.inhparent)),
+           'owner', pg_get_userbyid(r.relowner),
            'owned', pg_has_role(r.relowner, 'usage'),
            'row_security', r.relrowsecurity,
            'rows_hidden', row_security_active(r.oid),
@@ -270,6 +271,8 @@ select jsonb_build_object(
          -- On managed services a role stands for the attribute.
          'can_replicate', own.rolsuper or own.rolreplication or exists
            (select from pg_roles r where r.rolname = 'rds_replication' and pg_has_role(r.oid, 'member')),
+         'log_readers', (select min(rolname::text) from pg_roles where rolname = 'rds_replication'),
+         'can_use_schema', coalesce(has_schema_privilege(to_regnamespace(quote_ident($1::text))::oid, 'USAGE'), true),
          'can_create', has_database_privilege(current_database(), 'CREATE'),
          'can_skip_triggers', $3::bool,
          'prepared_transactions', (select count(*) from pg_prepared_xacts where database = current_database()),

@@ -35,12 +35,23 @@ pub(super) async fn run(
     let prepare = format!(
         "{TIMEOUTS}; {MARK}; CREATE SCHEMA IF NOT EXISTS {quoted}; SET LOCAL search_path = {quoted}, public"
     );
-    client.batch_execute(&prepare).await.map_err(on(database, "making the schema in a rehearsal"))?;
+    client.batch_execute(&prepare).await.map_err(|error| no_schema(database, schema, error))?;
     for file in files {
         client.batch_execute(&file.text).await.map_err(|error| said_no(database, file, error))?;
         still_inside(client, database, file).await?;
     }
     Ok(())
+}
+
+/// Of all that can be lacking on green, the right to make its schema shows before the facts can be read.
+fn no_schema(database: &str, schema: &str, error: tokio_postgres::Error) -> EngineError {
+    if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return failed(database, "making the schema in a rehearsal", error);
+    }
+    EngineError::Precondition {
+        what: format!("PRIVILEGE: replat's role may not make the schema {schema} on {database}"),
+        remedy: "GRANT CREATE ON DATABASE … TO …; -- by the database's owner".to_owned(),
+    }
 }
 
 /// No file can have ended the transaction, unless it did so in a way that was not recognised.

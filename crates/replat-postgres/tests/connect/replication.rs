@@ -302,16 +302,16 @@ async fn a_slot_that_cannot_be_read_is_refused_with_the_reason() {
 async fn an_error_in_mid_stream_has_its_sqlstate() {
     let server = server_with_slot(SCHEMA).await;
     let connection = replication(&server.url("postgres")).await.expect("a connection");
-    // The publication is looked up when the first change is decoded.
-    let mut stream = connection.start("feed", Lsn(0), "nowhere").await.expect("a stream");
-    server.execute("postgres", "insert into items values (1)").await.expect("a row");
+    let mut stream = connection.start("feed", Lsn(0), PUBLICATION).await.expect("a stream");
+    let end = "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = 'feed'";
+    server.execute("postgres", end).await.expect("a row");
     let error = loop {
         match stream.next().await {
             Ok(_) => {}
             Err(error) => break error,
         }
     };
-    assert_eq!(error.sqlstate(), Some("42704"), "{error}");
+    assert_eq!(error.sqlstate(), Some("57P01"), "{error}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
 use replat_model::spec::{self, Spec};
+use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
@@ -81,12 +82,18 @@ async fn servers() -> &'static Servers {
                     .setting("max_replication_slots", "150")
                     .setting("max_wal_senders", "60")
                     .setting("max_prepared_transactions", "20")
-                    .start()
             };
-            let (blue, green) = tokio::try_join!(server(), server()).expect("two servers");
+            let (blue, green) =
+                tokio::try_join!(server().blue().start(), server().green().start()).expect("two servers");
             Servers { blue, green }
         })
         .await
+}
+
+/// The major release of the newer side.
+pub async fn newest_major() -> u32 {
+    let servers = servers().await;
+    servers.blue.version().max(servers.green.version()).major
 }
 
 /// What a story begins with.
@@ -113,6 +120,8 @@ pub struct Scene {
     pub policy: &'static str,
     /// The tenant that moves.
     pub tenant: i64,
+    /// As whom replat connects.
+    pub role: &'static str,
 }
 
 impl Default for Scene {
@@ -129,6 +138,7 @@ impl Default for Scene {
             spec: "",
             policy: "",
             tenant: TENANT,
+            role: "postgres",
         }
     }
 }
@@ -220,22 +230,25 @@ impl Scene {
 
     /// Makes both databases, plans and begins; nothing has been changed yet on either side but what the scene says.
     pub async fn begin(self) -> Story {
-        let database = self.databases().await;
+        let database = self.stage().await;
         self.begin_in(database, None).await
+    }
+
+    /// Makes both databases, and the plan or what stands in its way. Nothing begins.
+    pub async fn drafted(self) -> Result<Result<Plan, Vec<Finding>>, EngineError> {
+        let database = self.stage().await;
+        let drafted = self.drafted_in(&self.spec(&self.slices), &database, None).await?;
+        Ok(drafted.map(|(plan, _)| plan))
     }
 
     /// What stands in the way of a plan: the codes, in the order in which they are found.
     pub async fn findings(self) -> Vec<&'static str> {
-        let database = self.databases().await;
-        let servers = servers().await;
-        let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
-        let found = self.planned(&self.spec(&self.slices), &blue, &green, None).await;
+        let found = self.drafted().await.expect("both sides answer");
         found.expect_err("the scene can be planned").iter().map(|finding| finding.code.code()).collect()
     }
 
-    /// Both databases, as the scene has them. Returns the name of blue's.
-    async fn databases(&self) -> String {
+    /// Makes both databases, and says how blue's is called.
+    async fn stage(&self) -> String {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
@@ -256,10 +269,9 @@ impl Scene {
         let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
-        let (plan, map) = self
-            .planned(&spec, &blue, &green, map)
-            .await
-            .unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
+        let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
+        let (plan, map) =
+            drafted.unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
         assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
         blue.batch_execute(FIXED).await.expect("settings");
         green.batch_execute(FIXED).await.expect("settings");
@@ -275,8 +287,7 @@ impl Scene {
         let asked = Event::Asked { plan: Box::new(plan.clone()) };
         let listed = store.begin(&asked, &map, now()).expect("a deployment begins");
         let plan = Arc::new(plan);
-        let infos =
-            [conninfo(&servers.blue.url(&database)), conninfo(&servers.green.url(&green_name(&database)))];
+        let infos = self.ends(servers, &database);
         let [b, g] = infos.clone();
         let engine = PostgresEngine::new(Arc::clone(&plan), listed.id.clone(), b, g);
         let [b, g] = infos;
@@ -296,13 +307,23 @@ impl Scene {
         }
     }
 
-    async fn planned(
+    /// Where replat finds both sides.
+    fn ends(&self, servers: &Servers, database: &str) -> [ConnInfo; 2] {
+        let url = |server: &Server, database: &str| {
+            conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
+        };
+        [url(&servers.blue, database), url(&servers.green, &green_name(database))]
+    }
+
+    async fn drafted_in(
         &self,
         spec: &Spec,
-        blue: &Client,
-        green: &Client,
+        database: &str,
         map: Option<Map>,
-    ) -> Result<(Plan, Map), Vec<Finding>> {
+    ) -> Result<Result<(Plan, Map), Vec<Finding>>, EngineError> {
+        let [blue, green] = self.ends(servers().await, database);
+        let session = async |info| connect(&info, "story").await.expect("a session of the role").client;
+        let (blue, green) = (session(blue).await, session(green).await);
         let context = &spec.contexts["shop"];
         let rollout = context.rollout.as_ref().expect("the spec has a rollout");
         let map = map.unwrap_or_else(|| {
@@ -324,8 +345,8 @@ impl Scene {
             version: &rollout.version,
             ddl: &files,
         };
-        let blue_facts = survey(blue, "blue", "public", Some(&tables)).await.expect("blue's catalogue");
-        let rehearsal = rehearse(green, target, &tables).await.expect("a rehearsal");
+        let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
+        let rehearsal = rehearse(&green, target, &tables).await?;
         let ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
@@ -338,8 +359,7 @@ impl Scene {
             contracts: Vec::new(),
             crossings: Vec::new(),
         };
-        let plan = draft(spec, &ask, &blue_facts, &rehearsal.facts)?;
-        Ok((plan, map))
+        Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }
 }
 

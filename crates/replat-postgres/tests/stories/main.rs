@@ -16,6 +16,7 @@ mod moving_rows;
 mod nullable_keys;
 mod parked_rows;
 mod random_rows;
+mod rights;
 mod strangers;
 mod stream_breaks;
 mod tables;

@@ -42,6 +42,22 @@ async fn a_table_that_changes_its_shape_stops_the_stream_before_a_value_is_lost(
     }
 }
 
+/// From PostgreSQL 18 on, the stream passes over changes in silence where its publication is gone; before, so it does
+/// where only a table is.
+#[tokio::test]
+async fn a_publication_that_no_longer_has_a_table_stops_the_deployment() {
+    let story = Scene::default().begin().await;
+    story.until_phase(Phase::Ready).await;
+    story.settle().await;
+    let name = value(&story.blue, "select quote_ident(pubname) from pg_publication").await;
+    for change in ["alter publication {} drop table accounts", "drop publication {}"] {
+        run(&story.blue, &change.replace("{}", &name)).await;
+        let error = story.until_failed().await;
+        assert!(format!("{error:?}").contains("publication"), "{change}: {error:?}");
+    }
+    assert_safe_on_blue(&story).await;
+}
+
 async fn drop_slot(story: &Story, side: Side) {
     let slot = story.ends.slot(side);
     let sql = format!(

@@ -8,6 +8,9 @@ use std::process::Command;
 use super::ServerError;
 
 /// The environment variable that names a directory with `postgres` and `initdb`, and ends the search.
+///
+/// With a major release behind it, as in `REPLAT_PG_BIN_18`, it names the one with that release, for tests that ask
+/// for it.
 pub const BIN_VARIABLE: &str = "REPLAT_PG_BIN";
 
 /// A release of PostgreSQL; the larger one is newer.
@@ -44,10 +47,30 @@ impl Binaries {
             Some(directory) => vec![PathBuf::from(directory)],
             None => usual_directories(),
         };
-        // The first of equals wins: the packager's own directory stands before links in PATH.
-        let found = looked.iter().rev().filter_map(|directory| inspect(directory));
-        found.max_by_key(|binaries| binaries.version).ok_or(ServerError::NoBinaries { looked })
+        newest(&looked, |_| true).ok_or(ServerError::NoBinaries { looked })
     }
+
+    /// The programs of one major release: those that `REPLAT_PG_BIN_<MAJOR>` names, else the newest ones of that
+    /// release on this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::NoMajor`] if no directory that was looked at holds them.
+    pub fn of_major(major: u32) -> Result<Binaries, ServerError> {
+        let looked = match env::var_os(format!("{BIN_VARIABLE}_{major}")) {
+            Some(directory) => vec![PathBuf::from(directory)],
+            None => {
+                env::var_os(BIN_VARIABLE).map(PathBuf::from).into_iter().chain(usual_directories()).collect()
+            }
+        };
+        newest(&looked, |version| version.major == major).ok_or(ServerError::NoMajor { major, looked })
+    }
+}
+
+/// The first of equals wins: the packager's own directory stands before links in PATH.
+fn newest(looked: &[PathBuf], fits: impl Fn(PgVersion) -> bool) -> Option<Binaries> {
+    let found = looked.iter().rev().filter_map(|directory| inspect(directory));
+    found.filter(|binaries| fits(binaries.version)).max_by_key(|binaries| binaries.version)
 }
 
 fn inspect(directory: &Path) -> Option<Binaries> {

@@ -22,6 +22,7 @@ pub async fn server() -> Arc<Server> {
         return server;
     }
     let server = Server::builder()
+        .blue()
         .setting("max_replication_slots", "60")
         .setting("max_wal_senders", "60")
         .setting("max_connections", "300")

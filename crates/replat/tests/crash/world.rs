@@ -32,7 +32,7 @@ impl Servers {
     pub async fn start() -> Result<Servers, Failure> {
         let server =
             || Server::builder().setting("max_replication_slots", "60").setting("max_wal_senders", "60");
-        let (blue, green) = tokio::try_join!(server().start(), server().start())?;
+        let (blue, green) = tokio::try_join!(server().blue().start(), server().green().start())?;
         blue.create_database(TEMPLATE).await?;
         let client = blue.client(TEMPLATE).await?;
         saas::create_v1(&client).await?;
