@@ -5,6 +5,7 @@
 
 pub mod cohort;
 pub mod deploy;
+pub mod doctor;
 pub mod draft;
 pub mod facts;
 pub mod hash;

@@ -77,7 +77,8 @@ pub fn wanted<'a>(
     find(project, store, target.context.as_deref(), target.partition.as_deref().unwrap_or_default())
 }
 
-fn find<'a>(
+/// Finds the partition by its name alone.
+pub fn find<'a>(
     project: &'a Project,
     store: &dyn WorkLog,
     context: Option<&'a str>,
@@ -256,7 +257,8 @@ pub async fn outlook(
     })
 }
 
-fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
+/// What the context's tables are called on green.
+pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
     context
         .tables
         .keys()
@@ -290,9 +292,11 @@ fn found(findings: &[Finding]) -> Failure {
 }
 
 /// A session to each side.
-struct Ends {
-    blue: Connected,
-    green: Connected,
+pub struct Ends {
+    /// Blue's.
+    pub blue: Connected,
+    /// Green's.
+    pub green: Connected,
 }
 
 impl Ends {
@@ -302,7 +306,7 @@ impl Ends {
 }
 
 /// A session for planning.
-async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Connected, Failure> {
+pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Connected, Failure> {
     let info = project.connection(home, read_only)?;
     replat_postgres::connect::connect(&info, "replat/plan").await.map_err(|e| {
         let exit = if e.is_temporary() { Exit::Temporary } else { Exit::Precondition };
@@ -313,7 +317,7 @@ async fn session(project: &Project, home: &Home, read_only: bool) -> Result<Conn
 }
 
 /// How much of each table moves, and whether green holds some of it already.
-async fn measure(
+pub async fn measure(
     ends: &Ends,
     plan: &Plan,
     blue: &DatabaseFacts,
@@ -343,7 +347,12 @@ async fn measure(
     Ok(())
 }
 
-fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
+/// The rollout's DDL files.
+///
+/// # Errors
+///
+/// That a file cannot be read.
+pub fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
     rollout
         .ddl
         .iter()

@@ -4,6 +4,7 @@
 //! Colour never carries meaning alone.
 
 mod deployment;
+pub mod doctor;
 mod plan;
 pub mod rotate;
 pub mod route;
