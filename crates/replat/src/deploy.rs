@@ -215,8 +215,10 @@ impl<'a> Desk<'a> {
 
     /// A deployment and what is known around it without a look at its databases.
     pub fn card<'c>(&self, listed: &'c Listed, d: &'c Deployment) -> Result<Card<'c>, Failure> {
-        let length = self.store.read(&listed.id)?.len() as u64;
-        Ok(Card { listed, d, length, runner: self.watch().other_runner(listed)?, routing: None, live: None })
+        let history = self.store.read(&listed.id)?;
+        let (length, happened) = (history.len() as u64, render::Happened::of(&history));
+        let runner = self.watch().other_runner(listed)?;
+        Ok(Card { listed, d, length, happened, runner, routing: None, live: None })
     }
 
     /// Shows a deployment as the result of a command.

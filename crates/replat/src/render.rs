@@ -5,6 +5,7 @@
 
 mod deployment;
 pub mod doctor;
+mod happened;
 mod plan;
 pub mod rotate;
 pub mod route;
@@ -21,6 +22,7 @@ pub use deployment::{
     Card, Live, certificate_text, deployment, deployment_value, event_line, event_text, event_value, list,
     reason_text,
 };
+pub use happened::Happened;
 pub use plan::{outlook, plan, plan_next, steps};
 
 /// How to print.

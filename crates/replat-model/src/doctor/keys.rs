@@ -67,7 +67,8 @@ pub fn movable(facts: &DatabaseFacts) -> impl Iterator<Item = &TableFacts> {
 
 /// The columns that could be the partition key, the most likely first.
 ///
-/// A column that names single rows in most of the tables that carry it, as `id` does, is none.
+/// A column that names single rows in most of the tables that carry it, as `id` does, is none: it is unique, or drawn
+/// from a sequence.
 pub fn candidates(facts: &DatabaseFacts) -> Vec<Candidate> {
     let mut carriers: BTreeMap<(&str, KeyType), Vec<&TableFacts>> = BTreeMap::new();
     for table in movable(facts) {
@@ -80,7 +81,10 @@ pub fn candidates(facts: &DatabaseFacts) -> Vec<Candidate> {
         }
     }
     let likely = carriers.into_iter().filter(|((column, _), tables)| {
-        let names_rows = tables.iter().filter(|table| table.is_unique_over(&[column])).count();
+        let numbered =
+            |table: &TableFacts| table.column(column).is_some_and(|column| column.sequence.is_some());
+        let names_rows =
+            tables.iter().filter(|table| numbered(table) || table.is_unique_over(&[column])).count();
         tables.len() > 1 && names_rows * 2 <= tables.len()
     });
     let mut found: Vec<(usize, &str, KeyType)> =

@@ -7,6 +7,7 @@ use replat_model::next::{Action, Reason, Step};
 use replat_postgres::engine::SlotSeen;
 use serde_json::{Value, json};
 
+use super::happened::Happened;
 use super::{bytes, count, moment, span};
 use crate::routing::{Following, Routing};
 
@@ -18,6 +19,8 @@ pub struct Card<'a> {
     pub d: &'a Deployment,
     /// How many entries its log has.
     pub length: u64,
+    /// What it took, as far as it came.
+    pub happened: Happened,
     /// Whoever runs it now.
     pub runner: Option<String>,
     /// What was seen at the registry, if there is one and somebody looked.
@@ -102,6 +105,8 @@ pub fn deployment_value(card: &Card) -> Value {
         "verified": d.verified_forward,
         "verified_backward": d.verified_backward,
         "incident_rows": d.leaks,
+        "predicted": { "rows": d.plan.rows(), "bytes": d.plan.bytes() },
+        "happened": card.happened,
         "policy": d.policy,
         "runner": card.runner,
         "registry": card.routing,
@@ -125,7 +130,8 @@ pub fn deployment(card: &Card) -> String {
     );
     let mut row = |name: &str, text: &str| t += &format!("  {name:<10} {text}\n");
     row("owner", &format!("{} ({}), at epoch {}", d.plan.end(d.home).home, d.home, d.epoch));
-    for (name, text) in comparisons(d).into_iter().chain(circumstances(card)) {
+    let happened = card.happened.rows_beside(&d.plan);
+    for (name, text) in comparisons(d).into_iter().chain(happened).chain(circumstances(card)) {
         row(name, &text);
     }
     row("log", &format!("{} entries since {}", card.length, moment(listed.created)));

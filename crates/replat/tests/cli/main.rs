@@ -3,6 +3,7 @@
 mod connections;
 mod damage;
 mod deployments;
+mod doctor;
 mod interrupted;
 mod logs;
 mod offline;
