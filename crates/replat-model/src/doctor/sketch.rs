@@ -1,7 +1,5 @@
 //! A first spec for a schema, as text with comments: it is valid, and says what is still to be filled in.
 
-use std::fmt::Write;
-
 use super::keys::{Candidate, Part, movable};
 use crate::facts::{DatabaseFacts, TableFacts};
 
@@ -54,8 +52,7 @@ pub fn spec(facts: &DatabaseFacts, name: &str, key: &Candidate) -> String {
         tables.into_iter().for_each(|table| t += &entry(&context, part, table));
         t.push('\n');
     }
-    let _ = write!(
-        t,
+    t += &format!(
         "# The new version and its home, to be filled in.\n# [contexts.{context}.rollout]\n# version = \"v2\"\n\
          # to = {{ database = \"green\", schema = {schema} }}\n# ddl = [\"schema_v2.sql\"]\n",
     );
@@ -67,10 +64,10 @@ fn entry(context: &str, part: Part, table: &TableFacts) -> String {
     let mut t = format!("{out}[contexts.{context}.tables.{}]\n", text(&table.name));
     if let Some(columns) = key_columns(table) {
         let list = columns.iter().map(|column| text(column)).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(t, "{out}key = [{list}]");
+        t += &format!("{out}key = [{list}]\n");
     }
     if matches!(part, Part::Reference | Part::Apart) {
-        let _ = writeln!(t, "{out}mode = \"reference\"");
+        t += &format!("{out}mode = \"reference\"\n");
     }
     t
 }

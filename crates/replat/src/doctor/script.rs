@@ -1,7 +1,6 @@
 //! `doctor --fix=print`: the statements that mend what was found, a part for each side. Nothing of it is run.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use replat_model::doctor::Verdict;
 use replat_model::draft::Finding;
@@ -23,10 +22,10 @@ pub fn of(d: &Diagnosis) -> String {
         t += "\n-- No statement mends these:\n";
     }
     for trouble in &d.trouble {
-        let _ = writeln!(t, "--   {} {}", trouble.code, comment(&trouble.what));
+        t += &format!("--   {} {}\n", trouble.code, comment(&trouble.what));
     }
     for finding in sentences {
-        let _ = writeln!(t, "--   {} {}: {}", finding.code, comment(&finding.what), comment(&finding.remedy));
+        t += &format!("--   {} {}: {}\n", finding.code, comment(&finding.what), comment(&finding.remedy));
     }
     t
 }
@@ -44,7 +43,7 @@ fn part(d: &Diagnosis, side: Side, place: &Place) -> String {
     }
     let mut t = format!("\n-- {side}: {}", comment(&place.home));
     if !place.database.is_empty() {
-        let _ = write!(t, ", database {}", comment(&place.database));
+        t += &format!(", database {}", comment(&place.database));
     }
     t.push('\n');
     let of = |areas: &[Area]| {
@@ -84,10 +83,10 @@ fn section(title: &str, found: &[&Finding], before: &str) -> String {
     let mut t = format!("-- {title}\n");
     for (statement, reasons) in statements {
         for reason in reasons {
-            let _ = writeln!(t, "{reason}");
+            t += &format!("{reason}\n");
         }
         let statement = statement.strip_suffix(" -- in the DDL").unwrap_or(statement);
-        let _ = writeln!(t, "{before}{statement}");
+        t += &format!("{before}{statement}\n");
     }
     t
 }
