@@ -31,6 +31,7 @@ use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
 
 pub use difference::{changed, schema_difference};
+pub use ends::MAJOR_MIN;
 
 /// Something that must be mended before a deployment can begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +43,9 @@ pub struct Finding {
     pub table: Option<String>,
     /// The column that it is about.
     pub column: Option<String>,
+    /// The side on which it is mended; `None` if that is in the spec, or on either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
     /// What is wrong, as one sentence without its full stop.
     pub what: String,
     /// What mends it: an SQL statement where there is one, else one imperative sentence.
@@ -51,7 +55,7 @@ pub struct Finding {
 impl Finding {
     /// A finding that is about no table in particular.
     pub fn new(code: Check, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { code, table: None, column: None, what: what.into(), remedy: remedy.into() }
+        Finding { code, table: None, column: None, side: None, what: what.into(), remedy: remedy.into() }
     }
 
     /// The same, about a table.
@@ -66,6 +70,20 @@ impl Finding {
     pub fn column(mut self, column: &str) -> Finding {
         self.column = Some(column.into());
         self
+    }
+
+    /// The same, to be mended on a side.
+    #[must_use]
+    pub fn on(mut self, side: Side) -> Finding {
+        self.side = Some(side);
+        self
+    }
+
+    /// The remedy, if it is SQL and not a sentence. Statements begin with a word in capitals.
+    pub fn statement(&self) -> Option<&str> {
+        let verb = self.remedy.split(' ').next().unwrap_or_default();
+        let is_sql = verb.len() > 1 && verb.chars().all(|c| c.is_ascii_uppercase());
+        is_sql.then_some(self.remedy.as_str())
     }
 }
 
@@ -197,6 +215,19 @@ impl<'a> Pair<'a> {
     }
 }
 
+/// What all rules say at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examined {
+    /// Everything that stands in the way, in the order in which it was met: the servers first, then table by table.
+    pub findings: Vec<Finding>,
+    /// The plan; where something stands in the way, with those tables only about which nothing was found. It says
+    /// what can still be looked at, and is not to be carried out.
+    pub plan: Plan,
+    /// The tables, by blue's name, that were not there or could not take part, so that nothing was asked of their
+    /// columns.
+    pub unseen: Vec<String>,
+}
+
 /// The plan by which the partition gets to the new version of its context's schema and to its new home.
 ///
 /// `green` is what green's catalogue says once the DDL has run, which a rehearsal finds out.
@@ -210,24 +241,48 @@ pub fn draft(
     blue: &DatabaseFacts,
     green: &DatabaseFacts,
 ) -> Result<Plan, Vec<Finding>> {
-    let (context, rollout) = asked(spec, ask).map_err(|finding| vec![finding])?;
+    let examined = examine(spec, ask, blue, green).map_err(|finding| vec![*finding])?;
+    if examined.findings.is_empty() { Ok(examined.plan) } else { Err(examined.findings) }
+}
+
+/// What all rules say, whether or not something stands in the way. See [`draft`].
+///
+/// # Errors
+///
+/// That the spec has no such context, or that the context has no rollout: then there is nothing to ask about.
+pub fn examine(
+    spec: &Spec,
+    ask: &Ask,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+) -> Result<Examined, Box<Finding>> {
+    let (context, rollout) = asked(spec, ask).map_err(Box::new)?;
     let ground = Ground { ask, context, rollout, blue, green };
     let mut notes = Notes::default();
 
     ends::check(&ground, &mut notes);
     tables::check_names(&ground, &mut notes);
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
-    let references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
+    let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
     hazards::weigh(&ground, &mut notes);
     let sequences = hazards::sequences(&ground, spec.policy.sequence_room, &tables, &mut notes);
-    if !notes.findings.is_empty() {
-        return Err(notes.findings);
-    }
     let reversible = reversibility(rollout.reversible, &mut notes);
     if matches!(reversible, Reversibility::No(_)) {
         tables.iter_mut().for_each(|table| table.backward.clear());
     }
-    Ok(assemble(spec, &ground, Drafted { tables, references, sequences, reversible, hazards: notes.hazards }))
+    let moving = [TableMode::Slice, TableMode::Reference].into_iter().flat_map(|mode| ground.tables(mode));
+    let unseen = moving
+        .filter(|name| tables.iter().chain(&references).all(|table| table.blue.name != **name))
+        .map(str::to_owned)
+        .collect();
+    let is_sound = |table: &TablePlan| {
+        let names = [&table.blue.name, &table.green.name];
+        notes.findings.iter().all(|f| f.table.as_ref().is_none_or(|name| !names.contains(&name)))
+    };
+    tables.retain(is_sound);
+    references.retain(is_sound);
+    let drafted = Drafted { tables, references, sequences, reversible, hazards: notes.hazards };
+    Ok(Examined { plan: assemble(spec, &ground, drafted), findings: notes.findings, unseen })
 }
 
 fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Finding> {

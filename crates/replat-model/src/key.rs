@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::Zone;
 
 /// The types that a dimension can have, named as PostgreSQL names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyType {
     /// Two bytes, signed.

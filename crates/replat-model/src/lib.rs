@@ -6,6 +6,7 @@
 pub mod cohort;
 pub mod contract;
 pub mod deploy;
+pub mod doctor;
 pub mod draft;
 pub mod facts;
 pub mod hash;

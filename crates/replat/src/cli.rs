@@ -1,5 +1,6 @@
 //! The command line.
 
+mod doctor;
 mod proxy;
 mod rotate;
 mod route;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use replat_model::spec::SecretText;
 
+pub use doctor::DoctorArgs;
 pub use proxy::{ProxyArgs, Stale, Through};
 pub use rotate::*;
 pub use route::*;
@@ -119,6 +121,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Check the spec without touching a database.
     Validate,
+    /// Go through everything that could stand in the way of a deployment; changes nothing.
+    Doctor(DoctorArgs),
     /// Say what would be done, as a plan that can be kept and applied.
     Plan {
         /// What is planned.

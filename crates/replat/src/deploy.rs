@@ -215,10 +215,11 @@ impl<'a> Desk<'a> {
 
     /// A deployment and what is known around it without a look at its databases.
     pub fn card<'c>(&self, listed: &'c Listed, d: &'c Deployment) -> Result<Card<'c>, Failure> {
-        let length = self.store.read(&listed.id)?.len() as u64;
+        let history = self.store.read(&listed.id)?;
+        let (length, happened) = (history.len() as u64, render::Happened::of(&history));
         let runner = self.watch().other_runner(listed)?;
         let trouble = self.store.trouble(&listed.id)?.filter(|_| !d.ended());
-        Ok(Card { listed, d, length, runner, trouble, routing: None, live: None })
+        Ok(Card { listed, d, length, happened, runner, trouble, routing: None, live: None })
     }
 
     /// Shows a deployment as the result of a command.

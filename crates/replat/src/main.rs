@@ -6,6 +6,7 @@ mod codes;
 mod contracts;
 mod daemon;
 mod deploy;
+mod doctor;
 mod failure;
 mod hooks;
 mod planning;
@@ -65,6 +66,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Runway(args) => return rotate::runway(global, style, args).await,
         Command::Adopt(args) => return rotate::adopt(global, style, args).await,
         Command::Eject(args) => return rotate::eject(global, style, args).await,
+        Command::Doctor(args) => return doctor::doctor(global, style, args).await,
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await

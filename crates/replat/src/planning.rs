@@ -79,7 +79,8 @@ pub fn wanted<'a>(
     find(project, store, target.context.as_deref(), target.partition.as_deref().unwrap_or_default())
 }
 
-fn find<'a>(
+/// Finds the partition by its name alone.
+pub fn find<'a>(
     project: &'a Project,
     store: &dyn WorkLog,
     context: Option<&'a str>,
@@ -261,7 +262,8 @@ pub async fn outlook(
     })
 }
 
-fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
+/// What the context's tables are called on green.
+pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
     context
         .tables
         .keys()
@@ -295,9 +297,11 @@ fn found(findings: &[Finding]) -> Failure {
 }
 
 /// A session to each side.
-struct Ends {
-    blue: Connected,
-    green: Connected,
+pub struct Ends {
+    /// Blue's.
+    pub blue: Connected,
+    /// Green's.
+    pub green: Connected,
 }
 
 impl Ends {
@@ -318,7 +322,7 @@ pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<
 }
 
 /// How much of each table moves, and whether green holds some of it already.
-async fn measure(
+pub async fn measure(
     ends: &Ends,
     plan: &Plan,
     blue: &DatabaseFacts,
@@ -348,7 +352,12 @@ async fn measure(
     Ok(())
 }
 
-fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
+/// The rollout's DDL files.
+///
+/// # Errors
+///
+/// That a file cannot be read.
+pub fn read_ddl(folder: &Path, rollout: &Rollout) -> Result<Vec<DdlFile>, Failure> {
     rollout
         .ddl
         .iter()

@@ -4,6 +4,8 @@
 //! Colour never carries meaning alone.
 
 mod deployment;
+pub mod doctor;
+mod happened;
 mod plan;
 pub mod rotate;
 pub mod route;
@@ -20,6 +22,7 @@ pub use deployment::{
     Card, Live, broken_contracts, certificate_text, deployment, deployment_value, event_line, event_text,
     event_value, list, reason_text, trouble_text,
 };
+pub use happened::Happened;
 pub use plan::{by_check, outlook, plan, plan_next, steps, told_once};
 
 /// How to print.

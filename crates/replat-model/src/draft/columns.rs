@@ -236,13 +236,16 @@ pub(super) fn check_unsaid(pair: &Pair, from: Side, plans: &[ColumnPlan], key: &
             plan.target, unsaid.name
         );
         let remedy = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", super::tables::qualified(source));
-        notes.find(Finding::new(Check::UnsaidPart, what, remedy).at(&source.name).column(&plan.target));
+        notes.find(
+            Finding::new(Check::UnsaidPart, what, remedy).at(&source.name).column(&plan.target).on(from),
+        );
     }
 }
 
 /// Identity columns that refuse the values they are given.
 pub(super) fn check_identity_always(
     target: &TableFacts,
+    side: Side,
     plans: &[ColumnPlan],
     key: &[&str],
     notes: &mut Notes,
@@ -256,6 +259,7 @@ pub(super) fn check_identity_always(
             super::tables::qualified(target),
             quoted(&column.name)
         );
-        notes.find(Finding::new(Check::IdentityAlways, what, remedy).at(&target.name).column(&column.name));
+        let finding = Finding::new(Check::IdentityAlways, what, remedy);
+        notes.find(finding.at(&target.name).column(&column.name).on(side));
     }
 }

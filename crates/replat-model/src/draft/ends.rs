@@ -6,7 +6,7 @@ use crate::ids::Side;
 use crate::preflight::{self, Check};
 
 /// The oldest major version with everything that is used here.
-const MAJOR_MIN: u32 = 14;
+pub const MAJOR_MIN: u32 = 14;
 
 pub(super) fn check(ground: &Ground, notes: &mut Notes) {
     apart(ground, notes);
@@ -14,8 +14,10 @@ pub(super) fn check(ground: &Ground, notes: &mut Notes) {
     for side in [Side::Blue, Side::Green] {
         let facts = ground.facts(side);
         let database = &ground.home(side).database;
+        let before = notes.findings.len();
         log_can_be_read(facts, database, slots_needed(ground), notes);
         privileges(facts, database, notes);
+        notes.findings[before..].iter_mut().for_each(|finding| finding.side = Some(side));
         prepared(facts, database, notes);
     }
 }

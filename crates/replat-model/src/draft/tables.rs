@@ -64,12 +64,12 @@ fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Opt
     };
     let (blue_key, green_key): (Vec<&str>, Vec<&str>) =
         (plan.key_on(Side::Blue).collect(), plan.key_on(Side::Green).collect());
-    columns::check_identity_always(pair.green, &plan.forward, &green_key, notes);
+    columns::check_identity_always(pair.green, Side::Green, &plan.forward, &green_key, notes);
     // A reference table is not written while it is copied, so nothing about it has to go back.
     if mode == TableMode::Slice {
         notes.lossy.extend(back.lossy);
         notes.obstacles.extend(back.obstacles);
-        columns::check_identity_always(pair.blue, &plan.backward, &blue_key, notes);
+        columns::check_identity_always(pair.blue, Side::Blue, &plan.backward, &blue_key, notes);
         columns::check_unsaid(&pair, Side::Blue, &plan.forward, &blue_key, notes);
         columns::check_unsaid(&pair, Side::Green, &plan.backward, &green_key, notes);
         dimensions(ground, &pair, &blue_key, notes);
@@ -106,7 +106,7 @@ fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> 
     let (name, full, role) = (&table.name, qualified(table), &facts.role);
     let mut findings = Vec::new();
     let mut find = |code: Check, what: String, remedy: String| {
-        findings.push(Finding::new(code, format!("{name} {what} on {side}"), remedy).at(name));
+        findings.push(Finding::new(code, format!("{name} {what} on {side}"), remedy).at(name).on(side));
     };
     let kind = match table.kind {
         TableKind::Ordinary | TableKind::Partitioned => None,
@@ -165,7 +165,7 @@ fn key(ground: &Ground, pair: &Pair, name: &str, mode: TableMode, notes: &mut No
     if names.is_empty() {
         let remedy = key_remedy(pair.blue, &said);
         let what = format!("{name} has no primary key, so a changed row cannot be found again");
-        notes.find(Finding::new(Check::NoKey, what, remedy).at(name));
+        notes.find(Finding::new(Check::NoKey, what, remedy).at(name).on(Side::Blue));
         return Vec::new();
     }
     let before = notes.findings.len();
@@ -272,7 +272,7 @@ fn not_unique(table: &TableFacts, side: Side, said: &[&str], columns: &[&str]) -
         Side::Blue => format!("CREATE UNIQUE INDEX CONCURRENTLY ON {} ({list});", qualified(table)),
         Side::Green => format!("ALTER TABLE {} ADD PRIMARY KEY ({list}); -- in the DDL", qualified(table)),
     };
-    Some(Finding::new(Check::KeyNotUnique, what, remedy).at(&table.name))
+    Some(Finding::new(Check::KeyNotUnique, what, remedy).at(&table.name).on(side))
 }
 
 /// Every table of mode `slice` carries the partition key, with the types that the context says.
@@ -358,14 +358,14 @@ fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut 
             format!("a change of {} on {side} does not say the old {}", table.name, missing.join(", "));
         let finding =
             Finding::new(Check::ReplicaIdentity, what, identity_remedy(ground, side, table, &needed));
-        notes.find(finding.at(&table.name));
+        notes.find(finding.at(&table.name).on(side));
     }
     let is_generated = |name: &&str| table.column(name).is_some_and(|column| column.generated.is_some());
     // From 18 on, an UPDATE is refused if its identity has columns that are not published.
     if ground.facts(side).major >= 18 && carried.iter().any(is_generated) {
         let what = format!("the replica identity of {} on {side} has generated columns", table.name);
         let remedy = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", qualified(table));
-        notes.find(Finding::new(Check::GeneratedIdentity, what, remedy).at(&table.name));
+        notes.find(Finding::new(Check::GeneratedIdentity, what, remedy).at(&table.name).on(side));
     }
 }
 

@@ -54,7 +54,8 @@ column_facts as (
            -- The column's own, or else one that its default draws from, which may serve many tables.
            'sequence', coalesce(
              pg_get_serial_sequence(format('%I.%I', r.nspname, r.relname), a.attname),
-             (select format('%I.%I', sn.nspname, s.relname)
+             -- Without a default nothing is drawn, and no sequence need be looked at.
+             case when d.oid is not null then (select format('%I.%I', sn.nspname, s.relname)
                 from pg_class s
                 join pg_namespace sn on sn.oid = s.relnamespace
                where s.relkind = 'S'
@@ -63,7 +64,7 @@ column_facts as (
                                    and used.refclassid = 'pg_class'::regclass)
                       or s.oid = coalesce(to_regclass(named.sequence),
                                           to_regclass(quote_ident(r.nspname) || '.' || named.sequence)))
-               order by s.oid limit 1)),
+               order by s.oid limit 1) end),
            -- A value of at most 24 bytes is never moved out of its row; some types are always that short.
            'toastable', a.attstorage <> 'p' and a.attlen = -1 and case
              when a.atttypmod < 4 then true

@@ -8,6 +8,7 @@ use replat_model::next::{Action, Reason, Step};
 use replat_postgres::engine::{SlotSeen, now};
 use serde_json::{Value, json};
 
+use super::happened::Happened;
 use super::{bytes, count, counted, moment, span};
 use crate::routing::{Following, Routing};
 
@@ -19,6 +20,8 @@ pub struct Card<'a> {
     pub d: &'a Deployment,
     /// How many entries its log has.
     pub length: u64,
+    /// What it took, as far as it came.
+    pub happened: Happened,
     /// Whoever runs it now.
     pub runner: Option<String>,
     /// What its runner fails at, or failed at when it was last seen.
@@ -111,6 +114,8 @@ pub fn deployment_value(card: &Card) -> Value {
         "incident_rows": d.leaks,
         "kept_back": d.kept_back,
         "trouble": card.trouble.as_ref().map(trouble_value),
+        "predicted": { "rows": d.plan.rows(), "bytes": d.plan.bytes() },
+        "happened": card.happened,
         "policy": d.policy,
         "runner": card.runner,
         "registry": card.routing,
@@ -135,7 +140,8 @@ pub fn deployment(card: &Card) -> String {
     );
     let mut row = |name: &str, text: &str| t += &format!("  {name:<10} {text}\n");
     row("owner", &format!("{} ({}), at epoch {}", d.plan.end(d.home).home, d.home, d.epoch));
-    for (name, text) in comparisons(d).into_iter().chain(circumstances(card)) {
+    let happened = card.happened.rows_beside(&d.plan);
+    for (name, text) in comparisons(d).into_iter().chain(happened).chain(circumstances(card)) {
         row(name, &text);
     }
     row("log", &format!("{} entries since {}", card.length, moment(listed.created)));

@@ -5,6 +5,7 @@ mod connections;
 mod contracts;
 mod damage;
 mod deployments;
+mod doctor;
 mod interrupted;
 mod logs;
 mod offline;
