@@ -20,6 +20,10 @@ pub enum Way {
     GivenUpFenced,
     /// A comparison that finds a difference.
     Different,
+    /// A query that a consumer relies on, and that green does not answer.
+    Broken,
+    /// A row that blue cannot take back, since another partition has its value.
+    KeptBack,
     /// A write that reaches blue past its guard.
     Leak,
     /// The end of the soak.
@@ -51,6 +55,8 @@ pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Resul
         Way::GivenUp => scene.given_up().await,
         Way::GivenUpFenced => scene.given_up_fenced().await,
         Way::Different => scene.different().await,
+        Way::Broken => scene.broken().await,
+        Way::KeptBack => scene.kept_back().await,
         Way::Leak => scene.leak().await,
         Way::SoakOver => scene.soak_over().await,
         Way::Finish => scene.finish_dies().await,
@@ -142,6 +148,37 @@ impl Scene<'_> {
         meddle(&green, &id, note.as_deref()).await?;
         self.program.run(&["deploy", "resume", &id]).await?;
         self.program.run(&["deploy", "switch", &id]).await?;
+        self.go_on_to_the_end().await
+    }
+
+    /// A consumer's query reads a table that green lacks until a person makes it.
+    async fn broken(&self) -> Result<(), Failure> {
+        let spec = self.program.folder.join("replat.toml");
+        let promised = "[contexts.saas.contracts.promise]\nquery = \"promise.sql\"\n";
+        std::fs::write(&spec, format!("{}{promised}", std::fs::read_to_string(&spec)?))?;
+        std::fs::write(self.program.folder.join("promise.sql"), "select count(*) from promised")?;
+        connect(&self.program.blue_url).await?.batch_execute("create table promised ()").await?;
+        self.program.start(&DEPLOY, Some(self.point))?.die().await?;
+        connect(&self.program.green_url).await?.batch_execute("create table saas.promised ()").await?;
+        self.program.run(&["deploy", "resume", &self.program.deployment()?]).await?;
+        self.go_on_to_the_end().await
+    }
+
+    async fn kept_back(&self) -> Result<(), Failure> {
+        let dying = self.program.start(&DEPLOY, Some(self.point))?;
+        self.soaks().await?;
+        let blue = connect(&self.program.blue_url).await?;
+        blue.batch_execute(
+            "insert into events (tenant_id, op_id, kind) values (2, gen_random_uuid(), 'taken');
+             create unique index on events (kind) where kind = 'taken'",
+        )
+        .await?;
+        let green = connect(&self.program.green_url).await?;
+        green.batch_execute(&format!("set search_path = saas; {}", event("taken"))).await?;
+        dying.die().await?;
+        green
+            .batch_execute(&format!("delete from events where tenant_id = {TENANT} and kind = 'taken'"))
+            .await?;
         self.go_on_to_the_end().await
     }
 

@@ -56,7 +56,10 @@ impl Servers {
         let spec = fs::read_to_string(saas::example_directory().join("replat.toml"))?;
         let (before, _) = spec.split_once("[policy]").ok_or("the example has a policy")?;
         let registry = "[registry]\nurl = \"file:.replat/registry.db\"";
-        let spec = format!("{before}[policy]\nchunk_rows = 100\n{policy}\n{registry}\n");
+        fs::write(folder.0.join("contract.sql"), "select tenant_id from tenants where tenant_id = $1")?;
+        let contract = "[contexts.saas.contracts.\"ledger/tenants\"]\nquery = \"contract.sql\"\n\
+                        parameters = [\"$tenant_id\"]\n";
+        let spec = format!("{before}{contract}[policy]\nchunk_rows = 100\n{policy}\n{registry}\n");
         fs::write(folder.0.join("replat.toml"), spec)?;
         let program = Program {
             folder: folder.0.clone(),
