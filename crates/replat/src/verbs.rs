@@ -281,7 +281,7 @@ fn already(d: &Deployment, event: &Event) -> bool {
 
 /// Whether there is nothing that `resume` would let go on.
 fn stands(d: &Deployment) -> bool {
-    d.paused.is_none() && d.verify_failed.is_none() && d.failed_attempts == 0
+    d.paused.is_none() && d.verify_failed.is_none() && d.contracts_broken.is_none() && d.failed_attempts == 0
 }
 
 /// A word that cannot be obeyed where the deployment is.

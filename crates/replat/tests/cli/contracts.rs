@@ -42,6 +42,9 @@ async fn a_query_that_a_consumer_relies_on_stops_a_switch_and_names_the_consumer
     world.replat("deploy switch").await.fails("RP4004", 11).remarks("ledger/paid");
     let ran = world.replat("contracts test -p tenant_id=3").await.fails("RP4004", 11);
     ran.prints("mail/addresses  kept").remarks("ledger/paid (ledger): green does not answer it");
+    // Whoever says that it may go on is heard, and the consumers are asked about once more.
+    world.replat("deploy resume").await.succeeds();
+    world.replat("deploy events").await.succeeds().prints("resumed");
     world.replat("deploy abort").await.succeeds();
 }
 

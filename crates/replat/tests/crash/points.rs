@@ -162,7 +162,7 @@ fn read_sources() -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
     let (_, rest) = text.split_once("pub enum Event {").ok_or("the events are in their place")?;
     let body = rest.split("\n}").next().unwrap_or_default();
     let variants = body.lines().filter_map(|line| {
-        let name = line.strip_prefix("    ")?.trim_end_matches([' ', '{', ',']);
+        let name = line.strip_prefix("    ")?.split([' ', '{', ',', '(']).next().unwrap_or_default();
         name.starts_with(char::is_uppercase).then(|| snake_case(name))
     });
     Ok((points, variants.collect()))
