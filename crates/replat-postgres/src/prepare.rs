@@ -155,21 +155,31 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
                     let schema = quote_ident(&plan.green.home.schema);
                     (format!("DROP INDEX {schema}.{}", quote_ident(&name)), definition)
                 };
-                let build = [before, build, after].into_iter().filter(|part| !part.is_empty());
-                let build = build.collect::<Vec<_>>().join("; ");
                 tx.batch_execute(&drop).await.map_err(&on)?;
-                tx.execute(
-                    "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
-                     VALUES ($1, $2, $3, $4, $5)",
-                    &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
-                )
-                .await
-                .map_err(&on)?;
-                ord += 1;
+                // A foreign key is added and checked in two steps, so what is said about it is an entry of its own.
+                let builds = match is_foreign {
+                    true => vec![build, after],
+                    false => vec![joined([before, build, after])],
+                };
+                for build in builds.into_iter().filter(|build| !build.is_empty()) {
+                    tx.execute(
+                        "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
+                         VALUES ($1, $2, $3, $4, $5)",
+                        &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
+                    )
+                    .await
+                    .map_err(&on)?;
+                    ord += 1;
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Statements as one text.
+fn joined<const N: usize>(statements: [String; N]) -> String {
+    statements.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// What is taken off a table and built again.
@@ -606,7 +616,7 @@ async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str
     hold_stream(&tx, deployment).await.map_err(&on)?;
     let row = tx
         .query_opt(
-            "SELECT definition, strpos(definition, ' ADD CONSTRAINT ') > 0 AND definition NOT LIKE '% NOT VALID' \
+            "SELECT definition, definition LIKE 'ALTER TABLE % ADD CONSTRAINT %' AND definition NOT LIKE '% NOT VALID' \
              FROM replat.deferred WHERE deployment = $1 AND ord = $2 FOR UPDATE",
             &[&deployment, &ord],
         )
