@@ -17,6 +17,12 @@ use replat_wire::startup::{CancelKey, put_startup};
 use crate::doors::Home;
 use crate::side::Side;
 
+/// So often a question of the proxy's own is put again that a client's late wish to cancel has hit.
+const ASK_AGAIN: u32 = 5;
+
+/// The SQLSTATE of a statement that was cancelled.
+const CANCELLED: &str = "57014";
+
 /// The longest message that a server may send while it lets somebody in, or answers a question of the proxy's own.
 const OWN_ANSWER_MAX: usize = 1 << 20;
 
@@ -174,7 +180,30 @@ impl Backend {
         Ok(own)
     }
 
+    /// Asks the server something in the proxy's own name. A client's wish to cancel that comes late can hit it; it was
+    /// for a statement that has ended, so the question is put again.
     async fn ask(&mut self, query: &str, mut take: impl FnMut(&[Option<&[u8]>])) -> Result<(), DialError> {
+        let mut tries = ASK_AGAIN;
+        loop {
+            let mut any = false;
+            let asked = self.ask_once(query, |row| {
+                any = true;
+                take(row);
+            });
+            match asked.await {
+                Err(DialError::Refused(said)) if said.sqlstate == CANCELLED && !any && tries > 0 => {
+                    tries -= 1
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn ask_once(
+        &mut self,
+        query: &str,
+        mut take: impl FnMut(&[Option<&[u8]>]),
+    ) -> Result<(), DialError> {
         frontend::put_query(&mut self.side.output, query);
         self.side.drain().await?;
         let mut refused = None;

@@ -74,6 +74,9 @@ impl Session {
         if let Ahead::More = ahead {
             return self.wait().await;
         }
+        // The statement is in the proxy, and so is a wish to cancel it: what the server is asked meanwhile is not the
+        // client's, and must not be cancelled in its name.
+        let _here = self.registered.target.lead_here();
         let reading = if is_read { self.reading().await? } else { Reading::USUAL };
         match self.enter(&ahead, reading).await {
             Ok(()) => self.settle().await,
@@ -99,8 +102,6 @@ impl Session {
 
     async fn enter(&mut self, ahead: &Ahead, reading: Reading) -> Result<(), Attended> {
         let mut pinned_since = None;
-        // The statement is in the proxy, and so is a wish to cancel it.
-        let _here = self.registered.target.lead_here();
         loop {
             let pass = match self.knock(ahead, reading) {
                 Knock::Open(pass) => pass,
