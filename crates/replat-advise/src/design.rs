@@ -1,0 +1,397 @@
+//! A design: where each row of each table is, and how it is found.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::schema::{Schema, TableId};
+use crate::value::{Value, ValueId, Values, place_hash};
+
+/// A design, as it is written down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Design {
+    /// How many partitions there are.
+    pub partitions: u32,
+    /// Each table's place.
+    pub tables: BTreeMap<String, Placement>,
+    /// What can be looked up on the way to a partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lookups: Vec<Lookup>,
+    /// The tables of each context.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, Vec<String>>,
+}
+
+/// How the rows of a table are spread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+pub enum Placement {
+    /// By their keys, level by level.
+    Partition {
+        /// The levels, the outermost first.
+        levels: Vec<Level>,
+    },
+    /// Every partition has all of them.
+    Replicate,
+    /// They are in one place, together with all other tables of this kind.
+    Single,
+}
+
+/// One cut of a table's rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// The cut.
+    #[serde(flatten)]
+    pub cut: Cut,
+    /// Whether rows of different parts may be in different places. Without it, that is so of the first level alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<bool>,
+}
+
+/// How a level finds a row's part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Cut {
+    /// A whole number's remainder.
+    Mod {
+        /// The column, in a list.
+        cols: Vec<String>,
+        /// The number of parts.
+        n: u32,
+    },
+    /// [`place_hash`] of the columns' texts, joined by the byte 31.
+    Hash {
+        /// The columns.
+        cols: Vec<String>,
+        /// The number of parts.
+        n: u32,
+        /// Texts with a part of their own choice.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pins: BTreeMap<String, u32>,
+    },
+    /// Ranges; a bound belongs to the part above it.
+    Range {
+        /// The column.
+        col: String,
+        /// Ascending.
+        bounds: Vec<Value>,
+    },
+    /// Listed values.
+    List {
+        /// The column.
+        col: String,
+        /// The part of each value, by its text.
+        map: BTreeMap<String, u32>,
+        /// The part of all others.
+        #[serde(default)]
+        default: u32,
+        /// The number of parts.
+        n: u32,
+    },
+    /// A k-d tree.
+    Tree {
+        /// The columns that it asks about.
+        cols: Vec<String>,
+        /// The number of parts.
+        n: u32,
+        /// Its root.
+        root: Node,
+    },
+}
+
+/// A node of a tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Node {
+    /// Is the value less?
+    Less {
+        /// The column.
+        col: String,
+        /// Than this.
+        lt: Value,
+        /// If so.
+        yes: Box<Node>,
+        /// If not.
+        no: Box<Node>,
+    },
+    /// Is the value one of these?
+    Among {
+        /// The column.
+        col: String,
+        /// The values.
+        #[serde(rename = "in")]
+        among: Vec<Value>,
+        /// If so.
+        yes: Box<Node>,
+        /// If not.
+        no: Box<Node>,
+    },
+    /// Spread by hash over parts that follow one another.
+    Spread {
+        /// The columns.
+        hash: Vec<String>,
+        /// Over how many.
+        n: u32,
+        /// The first of them.
+        #[serde(default)]
+        base: u32,
+    },
+    /// One part.
+    Leaf {
+        /// Its number.
+        leaf: u32,
+    },
+}
+
+/// Columns from whose values others can be looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The table that has both.
+    pub table: String,
+    /// What is known.
+    pub from: Vec<String>,
+    /// What is found.
+    pub to: Vec<String>,
+}
+
+/// Why a design does not fit a schema.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadDesign {
+    /// It says nothing of a table.
+    #[error("the design does not say where the rows of {0} are")]
+    Unplaced(String),
+    /// It speaks of a table that is not there.
+    #[error("the design speaks of table {0}, which the schema has not got")]
+    NoTable(String),
+    /// It uses a column that the evidence does not show.
+    #[error("the design uses {table}.{column}, of which the evidence shows no value")]
+    NoColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// It has no partitions, or a cut into none.
+    #[error("the design cuts {0} into nothing")]
+    Empty(String),
+    /// Its tree names a part that it has not got.
+    #[error("the tree of {table} names part {part} of {of}")]
+    NoPart {
+        /// The table.
+        table: String,
+        /// The part.
+        part: u32,
+        /// How many there are.
+        of: u32,
+    },
+}
+
+impl Cut {
+    /// The columns that it looks at.
+    pub fn columns(&self) -> &[String] {
+        match self {
+            Cut::Mod { cols, .. } | Cut::Hash { cols, .. } | Cut::Tree { cols, .. } => cols,
+            Cut::Range { col, .. } | Cut::List { col, .. } => std::slice::from_ref(col),
+        }
+    }
+
+    /// How many parts it makes.
+    pub fn parts(&self) -> u32 {
+        match self {
+            Cut::Mod { n, .. } | Cut::Hash { n, .. } | Cut::List { n, .. } | Cut::Tree { n, .. } => *n,
+            Cut::Range { bounds, .. } => u32::try_from(bounds.len()).unwrap_or(u32::MAX - 1) + 1,
+        }
+    }
+
+    /// The part of a row; `key` has the values of [`Cut::columns`].
+    pub fn part(&self, key: &[&Value]) -> u32 {
+        match self {
+            Cut::Mod { n, .. } => match key[0] {
+                Value::Int(number) => {
+                    u32::try_from(number.rem_euclid(i64::from(*n))).expect("less than the number of parts")
+                }
+                other => hash_part(&other.text(), *n),
+            },
+            Cut::Hash { n, pins, .. } => {
+                let text = joined(key);
+                pins.get(&text).copied().unwrap_or_else(|| hash_part(&text, *n))
+            }
+            Cut::Range { bounds, .. } => {
+                u32::try_from(bounds.partition_point(|bound| bound <= key[0])).unwrap_or(u32::MAX)
+            }
+            Cut::List { map, default, .. } => map.get(&key[0].text()).copied().unwrap_or(*default),
+            Cut::Tree { cols, root, .. } => {
+                let value = |column: &str| {
+                    cols.iter().position(|c| c == column).map_or(&Value::Null, |place| key[place])
+                };
+                root.part(&value)
+            }
+        }
+    }
+}
+
+impl Node {
+    fn part<'v>(&self, value: &dyn Fn(&str) -> &'v Value) -> u32 {
+        match self {
+            Node::Less { col, lt, yes, no } => if value(col) < lt { yes } else { no }.part(value),
+            Node::Among { col, among, yes, no } => {
+                if among.contains(value(col)) { yes } else { no }.part(value)
+            }
+            Node::Spread { hash, n, base } => {
+                let key: Vec<_> = hash.iter().map(|column| value(column)).collect();
+                base + hash_part(&joined(&key), *n)
+            }
+            Node::Leaf { leaf } => *leaf,
+        }
+    }
+
+    fn columns<'n>(&'n self, all: &mut Vec<&'n str>) {
+        match self {
+            Node::Less { col, yes, no, .. } | Node::Among { col, yes, no, .. } => {
+                all.push(col);
+                yes.columns(all);
+                no.columns(all);
+            }
+            Node::Spread { hash, .. } => all.extend(hash.iter().map(String::as_str)),
+            Node::Leaf { .. } => {}
+        }
+    }
+
+    /// The highest part that it names, plus one; `None` if it spreads over nothing.
+    fn parts(&self) -> Option<u32> {
+        match self {
+            Node::Less { yes, no, .. } | Node::Among { yes, no, .. } => Some(yes.parts()?.max(no.parts()?)),
+            Node::Spread { n: 0, .. } => None,
+            Node::Spread { n, base, .. } => base.checked_add(*n),
+            Node::Leaf { leaf } => leaf.checked_add(1),
+        }
+    }
+}
+
+fn joined(key: &[&Value]) -> String {
+    key.iter().map(|value| value.text()).collect::<Vec<_>>().join("\u{1f}")
+}
+
+fn hash_part(text: &str, n: u32) -> u32 {
+    u32::try_from(place_hash(text) % u64::from(n.max(1))).expect("less than the number of parts")
+}
+
+/// The place where rows are together: an equal place means the same partition.
+pub type Place = u32;
+
+/// A design, made ready to place the rows of some evidence.
+pub struct Placed<'a> {
+    /// How many partitions there are.
+    pub partitions: u32,
+    tables: Vec<TablePlace<'a>>,
+}
+
+/// How one table's rows are placed.
+enum TablePlace<'a> {
+    Everywhere,
+    Alone,
+    Cut { levels: Vec<(&'a Cut, Vec<usize>)>, parts: u32 },
+}
+
+impl<'a> Placed<'a> {
+    /// Checks `design` against `schema`.
+    pub fn new(design: &'a Design, schema: &Schema) -> Result<Placed<'a>, BadDesign> {
+        if design.partitions == 0 {
+            return Err(BadDesign::Empty("the tables".to_owned()));
+        }
+        if let Some(name) = design.tables.keys().find(|name| schema.find(name).is_none()) {
+            return Err(BadDesign::NoTable(name.clone()));
+        }
+        let mut tables = Vec::new();
+        for table in &schema.tables {
+            let placement =
+                design.tables.get(&table.name).ok_or_else(|| BadDesign::Unplaced(table.name.clone()))?;
+            tables.push(match placement {
+                Placement::Replicate => TablePlace::Everywhere,
+                Placement::Single => TablePlace::Alone,
+                Placement::Partition { levels } => {
+                    let mut cuts = Vec::new();
+                    let mut parts = 1_u32;
+                    for (number, level) in levels.iter().enumerate() {
+                        let mut places = Vec::new();
+                        for column in level.cut.columns() {
+                            places.push(table.key(column).ok_or_else(|| BadDesign::NoColumn {
+                                table: table.name.clone(),
+                                column: column.clone(),
+                            })?);
+                        }
+                        check_cut(&level.cut, &table.name)?;
+                        if level.shard.unwrap_or(number == 0) {
+                            parts = parts.saturating_mul(level.cut.parts());
+                            cuts.push((&level.cut, places));
+                        }
+                    }
+                    TablePlace::Cut { levels: cuts, parts }
+                }
+            });
+        }
+        Ok(Placed { partitions: design.partitions, tables })
+    }
+
+    /// Whether every partition has all rows of a table.
+    pub fn is_everywhere(&self, table: TableId) -> bool {
+        matches!(self.tables[table.0], TablePlace::Everywhere)
+    }
+
+    /// Whether a table's rows are in more than one place, so that a row that is not known may be anywhere.
+    pub fn is_spread(&self, table: TableId) -> bool {
+        matches!(self.tables[table.0], TablePlace::Cut { parts, .. } if parts > 1)
+    }
+
+    /// The columns that a row's place follows from.
+    pub fn columns(&self, table: TableId) -> impl Iterator<Item = &str> {
+        let levels = match &self.tables[table.0] {
+            TablePlace::Cut { levels, .. } => levels.as_slice(),
+            _ => &[],
+        };
+        levels.iter().flat_map(|(cut, _)| cut.columns()).map(String::as_str)
+    }
+
+    /// Where a row is; `None` if it is everywhere. `numbers` gives each combination of parts its number.
+    pub fn place(
+        &self,
+        table: TableId,
+        row: &[ValueId],
+        values: &Values,
+        numbers: &mut BTreeMap<Vec<u32>, Place>,
+    ) -> Option<Place> {
+        let parts = match &self.tables[table.0] {
+            TablePlace::Everywhere => return None,
+            // One more part than any other place has, so that it is none of those.
+            TablePlace::Alone => vec![u32::MAX],
+            TablePlace::Cut { levels, .. } => levels
+                .iter()
+                .map(|(cut, places)| {
+                    let key: Vec<_> = places.iter().map(|place| values.get(row[*place])).collect();
+                    cut.part(&key)
+                })
+                .collect(),
+        };
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        Some(*numbers.entry(parts).or_insert(next))
+    }
+}
+
+fn check_cut(cut: &Cut, table: &str) -> Result<(), BadDesign> {
+    if cut.parts() == 0 || cut.columns().is_empty() {
+        return Err(BadDesign::Empty(table.to_owned()));
+    }
+    let Cut::Tree { cols, n, root } = cut else { return Ok(()) };
+    let mut named = Vec::new();
+    root.columns(&mut named);
+    if let Some(column) = named.iter().find(|column| !cols.iter().any(|c| c == *column)) {
+        return Err(BadDesign::NoColumn { table: table.to_owned(), column: (*column).to_owned() });
+    }
+    match root.parts() {
+        None => Err(BadDesign::Empty(table.to_owned())),
+        Some(parts) if parts > *n => {
+            Err(BadDesign::NoPart { table: table.to_owned(), part: parts - 1, of: *n })
+        }
+        Some(_) => Ok(()),
+    }
+}

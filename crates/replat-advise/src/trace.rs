@@ -1,0 +1,120 @@
+//! What a system was seen doing: statements with the tables that they touch, and transactions with the rows.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::schema::TableId;
+use crate::value::{ValueId, Values};
+
+/// What a statement does to the rows of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// It reads them.
+    Read,
+    /// It adds them.
+    Insert,
+    /// It changes them.
+    Update,
+    /// It removes them.
+    Delete,
+}
+
+impl Op {
+    /// Whether rows are other ones afterwards.
+    pub fn writes(self) -> bool {
+        self != Op::Read
+    }
+}
+
+/// A statement without its values.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// A name for people.
+    pub name: String,
+    /// Its text, with `$1`, `$2` for the values.
+    pub text: String,
+    /// The tables that it touches.
+    pub touches: Vec<Touch>,
+    /// Columns that it says are equal.
+    pub joins: Vec<(Column, Column)>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Column {
+    /// Which table.
+    pub table: TableId,
+    /// The column's name.
+    pub name: String,
+}
+
+/// What a statement does with one table.
+#[derive(Clone, Debug)]
+pub struct Touch {
+    /// The table.
+    pub table: TableId,
+    /// What happens to its rows.
+    pub op: Op,
+    /// Columns that are bound to one value, and the number of the parameter, from 1; `None` for a constant.
+    pub equal: BTreeMap<String, Option<u32>>,
+    /// Columns that are bound to one of several values.
+    pub one_of: BTreeMap<String, Vec<u32>>,
+    /// Columns that are bound to a range.
+    pub range: BTreeMap<String, [Option<u32>; 2]>,
+}
+
+/// One touch of one table by one statement of one transaction.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The statement.
+    pub template: u32,
+    /// Its touch of this table, by its place.
+    pub touch: u32,
+    /// The table.
+    pub table: TableId,
+    /// What happens to its rows.
+    pub op: Op,
+    /// Its rows, by their cells; `None` if nothing says which: then it may be any.
+    pub rows: Option<Range<u32>>,
+}
+
+/// A transaction.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// When. Unit: seconds from any beginning.
+    pub at: f64,
+    /// Its kind, by its place in [`Trace::kinds`].
+    pub kind: u32,
+    /// Its accesses, by their places.
+    pub accesses: Range<u32>,
+}
+
+/// Transactions, with the rows that they touched.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The statements.
+    pub templates: Vec<Template>,
+    /// The names of the kinds of transaction.
+    pub kinds: Vec<String>,
+    /// The transactions, in the order of their time.
+    pub transactions: Vec<Transaction>,
+    /// What they touched.
+    pub accesses: Vec<Access>,
+    /// The rows: for each as many values as its table has key columns.
+    pub cells: Vec<ValueId>,
+    /// The values.
+    pub values: Values,
+}
+
+impl Trace {
+    /// The accesses of a transaction.
+    pub fn accesses_of(&self, transaction: &Transaction) -> &[Access] {
+        &self.accesses[transaction.accesses.start as usize..transaction.accesses.end as usize]
+    }
+
+    /// The rows of an access, each as the values of its table's `width` key columns; `None` if it is not known which.
+    pub fn rows_of(&self, access: &Access, width: usize) -> Option<impl ExactSizeIterator<Item = &[ValueId]>> {
+        let range = access.rows.clone()?;
+        Some(self.cells[range.start as usize..range.end as usize].chunks_exact(width.max(1)))
+    }
+}

@@ -1,0 +1,115 @@
+//! Values of key columns, each known by a small number.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of a key column.
+///
+/// Numbers sort before text, and `Null` before both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// Everything else, as text. What was hashed where it was seen is text as well.
+    Text(String),
+}
+
+impl Value {
+    /// A value as JSON has it. What is neither a whole number nor text is kept as its JSON text.
+    pub fn of_json(json: &serde_json::Value) -> Value {
+        match json {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::String(text) => Value::Text(text.clone()),
+            other => other.as_i64().map_or_else(|| Value::Text(other.to_string()), Value::Int),
+        }
+    }
+
+    /// The text that is hashed: empty for `Null`.
+    pub fn text(&self) -> String {
+        match self {
+            Value::Null => String::new(),
+            Value::Int(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// A value's number in its [`Values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub u32);
+
+/// All values of some evidence, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    all: Vec<Value>,
+    ids: HashMap<Value, ValueId>,
+}
+
+impl Values {
+    /// The number of `value`, which is new if it was not seen before.
+    pub fn id(&mut self, value: Value) -> ValueId {
+        if let Some(id) = self.ids.get(&value) {
+            return *id;
+        }
+        let id = ValueId(u32::try_from(self.all.len()).expect("fewer than 2^32 values"));
+        self.all.push(value.clone());
+        self.ids.insert(value, id);
+        id
+    }
+
+    /// The value with this number.
+    pub fn get(&self, id: ValueId) -> &Value {
+        &self.all[id.0 as usize]
+    }
+
+    /// The number of `value`, if it was seen.
+    pub fn find(&self, value: &Value) -> Option<ValueId> {
+        self.ids.get(value).copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Two values in their order.
+    pub fn compare(&self, a: ValueId, b: ValueId) -> Ordering {
+        self.get(a).cmp(self.get(b))
+    }
+}
+
+/// The hash by which designs place keys: the 64-bit FNV-1a of Fowler, Noll and Vo, its upper half folded into the lower
+/// one, since FNV's low bits alone are uneven for short keys.
+pub fn place_hash(text: &str) -> u64 {
+    let hash = fnv1a(text.as_bytes());
+    hash ^ (hash >> 32)
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_hashes() {
+        // Test vectors of the hash's authors.
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+}
