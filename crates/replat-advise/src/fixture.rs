@@ -124,8 +124,9 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
     }
     let names: Vec<&String> = workload.tables.keys().collect();
     let find = |name: &str| names.iter().position(|n| *n == name).map(TableId);
-    let no_table =
-        |by: &str, name: &str| BadEvidence::Contradiction(format!("{by} speaks of table {name}, which is not there"));
+    let no_table = |by: &str, name: &str| {
+        BadEvidence::Contradiction(format!("{by} speaks of table {name}, which is not there"))
+    };
     let mut schema = Schema::default();
     for (name, table) in &workload.tables {
         let mut references = Vec::new();
@@ -168,7 +169,8 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
             let table = find(&touch.table).ok_or_else(|| no_table(&by, &touch.table))?;
             let op = op(&touch.op)
                 .ok_or_else(|| BadEvidence::Contradiction(format!("{by} does {:?}", touch.op)))?;
-            let one_of = touch.among.into_iter().map(|(column, bound)| (column, parameters(&bound))).collect();
+            let one_of =
+                touch.among.into_iter().map(|(column, bound)| (column, parameters(&bound))).collect();
             touches.push(Touch { table, op, equal: touch.eq, one_of, range: touch.range });
         }
         let column = |(table, name): (String, String)| {

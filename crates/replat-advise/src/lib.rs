@@ -3,9 +3,13 @@
 //! Pure: evidence comes in as text or values, advice goes out as a value. Nothing here reads a file, a clock or a
 //! database.
 
+pub mod advise;
+pub mod assignment;
 pub mod design;
+pub mod domain;
 pub mod fixture;
 pub mod measure;
 pub mod schema;
+pub mod search;
 pub mod trace;
 pub mod value;

@@ -78,7 +78,9 @@ pub fn measure(schema: &Schema, trace: &Trace, design: &Design) -> Result<Metric
         .templates
         .iter()
         .map(|template| {
-            (0..template.touches.len()).map(|touch| is_routable(schema, design, &placed, template, touch)).collect()
+            (0..template.touches.len())
+                .map(|touch| is_routable(schema, design, &placed, template, touch))
+                .collect()
         })
         .collect();
     let contexts: BTreeMap<TableId, usize> = design
@@ -285,7 +287,13 @@ pub(crate) fn skew_of(load: &[u64], partitions: u32) -> f64 {
 
 /// Whether the place of the rows that a statement wants follows from its own parameters: by what it binds, by what it
 /// says is equal, and by what can be looked up.
-fn is_routable(schema: &Schema, design: &Design, placed: &Placed<'_>, template: &Template, touch: usize) -> bool {
+fn is_routable(
+    schema: &Schema,
+    design: &Design,
+    placed: &Placed<'_>,
+    template: &Template,
+    touch: usize,
+) -> bool {
     let table = template.touches[touch].table;
     if !placed.is_spread(table) && placed.columns(table).next().is_none() {
         return true;

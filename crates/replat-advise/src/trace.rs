@@ -113,7 +113,11 @@ impl Trace {
     }
 
     /// The rows of an access, each as the values of its table's `width` key columns; `None` if it is not known which.
-    pub fn rows_of(&self, access: &Access, width: usize) -> Option<impl ExactSizeIterator<Item = &[ValueId]>> {
+    pub fn rows_of(
+        &self,
+        access: &Access,
+        width: usize,
+    ) -> Option<impl ExactSizeIterator<Item = &[ValueId]>> {
         let range = access.rows.clone()?;
         Some(self.cells[range.start as usize..range.end as usize].chunks_exact(width.max(1)))
     }

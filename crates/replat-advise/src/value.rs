@@ -72,6 +72,11 @@ impl Values {
         self.ids.get(value).copied()
     }
 
+    /// The numbers of all of them.
+    pub fn ids(&self) -> impl Iterator<Item = ValueId> + use<> {
+        (0..u32::try_from(self.all.len()).expect("fewer than 2^32 values")).map(ValueId)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
@@ -96,9 +101,9 @@ pub fn place_hash(text: &str) -> u64 {
 }
 
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

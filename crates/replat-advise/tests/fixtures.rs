@@ -37,7 +37,8 @@ fn what_if_is_what_the_tools_say() {
             continue;
         }
         let expected: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(dir.join("expected.json")).expect("key")).expect("json");
+            serde_json::from_str(&std::fs::read_to_string(dir.join("expected.json")).expect("key"))
+                .expect("json");
         if expected.get("reference_design").is_none() || expected["reference_metrics"]["J"].is_null() {
             continue;
         }
@@ -59,6 +60,57 @@ fn what_if_is_what_the_tools_say() {
         ] {
             let want = expected["reference_metrics"][name].as_f64().expect(name);
             assert!((got - want).abs() < 1.1e-4, "{} {name}: {got} and {want}", dir.display());
+        }
+    }
+}
+
+#[test]
+fn keys_are_found() {
+    use replat_advise::advise::designs;
+    use replat_advise::search::Choice;
+    let Some(root) = root() else { return };
+    let mut dirs: Vec<_> = std::fs::read_dir(root).expect("data").map(|e| e.expect("entry").path()).collect();
+    dirs.sort();
+    for dir in dirs {
+        if !dir.join("workload.json").exists() {
+            continue;
+        }
+        let expected: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(dir.join("expected.json")).expect("key"))
+                .expect("json");
+        let Some(want) = expected["reference_metrics"]["J"].as_f64() else { continue };
+        let described = read(&dir);
+        let partitions = described.partitions.unwrap_or(16);
+        let began = std::time::Instant::now();
+        for found in designs(&described.schema, &described.trace, partitions).iter().take(3) {
+            let best = &found.choices;
+            let cost = &found.metrics;
+            println!(
+                "{} J {:.4} reference {want:.4} regret {:+.4} cross {:.4} skew {:.3} in {:?}",
+                dir.file_name().unwrap().display(),
+                cost.cost,
+                cost.cost - want,
+                cost.cross_partition_share,
+                cost.load_max_over_mean,
+                began.elapsed()
+            );
+            let words: Vec<String> = described
+                .schema
+                .ids()
+                .map(|t| {
+                    let table = described.schema.table(t);
+                    format!(
+                        "{}:{}",
+                        table.name,
+                        match best[t.0] {
+                            Choice::Key(k) => table.keys[k].name.as_str(),
+                            Choice::Everywhere => "*",
+                            Choice::Alone => "1",
+                        }
+                    )
+                })
+                .collect();
+            println!("    {}", words.join(" "));
         }
     }
 }

@@ -1,0 +1,111 @@
+//! From evidence to a design.
+
+use crate::assignment::Assignments;
+use crate::design::{Cut, Design, Level, Placement};
+use crate::domain::{DomainId, Domains, domains};
+use crate::measure::{Metrics, measure};
+use crate::schema::Schema;
+use crate::search::{Choice, Choices, Ground, search, seeds};
+use crate::trace::Trace;
+
+/// So many of the choices that the first search found are balanced and searched from anew.
+const FINALISTS: usize = 4;
+
+/// A design and what it costs.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// How each table is placed.
+    pub choices: Choices,
+    /// The design.
+    pub design: Design,
+    /// What it costs on the evidence.
+    pub metrics: Metrics,
+}
+
+/// The designs that were found for a number of partitions, best first.
+pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate> {
+    let domains = domains(schema, trace);
+    let hashed = Assignments::by_hash(&trace.values, &domains, partitions);
+    let ground = Ground::new(schema, trace, &domains, &hashed);
+    let mut begin = seeds(&ground, &domains);
+    let mut first = search(&ground, &domains, begin.clone());
+    first.truncate(FINALISTS);
+    begin.sort_by(|a, b| ground.estimate(a).cost.total_cmp(&ground.estimate(b).cost));
+    begin.truncate(FINALISTS);
+    begin.extend(first.into_iter().map(|(choices, _)| choices));
+    begin.push(vec![Choice::Alone; schema.tables.len()]);
+    let mut found: Vec<Candidate> = Vec::new();
+    for choices in begin {
+        let mut best = balance(schema, trace, &domains, choices, partitions);
+        // With the keys where they weigh least, other choices may be better, and weigh otherwise.
+        for _ in 0..2 {
+            let ground = Ground::new(schema, trace, &domains, &best.1);
+            let Some((choices, _)) =
+                search(&ground, &domains, vec![best.0.choices.clone()]).into_iter().next()
+            else {
+                break;
+            };
+            let next = balance(schema, trace, &domains, choices, partitions);
+            if next.0.metrics.cost > best.0.metrics.cost - 1e-6 {
+                break;
+            }
+            best = next;
+        }
+        if !found.iter().any(|known| known.design == best.0.design) {
+            found.push(best.0);
+        }
+    }
+    found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
+    found
+}
+
+/// Places the keys under `choices` as evenly as they let themselves be placed.
+fn balance(
+    schema: &Schema,
+    trace: &Trace,
+    domains: &Domains,
+    choices: Choices,
+    partitions: u32,
+) -> (Candidate, Assignments) {
+    let mut ways = vec![Assignments::by_hash(&trace.values, domains, partitions)];
+    ways.push(Assignments::balanced(schema, trace, domains, &choices, partitions, None));
+    for by in 0..domains.count {
+        let way = Assignments::balanced(schema, trace, domains, &choices, partitions, Some(DomainId(by)));
+        if way.has_split() {
+            ways.push(way);
+        }
+    }
+    let mut best: Option<(f64, Assignments)> = None;
+    for way in ways {
+        let cost = Ground::new(schema, trace, domains, &way).cost(&choices).cost;
+        if best.as_ref().is_none_or(|(least, _)| cost < least - 1e-4) {
+            best = Some((cost, way));
+        }
+    }
+    let (_, assignments) = best.expect("there is a way");
+    let design = written(schema, trace, domains, &choices, &assignments);
+    let metrics = measure(schema, trace, &design).expect("a design of this very schema");
+    (Candidate { choices, design, metrics }, assignments)
+}
+
+/// The design as it is written down.
+fn written(
+    schema: &Schema,
+    trace: &Trace,
+    domains: &Domains,
+    choices: &Choices,
+    assignments: &Assignments,
+) -> Design {
+    let tables = schema.ids().map(|id| {
+        let placement = match choices[id.0] {
+            Choice::Everywhere => Placement::Replicate,
+            Choice::Alone => Placement::Single,
+            Choice::Key(key) => {
+                let cut: Cut = assignments.cut(schema, &trace.values, domains, id, key);
+                Placement::Partition { levels: vec![Level { cut, shard: None }] }
+            }
+        };
+        (schema.table(id).name.clone(), placement)
+    });
+    Design { partitions: assignments.partitions(), tables: tables.collect(), ..Design::default() }
+}
