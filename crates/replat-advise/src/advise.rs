@@ -1,6 +1,6 @@
 //! From evidence to a design.
 
-use crate::assignment::Assignments;
+use crate::assignment::{Assignments, Weights};
 use crate::design::{Cut, Design, Level, Placement};
 use crate::domain::{DomainId, Domains, domains};
 use crate::measure::{Metrics, measure};
@@ -10,6 +10,10 @@ use crate::trace::Trace;
 
 /// So many of the choices that the first search found are balanced and searched from anew.
 const FINALISTS: usize = 4;
+
+/// How often the first search takes tables back, and how often one that begins where another has ended.
+const ROUNDS: usize = 40;
+const POLISH: usize = 6;
 
 /// A design and what it costs.
 #[derive(Clone, Debug)]
@@ -28,9 +32,9 @@ pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate
     let hashed = Assignments::by_hash(&trace.values, &domains, partitions);
     let ground = Ground::new(schema, trace, &domains, &hashed);
     let mut begin = seeds(&ground, &domains);
-    let mut first = search(&ground, &domains, begin.clone());
+    let mut first = search(&ground, &domains, begin.clone(), ROUNDS);
     first.truncate(FINALISTS);
-    begin.sort_by(|a, b| ground.estimate(a).cost.total_cmp(&ground.estimate(b).cost));
+    begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
     begin.truncate(FINALISTS);
     begin.extend(first.into_iter().map(|(choices, _)| choices));
     begin.push(vec![Choice::Alone; schema.tables.len()]);
@@ -41,7 +45,7 @@ pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate
         for _ in 0..2 {
             let ground = Ground::new(schema, trace, &domains, &best.1);
             let Some((choices, _)) =
-                search(&ground, &domains, vec![best.0.choices.clone()]).into_iter().next()
+                search(&ground, &domains, vec![best.0.choices.clone()], POLISH).into_iter().next()
             else {
                 break;
             };
@@ -68,12 +72,10 @@ fn balance(
     partitions: u32,
 ) -> (Candidate, Assignments) {
     let mut ways = vec![Assignments::by_hash(&trace.values, domains, partitions)];
-    ways.push(Assignments::balanced(schema, trace, domains, &choices, partitions, None));
-    for by in 0..domains.count {
-        let way = Assignments::balanced(schema, trace, domains, &choices, partitions, Some(DomainId(by)));
-        if way.has_split() {
-            ways.push(way);
-        }
+    let weights = Weights::of(schema, trace, domains, &choices, partitions);
+    ways.push(ways[0].balanced(schema, trace, domains, &weights, None));
+    for by in (0..domains.count).map(DomainId).filter(|by| weights.could_split(domains, *by)) {
+        ways.push(ways[0].balanced(schema, trace, domains, &weights, Some(by)));
     }
     let mut best: Option<(f64, Assignments)> = None;
     for way in ways {

@@ -1,6 +1,6 @@
 //! In which partition each key is: by its hash, or by its weight where it has much.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::design::{Cut, Node};
@@ -66,53 +66,51 @@ impl Assignments {
         self.pinned[domain].get(&value).copied().unwrap_or_else(|| self.hashed_over(value, self.partitions))
     }
 
-    /// Places the keys by their weight under `choices`: the heaviest first, each where least is. Keys that are too much
-    /// for one partition are spread by the domain `by`, if there is one.
+    /// Places the keys by their weight: the heaviest first, each where least is. Keys that are too much for one partition
+    /// are spread by the domain `by`, if there is one.
     pub fn balanced(
+        &self,
         schema: &Schema,
         trace: &Trace,
         domains: &Domains,
-        choices: &Choices,
-        partitions: u32,
+        weights: &Weights<'_>,
         by: Option<DomainId>,
     ) -> Assignments {
-        let mut all = Assignments::by_hash(&trace.values, domains, partitions);
-        let mut weight: BTreeMap<(DomainId, ValueId), u64> = BTreeMap::new();
-        for_each_row(schema, trace, choices, |table, key, row| {
-            *weight.entry((domains.of(table, key), row[key])).or_default() += 1;
-        });
-        let total: u64 = weight.values().sum();
-        let fair = total as f64 / f64::from(partitions);
-        let mut heavy: Vec<_> =
-            weight.into_iter().filter(|(_, weight)| *weight as f64 >= HEAVY_MIN * fair).collect();
-        // Equal weights in the order of their values, so that neither names nor numbers decide.
-        heavy.sort_by(|((_, a), m), ((_, b), n)| n.cmp(m).then_with(|| trace.values.compare(*a, *b)));
+        let mut all = self.clone();
+        let partitions = self.partitions;
         if let Some(by) = by {
             let mut next = 0;
-            for ((domain, value), weight) in &heavy {
+            for (domain, value, weight) in weights.hot().filter(|(domain, ..)| *domain != by) {
                 // How many partitions it takes is a small number.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                let n = (*weight as f64 / fair).ceil() as u32;
-                if *weight as f64 > HOT_MIN * fair && *domain != by && next + n <= partitions {
-                    all.split[domain.0].insert(*value, Split { by, base: next, n });
+                let n = (weight as f64 / weights.fair).ceil() as u32;
+                if next + n <= partitions {
+                    all.split[domain.0].insert(value, Split { by, base: next, n });
                     next += n;
                 }
             }
         }
-        heavy.retain(|((domain, value), _)| !all.split[domain.0].contains_key(value));
         // What stays where it is: the tail, and what was spread.
         let mut load = vec![0_u64; partitions as usize];
-        let is_heavy: BTreeSet<_> = heavy.iter().map(|(key, _)| *key).collect();
-        for_each_row(schema, trace, choices, |table, key, row| {
-            if !is_heavy.contains(&(domains.of(table, key), row[key])) {
+        let pinned = |domain: DomainId, value: &ValueId| {
+            weights.is_heavy(domain, *value) && !all.split[domain.0].contains_key(value)
+        };
+        for_each_row(schema, trace, weights.choices, |table, key, row| {
+            if !pinned(domains.of(table, key), &row[key]) {
                 load[all.part(domains, table, key, row) as usize] += 1;
             }
         });
-        for ((domain, value), weight) in heavy {
+        let mut pins = Vec::new();
+        for (domain, value, weight) in
+            weights.heavy.iter().filter(|(domain, value, _)| pinned(*domain, value))
+        {
             let (least, _) =
                 load.iter().enumerate().min_by_key(|(_, load)| **load).expect("there is a partition");
             load[least] += weight;
-            all.pinned[domain.0].insert(value, u32::try_from(least).expect("fewer than 2^32 partitions"));
+            pins.push((*domain, *value, u32::try_from(least).expect("fewer than 2^32 partitions")));
+        }
+        for (domain, value, part) in pins {
+            all.pinned[domain.0].insert(value, part);
         }
         all
     }
@@ -162,14 +160,69 @@ impl Assignments {
         Cut::Tree { cols: asked, n: self.partitions, root }
     }
 
-    /// Whether some key is spread over several partitions.
-    pub fn has_split(&self) -> bool {
-        self.split.iter().any(|split| !split.is_empty())
-    }
-
     fn hashed_over(&self, value: ValueId, n: u32) -> u32 {
         let hash = self.hashes[value.0 as usize];
         u32::try_from(hash % u64::from(n.max(1))).expect("less than the number of parts")
+    }
+}
+
+/// How much the keys weigh under some choices.
+pub struct Weights<'a> {
+    choices: &'a Choices,
+    /// A partition's load if all had the same. Unit: rows handled.
+    fair: f64,
+    /// The keys that are worth a place of their own, the heaviest first.
+    heavy: Vec<(DomainId, ValueId, u64)>,
+    is_heavy: HashSet<(DomainId, ValueId)>,
+}
+
+impl<'a> Weights<'a> {
+    /// Weighs the keys under `choices`.
+    pub fn of(
+        schema: &Schema,
+        trace: &Trace,
+        domains: &Domains,
+        choices: &'a Choices,
+        partitions: u32,
+    ) -> Weights<'a> {
+        let mut weight: HashMap<(DomainId, ValueId), u64> = HashMap::new();
+        for_each_row(schema, trace, choices, |table, key, row| {
+            *weight.entry((domains.of(table, key), row[key])).or_default() += 1;
+        });
+        let fair = weight.values().sum::<u64>() as f64 / f64::from(partitions);
+        let mut heavy: Vec<_> = weight
+            .into_iter()
+            .filter(|(_, weight)| *weight as f64 >= HEAVY_MIN * fair)
+            .map(|((domain, value), weight)| (domain, value, weight))
+            .collect();
+        // Equal weights in the order of their values, so that neither names nor numbers decide.
+        heavy.sort_by(|(d, a, m), (e, b, n)| {
+            n.cmp(m).then_with(|| trace.values.compare(*a, *b)).then_with(|| d.cmp(e))
+        });
+        let is_heavy = heavy.iter().map(|(domain, value, _)| (*domain, *value)).collect();
+        Weights { choices, fair, heavy, is_heavy }
+    }
+
+    /// Whether some key is too much for one partition, and a table that is placed by it has keys of `by`.
+    pub fn could_split(&self, domains: &Domains, by: DomainId) -> bool {
+        self.hot().any(|(domain, ..)| {
+            domain != by
+                && self.choices.iter().enumerate().any(|(table, choice)| match choice {
+                    Choice::Key(key) => {
+                        let table = TableId(table);
+                        domains.of(table, *key) == domain && domains.column(table, by).is_some()
+                    }
+                    _ => false,
+                })
+        })
+    }
+
+    fn hot(&self) -> impl Iterator<Item = (DomainId, ValueId, u64)> {
+        self.heavy.iter().copied().filter(|(.., weight)| *weight as f64 > HOT_MIN * self.fair)
+    }
+
+    fn is_heavy(&self, domain: DomainId, value: ValueId) -> bool {
+        self.is_heavy.contains(&(domain, value))
     }
 }
 

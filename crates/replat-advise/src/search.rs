@@ -4,6 +4,9 @@
 //! nothing gets better. Everything is decided by [`cost`] on the transactions that were seen, and all chance comes from a
 //! fixed seed, so the same evidence gives the same answer.
 
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
 use crate::assignment::Assignments;
 use crate::domain::{DomainId, Domains};
 use crate::measure::{cost, skew_of};
@@ -37,23 +40,42 @@ pub struct Cost {
     pub skew: f64,
 }
 
-/// What the search looks at: the transactions, with the partition of each value of each row.
+/// What the search looks at: for each transaction and table, the partitions that each choice would need.
 pub struct Ground<'a> {
     schema: &'a Schema,
-    trace: &'a Trace,
     partitions: u32,
-    /// The partition of each cell of the trace.
-    parts: Vec<u32>,
+    /// Words of a set of places.
+    words: usize,
+    /// Of each kind of transaction, its visits. Transactions that need the same under all choices are one kind.
+    transactions: Vec<Range<u32>>,
+    /// How many transactions there are of each.
+    count: Vec<u32>,
+    visits: Vec<Visit>,
+    /// Sets of places, one for each key column of each visit.
+    places: Vec<u64>,
+    /// Of each table, the transactions that visit it.
+    visitors: Vec<Vec<u32>>,
+    /// Rows handled, by table, choice and place.
+    load: Vec<BTreeMap<Choice, Vec<u64>>>,
+    /// Whether a table is written to at all.
+    written: Vec<bool>,
     bytes: Vec<f64>,
-    /// The transactions that are looked at.
-    sample: Vec<usize>,
 }
 
-/// At most this many transactions decide while moves are tried; all of them decide in the end.
-const SAMPLE: usize = 3_000;
+/// What one transaction does with one table.
+struct Visit {
+    table: u32,
+    /// Whether it asks for rows of which nothing is known.
+    unknown: bool,
+    /// Whether it knows some of the rows.
+    known: bool,
+    writes: bool,
+    /// Where its sets begin.
+    places: u32,
+}
 
-/// How often a part of the tables is taken back.
-const ROUNDS: usize = 40;
+/// What is better by less is not better: it is the noise of sums.
+const BETTER_MIN: f64 = 1e-9;
 
 impl<'a> Ground<'a> {
     /// Prepares the search. `assignments` say in which partition a key is.
@@ -64,74 +86,129 @@ impl<'a> Ground<'a> {
         assignments: &Assignments,
     ) -> Ground<'a> {
         let partitions = assignments.partitions();
-        let mut parts = vec![0; trace.cells.len()];
-        for access in &trace.accesses {
-            let Some(range) = access.rows.clone() else { continue };
-            let width = schema.table(access.table).keys.len().max(1);
-            for row in range.step_by(width) {
-                let first = row as usize;
-                let cells = &trace.cells[first..first + width];
-                for key in 0..width {
-                    parts[first + key] = assignments.part(domains, access.table, key, cells);
-                }
-            }
-        }
-        let all = schema.bytes().max(1) as f64;
-        let bytes = schema.tables.iter().map(|table| table.bytes() as f64 / all).collect();
-        let stride = trace.transactions.len().div_ceil(SAMPLE).max(1);
-        let sample = (0..trace.transactions.len()).step_by(stride).collect();
-        Ground { schema, trace, partitions, parts, bytes, sample }
-    }
-
-    /// What `choices` cost on the sample.
-    pub fn estimate(&self, choices: &[Choice]) -> Cost {
-        self.cost_of(choices, self.sample.iter().copied())
-    }
-
-    /// What `choices` cost on all transactions.
-    pub fn cost(&self, choices: &[Choice]) -> Cost {
-        self.cost_of(choices, 0..self.trace.transactions.len())
-    }
-
-    fn cost_of(&self, choices: &[Choice], transactions: impl Iterator<Item = usize>) -> Cost {
-        let partitions = self.partitions as usize;
         // One more place, for tables that are alone.
-        let mut load = vec![0_u64; partitions + 1];
-        let mut stamp = vec![0_u32; partitions + 1];
-        let (mut count, mut crossing, mut fan) = (0_u32, 0_u64, 0_u64);
-        for number in transactions {
-            count += 1;
-            let mut places = 0_u64;
-            let mut everywhere = false;
-            for access in self.trace.accesses_of(&self.trace.transactions[number]) {
-                let mut at = |place: usize| {
-                    load[place] += 1;
-                    if stamp[place] != count {
-                        stamp[place] = count;
-                        places += 1;
-                    }
+        let count = partitions as usize + 1;
+        let words = count.div_ceil(64);
+        let mut ground = Ground {
+            schema,
+            partitions,
+            words,
+            transactions: Vec::new(),
+            count: Vec::new(),
+            visits: Vec::new(),
+            places: Vec::new(),
+            visitors: vec![Vec::new(); schema.tables.len()],
+            load: vec![BTreeMap::new(); schema.tables.len()],
+            written: vec![false; schema.tables.len()],
+            bytes: Vec::new(),
+        };
+        let all = schema.bytes().max(1) as f64;
+        ground.bytes = schema.tables.iter().map(|table| table.bytes() as f64 / all).collect();
+        for table in schema.ids() {
+            for choice in ground.options(table) {
+                ground.load[table.0].insert(choice, vec![0; count]);
+            }
+        }
+        let mut known_kinds: HashMap<Vec<u64>, usize> = HashMap::new();
+        for transaction in &trace.transactions {
+            let (first, first_place) = (ground.visits.len(), ground.places.len());
+            for access in trace.accesses_of(transaction) {
+                let table = access.table;
+                let width = schema.table(table).keys.len();
+                let known = ground.visits[first..].iter().position(|visit| visit.table as usize == table.0);
+                let at = first
+                    + known.unwrap_or_else(|| {
+                        ground.visits.push(Visit {
+                            table: small(table.0),
+                            unknown: false,
+                            known: false,
+                            writes: false,
+                            places: small(ground.places.len()),
+                        });
+                        ground.places.resize(ground.places.len() + width * words, 0);
+                        ground.visits.len() - 1 - first
+                    });
+                ground.written[table.0] |= access.op.writes();
+                ground.visits[at].writes |= access.op.writes();
+                let Some(rows) = trace.rows_of(access, width) else {
+                    ground.visits[at].unknown = true;
+                    continue;
                 };
-                match (choices[access.table.0], &access.rows) {
-                    (Choice::Everywhere, _) => everywhere |= access.op.writes(),
-                    (Choice::Alone, None) => {}
-                    (Choice::Key(_), None) => everywhere |= partitions > 1,
-                    (Choice::Alone, Some(rows)) => {
-                        let width = self.schema.table(access.table).keys.len().max(1);
-                        (rows.start..rows.end).step_by(width).for_each(|_| at(partitions));
+                let load = &mut ground.load[table.0];
+                for row in rows {
+                    ground.visits[at].known = true;
+                    for key in 0..width {
+                        let place = assignments.part(domains, table, key, row) as usize;
+                        let word = ground.visits[at].places as usize + key * words + place / 64;
+                        ground.places[word] |= 1 << (place % 64);
+                        load.get_mut(&Choice::Key(key)).expect("each key is a choice")[place] += 1;
                     }
-                    (Choice::Key(key), Some(rows)) => {
-                        let width = self.schema.table(access.table).keys.len().max(1);
-                        (rows.start..rows.end)
-                            .step_by(width)
-                            .for_each(|row| at(self.parts[row as usize + key] as usize));
-                    }
+                    load.get_mut(&Choice::Alone).expect("alone is a choice")[count - 1] += 1;
                 }
             }
-            crossing += u64::from(everywhere || places > 1);
-            fan += if everywhere { u64::from(self.partitions) } else { places.max(1) };
+            let next = ground.transactions.len();
+            let kind = *known_kinds.entry(ground.outline(first, first_place)).or_insert(next);
+            if kind < next {
+                ground.count[kind] += 1;
+                ground.visits.truncate(first);
+                ground.places.truncate(first_place);
+                continue;
+            }
+            for visit in &ground.visits[first..] {
+                ground.visitors[visit.table as usize].push(small(next));
+            }
+            ground.transactions.push(small(first)..small(ground.visits.len()));
+            ground.count.push(1);
         }
-        let n = f64::from(count.max(1));
-        let (cross, participants) = (crossing as f64 / n, if count == 0 { 1.0 } else { fan as f64 / n });
+        ground
+    }
+
+    /// Everything that the cost of the visits from `first` on depends on.
+    fn outline(&self, first: usize, first_place: usize) -> Vec<u64> {
+        let flags = |visit: &Visit| {
+            let flags = [visit.unknown, visit.known, visit.writes].map(u64::from);
+            u64::from(visit.table) << 3 | flags[0] << 2 | flags[1] << 1 | flags[2]
+        };
+        self.visits[first..].iter().map(flags).chain(self.places[first_place..].iter().copied()).collect()
+    }
+
+    /// What `choices` cost.
+    pub fn cost(&self, choices: &[Choice]) -> Cost {
+        Stand::at(self, choices.to_vec()).cost
+    }
+
+    /// How many partitions a transaction needs.
+    fn fan(&self, number: usize, choices: &[Choice]) -> u32 {
+        let visits = &self.transactions[number];
+        let mut alone = false;
+        let mut places = [0_u64; 4];
+        let mut more = if self.words > 4 { vec![0_u64; self.words] } else { Vec::new() };
+        let set = if self.words > 4 { more.as_mut_slice() } else { &mut places[..self.words] };
+        for visit in &self.visits[visits.start as usize..visits.end as usize] {
+            match choices[visit.table as usize] {
+                Choice::Everywhere if visit.writes => return self.partitions,
+                Choice::Everywhere => {}
+                Choice::Alone => alone |= visit.known,
+                Choice::Key(_) if visit.unknown && self.partitions > 1 => return self.partitions,
+                Choice::Key(key) => {
+                    let first = visit.places as usize + key * self.words;
+                    let own = &self.places[first..first + self.words];
+                    set.iter_mut().zip(own).for_each(|(all, own)| *all |= own);
+                }
+            }
+        }
+        let needed: u32 = set.iter().map(|word| word.count_ones()).sum();
+        (needed + u32::from(alone)).max(1)
+    }
+
+    fn sum(&self, choices: &[Choice], fans: u64, crossing: u64) -> Cost {
+        let all: u64 = self.count.iter().map(|count| u64::from(*count)).sum();
+        let n = all.max(1) as f64;
+        let mut load = vec![0_u64; self.partitions as usize + 1];
+        for (table, choice) in choices.iter().enumerate() {
+            let own = &self.load[table][choice];
+            load.iter_mut().zip(own).for_each(|(all, own)| *all += own);
+        }
         let skew = skew_of(&load, self.partitions);
         let copied: f64 = choices
             .iter()
@@ -139,6 +216,8 @@ impl<'a> Ground<'a> {
             .filter(|(choice, _)| **choice == Choice::Everywhere)
             .map(|(_, share)| share * f64::from(self.partitions - 1))
             .sum();
+        let cross = crossing as f64 / n;
+        let participants = if all == 0 { 1.0 } else { fans as f64 / n };
         Cost { cost: cost(cross, participants, skew, 1.0 + copied), cross, participants, skew }
     }
 
@@ -150,44 +229,98 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// The best choices that were found, and others that were nearly as good, best first.
-pub fn search(ground: &Ground<'_>, domains: &Domains, seeds: Vec<Choices>) -> Vec<(Choices, Cost)> {
+fn small(n: usize) -> u32 {
+    u32::try_from(n).expect("evidence is bounded to fewer than 2^32 rows")
+}
+
+/// Choices with what each transaction needs under them, so that a move costs no more than the transactions it concerns.
+#[derive(Clone)]
+struct Stand {
+    choices: Choices,
+    fan: Vec<u32>,
+    fans: u64,
+    crossing: u64,
+    cost: Cost,
+}
+
+impl Stand {
+    fn at(ground: &Ground<'_>, choices: Choices) -> Stand {
+        let fan: Vec<u32> = (0..ground.transactions.len()).map(|n| ground.fan(n, &choices)).collect();
+        let all = || fan.iter().zip(&ground.count);
+        let fans = all().map(|(fan, count)| u64::from(*fan) * u64::from(*count)).sum();
+        let crossing = all().filter(|(fan, _)| **fan > 1).map(|(_, count)| u64::from(*count)).sum();
+        let cost = ground.sum(&choices, fans, crossing);
+        Stand { choices, fan, fans, crossing, cost }
+    }
+
+    /// What it would cost with one table elsewhere.
+    fn moved(&mut self, ground: &Ground<'_>, table: TableId, choice: Choice) -> Cost {
+        let was = std::mem::replace(&mut self.choices[table.0], choice);
+        let (mut fans, mut crossing) = (self.fans, self.crossing);
+        for number in &ground.visitors[table.0] {
+            let before = self.fan[*number as usize];
+            let after = ground.fan(*number as usize, &self.choices);
+            let count = u64::from(ground.count[*number as usize]);
+            fans = fans + count * u64::from(after) - count * u64::from(before);
+            crossing = crossing + count * u64::from(after > 1) - count * u64::from(before > 1);
+        }
+        let cost = ground.sum(&self.choices, fans, crossing);
+        self.choices[table.0] = was;
+        cost
+    }
+
+    fn move_to(&mut self, ground: &Ground<'_>, table: TableId, choice: Choice) {
+        self.choices[table.0] = choice;
+        for number in &ground.visitors[table.0] {
+            let place = &mut self.fan[*number as usize];
+            let before = std::mem::replace(place, ground.fan(*number as usize, &self.choices));
+            let count = u64::from(ground.count[*number as usize]);
+            self.fans = self.fans + count * u64::from(*place) - count * u64::from(before);
+            self.crossing = self.crossing + count * u64::from(*place > 1) - count * u64::from(before > 1);
+        }
+        self.cost = ground.sum(&self.choices, self.fans, self.crossing);
+    }
+}
+
+/// The best choices that were found, and others that were nearly as good, best first. `rounds` times a part of the tables
+/// is taken back.
+pub fn search(
+    ground: &Ground<'_>,
+    domains: &Domains,
+    seeds: Vec<Choices>,
+    rounds: usize,
+) -> Vec<(Choices, Cost)> {
     let schema = ground.schema;
     let mut found: Vec<(Choices, Cost)> = Vec::new();
-    let mut keep = |choices: Choices| {
-        if !found.iter().any(|(known, _)| *known == choices) {
-            let cost = ground.cost(&choices);
-            found.push((choices, cost));
+    let mut keep = |stand: &Stand| {
+        if !found.iter().any(|(known, _)| *known == stand.choices) {
+            found.push((stand.choices.clone(), stand.cost));
         }
     };
-    let mut climbed: Vec<(Choices, Cost)> = Vec::new();
-    for seed in seeds {
-        let cost = ground.estimate(&seed);
-        climbed.push((seed, cost));
+    let mut stands: Vec<Stand> = seeds.into_iter().map(|seed| Stand::at(ground, seed)).collect();
+    stands.sort_by(|a, b| a.cost.cost.total_cmp(&b.cost.cost));
+    stands.truncate(6);
+    for stand in &mut stands {
+        climb(ground, domains, stand, None);
+        keep(stand);
     }
-    climbed.sort_by(|a, b| a.1.cost.total_cmp(&b.1.cost));
-    climbed.truncate(6);
-    for (choices, cost) in &mut climbed {
-        climb(ground, domains, choices, cost, None);
-        keep(choices.clone());
-    }
-    climbed.sort_by(|a, b| a.1.cost.total_cmp(&b.1.cost));
-    let Some((mut best, mut best_cost)) = climbed.into_iter().next() else { return found };
+    stands.sort_by(|a, b| a.cost.cost.total_cmp(&b.cost.cost));
+    let Some(mut best) = stands.into_iter().next() else { return found };
     let mut dice = Dice(0x5eed);
-    for round in 0..ROUNDS {
-        let mut trial = best.clone();
+    for round in 0..rounds {
+        let mut choices = best.choices.clone();
         let share = if round % 2 == 0 { 4 } else { 2 };
         let freed: Vec<TableId> = schema.ids().filter(|_| dice.below(share) == 0).collect();
         for table in &freed {
             let options = ground.options(*table);
-            trial[table.0] = options[dice.below(options.len() as u64) as usize];
+            choices[table.0] = options[dice.below(options.len() as u64) as usize];
         }
-        let mut trial_cost = ground.estimate(&trial);
-        climb(ground, domains, &mut trial, &mut trial_cost, Some(&freed));
-        climb(ground, domains, &mut trial, &mut trial_cost, None);
-        keep(trial.clone());
-        if trial_cost.cost < best_cost.cost {
-            (best, best_cost) = (trial, trial_cost);
+        let mut trial = Stand::at(ground, choices);
+        climb(ground, domains, &mut trial, Some(&freed));
+        climb(ground, domains, &mut trial, None);
+        keep(&trial);
+        if trial.cost.cost < best.cost.cost {
+            best = trial;
         }
     }
     found.sort_by(|a, b| a.1.cost.total_cmp(&b.1.cost));
@@ -208,57 +341,47 @@ pub fn seeds(ground: &Ground<'_>, domains: &Domains) -> Vec<Choices> {
 
 /// Where a table goes that nothing is known of yet.
 fn fallback(ground: &Ground<'_>, table: TableId) -> Choice {
-    let written = ground.trace.accesses.iter().any(|access| access.table == table && access.op.writes());
-    if !written && ground.bytes[table.0] < 0.02 {
+    if !ground.written[table.0] && ground.bytes[table.0] < 0.02 {
         return Choice::Everywhere;
     }
     if ground.schema.table(table).keys.is_empty() { Choice::Alone } else { Choice::Key(0) }
 }
 
-/// Takes the best move, again and again, until none is better: one table elsewhere, or a whole domain.
-fn climb(
-    ground: &Ground<'_>,
-    domains: &Domains,
-    choices: &mut Choices,
-    cost: &mut Cost,
-    only: Option<&[TableId]>,
-) {
+/// Takes moves that are better, until none is: one table elsewhere, or a whole domain.
+fn climb(ground: &Ground<'_>, domains: &Domains, stand: &mut Stand, only: Option<&[TableId]>) {
     loop {
-        let before = cost.cost;
+        let before = stand.cost.cost;
         let tables: Vec<TableId> = only.map_or_else(|| ground.schema.ids().collect(), <[TableId]>::to_vec);
         for table in tables {
-            let was = choices[table.0];
-            let mut best = (was, *cost);
+            let mut best = (stand.choices[table.0], stand.cost.cost);
             for option in ground.options(table) {
-                if option == was {
+                if option == stand.choices[table.0] {
                     continue;
                 }
-                choices[table.0] = option;
-                let tried = ground.estimate(choices);
-                if tried.cost < best.1.cost - 1e-9 {
+                let tried = stand.moved(ground, table, option).cost;
+                if tried < best.1 - BETTER_MIN {
                     best = (option, tried);
                 }
             }
-            choices[table.0] = best.0;
-            *cost = best.1;
+            if best.0 != stand.choices[table.0] {
+                stand.move_to(ground, table, best.0);
+            }
         }
         if only.is_none() {
             for domain in 0..domains.count {
-                let mut tried = choices.clone();
+                let mut tried = stand.choices.clone();
                 for (table, key) in domains.members(DomainId(domain)) {
                     tried[table.0] = Choice::Key(key);
                 }
-                if tried == *choices {
-                    continue;
-                }
-                let tried_cost = ground.estimate(&tried);
-                if tried_cost.cost < cost.cost - 1e-9 {
-                    *choices = tried;
-                    *cost = tried_cost;
+                if tried != stand.choices {
+                    let tried = Stand::at(ground, tried);
+                    if tried.cost.cost < stand.cost.cost - BETTER_MIN {
+                        *stand = tried;
+                    }
                 }
             }
         }
-        if cost.cost > before - 1e-9 {
+        if stand.cost.cost > before - BETTER_MIN {
             return;
         }
     }
