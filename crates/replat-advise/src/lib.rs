@@ -5,6 +5,7 @@
 
 pub mod advise;
 pub mod assignment;
+pub mod context;
 pub mod design;
 pub mod domain;
 pub mod fixture;

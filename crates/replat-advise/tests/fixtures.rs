@@ -114,3 +114,67 @@ fn keys_are_found() {
         }
     }
 }
+
+#[test]
+fn contexts_are_found() {
+    use replat_advise::context::contexts;
+    use std::collections::BTreeMap;
+    let Some(root) = root() else { return };
+    for name in ["ctx_petclinic", "ctx_jpetstore", "ctx_shop", "distmono"] {
+        let dir = root.join(name);
+        let expected: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(dir.join("expected.json")).expect("key"))
+                .expect("json");
+        let described = read(&dir);
+        let found = contexts(&described.schema, &described.trace);
+        let name_of = |id: &replat_advise::schema::TableId| described.schema.table(*id).name.clone();
+        let shared: Vec<String> =
+            serde_json::from_value(expected["shared_or_cross_cutting"].clone()).unwrap_or_default();
+        let mut answers = vec![expected["contexts"].clone()];
+        answers.extend(expected["accept_also"].as_array().into_iter().flatten().cloned());
+        let got: BTreeMap<String, usize> = found
+            .groups
+            .iter()
+            .enumerate()
+            .flat_map(|(n, g)| g.iter().map(move |t| (name_of(t), n)))
+            .collect();
+        let best = answers
+            .iter()
+            .map(|answer| {
+                let answer: BTreeMap<String, Vec<String>> =
+                    serde_json::from_value(answer.clone()).expect("contexts");
+                let truth: Vec<(String, String)> = answer
+                    .iter()
+                    .flat_map(|(c, ts)| {
+                        ts.iter().filter(|t| !shared.contains(t)).map(move |t| (t.clone(), c.clone()))
+                    })
+                    .collect();
+                let (mut tp, mut fp, mut fnn, mut tn) = (0.0, 0.0, 0.0, 0.0);
+                for (n, (x, cx)) in truth.iter().enumerate() {
+                    for (y, cy) in &truth[n + 1..] {
+                        let same = got.get(x).is_some() && got.get(x) == got.get(y);
+                        match (cx == cy, same) {
+                            (true, true) => tp += 1.0,
+                            (false, true) => fp += 1.0,
+                            (true, false) => fnn += 1.0,
+                            _ => tn += 1.0,
+                        }
+                    }
+                }
+                let n: f64 = tp + fp + fnn + tn;
+                let exp = (tp + fp) * (tp + fnn) / n;
+                let mx = ((tp + fp) + (tp + fnn)) / 2.0;
+                if mx == exp { 1.0 } else { (tp - exp) / (mx - exp) }
+            })
+            .fold(f64::MIN, f64::max);
+        println!(
+            "{name}: ARI {best:.3}, crossing {:.3}, writing {:.3}, cutting {:?}",
+            found.crossing,
+            found.writes_crossing,
+            found.cross_cutting.iter().map(name_of).collect::<Vec<_>>()
+        );
+        for group in &found.groups {
+            println!("   {:?}", group.iter().map(name_of).collect::<Vec<_>>());
+        }
+    }
+}
