@@ -122,6 +122,8 @@ pub struct Scene {
     pub tenant: i64,
     /// As whom replat connects.
     pub role: &'static str,
+    /// Whether green is another schema of blue's very database.
+    pub one_database: bool,
 }
 
 impl Default for Scene {
@@ -139,6 +141,7 @@ impl Default for Scene {
             policy: "",
             tenant: TENANT,
             role: "postgres",
+            one_database: false,
         }
     }
 }
@@ -172,6 +175,7 @@ pub struct Story {
     /// Both ends, for stories that act past the runner.
     pub ends: Ends,
     database: String,
+    one_database: bool,
     schema: &'static str,
     tenant: i64,
     folder: Arc<Folder>,
@@ -195,9 +199,15 @@ impl Drop for Folder {
     }
 }
 
-/// Green's database. Another name than blue's, since the servers are copies of one cluster and so look like one place.
-fn green_name(blue: &str) -> String {
-    format!("{blue}_green")
+impl Servers {
+    /// A side's server and database. Green's has another name than blue's, since the servers are copies of one cluster
+    /// and so look like one place.
+    fn place(&self, side: Side, blue: &str, one_database: bool) -> (&Server, String) {
+        match side {
+            Side::Green if !one_database => (&self.green, format!("{blue}_green")),
+            _ => (&self.blue, blue.to_owned()),
+        }
+    }
 }
 
 fn conninfo(url: &str) -> ConnInfo {
@@ -211,7 +221,8 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = {:?} }}\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = {:?}, schema = {:?} }}\n",
+            if self.one_database { "blue" } else { "green" },
             self.schema
         );
         if !self.ddl.is_empty() {
@@ -252,11 +263,14 @@ impl Scene {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
-        for (server, name, statements) in [
-            (&servers.blue, database.clone(), format!("{};{}", self.blue, self.rows)),
-            (&servers.green, green_name(&database), self.green_before.clone()),
+        let place = |side| servers.place(side, &database, self.one_database);
+        for ((server, name), statements, is_new) in [
+            (place(Side::Blue), format!("{};{}", self.blue, self.rows), true),
+            (place(Side::Green), self.green_before.clone(), !self.one_database),
         ] {
-            server.create_database(&name).await.expect("a database");
+            if is_new {
+                server.create_database(&name).await.expect("a database");
+            }
             server.execute(&name, &statements).await.expect("the scene");
         }
         database
@@ -265,8 +279,11 @@ impl Scene {
     /// The same in databases that are there, for one more tenant.
     pub async fn begin_in(self, database: String, after: Option<&Story>) -> Story {
         let servers = servers().await;
-        let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
+        let session = async |side| {
+            let (server, name) = servers.place(side, &database, self.one_database);
+            server.client(&name).await.expect("a session")
+        };
+        let (blue, green) = (session(Side::Blue).await, session(Side::Green).await);
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
@@ -301,6 +318,7 @@ impl Scene {
             engine,
             ends,
             database,
+            one_database: self.one_database,
             schema: self.schema,
             tenant: self.tenant,
             folder,
@@ -309,10 +327,10 @@ impl Scene {
 
     /// Where replat finds both sides.
     fn ends(&self, servers: &Servers, database: &str) -> [ConnInfo; 2] {
-        let url = |server: &Server, database: &str| {
-            conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
-        };
-        [url(&servers.blue, database), url(&servers.green, &green_name(database))]
+        [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, database, self.one_database);
+            conninfo(&format!("postgres://{}@127.0.0.1:{}/{name}", self.role, server.port()))
+        })
     }
 
     async fn drafted_in(
@@ -367,11 +385,8 @@ impl Story {
     /// One more session on a side.
     pub async fn session(&self, side: Side) -> Client {
         let servers = servers().await;
-        let client = match side {
-            Side::Blue => servers.blue.client(&self.database).await,
-            Side::Green => servers.green.client(&green_name(&self.database)).await,
-        };
-        let client = client.expect("a session");
+        let (server, name) = servers.place(side, &self.database, self.one_database);
+        let client = server.client(&name).await.expect("a session");
         if side == Side::Green {
             client
                 .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
