@@ -255,7 +255,7 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
     if !there.get::<_, bool>(0) {
         return Ok(());
     }
-    for table in ["stream", "chunk", "parked", "deferred"] {
+    for table in ["stream", "chunk", "parked", "deferred", "leaf"] {
         client
             .execute(
                 &format!("DELETE FROM replat.{table} WHERE deployment = $1"),
@@ -264,6 +264,7 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
             .await
             .map_err(&on)?;
     }
+    guard::forget_tables(client, ends.database(side)).await?;
     if !fence_row_too {
         return Ok(());
     }

@@ -43,7 +43,7 @@ pub fn region_predicate(
         .constraints()
         .map(|(dimension, constraint)| {
             let at = &dimensions[dimension];
-            term(&column(&at.column), at.key_type, constraint)
+            constraint_predicate(&column(&at.column), at.key_type, constraint)
         })
         .collect();
     if terms.is_empty() { "true".into() } else { terms.join(" AND ") }
@@ -62,7 +62,8 @@ pub fn dimension_column<'a>(table: &'a TablePlan, side: Side, blue: &'a str) -> 
         .map_or(blue, |c| c.target.as_str())
 }
 
-fn term(column: &str, key_type: KeyType, constraint: &Constraint) -> String {
+/// The same for one constraint on `column`.
+pub(crate) fn constraint_predicate(column: &str, key_type: KeyType, constraint: &Constraint) -> String {
     let literal = |value: &KeyValue| {
         format!("{}::{}", quote_literal(&key_type.text_of(value)), key_type.postgres_name())
     };
