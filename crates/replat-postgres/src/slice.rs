@@ -72,15 +72,18 @@ pub(crate) fn constraint_predicate(column: &str, key_type: KeyType, constraint: 
         Constraint::OneOf(values) if values.is_empty() => "false".into(),
         Constraint::OneOf(values) if values.len() == 1 => format!("{column} = {}", list(values)),
         Constraint::OneOf(values) => format!("{column} IN ({})", list(values)),
-        Constraint::NoneOf(values) if values.is_empty() => "true".into(),
+        // A row without a value is in no partition that asks for one, whichever.
+        Constraint::NoneOf(values) if values.is_empty() => format!("{column} IS NOT NULL"),
         Constraint::NoneOf(values) => format!("{column} NOT IN ({})", list(values)),
         Constraint::Within { lower, upper } => {
-            let lower = lower.as_ref().map(|v| format!("{column} >= {}", literal(v)));
-            let upper = upper.as_ref().map(|v| format!("{column} < {}", literal(v)));
+            // A range of texts is one of their bytes, as for whoever reads the map: languages sort otherwise.
+            let collate = if key_type == KeyType::Text { " COLLATE \"C\"" } else { "" };
+            let lower = lower.as_ref().map(|v| format!("{column}{collate} >= {}", literal(v)));
+            let upper = upper.as_ref().map(|v| format!("{column}{collate} < {}", literal(v)));
             match (lower, upper) {
                 (Some(a), Some(b)) => format!("({a} AND {b})"),
                 (Some(one), None) | (None, Some(one)) => one,
-                (None, None) => "true".into(),
+                (None, None) => format!("{column} IS NOT NULL"),
             }
         }
         Constraint::Bucket { modulus, remainder } => bucket(column, key_type, *modulus, *remainder),
