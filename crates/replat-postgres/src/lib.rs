@@ -6,6 +6,7 @@
 //! | read a catalogue, rehearse DDL | [`survey`] |
 //! | a partition as SQL | [`mod@slice`] |
 //! | the write fence | [`guard`] |
+//! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
@@ -28,6 +29,7 @@ pub mod error;
 pub mod follow;
 pub mod freshness;
 pub mod guard;
+pub mod leaves;
 pub mod lifecycle;
 pub mod merge;
 pub mod parked;

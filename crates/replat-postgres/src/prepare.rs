@@ -294,6 +294,15 @@ async fn arm_side(
     arm_references(ends, client, side, lock_timeout_ms).await
 }
 
+/// The full guard on both sides, where anything of it is missing: leaves may have come.
+pub async fn guard_anew(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    for side in [Side::Blue, Side::Green] {
+        let mut client = ends.connect(side, "guard").await?;
+        arm_side(ends, &mut client, side, lock_timeout_ms).await?;
+    }
+    Ok(())
+}
+
 /// A reference table is read-only on both sides while the deployment lasts.
 async fn arm_references(
     ends: &Ends,

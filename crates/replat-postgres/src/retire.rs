@@ -271,11 +271,7 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
     client
         .execute(
             "DELETE FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2",
-            &[
-                &ends.plan.partition.as_str(),
-                &ends.deployment.as_str(),
-                &ends.plan.end(side).home.schema,
-            ],
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str(), &ends.plan.end(side).home.schema],
         )
         .await
         .map_err(&on)?;

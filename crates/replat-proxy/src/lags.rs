@@ -162,7 +162,9 @@ impl Watch {
         let copies = freshness::copies(self.copy.client().await?, &database).await?;
         Ok(copies
             .into_iter()
-            .filter_map(|copy| Some(((copy.partition, quote_ident(&copy.schema)), self.reached(copy.through)?)))
+            .filter_map(|copy| {
+                Some(((copy.partition, quote_ident(&copy.schema)), self.reached(copy.through)?))
+            })
             .collect())
     }
 

@@ -21,7 +21,8 @@ use crate::sql::quote_ident;
 const TRUNCATE: &str = "zz_replat_truncate";
 
 /// A table and everything below it; a writer may name any of them.
-pub(super) const TREE: &str = "SELECT $1::text::regclass UNION SELECT relid FROM pg_partition_tree($1::text::regclass)";
+pub(super) const TREE: &str =
+    "SELECT $1::text::regclass UNION SELECT relid FROM pg_partition_tree($1::text::regclass)";
 
 /// Makes sure that the plan's partition is guarded on a table, for replication sessions, too.
 ///
@@ -160,7 +161,8 @@ pub async fn remove(
 
 /// Of two who change a table's guard, the second waits until the first has ended, and then reads what that wrote.
 async fn one_at_a_time(tx: &Transaction<'_>, target: &str) -> Result<(), tokio_postgres::Error> {
-    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('replat guard ' || $1::text::regclass::oid, 0))";
+    let lock =
+        "SELECT pg_advisory_xact_lock(hashtextextended('replat guard ' || $1::text::regclass::oid, 0))";
     tx.execute(lock, &[&target]).await.map(drop)
 }
 
@@ -181,7 +183,10 @@ async fn rebuild(tx: &Transaction<'_>, database: &str, target: &str) -> Result<(
     let sql = guard_sql(n, target, &guards);
     let mut statements = vec![sql.functions];
     statements.extend(sql.triggers.iter().map(|(_, create)| create.clone()));
-    let tree = tx.query(&format!("SELECT id::regclass::text FROM ({TREE}) AS r (id)"), &[&target]).await.map_err(&on)?;
+    let tree = tx
+        .query(&format!("SELECT id::regclass::text FROM ({TREE}) AS r (id)"), &[&target])
+        .await
+        .map_err(&on)?;
     for row in tree {
         // A statement trigger does not fire for a statement that names a leaf.
         statements.push(trigger_on(row.get(0), TRUNCATE, &first.partition, Closed::Truncate));
@@ -264,6 +269,26 @@ async fn tear_down(tx: &Transaction<'_>, target: &str) -> Result<(), tokio_postg
     }
 }
 
+/// A leaf that was detached has kept the trigger that was its own.
+async fn drop_strays(
+    tx: &Transaction<'_>,
+    target: &str,
+    deployment: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let strays = tx
+        .query(
+            "SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) \
+             FROM replat.leaf l JOIN pg_trigger t ON t.tgrelid = l.leaf AND t.tgname = $3 \
+             WHERE l.deployment = $2 AND l.tbl = $1::text::regclass \
+               AND NOT EXISTS (SELECT 1 FROM replat.guarded g \
+                               WHERE g.tbl = l.leaf OR g.tbl IN (SELECT relid FROM pg_partition_ancestors(l.leaf)))",
+            &[&target, &deployment, &TRUNCATE],
+        )
+        .await?;
+    let statements: Vec<&str> = strays.iter().map(|row| row.get(0)).collect();
+    tx.batch_execute(&statements.join("; ")).await
+}
+
 /// Takes the plan's partition out of the guard of a table that may be gone already, and opens the table if this
 /// deployment has closed it as a whole.
 ///
@@ -308,6 +333,7 @@ pub async fn disarm(
         let (name, relation): (&str, &str) = (row.get(0), row.get(1));
         tx.batch_execute(&format!("DROP TRIGGER {} ON {relation}", quote_ident(name))).await.map_err(&on)?;
     }
+    drop_strays(&tx, &target, deployment).await.map_err(&on)?;
     let others = tx
         .query_opt(
             "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment <> $2",

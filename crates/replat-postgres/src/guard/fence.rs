@@ -225,9 +225,7 @@ pub async fn hold_closed(
     side: Side,
 ) -> Result<(), EngineError> {
     let on = on(&plan.end(side).home.database, "making sure that the side is closed");
-    tx.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_of(plan, side)])
-        .await
-        .map_err(&on)?;
+    tx.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_of(plan, side)]).await.map_err(&on)?;
     let closed = tx
         .query_opt(
             "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND NOT open AND deployment = $2",

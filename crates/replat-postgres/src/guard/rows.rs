@@ -120,9 +120,9 @@ pub(super) fn guard_sql(n: i32, table: &str, guards: &[Guarded]) -> GuardSql {
         signatures.push(format!("replat.is_guarded_{n}({})", type_name(values.column.key_type)));
     }
     let condition = |row: &str| {
-        let looked_up = values.as_ref().map(|values| {
-            format!("replat.is_guarded_{n}({row}{})", quote_ident(&values.column.column))
-        });
+        let looked_up = values
+            .as_ref()
+            .map(|values| format!("replat.is_guarded_{n}({row}{})", quote_ident(&values.column.column)));
         let others = guards.iter().filter(|guard| values.as_ref().is_none_or(|v| !v.has(guard)));
         let terms = others.map(|guard| format!("({})", guard.short_predicate(row)));
         looked_up.into_iter().chain(terms).collect::<Vec<_>>().join(" OR ")
@@ -161,7 +161,8 @@ impl<'g> Values<'g> {
                 constants += 1;
                 if let Constraint::OneOf(values) = constraint {
                     constants += values.len().saturating_sub(1);
-                    by_column.entry((&column.column, column.key_type)).or_insert((0, column)).0 += values.len();
+                    by_column.entry((&column.column, column.key_type)).or_insert((0, column)).0 +=
+                        values.len();
                 }
             }
         }

@@ -54,7 +54,10 @@ async fn of_three_deployments_on_the_same_tables_each_keeps_its_own_guard() {
     assert_ne!(guards(&aborted).await, before);
     for tenant in [2, 3] {
         let (code, detail) = refused(&aborted.blue, &insert(tenant, 8001)).await;
-        assert!(code == "25006" && detail.contains(&format!("tenant_id_{tenant}")) || detail.contains("moved"), "{detail}");
+        assert!(
+            code == "25006" && detail.contains(&format!("tenant_id_{tenant}")) || detail.contains("moved"),
+            "{detail}"
+        );
     }
     run(&aborted.blue, &insert(1, 8001)).await;
     aborted.abort().await;
@@ -95,7 +98,8 @@ async fn guards_that_come_and_go_at_once_do_not_overwrite_each_other() {
         async move {
             let mut client = server.client("postgres").await.expect("a session");
             for round in 0..12 {
-                let mine = on_column("k", KeyType::BigInt, worker * 100 + round, one_of([worker * 100 + round]));
+                let mine =
+                    on_column("k", KeyType::BigInt, worker * 100 + round, one_of([worker * 100 + round]));
                 let tx = client.transaction().await.expect("a transaction");
                 guard::add(&tx, "blue", "public.t", "d_1", &mine).await.expect("armed");
                 tx.commit().await.expect("a commit");
@@ -135,9 +139,12 @@ fn on_column(column: &str, key_type: KeyType, n: i64, constraint: Constraint) ->
 
 /// Values that are near each other, so that lists and ranges meet; texts that sort otherwise in most languages.
 fn values(key_type: KeyType) -> BoxedStrategy<KeyValue> {
-    let texts = ["", "a", "B", "b", "Z", "z", "ä", "Ä", "a b", "it's", "\\", "\"", "$$", "é", "e\u{301}", "ß", "ss"];
+    let texts =
+        ["", "a", "B", "b", "Z", "z", "ä", "Ä", "a b", "it's", "\\", "\"", "$$", "é", "e\u{301}", "ß", "ss"];
     match key_type {
-        KeyType::SmallInt | KeyType::Integer | KeyType::BigInt => (-20_i64..40).prop_map(KeyValue::Int).boxed(),
+        KeyType::SmallInt | KeyType::Integer | KeyType::BigInt => {
+            (-20_i64..40).prop_map(KeyValue::Int).boxed()
+        }
         KeyType::Text => (0..texts.len()).prop_map(move |n| KeyValue::Text(texts[n].into())).boxed(),
         KeyType::Uuid => (0_u8..30).prop_map(|n| KeyValue::Uuid([n.wrapping_mul(9); 16])).boxed(),
         KeyType::Date => (-20_i32..40).prop_map(KeyValue::Date).boxed(),
@@ -262,7 +269,8 @@ async fn check(
     };
     let mut keys = Vec::new();
     for _ in 0..24 {
-        let pair = (proptest::option::weighted(0.9, values(first)), proptest::option::weighted(0.9, values(second)));
+        let pair =
+            (proptest::option::weighted(0.9, values(first)), proptest::option::weighted(0.9, values(second)));
         let (one, two) = pair.new_tree(runner).expect("a key").current();
         keys.push([one, two]);
     }
@@ -284,9 +292,11 @@ async fn check(
         run(client, &format!("insert into {table} values (null, -1, null)")).await;
         run(
             client,
-            &format!("alter table {table} enable always trigger zz_replat_update; \
+            &format!(
+                "alter table {table} enable always trigger zz_replat_update; \
                       alter table {table} enable always trigger zz_replat_delete; \
-                      alter table {table} enable always trigger zz_replat_insert"),
+                      alter table {table} enable always trigger zz_replat_insert"
+            ),
         )
         .await;
         let other = &keys[(n + 1) % keys.len()];
@@ -296,10 +306,7 @@ async fn check(
         let (to, k2) = (literal(0, &other[0]), literal(1, &other[1]));
         let moving = format!("update {table} set \"k 1\" = {to}, k2 = {k2} where id = {n}");
         let none = holds(&[None, None]);
-        for (sql, wanted) in [
-            (&arriving, wanted || none),
-            (&moving, wanted || holds(other)),
-        ] {
+        for (sql, wanted) in [(&arriving, wanted || none), (&moving, wanted || holds(other))] {
             let sql = format!("begin; {sql}; rollback");
             assert_eq!(is_refused(client, &sql).await, wanted, "{sql}: {told}");
             run(client, "rollback").await;

@@ -61,8 +61,13 @@ impl Writer {
     }
 
     async fn assert_kept(&self, story: &Story, side: Side) {
-        let kept = value(story.side(side), &format!("select count(*) from accounts where id >= {WRITTEN}")).await;
-        assert_eq!(kept, self.acknowledged.load(Ordering::Relaxed).to_string(), "acknowledged writes on {side}");
+        let kept =
+            value(story.side(side), &format!("select count(*) from accounts where id >= {WRITTEN}")).await;
+        assert_eq!(
+            kept,
+            self.acknowledged.load(Ordering::Relaxed).to_string(),
+            "acknowledged writes on {side}"
+        );
     }
 }
 
@@ -85,7 +90,8 @@ async fn a_partition_moves_to_another_schema_and_back_and_there_again_under_writ
     for side in [Side::Blue, Side::Green] {
         writer.assert_kept(&story, side).await;
     }
-    let wrong = story.events().into_iter().find(|e| matches!(e, Event::VerifyFailed { .. } | Event::LeakSeen { .. }));
+    let wrong =
+        story.events().into_iter().find(|e| matches!(e, Event::VerifyFailed { .. } | Event::LeakSeen { .. }));
     assert_eq!(wrong, None);
     // The neighbours stayed where they were.
     assert_eq!(value(&story.blue, "select count(*) from accounts where tenant_id <> 2").await, "500");
@@ -107,7 +113,10 @@ async fn after_a_finish_the_old_home_is_closed_and_the_new_one_is_free() {
     for (what, sql) in [
         ("slots", "select count(*) from pg_replication_slots where database = current_database()"),
         ("publications", "select count(*) from pg_publication"),
-        ("guards", "select count(*) from pg_trigger where tgname like 'zz_replat%' and tgrelid::regclass::text like 'shop.%'"),
+        (
+            "guards",
+            "select count(*) from pg_trigger where tgname like 'zz_replat%' and tgrelid::regclass::text like 'shop.%'",
+        ),
         ("open fences", "select count(*) from replat.fence where open or schema_name <> 'public'"),
     ] {
         // Names without a schema must not be taken for those of the session's own.
