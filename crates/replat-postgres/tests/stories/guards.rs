@@ -331,3 +331,79 @@ async fn check(
     assert_eq!(value(client, &left).await, "0");
     assert_ne!(lock_key(&guards[0].partition, "public"), lock_key(&guards[0].partition, "other"));
 }
+
+/// One set of triggers for each partition, as the guard was before there was one for all.
+fn one_for_each(n: i64) -> String {
+    let mut sql = String::from("drop function if exists replat.each() cascade; ");
+    sql += "create function replat.each() returns trigger language plpgsql security definer \
+              set search_path = pg_catalog, pg_temp as $$ begin perform replat.pass(tg_argv[0], tg_argv[1], \
+              tg_argv[2]::bigint, tg_op); if tg_op = 'DELETE' then return old; end if; return new; end $$; ";
+    for k in 0..n {
+        let lock = lock_key(&format!("p{k}").parse().expect("a legal name"), "public");
+        for (event, when) in [
+            ("insert", format!("new.k = '{k}'::bigint")),
+            ("update", format!("(old.k = '{k}'::bigint) or (new.k = '{k}'::bigint)")),
+            ("delete", format!("old.k = '{k}'::bigint")),
+        ] {
+            sql += &format!(
+                "create trigger zz_{k}_{event} before {event} on each for each row when ({when}) \
+                   execute function replat.each('p{k}', 'public', '{lock}'); \
+                 alter table each enable always trigger zz_{k}_{event}; "
+            );
+        }
+    }
+    sql
+}
+
+/// What single inserts cost, of a tenant that nobody guards and of one whose partition is guarded and open: with no
+/// guard, with one set of triggers for each partition, and with the shared one. Run it alone, with --ignored and
+/// --nocapture; only the ratios within one line mean something.
+#[tokio::test]
+#[ignore = "measures, and says nothing on a busy machine"]
+async fn measure_single_inserts_beside_many_guarded_partitions() {
+    let server = Server::start().await.expect("a server");
+    let mut client = server.client("postgres").await.expect("a session");
+    run(&client, guard::SCHEMA).await;
+    run(&client, "create table bare (k bigint, id bigint, note text)").await;
+    run(&client, "create table each (like bare); create table shared (like bare)").await;
+    run(
+        &client,
+        "insert into replat.fence (partition, schema_name, deployment, epoch, open, term, seq) \
+           select 'p' || n, 'public', 'd_1', 1, n = 0, 1, 1 from generate_series(0, 999) n; vacuum analyze replat.fence",
+    )
+    .await;
+    let mut armed = 0;
+    for count in [1, 8, 50, 300] {
+        for n in armed..count {
+            let tx = client.transaction().await.expect("a transaction");
+            let guarded = on_column("k", KeyType::BigInt, n, one_of([n]));
+            guard::add(&tx, "blue", "public.shared", "d_1", &guarded).await.expect("armed");
+            tx.commit().await.expect("a commit");
+        }
+        armed = count;
+        run(&client, &one_for_each(count)).await;
+        run(&client, "truncate bare, each; vacuum full pg_trigger; vacuum full pg_proc").await;
+        let mut line = format!("{count:>4} guarded:");
+        for (who, key) in [("a neighbour", 100_000_i64), ("their own", 0)] {
+            let mut best = [f64::MAX; 3];
+            for round in 0..30 {
+                for (at, table) in ["bare", "each", "shared"].into_iter().enumerate() {
+                    let sql = format!("insert into {table} values ($1, $2, 'a note')");
+                    let insert = client.prepare(&sql).await.expect("a statement");
+                    let begun = std::time::Instant::now();
+                    for id in 0..100_i64 {
+                        client.execute(&insert, &[&key, &(round * 100 + id)]).await.expect("a row");
+                    }
+                    best[at] = best[at].min(begun.elapsed().as_secs_f64() * 1e6 / 100.0);
+                }
+            }
+            let [bare, each, shared] = best;
+            line += &format!(
+                "  {who}: {bare:.0} µs unguarded, one for each x{:.2}, shared x{:.2};",
+                each / bare,
+                shared / bare
+            );
+        }
+        println!("{line}");
+    }
+}
