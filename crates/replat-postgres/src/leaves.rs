@@ -9,6 +9,7 @@ use replat_model::ids::Side;
 use replat_model::plan::Plan;
 use tokio_postgres::Client;
 
+use crate::copy::copied_tables;
 use crate::error::on;
 use crate::slice::table_name;
 
@@ -80,5 +81,5 @@ pub async fn none_detached(
 }
 
 fn names(plan: &Plan, side: Side) -> Vec<String> {
-    plan.tables.iter().map(|table| table_name(plan, table, side)).collect()
+    copied_tables(plan).map(|table| table_name(plan, table, side)).collect()
 }
