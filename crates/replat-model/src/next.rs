@@ -1,5 +1,7 @@
 //! What a deployment does next: a ladder of facts, of which the first that does not hold names the work.
 
+mod views;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Kept;
@@ -377,6 +379,9 @@ pub fn next(d: &Deployment, seen: &Observation) -> Step {
     if d.ended() {
         return Step::Done;
     }
+    if d.plan.path.shares_rows() {
+        return views::next(d, seen);
+    }
     if let Some(attempt) = &d.attempt {
         return switch(d, attempt, seen);
     }
@@ -530,11 +535,16 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
     if unproved > PROVE_KEYS_MAX {
         return Step::Do(Action::Verify { from: home, scope: Scope::Touched });
     }
-    let wanted = d.wanted_home();
-    if home == Side::Blue && must_ask_contracts(d, seen.now, wanted == Side::Green) {
+    if home == Side::Blue && must_ask_contracts(d, seen.now, d.wanted_home() == Side::Green) {
         return Step::Do(Action::AskContracts);
     }
-    if wanted == home {
+    begin_switch(d, seen)
+}
+
+/// Nothing stands in the way of a switch: whether one is wanted, and whether it is its time.
+fn begin_switch(d: &Deployment, seen: &Observation) -> Step {
+    let home = d.home;
+    if d.wanted_home() == home {
         return match home {
             Side::Green => soak(d, seen),
             Side::Blue if d.epoch > d.plan.epoch => Step::Wait(Reason::RolledBack),

@@ -94,6 +94,28 @@ CREATE TABLE IF NOT EXISTS replat.deferred (
   definition text NOT NULL,
   PRIMARY KEY (deployment, ord)
 );
+CREATE TABLE IF NOT EXISTS replat.view (
+  schema_name text NOT NULL,
+  name        text NOT NULL,
+  base_schema text NOT NULL,
+  base_name   text NOT NULL,
+  definition  text NOT NULL,
+  stands_for  jsonb NOT NULL,
+  PRIMARY KEY (schema_name, name)
+);
+CREATE TABLE IF NOT EXISTS replat.viewer (
+  schema_name text NOT NULL,
+  deployment  text NOT NULL,
+  partition   text NOT NULL,
+  PRIMARY KEY (schema_name, deployment)
+);
+CREATE TABLE IF NOT EXISTS replat.added_column (
+  schema_name text NOT NULL,
+  base_schema text NOT NULL,
+  base_name   text NOT NULL,
+  name        text NOT NULL,
+  PRIMARY KEY (base_schema, base_name, name)
+);
 
 CREATE OR REPLACE FUNCTION replat.pass(p text, lock_key bigint, op text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$

@@ -244,7 +244,12 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
 
 /// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
 /// as long as the schema: they are rows that somebody wrote.
-async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -> Result<(), EngineError> {
+pub(crate) async fn forget(
+    ends: &Ends,
+    client: &Client,
+    side: Side,
+    fence_row_too: bool,
+) -> Result<(), EngineError> {
     let on = on(ends.database(side), "removing the deployment's records");
     let there = client.query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[]).await.map_err(&on)?;
     if !there.get::<_, bool>(0) {
@@ -273,7 +278,8 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
         .batch_execute(
             "DO $$ BEGIN \
                IF NOT EXISTS (SELECT 1 FROM replat.fence) AND NOT EXISTS (SELECT 1 FROM replat.incident) \
-                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) THEN \
+                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) AND NOT EXISTS (SELECT 1 FROM replat.viewer) \
+                  AND NOT EXISTS (SELECT 1 FROM replat.added_column) THEN \
                  DROP SCHEMA replat CASCADE; \
                END IF; \
              END $$",
