@@ -62,8 +62,8 @@ pub struct Plan {
 pub enum Path {
     /// Rows are copied, and changes follow them until the switch.
     Copy {
-        /// Why not by a shorter way.
-        because: String,
+        /// Why not by a shorter way; `None` where there is none, since the sides are in two databases.
+        because: Option<String>,
     },
     /// Rows stay where they are. Green's tables are views of blue's, so both versions of the application can work at once,
     /// and a switch says no more than which of them is used.

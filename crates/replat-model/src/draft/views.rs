@@ -25,7 +25,7 @@ const INVOKER_MIN: u32 = 15;
 pub(super) fn choose(ground: &Ground, notes: &mut Notes) -> Path {
     let wish = ground.rollout.path;
     if wish == PathWish::Copy {
-        return Path::Copy { because: "the spec says so".into() };
+        return Path::Copy { because: Some("the spec says so".into()) };
     }
     match views(ground) {
         Ok(views) => {
@@ -39,7 +39,7 @@ pub(super) fn choose(ground: &Ground, notes: &mut Notes) -> Path {
                 let refused = |why: &String| Finding::new(Check::PathNotOpen, why.clone(), remedy);
                 notes.findings.extend(reasons.iter().map(refused));
             }
-            Path::Copy { because: said(&reasons) }
+            Path::Copy { because: ground.ask.beside.as_ref().map(|_| said(&reasons)) }
         }
     }
 }

@@ -18,7 +18,7 @@ pub fn plan() -> Plan {
         green: end("new"),
         version: "2".into(),
         ddl: Vec::new(),
-        path: Path::Copy { because: "nothing else would do".into() },
+        path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

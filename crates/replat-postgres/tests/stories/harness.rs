@@ -12,19 +12,19 @@ use replat_control::{Pulse, Runner};
 use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
-use replat_model::draft::{Ask, Finding, draft};
+use replat_model::draft::{Ask, Beside, Finding, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
-use replat_model::spec::{self, Spec};
+use replat_model::spec::{self, Context, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::slice::{key_text, table_name};
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, rehearse, survey};
+use replat_postgres::survey::{Target, is_one_database, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
 use tokio::sync::OnceCell;
@@ -122,6 +122,8 @@ pub struct Scene {
     pub tenant: i64,
     /// As whom replat connects.
     pub role: &'static str,
+    /// Whether green is in blue's own database.
+    pub beside: bool,
 }
 
 impl Default for Scene {
@@ -139,6 +141,7 @@ impl Default for Scene {
             policy: "",
             tenant: TENANT,
             role: "postgres",
+            beside: false,
         }
     }
 }
@@ -174,6 +177,7 @@ pub struct Story {
     database: String,
     schema: &'static str,
     tenant: i64,
+    beside: bool,
     folder: Arc<Folder>,
 }
 
@@ -198,6 +202,11 @@ impl Drop for Folder {
 /// Green's database. Another name than blue's, since the servers are copies of one cluster and so look like one place.
 fn green_name(blue: &str) -> String {
     format!("{blue}_green")
+}
+
+/// Green's server, and how its database is called.
+fn green_of<'a>(servers: &'a Servers, blue: &str, beside: bool) -> (&'a Server, String) {
+    if beside { (&servers.blue, blue.to_owned()) } else { (&servers.green, green_name(blue)) }
 }
 
 fn conninfo(url: &str) -> ConnInfo {
@@ -252,13 +261,14 @@ impl Scene {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
-        for (server, name, statements) in [
-            (&servers.blue, database.clone(), format!("{};{}", self.blue, self.rows)),
-            (&servers.green, green_name(&database), self.green_before.clone()),
-        ] {
-            server.create_database(&name).await.expect("a database");
-            server.execute(&name, &statements).await.expect("the scene");
+        let (green_server, green) = green_of(servers, &database, self.beside);
+        servers.blue.create_database(&database).await.expect("a database");
+        if !self.beside {
+            green_server.create_database(&green).await.expect("a database");
         }
+        let blue = format!("{};{}", self.blue, self.rows);
+        servers.blue.execute(&database, &blue).await.expect("the scene on blue");
+        green_server.execute(&green, &self.green_before).await.expect("the scene on green");
         database
     }
 
@@ -266,7 +276,8 @@ impl Scene {
     pub async fn begin_in(self, database: String, after: Option<&Story>) -> Story {
         let servers = servers().await;
         let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
+        let (green_server, green) = green_of(servers, &database, self.beside);
+        let green = green_server.client(&green).await.expect("a session on green");
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
@@ -303,6 +314,7 @@ impl Scene {
             database,
             schema: self.schema,
             tenant: self.tenant,
+            beside: self.beside,
             folder,
         }
     }
@@ -312,7 +324,8 @@ impl Scene {
         let url = |server: &Server, database: &str| {
             conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
         };
-        [url(&servers.blue, database), url(&servers.green, &green_name(database))]
+        let (green_server, green) = green_of(servers, database, self.beside);
+        [url(&servers.blue, database), url(green_server, &green)]
     }
 
     async fn drafted_in(
@@ -346,7 +359,9 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let rehearsal = rehearse(&green, target, &tables).await?;
+        let names = green_tables(context);
+        let rehearsal = rehearse(&green, target, &names).await?;
+        let beside = is_one_database(&blue, &green, "green").await?;
         let ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
@@ -358,10 +373,19 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
-            beside: None,
+            beside: beside.then(|| Beside { tied: rehearsal.tied }),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }
+}
+
+/// What the context's tables are called on green.
+fn green_tables(context: &Context) -> Vec<String> {
+    let renamed = context.rollout.iter().flat_map(|rollout| &rollout.tables);
+    let name = |blue: &String| {
+        renamed.clone().find(|(_, rename)| rename.from == *blue).map_or(blue, |(name, _)| name).clone()
+    };
+    context.tables.keys().map(name).collect()
 }
 
 impl Story {
@@ -370,7 +394,10 @@ impl Story {
         let servers = servers().await;
         let client = match side {
             Side::Blue => servers.blue.client(&self.database).await,
-            Side::Green => servers.green.client(&green_name(&self.database)).await,
+            Side::Green => {
+                let (server, name) = green_of(servers, &self.database, self.beside);
+                server.client(&name).await
+            }
         };
         let client = client.expect("a session");
         if side == Side::Green {

@@ -25,3 +25,4 @@ mod traces;
 mod unique_values;
 mod unsaid_values;
 mod values;
+mod views;

@@ -15,7 +15,7 @@ use replat_model::deploy::{Certificate, Event, Timestamp};
 use replat_model::ids::{DeploymentId, Epoch, Home, Lsn, PartitionId, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map, Selection};
-use replat_model::plan::{End, Path, Plan, Reversibility};
+use replat_model::plan::{End, Plan, Reversibility};
 use replat_model::spec::Policy;
 use replat_store::Store;
 
@@ -92,7 +92,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         green: end(home(green)),
         version: "2".into(),
         ddl: Vec::new(),
-        path: Path::Copy { because: "nothing else would do".into() },
+        path: replat_model::plan::Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

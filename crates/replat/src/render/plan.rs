@@ -25,7 +25,9 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         Path::Copy { because } => {
             let size = format!("about {} rows, {}", count(p.rows()), bytes(p.bytes()));
             row("moves", format!("{} tables, {size}", p.tables.len()));
-            row("by", format!("a copy: {because}"));
+            if let Some(because) = because {
+                row("by", format!("a copy: {because}"));
+            }
         }
         Path::Views { views } => {
             row("moves", "no rows".into());

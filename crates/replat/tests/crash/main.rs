@@ -14,6 +14,7 @@ mod points;
 mod program;
 mod rivals;
 mod story;
+mod views;
 mod world;
 
 /// Whatever made a story impossible to tell, or showed that a promise was broken.

@@ -61,6 +61,18 @@ const POINTS: &[(&str, Way)] = &[
     ("clean.blue_free", Way::Abort),
     ("clean.green_free", Way::Abort),
     ("clean.green_forgotten", Way::Abort),
+    ("views.registered", Way::Views),
+    ("views.column_added", Way::Views),
+    ("views.before_commit", Way::Views),
+    ("views.created", Way::Views),
+    ("append.after.prepared", Way::Views),
+    ("append.after.switch_intended", Way::Views),
+    ("append.before.switched", Way::Views),
+    ("append.after.switched", Way::Views),
+    ("append.before.finished", Way::ViewsFinish),
+    ("views.dropped", Way::ViewsAbort),
+    ("views.column_dropped", Way::ViewsAbort),
+    ("append.before.aborted", Way::ViewsAbort),
 ];
 
 /// Events that a runner appends: each has a failpoint before and one after it.
