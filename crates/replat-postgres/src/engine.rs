@@ -196,7 +196,7 @@ impl PostgresEngine {
         let control = self.control(side).await?;
         let client = control.as_ref().expect("control connects");
         let database = self.ends.database(side);
-        let fence = guard::read(client, database, &d.plan.partition).await?;
+        let fence = guard::read(client, &d.plan, side).await?;
         let mut seen = SideSeen { fence: Some(fence), ..SideSeen::default() };
         if let Some(slot) = d.forward_slot.filter(|_| settled_too && side == Side::Blue && d.copied.is_none())
         {
@@ -208,7 +208,7 @@ impl PostgresEngine {
     /// Whether the publication still has all tables. What is not in it, the stream passes over in silence; from
     /// PostgreSQL 18 on, so it does if there is no publication at all.
     async fn is_published(&self, side: Side) -> Result<(), EngineError> {
-        let (database, name) = (self.ends.database(side), self.ends.publication());
+        let (database, name) = (self.ends.database(side), self.ends.publication(side));
         let control = self.control(side).await?;
         let client = control.as_ref().expect("control connects");
         let row = client
@@ -264,8 +264,8 @@ impl PostgresEngine {
             let client = control.as_ref().expect("control connects");
             let row = client
                 .query_one(
-                    "SELECT count(*) FROM replat.incident WHERE deployment = $1",
-                    &[&self.ends.deployment.as_str()],
+                    "SELECT count(*) FROM replat.incident WHERE deployment = $1 AND source = $2",
+                    &[&self.ends.deployment.as_str(), &crate::apply::side_text(side.other())],
                 )
                 .await
                 .map_err(on(self.ends.database(side), "counting incidents"))?;
@@ -494,7 +494,7 @@ impl PostgresEngine {
             let stands = async {
                 let control = self.control(from).await?;
                 let client = control.as_ref().expect("control connects");
-                let fence = guard::read(client, self.ends.database(from), &d.plan.partition).await?;
+                let fence = guard::read(client, &d.plan, from).await?;
                 Ok(fence.is_some_and(|f| !f.open && f.epoch == d.epoch))
             };
             let (proof, stands) = try_join(prover.prove(), stands).await?;

@@ -345,7 +345,7 @@ async fn backlog(
     let start = applier.position().at;
     check_slot(ends, from, &reader, applier).await?;
     // Before the rows begin to flow: a connection answers one question after the other.
-    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
+    let secret = guard::mark_secret(&reader, &ends.plan, from).await?;
     // Asked before the backlog: its rows hold the session until they are all taken.
     let mut rows = Box::pin(
         reader
@@ -355,7 +355,7 @@ async fn backlog(
                 [
                     &ends.slot(from) as &(dyn ToSql + Sync),
                     &BACKLOG_CHANGES,
-                    &crate::sql::quote_ident(&ends.publication()),
+                    &crate::sql::quote_ident(&ends.publication(from)),
                 ],
             )
             .await
@@ -517,12 +517,12 @@ async fn read(
     };
     let connection = ends.connect_to_read_log(from).await?;
     let mut stream = connection
-        .start(&ends.slot(from), start, &ends.publication())
+        .start(&ends.slot(from), start, &ends.publication(from))
         .await
         .map_err(|e| broke(Box::new(e)))?;
     let secret = {
         let client = ends.connect(from, "log").await?;
-        guard::mark_secret(&client, database, &ends.plan.partition).await?
+        guard::mark_secret(&client, &ends.plan, from).await?
     };
     let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
     let mut queue: VecDeque<Item> = VecDeque::new();

@@ -26,7 +26,8 @@ pub const SCHEMA: &str = r#"
 CREATE SCHEMA IF NOT EXISTS replat;
 REVOKE ALL ON SCHEMA replat FROM PUBLIC;
 CREATE TABLE IF NOT EXISTS replat.fence (
-  partition  text PRIMARY KEY,
+  partition  text NOT NULL,
+  schema_name text NOT NULL,
   deployment text NOT NULL,
   epoch      bigint NOT NULL CHECK (epoch > 0),
   open       boolean NOT NULL,
@@ -34,11 +35,13 @@ CREATE TABLE IF NOT EXISTS replat.fence (
   term       bigint NOT NULL,
   seq        bigint NOT NULL,
   pass       text NOT NULL DEFAULT gen_random_uuid()::text || gen_random_uuid()::text,
-  mark       text NOT NULL DEFAULT gen_random_uuid()::text
+  mark       text NOT NULL DEFAULT gen_random_uuid()::text,
+  PRIMARY KEY (partition, schema_name)
 );
 CREATE TABLE IF NOT EXISTS replat.stream (
   deployment text NOT NULL,
   source     text NOT NULL CHECK (source IN ('blue', 'green')),
+  schema_name text NOT NULL,
   position   pg_lsn NOT NULL,
   barrier    integer NOT NULL DEFAULT 0,
   open       boolean NOT NULL,
@@ -117,7 +120,7 @@ CREATE TABLE IF NOT EXISTS replat.added_column (
   PRIMARY KEY (base_schema, base_name, name)
 );
 
-CREATE OR REPLACE FUNCTION replat.pass(p text, lock_key bigint, op text) RETURNS void
+CREATE OR REPLACE FUNCTION replat.pass(p text, home_schema text, lock_key bigint, op text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
 DECLARE
   f record;
@@ -126,9 +129,11 @@ BEGIN
   -- A statement of a READ COMMITTED transaction has a fresh snapshot; under the stricter levels the snapshot is
   -- as old as the transaction, and only a locking read sees, or trips over, a fence that came later.
   IF current_setting('transaction_isolation') = 'read committed' THEN
-    SELECT open, epoch, home, pass INTO f FROM replat.fence WHERE partition = p;
+    SELECT open, epoch, home, pass INTO f FROM replat.fence
+      WHERE partition = p AND schema_name = home_schema;
   ELSE
-    SELECT open, epoch, home, pass INTO f FROM replat.fence WHERE partition = p FOR SHARE;
+    SELECT open, epoch, home, pass INTO f FROM replat.fence
+      WHERE partition = p AND schema_name = home_schema FOR SHARE;
   END IF;
   IF f.open OR current_setting('replat.pass', true) = f.pass THEN
     RETURN;
@@ -146,7 +151,7 @@ END $guard$;
 CREATE OR REPLACE FUNCTION replat.guard_row() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $guard$
 BEGIN
-  PERFORM replat.pass(TG_ARGV[0], TG_ARGV[1]::bigint, TG_OP);
+  PERFORM replat.pass(TG_ARGV[0], TG_ARGV[1], TG_ARGV[2]::bigint, TG_OP);
   IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
   RETURN NEW;
 END $guard$;
@@ -164,11 +169,19 @@ BEGIN
 END $guard$;
 "#;
 
-/// The advisory lock of a partition: a number that the databases and replat derive alike.
-pub fn lock_key(partition: &PartitionId) -> i64 {
+/// The advisory lock of a partition at one home: a schema, since a database can hold both sides.
+pub fn lock_key(partition: &PartitionId, schema: &str) -> i64 {
     use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(format!("replat/{partition}"));
+    let digest = Sha256::digest(format!("replat/{partition}/{schema}"));
     i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
+}
+
+fn schema_of(plan: &Plan, side: Side) -> &str {
+    &plan.end(side).home.schema
+}
+
+fn lock_of(plan: &Plan, side: Side) -> i64 {
+    lock_key(&plan.partition, schema_of(plan, side))
 }
 
 /// Creates replat's schema on one end, and the partition's fence row if it has none.
@@ -188,13 +201,13 @@ pub async fn install(
     // Two runners may install at once; CREATE … IF NOT EXISTS alone can then fail on the catalogue's indexes.
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
     tx.batch_execute(SCHEMA).await.map_err(&on)?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&lock_key(&plan.partition)]).await.map_err(&on)?;
+    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&lock_of(plan, side)]).await.map_err(&on)?;
     let open = side == Side::Blue;
     let home = (!open).then(|| plan.blue.home.to_string());
     tx.execute(
-        "INSERT INTO replat.fence AS f (partition, deployment, epoch, open, home, term, seq) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) \
-         ON CONFLICT (partition) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
+        "INSERT INTO replat.fence AS f (partition, schema_name, deployment, epoch, open, home, term, seq) \
+         VALUES ($1, $8, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (partition, schema_name) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
            open = excluded.open, home = excluded.home, term = excluded.term, seq = excluded.seq \
          WHERE f.deployment <> excluded.deployment AND (f.term, f.seq) < (excluded.term, excluded.seq)",
         &[
@@ -205,6 +218,7 @@ pub async fn install(
             &home,
             &number(token.term),
             &number(token.seq),
+            &schema_of(plan, side),
         ],
     )
     .await
@@ -217,14 +231,15 @@ pub async fn install(
 /// Their names sort last, so that a trigger which changes the key has run before the guard looks at it.
 pub fn triggers(plan: &Plan, table: &TablePlan, side: Side) -> Vec<(String, String)> {
     let p = &plan.partition;
-    let key = lock_key(p);
+    let key = lock_of(plan, side);
+    let schema = quote_literal(schema_of(plan, side));
     let target = table_name(plan, table, side);
     let (old, new) = (predicate(plan, table, side, "OLD."), predicate(plan, table, side, "NEW."));
     let row = |letter: char, event: &str, when: String| {
         let name = format!("zz_replat_{p}_{letter}");
         let text = format!(
             "CREATE TRIGGER {} BEFORE {event} ON {target} FOR EACH ROW WHEN ({when}) \
-             EXECUTE FUNCTION replat.guard_row({}, '{key}')",
+             EXECUTE FUNCTION replat.guard_row({}, {schema}, '{key}')",
             quote_ident(&name),
             quote_literal(p.as_str())
         );
@@ -248,7 +263,7 @@ pub fn statement_trigger(plan: &Plan, table: &TablePlan, side: Side, why: Closed
         why.events(),
         table_name(plan, table, side),
         quote_literal(p.as_str()),
-        lock_key(p),
+        lock_of(plan, side),
         why.state(),
         quote_literal(why.hint()),
     );
@@ -334,8 +349,8 @@ pub async fn arm(
     tx.batch_execute(create).await.map_err(&on)?;
     let mine = tx
         .query_opt(
-            "SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2 FOR KEY SHARE",
-            &[&plan.partition.as_str(), &deployment],
+            "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2 FOR KEY SHARE",
+            &[&plan.partition.as_str(), &deployment, &schema_of(plan, side)],
         )
         .await
         .map_err(&on)?;
@@ -411,8 +426,8 @@ pub async fn disarm(
         .map_err(&on)?;
         let others = tx
             .query_opt(
-                "SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment <> $2",
-                &[&plan.partition.as_str(), &deployment],
+                "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment <> $2",
+                &[&plan.partition.as_str(), &deployment, &schema_of(plan, side)],
             )
             .await
             .map_err(&on)?;
@@ -424,20 +439,19 @@ pub async fn disarm(
     Ok(())
 }
 
-/// The partition's fence row; `None` if there is none, or no schema of replat's at all.
-pub async fn read(
-    client: &Client,
-    database: &str,
-    partition: &PartitionId,
-) -> Result<Option<FenceSeen>, EngineError> {
+/// The partition's fence row on `side`; `None` if there is none, or no schema of replat's at all.
+pub async fn read(client: &Client, plan: &Plan, side: Side) -> Result<Option<FenceSeen>, EngineError> {
     let row = client
-        .query_opt("SELECT open, epoch FROM replat.fence WHERE partition = $1", &[&partition.as_str()])
+        .query_opt(
+            "SELECT open, epoch FROM replat.fence WHERE partition = $1 AND schema_name = $2",
+            &[&plan.partition.as_str(), &schema_of(plan, side)],
+        )
         .await;
     match row {
         Ok(None) => Ok(None),
         Ok(Some(row)) => Ok(Some(FenceSeen { open: row.get(0), epoch: epoch_of(row.get(1)) })),
         Err(e) if is_missing(&e) => Ok(None),
-        Err(e) => Err(failed(database, "reading the fence row", e)),
+        Err(e) => Err(failed(&plan.end(side).home.database, "reading the fence row", e)),
     }
 }
 
@@ -474,19 +488,25 @@ pub async fn close(
     let database = &plan.end(side).home.database;
     let on = on(database, "closing the fence");
     let tx = client.transaction().await.map_err(&on)?;
-    match lock_exclusively(&tx, &plan.partition, timeout_ms).await {
+    match lock_exclusively(&tx, lock_of(plan, side), timeout_ms).await {
         Ok(()) => {}
         Err(e) if e.code().is_some_and(is_lock) => {
             drop(tx);
-            return Ok(Closing::Blocked(blockers(client, &plan.partition).await));
+            return Ok(Closing::Blocked(blockers(client, lock_of(plan, side)).await));
         }
         Err(e) => return Err(on(e)),
     }
     let closed = tx
         .execute(
             "UPDATE replat.fence SET open = false, home = NULL, term = $2, seq = $3 \
-             WHERE partition = $1 AND (term, seq) <= ($2, $3) AND epoch = $4",
-            &[&plan.partition.as_str(), &number(token.term), &number(token.seq), &number(epoch.get())],
+             WHERE partition = $1 AND schema_name = $5 AND (term, seq) <= ($2, $3) AND epoch = $4",
+            &[
+                &plan.partition.as_str(),
+                &number(token.term),
+                &number(token.seq),
+                &number(epoch.get()),
+                &schema_of(plan, side),
+            ],
         )
         .await
         .map_err(&on)?;
@@ -494,7 +514,7 @@ pub async fn close(
         return Err(superseded(plan, side));
     }
     crash_at("fence.before_commit");
-    emit(&tx, &plan.partition, &Mark::Barrier { partition: plan.partition.clone(), attempt })
+    emit(&tx, plan, side, &Mark::Barrier { partition: plan.partition.clone(), attempt })
         .await
         .map_err(&on)?;
     tx.commit().await.map_err(&on)?;
@@ -536,11 +556,11 @@ async fn set(
     let on = on(database, if opens { "opening the fence" } else { "sealing the old home" });
     let home = (!opens).then(|| plan.end(side.other()).home.to_string());
     let tx = client.transaction().await.map_err(&on)?;
-    lock_exclusively(&tx, &plan.partition, 5_000).await.map_err(&on)?;
+    lock_exclusively(&tx, lock_of(plan, side), 5_000).await.map_err(&on)?;
     let changed = tx
         .execute(
             "UPDATE replat.fence SET open = $5, epoch = $4, home = $6, term = $2, seq = $3 \
-             WHERE partition = $1 AND (term, seq) <= ($2, $3)",
+             WHERE partition = $1 AND schema_name = $7 AND (term, seq) <= ($2, $3)",
             &[
                 &plan.partition.as_str(),
                 &number(token.term),
@@ -548,6 +568,7 @@ async fn set(
                 &number(epoch.get()),
                 &opens,
                 &home,
+                &schema_of(plan, side),
             ],
         )
         .await
@@ -556,7 +577,7 @@ async fn set(
         return Err(superseded(plan, side));
     }
     if opens {
-        emit(&tx, &plan.partition, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
+        emit(&tx, plan, side, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
     }
     crash_at(if opens { "open.before_commit" } else { "seal.before_commit" });
     tx.commit().await.map_err(&on)?;
@@ -569,21 +590,20 @@ async fn set(
 /// process that stands still while it has it loses it soon.
 async fn lock_exclusively(
     tx: &Transaction<'_>,
-    partition: &PartitionId,
+    lock: i64,
     timeout_ms: u64,
 ) -> Result<(), tokio_postgres::Error> {
     tx.batch_execute(&format!(
         "SET LOCAL lock_timeout = {timeout_ms}; SET LOCAL idle_in_transaction_session_timeout = '2s'; \
          SELECT set_config('synchronous_commit', 'on', true) \
          WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
-         SELECT pg_advisory_xact_lock({})",
-        lock_key(partition)
+         SELECT pg_advisory_xact_lock({lock})"
     ))
     .await
 }
 
 /// Who holds the partition's lock, for people. Prepared transactions hold it with no process.
-async fn blockers(client: &Client, partition: &PartitionId) -> String {
+async fn blockers(client: &Client, lock: i64) -> String {
     let rows = client
         .query(
             "SELECT l.pid, a.application_name, a.state, \
@@ -592,7 +612,7 @@ async fn blockers(client: &Client, partition: &PartitionId) -> String {
              WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
                AND (l.classid::bigint << 32) | l.objid::bigint = $1 AND l.pid IS DISTINCT FROM pg_backend_pid() \
              LIMIT 5",
-            &[&lock_key(partition)],
+            &[&lock],
         )
         .await
         .unwrap_or_default();
@@ -664,34 +684,36 @@ impl Mark {
     }
 }
 
-/// Writes a mark into the transaction. The secret is put in front of it by the server itself.
+/// Writes a mark into the log of `side`'s server. The home's secret is put in front of it by the server itself, so that
+/// the streams of two homes in one database tell their marks apart.
 pub async fn emit(
     tx: &Transaction<'_>,
-    partition: &PartitionId,
+    plan: &Plan,
+    side: Side,
     mark: &Mark,
 ) -> Result<(), tokio_postgres::Error> {
     let (prefix, content) = mark.encode();
     tx.query_one(
         "SELECT pg_logical_emit_message(true, $1, mark || ' ' || $2::text)::text \
-         FROM replat.fence WHERE partition = $3",
-        &[&prefix, &content, &partition.as_str()],
+         FROM replat.fence WHERE partition = $3 AND schema_name = $4",
+        &[&prefix, &content, &plan.partition.as_str(), &schema_of(plan, side)],
     )
     .await?;
     Ok(())
 }
 
-/// What this partition's marks in the log of `client`'s server begin with.
-pub async fn mark_secret(
-    client: &Client,
-    database: &str,
-    partition: &PartitionId,
-) -> Result<String, EngineError> {
+/// What the marks of `side` begin with in the log of its server.
+pub async fn mark_secret(client: &Client, plan: &Plan, side: Side) -> Result<String, EngineError> {
+    let home = &plan.end(side).home;
     let row = client
-        .query_opt("SELECT mark FROM replat.fence WHERE partition = $1", &[&partition.as_str()])
+        .query_opt(
+            "SELECT mark FROM replat.fence WHERE partition = $1 AND schema_name = $2",
+            &[&plan.partition.as_str(), &home.schema],
+        )
         .await
-        .map_err(on(database, "reading the fence row"))?;
+        .map_err(on(&home.database, "reading the fence row"))?;
     row.map(|r| r.get(0)).ok_or_else(|| EngineError::Precondition {
-        what: format!("{database} has no fence row of {partition}"),
+        what: format!("{home} has no fence row of {}", plan.partition),
         remedy: "Abort the deployment and start it again.".into(),
     })
 }
@@ -708,13 +730,11 @@ pub async fn hold_closed(
     side: Side,
 ) -> Result<(), EngineError> {
     let on = on(&plan.end(side).home.database, "making sure that the side is closed");
-    tx.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_key(&plan.partition)])
-        .await
-        .map_err(&on)?;
+    tx.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&lock_of(plan, side)]).await.map_err(&on)?;
     let closed = tx
         .query_opt(
-            "SELECT 1 FROM replat.fence WHERE partition = $1 AND NOT open AND deployment = $2",
-            &[&plan.partition.as_str(), &deployment],
+            "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND NOT open AND deployment = $2",
+            &[&plan.partition.as_str(), &deployment, &schema_of(plan, side)],
         )
         .await
         .map_err(&on)?;

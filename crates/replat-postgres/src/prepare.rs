@@ -436,7 +436,7 @@ impl Patience {
 async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let plan = &ends.plan;
     let on = on(ends.database(side), "publishing the tables");
-    let name = ends.publication();
+    let name = ends.publication(side);
     let tables: Vec<String> = plan.tables.iter().map(|t| table_name(plan, t, side)).collect();
     let there =
         client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name]).await.map_err(&on)?;
@@ -490,7 +490,8 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     crash_at("slot.created");
     other
         .execute(
-            "INSERT INTO replat.stream (deployment, source, position, open) VALUES ($1, $2, $3::text::pg_lsn, $4) \
+            "INSERT INTO replat.stream (deployment, source, schema_name, position, open) \
+             VALUES ($1, $2, $5, $3::text::pg_lsn, $4) \
              ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
             &[
                 &ends.deployment.as_str(),
@@ -498,6 +499,7 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
                 &at.to_string(),
                 // Blue's log begins with blue open, green's with green closed.
                 &(side == Side::Blue),
+                &ends.plan.end(side.other()).home.schema,
             ],
         )
         .await

@@ -91,7 +91,7 @@ async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), 
     for (client, side) in [(blue, Side::Blue), (green, Side::Green)] {
         drop_slot(ends, client, side).await?;
         client
-            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication())))
+            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication(side))))
             .await
             .map_err(on(ends.database(side), "dropping the publication"))?;
     }
@@ -119,8 +119,13 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
 async fn is_installed(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let row = green
         .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2)",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "SELECT EXISTS (SELECT 1 FROM replat.fence \
+             WHERE partition = $1 AND schema_name = $3 AND deployment = $2)",
+            &[
+                &ends.plan.partition.as_str(),
+                &ends.deployment.as_str(),
+                &ends.plan.end(Side::Green).home.schema,
+            ],
         )
         .await;
     match row {
@@ -269,8 +274,8 @@ pub(crate) async fn forget(
     }
     client
         .execute(
-            "DELETE FROM replat.fence WHERE partition = $1 AND deployment = $2",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "DELETE FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2",
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str(), &ends.plan.end(side).home.schema],
         )
         .await
         .map_err(&on)?;

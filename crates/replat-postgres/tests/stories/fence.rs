@@ -193,7 +193,7 @@ async fn the_fence_is_on_disk_when_it_stands_and_so_is_every_commit_before_it() 
     server.restart().await.expect("restarted");
 
     let client = server.client("postgres").await.expect("a session");
-    let seen = guard::read(&client, "blue", &plan.partition).await.expect("a look").expect("a fence row");
+    let seen = guard::read(&client, plan, Side::Blue).await.expect("a look").expect("a fence row");
     assert!(!seen.open, "the fence was forgotten");
     assert_eq!(value(&client, "select count(*) from accounts where id = 9001").await, "1");
     assert_eq!(refused(&client, "delete from accounts where tenant_id = 2").await.0, "25006");

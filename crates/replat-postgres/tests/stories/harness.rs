@@ -122,8 +122,10 @@ pub struct Scene {
     pub tenant: i64,
     /// As whom replat connects.
     pub role: &'static str,
-    /// Whether green is in blue's own database.
-    pub beside: bool,
+    /// Whether green is another schema of blue's very database.
+    pub one_database: bool,
+    /// By which way green comes to its rows.
+    pub path: &'static str,
 }
 
 impl Default for Scene {
@@ -141,7 +143,8 @@ impl Default for Scene {
             policy: "",
             tenant: TENANT,
             role: "postgres",
-            beside: false,
+            one_database: false,
+            path: "copy",
         }
     }
 }
@@ -175,9 +178,9 @@ pub struct Story {
     /// Both ends, for stories that act past the runner.
     pub ends: Ends,
     database: String,
+    one_database: bool,
     schema: &'static str,
     tenant: i64,
-    beside: bool,
     folder: Arc<Folder>,
 }
 
@@ -199,14 +202,15 @@ impl Drop for Folder {
     }
 }
 
-/// Green's database. Another name than blue's, since the servers are copies of one cluster and so look like one place.
-fn green_name(blue: &str) -> String {
-    format!("{blue}_green")
-}
-
-/// Green's server, and how its database is called.
-fn green_of<'a>(servers: &'a Servers, blue: &str, beside: bool) -> (&'a Server, String) {
-    if beside { (&servers.blue, blue.to_owned()) } else { (&servers.green, green_name(blue)) }
+impl Servers {
+    /// A side's server and database. Green's has another name than blue's, since the servers are copies of one cluster
+    /// and so look like one place.
+    fn place(&self, side: Side, blue: &str, one_database: bool) -> (&Server, String) {
+        match side {
+            Side::Green if !one_database => (&self.green, format!("{blue}_green")),
+            _ => (&self.blue, blue.to_owned()),
+        }
+    }
 }
 
 fn conninfo(url: &str) -> ConnInfo {
@@ -220,7 +224,8 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = {:?} }}\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = {:?}, schema = {:?} }}\n",
+            if self.one_database { "blue" } else { "green" },
             self.schema
         );
         if !self.ddl.is_empty() {
@@ -261,23 +266,27 @@ impl Scene {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
-        let (green_server, green) = green_of(servers, &database, self.beside);
-        servers.blue.create_database(&database).await.expect("a database");
-        if !self.beside {
-            green_server.create_database(&green).await.expect("a database");
+        let place = |side| servers.place(side, &database, self.one_database);
+        for ((server, name), statements, is_new) in [
+            (place(Side::Blue), format!("{};{}", self.blue, self.rows), true),
+            (place(Side::Green), self.green_before.clone(), !self.one_database),
+        ] {
+            if is_new {
+                server.create_database(&name).await.expect("a database");
+            }
+            server.execute(&name, &statements).await.expect("the scene");
         }
-        let blue = format!("{};{}", self.blue, self.rows);
-        servers.blue.execute(&database, &blue).await.expect("the scene on blue");
-        green_server.execute(&green, &self.green_before).await.expect("the scene on green");
         database
     }
 
     /// The same in databases that are there, for one more tenant.
     pub async fn begin_in(self, database: String, after: Option<&Story>) -> Story {
         let servers = servers().await;
-        let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let (green_server, green) = green_of(servers, &database, self.beside);
-        let green = green_server.client(&green).await.expect("a session on green");
+        let session = async |side| {
+            let (server, name) = servers.place(side, &database, self.one_database);
+            server.client(&name).await.expect("a session")
+        };
+        let (blue, green) = (session(Side::Blue).await, session(Side::Green).await);
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
@@ -312,20 +321,19 @@ impl Scene {
             engine,
             ends,
             database,
+            one_database: self.one_database,
             schema: self.schema,
             tenant: self.tenant,
-            beside: self.beside,
             folder,
         }
     }
 
     /// Where replat finds both sides.
     fn ends(&self, servers: &Servers, database: &str) -> [ConnInfo; 2] {
-        let url = |server: &Server, database: &str| {
-            conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
-        };
-        let (green_server, green) = green_of(servers, database, self.beside);
-        [url(&servers.blue, database), url(green_server, &green)]
+        [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, database, self.one_database);
+            conninfo(&format!("postgres://{}@127.0.0.1:{}/{name}", self.role, server.port()))
+        })
     }
 
     async fn drafted_in(
@@ -392,14 +400,8 @@ impl Story {
     /// One more session on a side.
     pub async fn session(&self, side: Side) -> Client {
         let servers = servers().await;
-        let client = match side {
-            Side::Blue => servers.blue.client(&self.database).await,
-            Side::Green => {
-                let (server, name) = green_of(servers, &self.database, self.beside);
-                server.client(&name).await
-            }
-        };
-        let client = client.expect("a session");
+        let (server, name) = servers.place(side, &self.database, self.one_database);
+        let client = server.client(&name).await.expect("a session");
         if side == Side::Green {
             client
                 .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))

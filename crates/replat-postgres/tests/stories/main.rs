@@ -14,6 +14,7 @@ mod leaves;
 mod moments;
 mod moving_rows;
 mod nullable_keys;
+mod one_database;
 mod parked_rows;
 mod random_rows;
 mod rights;

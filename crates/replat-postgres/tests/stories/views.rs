@@ -52,7 +52,8 @@ fn scene() -> Scene {
         ddl: NEW.into(),
         schema: "shop v2",
         spec: RENAMES,
-        beside: true,
+        one_database: true,
+        path: "shortest",
         ..Scene::default()
     }
 }
@@ -247,7 +248,7 @@ async fn two_databases_of_one_server_are_told_from_one_database() {
     let story = scene().begin().await;
     let (one, same) = (story.session(Side::Blue).await, story.session(Side::Green).await);
     assert!(is_one_database(&one, &same, "blue").await.expect("an answer"));
-    let elsewhere = Scene { beside: false, ..Scene::default() }.begin().await;
+    let elsewhere = Scene::default().begin().await;
     let other = elsewhere.session(Side::Blue).await;
     assert!(!is_one_database(&one, &other, "blue").await.expect("an answer"));
     let copy = elsewhere.session(Side::Green).await;
