@@ -228,6 +228,7 @@ impl Scene {
             if self.one_database { "blue" } else { "green" },
             self.schema
         );
+        text += &format!("path = {:?}\n", self.path);
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
