@@ -346,6 +346,7 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         green: end(ground, Side::Green),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
+        one_database: ask.beside.is_some(),
         path: drafted.path,
         tables: drafted.tables,
         references: drafted.references,

@@ -169,6 +169,14 @@ pub enum Action {
         /// At which epoch.
         epoch: Epoch,
     },
+    /// Let writers through on one side, and refuse them on the other with its name, in one transaction of the one database
+    /// that both are in.
+    HandOver {
+        /// The home.
+        to: Side,
+        /// Its epoch.
+        epoch: Epoch,
+    },
     /// End the way back: slots, publications, the reverse stream; green's guard.
     Retire,
     /// Delete blue's retired copy.
@@ -412,6 +420,9 @@ pub fn next(d: &Deployment, seen: &Observation) -> Step {
 /// Re-asserts, for ever, that the home is open and the other side closed: a failover can forget either.
 fn hold_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
     let (home, other) = (d.home, d.home.other());
+    if d.plan.one_database {
+        return hold_both_fences(d, seen);
+    }
     // The side that gives up is sealed before anything else is looked at, but the side that receives is opened
     // first of all: clients wait for that alone, and the fence has already closed the other.
     match &seen.side(home).fence {
@@ -424,6 +435,21 @@ fn hold_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
         Some(Some(f)) if !f.open && f.epoch == d.epoch && d.settled => None,
         Some(_) => Some(Step::Do(Action::Seal { side: other, epoch: d.epoch })),
     }
+}
+
+/// The same where both are in one database: there is no moment at which the one side is open and the other does not say
+/// so.
+fn hold_both_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
+    let (home, other) = (d.home, d.home.other());
+    let (Some(mine), Some(others)) = (&seen.side(home).fence, &seen.side(other).fence) else {
+        return Some(unknown("the fences"));
+    };
+    let is =
+        |fence: &Option<FenceSeen>, open: bool| fence.is_some_and(|f| f.open == open && f.epoch == d.epoch);
+    if !is(mine, true) || !is(others, false) {
+        return Some(Step::Do(Action::HandOver { to: home, epoch: d.epoch }));
+    }
+    (!d.settled).then(|| Step::Record(Event::Settled { epoch: d.epoch }))
 }
 
 fn report_leaks(d: &Deployment, seen: &Observation) -> Option<Step> {

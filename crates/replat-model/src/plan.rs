@@ -36,6 +36,8 @@ pub struct Plan {
     pub version: String,
     /// The DDL that makes green's schema; empty if it is there already.
     pub ddl: Vec<DdlFile>,
+    /// Whether both ends are schemas of one database, so that one transaction can be about both.
+    pub one_database: bool,
     /// How green comes to its rows.
     pub path: Path,
     /// The tables whose rows move; none where rows stay where they are.

@@ -327,6 +327,11 @@ impl PostgresEngine {
                 let client = control.as_mut().expect("control connects");
                 guard::seal(client, &ends.plan, *side, token, *epoch).await.map(|()| Evidence::Done)
             }
+            Action::HandOver { to, epoch } => {
+                let mut control = self.control(*to).await?;
+                let client = control.as_mut().expect("control connects");
+                guard::hand_over(client, &ends.plan, *to, token, *epoch).await.map(|()| Evidence::Done)
+            }
             Action::Retire => {
                 self.stop_streams().await;
                 retire::retire(ends, lock_timeout).await.map(|()| Evidence::Done)

@@ -200,6 +200,7 @@ fn plan(map: &Map) -> Plan {
         green: end("new"),
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
         path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),

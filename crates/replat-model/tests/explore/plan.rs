@@ -18,6 +18,7 @@ pub fn plan() -> Plan {
         green: end("new"),
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
         path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),

@@ -412,6 +412,16 @@ impl Story {
         client
     }
 
+    /// The hands of another runner.
+    pub async fn another_engine(&self) -> PostgresEngine {
+        let servers = servers().await;
+        let [blue, green] = [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, &self.database, self.one_database);
+            conninfo(&format!("postgres://postgres@127.0.0.1:{}/{name}", server.port()))
+        });
+        PostgresEngine::new(Arc::clone(&self.plan), self.listed.id.clone(), blue, green)
+    }
+
     /// The name of blue's database.
     pub fn database(&self) -> &str {
         &self.database

@@ -9,6 +9,7 @@ mod fence;
 mod foreign_keys;
 mod harness;
 mod kept_back;
+mod known_traps;
 mod leaks;
 mod leaves;
 mod moments;

@@ -92,6 +92,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         green: end(home(green)),
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
         path: replat_model::plan::Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),

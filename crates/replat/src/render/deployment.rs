@@ -340,6 +340,9 @@ fn action_text(action: &Action) -> String {
         Action::Prove { .. } => "compare what was touched since".into(),
         Action::Open { side, .. } => format!("let the partition's writers through on {side}"),
         Action::Seal { side, .. } => format!("name the home to writers on {side}"),
+        Action::HandOver { to, .. } => {
+            format!("let the partition's writers through on {to}, and on no other side")
+        }
         Action::Retire => "end the way back".into(),
         Action::DropCopy => "drop blue's copy".into(),
         Action::Clean => "remove what the deployment made".into(),

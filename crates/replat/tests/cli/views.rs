@@ -125,7 +125,8 @@ async fn what_no_view_can_say_is_copied_or_refused_as_the_spec_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_says_copy_gets_a_copy_within_the_database() {
-    let world = notes(&SPEC.replace("ddl =", "path = \"copy\"\nddl ="), NEW).await;
+    let world =
+        notes(&SPEC.replace("ddl =", "path = \"copy\"\nreversible = \"accept-lossy\"\nddl ="), NEW).await;
     world.replat("plan deploy -p tenant_id=2").await.succeeds().prints("a copy: the spec says so");
     world.replat("deploy -p tenant_id=2 -y --hold").await.succeeds().prints("ready");
     world.replat("deploy switch d1").await.succeeds().prints("main.v2 (green), at epoch e2");

@@ -6,6 +6,7 @@
 //! once, whether both sides are alike, and whether anything was left behind.
 
 mod audit;
+mod beside;
 mod follow;
 mod kills;
 mod leftovers;
@@ -14,7 +15,6 @@ mod points;
 mod program;
 mod rivals;
 mod story;
-mod views;
 mod world;
 
 /// Whatever made a story impossible to tell, or showed that a promise was broken.

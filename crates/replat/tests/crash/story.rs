@@ -7,7 +7,6 @@ use crate::Failure;
 use crate::leftovers;
 use crate::live::Live;
 use crate::program::{Program, Running};
-use crate::views;
 use crate::world::{Servers, TENANT, World};
 
 /// Which part of a deployment's life a failpoint lies in.
@@ -35,12 +34,6 @@ pub enum Way {
     Drop,
     /// An abort that a person asks for.
     Abort,
-    /// A rollout by views, from the beginning to the soak.
-    Views,
-    /// Its end that a person asks for.
-    ViewsFinish,
-    /// Its abort that a person asks for.
-    ViewsAbort,
 }
 
 /// Tells the story of one crash at `point`.
@@ -49,9 +42,6 @@ pub enum Way {
 ///
 /// If the failpoint was not reached, the deployment did not go on by itself, or a promise was broken.
 pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Result<(), Failure> {
-    if let Way::Views | Way::ViewsFinish | Way::ViewsAbort = way {
-        return views::tell(servers, name, way, point).await;
-    }
     let policy = match way {
         Way::SoakOver => "soak = \"1s\"",
         Way::Drop => "soak = \"1h\"\nretain = \"0s\"",
@@ -72,7 +62,6 @@ pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Resul
         Way::Finish => scene.finish_dies().await,
         Way::Drop => scene.drop_dies().await,
         Way::Abort => scene.abort_dies().await,
-        Way::Views | Way::ViewsFinish | Way::ViewsAbort => unreachable!("told by itself"),
     };
     let told = match told {
         Ok(()) => scene.routers_know_it().await,

@@ -1,10 +1,61 @@
-//! Crashes of a rollout by views: both versions can write all the time, whatever dies.
+//! Crashes where green is another schema of blue's own database: by views, when both versions can write all the time,
+//! whatever dies; and by a copy, when one transaction opens the one side and seals the other.
 
 use replat_testkit::server::connect;
 
 use crate::Failure;
-use crate::story::{DEPLOY, HELD, Way, begun, soaks};
+use crate::story::{DEPLOY, HELD, begun, soaks};
 use crate::world::{Servers, World};
+
+/// Which part of a deployment's life a failpoint lies in.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// By a copy, from the beginning to the soak.
+    Copy,
+    /// By views, from the beginning to the soak.
+    Views,
+    /// By views, an end that a person asks for.
+    Finish,
+    /// By views, an abort that a person asks for.
+    Abort,
+}
+
+const POINTS: [(&str, Way); 16] = [
+    ("hand_over.before_commit", Way::Copy),
+    ("hand_over.after_commit", Way::Copy),
+    ("append.after.switched", Way::Copy),
+    ("append.before.settled", Way::Copy),
+    ("views.registered", Way::Views),
+    ("views.column_added", Way::Views),
+    ("views.before_commit", Way::Views),
+    ("views.created", Way::Views),
+    ("append.after.prepared", Way::Views),
+    ("append.after.switch_intended", Way::Views),
+    ("append.before.switched", Way::Views),
+    ("append.after.switched", Way::Views),
+    ("append.before.finished", Way::Finish),
+    ("views.dropped", Way::Abort),
+    ("views.column_dropped", Way::Abort),
+    ("append.before.aborted", Way::Abort),
+];
+
+/// The failpoints that are visited here.
+pub fn points() -> impl Iterator<Item = String> {
+    POINTS.iter().map(|(point, _)| (*point).to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_within_one_database_costs_time_only() {
+    let servers = Servers::start().await.expect("two servers start");
+    let mut failed = Vec::new();
+    for (n, (point, way)) in POINTS.into_iter().enumerate() {
+        if let Err(failure) = tell(&servers, &format!("b{n}"), way, point).await {
+            println!("{point} ({way:?}): {failure}");
+            failed.push(point);
+        }
+    }
+    assert!(failed.is_empty(), "a crash did harm at: {}", failed.join(", "));
+}
 
 const TABLES: &str = "
     create table notes (tenant_id bigint not null, id bigint not null, body text, primary key (tenant_id, id));
@@ -37,16 +88,43 @@ up = "body"
 soak = "1h"
 "#;
 
-/// Tells the story of one crash at `point`.
-pub async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Result<(), Failure> {
-    let world = servers.beside(name, SPEC, TABLES, NEW).await?;
-    let program = &world.program;
-    let told = match way {
-        Way::ViewsAbort => aborted(&world, point).await,
-        Way::ViewsFinish => finished(&world, point).await,
-        _ => forward(&world, point).await,
+async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Result<(), Failure> {
+    let spec = match way {
+        Way::Copy => SPEC.replace("path = \"views\"", "path = \"copy\"\nreversible = \"accept-lossy\""),
+        Way::Views | Way::Finish | Way::Abort => SPEC.to_owned(),
     };
-    told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", program.said()).into())
+    let world = servers.beside(name, &spec, TABLES, NEW).await?;
+    let told = match way {
+        Way::Copy => copied(&world, point).await,
+        Way::Views => forward(&world, point).await,
+        Way::Finish => finished(&world, point).await,
+        Way::Abort => aborted(&world, point).await,
+    };
+    told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", world.program.said()).into())
+}
+
+async fn copied(world: &World, point: &str) -> Result<(), Failure> {
+    let program = &world.program;
+    program.start(&DEPLOY, Some(point))?.die().await?;
+    let client = connect(&program.blue_url).await?;
+    let old = "update notes set body = body || '.' where tenant_id = 1 and id = 7";
+    let new = "update new.notes set text = text || '!' where tenant_id = 1 and id = 7";
+    // The decision was recorded, so blue is never opened again; that green opens may be the next runner's to do.
+    if client.batch_execute(old).await.is_ok() {
+        return Err("blue let a writer through after the decision".into());
+    }
+    let id = program.deployment()?;
+    let watching = program.start(&["deploy", "watch", &id], None)?;
+    program.reach(&id, "soak").await?;
+    client.batch_execute(new).await?;
+    program.run(&["deploy", "rollback", &id]).await?;
+    client.batch_execute(old).await?;
+    let body: String =
+        client.query_one("select body from notes where tenant_id = 1 and id = 7", &[]).await?.get(0);
+    drop(watching.kill().await?);
+    program.run(&["deploy", "abort", &id]).await?;
+    nothing_is_left(world).await?;
+    if body == "note 7!." { Ok(()) } else { Err(format!("the row came back as {body:?}").into()) }
 }
 
 async fn forward(world: &World, point: &str) -> Result<(), Failure> {
