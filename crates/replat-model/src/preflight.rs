@@ -163,7 +163,7 @@ checks! {
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
-    RowsShared "ROWS_SHARED" Effects Note "green has rows of its own";
+    RowsShared "ROWS_SHARED" Effects Allow "green has rows of its own";
     GrantsGone "GRANTS_GONE" Effects Note "whoever may use blue's rows may use green's";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
     SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";

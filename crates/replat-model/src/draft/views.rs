@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::expression::plain_column;
 use super::tokens::{Token, tokens};
-use super::{Finding, Ground, Notes, ends};
+use super::{Finding, Ground, Notes, ends, tables};
 use crate::facts::{ColumnFacts, ForeignKeyFacts, IndexFacts, TableFacts, TableKind, TypeKind};
 use crate::ids::Side;
 use crate::plan::{AddedColumn, Path, ViewColumn, ViewPlan};
@@ -21,6 +21,9 @@ const RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 /// The first major release in which a view can act with the rights of whoever uses it.
 const INVOKER_MIN: u32 = 15;
 
+/// The first major release in which MERGE can write to a view.
+const MERGE_MIN: u32 = 17;
+
 /// How green comes to its rows: the shortest way that is open, or the one that the spec insists on.
 pub(super) fn choose(ground: &Ground, notes: &mut Notes) -> Path {
     let wish = ground.rollout.path;
@@ -30,6 +33,7 @@ pub(super) fn choose(ground: &Ground, notes: &mut Notes) -> Path {
     match views(ground) {
         Ok(views) => {
             ends::apart(ground, notes);
+            tables::check_names(ground, notes);
             tell(ground, &views, notes);
             Path::Views { views }
         }
@@ -52,21 +56,24 @@ fn said(reasons: &[String]) -> String {
     }
 }
 
-/// What people should know who have not met shared rows before.
+/// What a person should know, and allows unless the spec asks for views by name.
 fn tell(ground: &Ground, views: &[ViewPlan], notes: &mut Notes) {
     let blue = ground.home(Side::Blue);
-    notes.warn(
-        Check::RowsShared,
-        false,
+    let must_allow = ground.rollout.path != PathWish::Views;
+    let merge = if ground.blue.major < MERGE_MIN { ", MERGE" } else { "" };
+    for what in [
         format!("green's tables are views; the rows stay in {blue}, also when the deployment is finished"),
-    );
+        format!("a view takes no COPY, TRUNCATE{merge} or ON CONFLICT ON CONSTRAINT"),
+    ] {
+        notes.warn(Check::RowsShared, must_allow, what);
+    }
     for view in views {
         for column in view.added() {
             let what = format!(
                 "blue.{} gets the column {}, for all partitions; a SELECT * of the old version sees it",
                 view.table, column.of
             );
-            notes.warn(Check::RowsShared, false, what);
+            notes.warn(Check::RowsShared, must_allow, what);
         }
         let made: Vec<&str> = indexes_not_made(ground, view);
         if !made.is_empty() {
@@ -75,7 +82,7 @@ fn tell(ground: &Ground, views: &[ViewPlan], notes: &mut Notes) {
                 view.table,
                 made.join(", ")
             );
-            notes.warn(Check::RowsShared, false, what);
+            notes.warn(Check::RowsShared, must_allow, what);
         }
     }
 }
@@ -97,6 +104,9 @@ fn views(ground: &Ground) -> Result<Vec<ViewPlan>, Vec<String>> {
     let mut reasons = Vec::new();
     if let Some(tied) = &beside.tied {
         reasons.push(format!("the rollout's DDL makes what needs a table: {tied}"));
+    }
+    if ground.blue.major < ends::MAJOR_MIN {
+        reasons.push(format!("the server runs PostgreSQL {}", ground.blue.major));
     }
     if !ground.green.can_create {
         reasons.push(format!("{} may not create schemas", ground.green.role));
@@ -180,6 +190,9 @@ impl Case<'_> {
     fn columns(&mut self) -> Vec<ViewColumn> {
         let (ground, green) = (self.ground, self.green);
         let map = ground.rollout.map.get(&green.name);
+        for name in map.into_iter().flat_map(BTreeMap::keys).filter(|name| green.column(name).is_none()) {
+            self.unless(false, |case| format!("{} is in rollout.map, and not on green", case.at(name)));
+        }
         let mut columns: Vec<ViewColumn> = Vec::new();
         for column in &green.columns {
             let mapped = map.and_then(|map| map.get(&column.name));

@@ -76,9 +76,20 @@ fn what_is_the_same_but_for_names_and_new_columns_is_a_view() {
         AddedColumn { type_name: "text".into(), default: Some("'plain'::text".into()), not_null: true };
     assert_eq!(view.columns[4].added, Some(added));
     let hazards = world.hazards();
-    assert_eq!(hazards.len(), 3, "{hazards:?}");
+    assert_eq!(hazards.len(), 4, "{hazards:?}");
+    assert!(hazards.iter().all(|said| said.starts_with("ROWS_SHARED!: ")), "{hazards:?}");
+    assert!(hazards[3].contains("purchases_kind"), "{hazards:?}");
+}
+
+#[test]
+fn a_spec_that_asks_for_views_has_allowed_them() {
+    let mut world = beside();
+    world.rollout().path = PathWish::Views;
+    let hazards = world.hazards();
     assert!(hazards.iter().all(|said| said.starts_with("ROWS_SHARED: ")), "{hazards:?}");
-    assert!(hazards[2].contains("purchases_kind"), "{hazards:?}");
+    // What the spec says of tables and columns that are not there is no less wrong.
+    world.map("ordres", "note", "note", None);
+    assert!(world.findings()[0].starts_with("UNKNOWN_TABLE ordres"), "{:?}", world.findings());
 }
 
 /// What is changed, and the reason that is given.
@@ -110,6 +121,12 @@ const CASES: &[Case] = &[
     ("unlogged", |w| orders(&mut w.green).unlogged = true, "logged on one side only"),
     ("policies", |w| w.both(|table| table.row_security = true), "row level security"),
     ("expression", |w| w.map("orders", "note", "upper(note)", None), "cannot be written through a view"),
+    ("old server", |w| (w.blue.major, w.green.major) = (13, 13), "PostgreSQL 13"),
+    (
+        "unknown column",
+        |w| w.map("orders", "nots", "note", None),
+        "orders.nots is in rollout.map, and not on green",
+    ),
     (
         "down",
         |w| w.map("orders", "note", "note", Some(("note", "lower(note)"))),

@@ -24,8 +24,8 @@ async fn until(story: &crate::harness::Story, client: &tokio_postgres::Client, q
 async fn a_writer_that_was_there_before_the_slot_is_waited_for_and_holds_up_nobody() {
     let story = Scene::default().begin().await;
     let long = story.session(Side::Blue).await;
-    run(&long, "begin; update accounts set note = 'begun before the slot' where tenant_id = 2 and id = 7")
-        .await;
+    run(&story.blue, "create table elsewhere (n int)").await;
+    run(&long, "begin; insert into elsewhere values (1)").await;
     let observer = story.session(Side::Blue).await;
     let telling = async {
         // The slot is on its way, and waits for this very transaction.
@@ -37,7 +37,11 @@ async fn a_writer_that_was_there_before_the_slot_is_waited_for_and_holds_up_nobo
         for n in 0..50 {
             run(&observer, &format!("insert into accounts (tenant_id, id) values (2, {})", 5_000 + n)).await;
         }
-        run(&long, "commit").await;
+        run(
+            &long,
+            "update accounts set note = 'begun before the slot' where tenant_id = 2 and id = 7; commit",
+        )
+        .await;
     };
     tokio::join!(story.until_phase(Phase::Ready), telling);
     story.settle().await;
