@@ -13,6 +13,7 @@ mod hazards;
 mod tables;
 pub mod tokens;
 mod types;
+mod views;
 
 pub(crate) use expression::quoted;
 
@@ -25,7 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, Hazard, Path, Plan, Reversibility, SequencePlan, TablePlan};
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
@@ -137,6 +138,15 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// What is known of green if it is in blue's very database; `None` if it is in another.
+    pub beside: Option<Beside>,
+}
+
+/// What only the server knows of green in blue's own database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What else the rollout's DDL makes that needs green's tables to be tables, as the server says it.
+    pub tied: Option<String>,
 }
 
 /// What comes to light while a plan is drafted.
@@ -260,6 +270,19 @@ pub fn examine(
     let ground = Ground { ask, context, rollout, blue, green };
     let mut notes = Notes::default();
 
+    let path = views::choose(&ground, &mut notes);
+    if path.shares_rows() {
+        let drafted = Drafted {
+            path,
+            tables: Vec::new(),
+            references: Vec::new(),
+            sequences: Vec::new(),
+            reversible: Reversibility::Lossless,
+            hazards: notes.hazards,
+        };
+        let plan = assemble(spec, &ground, drafted);
+        return Ok(Examined { plan, findings: notes.findings, unseen: Vec::new() });
+    }
     ends::check(&ground, &mut notes);
     tables::check_names(&ground, &mut notes);
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
@@ -281,7 +304,7 @@ pub fn examine(
     };
     tables.retain(is_sound);
     references.retain(is_sound);
-    let drafted = Drafted { tables, references, sequences, reversible, hazards: notes.hazards };
+    let drafted = Drafted { path, tables, references, sequences, reversible, hazards: notes.hazards };
     Ok(Examined { plan: assemble(spec, &ground, drafted), findings: notes.findings, unseen })
 }
 
@@ -302,6 +325,7 @@ fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Fi
 }
 
 struct Drafted {
+    path: Path,
     tables: Vec<TablePlan>,
     references: Vec<TablePlan>,
     sequences: Vec<SequencePlan>,
@@ -312,7 +336,7 @@ struct Drafted {
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
     Plan {
-        format: 1,
+        format: 2,
         context: ask.context.clone(),
         partition: ask.partition.clone(),
         region: ask.region.clone(),
@@ -322,6 +346,8 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         green: end(ground, Side::Green),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
+        one_database: ask.beside.is_some(),
+        path: drafted.path,
         tables: drafted.tables,
         references: drafted.references,
         rebuild: ground.tables(TableMode::Rebuild).map(str::to_owned).collect(),

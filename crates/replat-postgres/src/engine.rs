@@ -11,7 +11,7 @@ use replat_engine::{Engine, EngineError, Soon, Verdict};
 use replat_model::deploy::{Certificate, Chunk, Deployment, KeptBack, Timestamp, Token};
 use replat_model::ids::{DeploymentId, Epoch, Side};
 use replat_model::next::{Action, Evidence, Observation, Scope, SideSeen, StreamSeen};
-use replat_model::plan::Plan;
+use replat_model::plan::{Path, Plan};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -25,7 +25,7 @@ use crate::follow::{Shared, follow};
 use crate::freshness;
 use crate::guard::{self, Closing};
 use crate::verify::{Verifier, VerifyProgress};
-use crate::{contracts, leaves, parked, prepare, retire, sequences};
+use crate::{contracts, leaves, parked, prepare, retire, sequences, views};
 
 /// Both ends of one deployment on PostgreSQL.
 pub struct PostgresEngine {
@@ -158,7 +158,7 @@ impl PostgresEngine {
 
     async fn look_now(&self, d: &Deployment) -> Result<Observation, EngineError> {
         let mut seen = Observation { now: now(), ..Observation::default() };
-        if !d.prepared {
+        if !d.prepared || d.plan.path.shares_rows() {
             return Ok(seen);
         }
         if d.attempt.is_some() {
@@ -293,6 +293,20 @@ impl PostgresEngine {
     async fn act_now(&self, d: &Deployment, action: &Action, token: Token) -> Result<Evidence, EngineError> {
         let ends = &self.ends;
         let lock_timeout = d.policy.lock_timeout.millis();
+        if let Path::Views { views } = &ends.plan.path {
+            match action {
+                Action::Prepare => {
+                    return views::prepare(ends, views, lock_timeout).await.map(|()| Evidence::Done);
+                }
+                Action::Prove { from, .. } => {
+                    return views::prove(ends, views, from.other()).await.map(Evidence::Compared);
+                }
+                // The views are what green is; there is nothing beside them.
+                Action::Retire => return Ok(Evidence::Done),
+                Action::Clean => return views::clean(ends, lock_timeout).await.map(|()| Evidence::Done),
+                _ => {}
+            }
+        }
         match action {
             Action::Prepare => prepare::prepare(ends, token, lock_timeout).await.map(|()| Evidence::Done),
             Action::OpenSlot { side } => {
@@ -328,6 +342,11 @@ impl PostgresEngine {
                 let mut control = self.control(*side).await?;
                 let client = control.as_mut().expect("control connects");
                 guard::seal(client, &ends.plan, *side, token, *epoch).await.map(|()| Evidence::Done)
+            }
+            Action::HandOver { to, epoch } => {
+                let mut control = self.control(*to).await?;
+                let client = control.as_mut().expect("control connects");
+                guard::hand_over(client, &ends.plan, *to, token, *epoch).await.map(|()| Evidence::Done)
             }
             Action::Retire => {
                 self.stop_streams().await;

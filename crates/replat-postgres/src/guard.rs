@@ -27,7 +27,7 @@ mod schema;
 mod whole;
 
 pub use arm::{add, arm, disarm, remove};
-pub use fence::{Closing, close, hold_closed, is_missing, lock_key, number, open, read, seal};
+pub use fence::{Closing, close, hand_over, hold_closed, is_missing, lock_key, number, open, read, seal};
 pub use marks::{Mark, current_lsn, emit, mark_secret, parse_lsn};
 pub use rows::Guarded;
 pub use schema::{SCHEMA, forget_tables, install};

@@ -5,6 +5,7 @@
 //! | reach a server as libpq would | [`conninfo`], [`connect`], [`replication`] |
 //! | read a catalogue, rehearse DDL | [`survey`] |
 //! | a partition as SQL | [`mod@slice`] |
+//! | green's tables as views of blue's | [`views`] |
 //! | the write fence | [`guard`] |
 //! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
@@ -43,5 +44,6 @@ pub mod sql;
 pub mod survey;
 pub mod tls;
 pub mod verify;
+pub mod views;
 
 pub use replat_engine::failpoint;

@@ -59,6 +59,18 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
     let digest = ddl_digest(&plan.ddl);
     let tx = green.transaction().await.map_err(&on)?;
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948552)").await.map_err(&on)?;
+    let views = tx
+        .query_opt("SELECT 1 FROM replat.view WHERE schema_name = $1 LIMIT 1", &[schema])
+        .await
+        .map_err(&on)?;
+    if views.is_some() {
+        return Err(EngineError::Precondition {
+            what: format!(
+                "schema {schema} on {database} holds views by now, and rows cannot be copied into them"
+            ),
+            remedy: "Plan again.".into(),
+        });
+    }
     let there = tx
         .query_opt("SELECT version, digest FROM replat.schema_version WHERE schema_name = $1", &[schema])
         .await
@@ -92,6 +104,20 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
     tx.batch_execute("SET LOCAL search_path = pg_catalog").await.map_err(&on)?;
     let made: Vec<_> =
         objects(&tx, schema).await.map_err(&on)?.into_iter().filter(|o| !before.contains(o)).collect();
+    write_down(ends, &tx, &made, fresh).await.map_err(&on)?;
+    defer_indexes(ends, &tx).await?;
+    tx.commit().await.map_err(&on)
+}
+
+/// What was made of green's schema, and that it has this version now.
+pub(crate) async fn write_down(
+    ends: &Ends,
+    tx: &Transaction<'_>,
+    made: &[(String, String)],
+    fresh: bool,
+) -> Result<(), tokio_postgres::Error> {
+    let plan = &ends.plan;
+    let schema = &plan.green.home.schema;
     for (n, (kind, identity)) in made.iter().enumerate() {
         tx.execute(
             "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
@@ -105,21 +131,21 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
                 identity,
             ],
         )
-        .await
-        .map_err(&on)?;
+        .await?;
     }
     tx.execute(
         "INSERT INTO replat.schema_version (schema_name, version, digest) VALUES ($1, $2, $3)",
-        &[schema, &plan.version, &digest],
+        &[schema, &plan.version, &ddl_digest(&plan.ddl)],
     )
     .await
-    .map_err(&on)?;
-    defer_indexes(ends, &tx).await?;
-    tx.commit().await.map_err(&on)
+    .map(drop)
 }
 
 /// The objects of a schema: kind and identity, as the server names them.
-async fn objects(tx: &Transaction<'_>, schema: &str) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+pub(crate) async fn objects(
+    tx: &Transaction<'_>,
+    schema: &str,
+) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
     let rows = tx
         .query(
             "SELECT o.type, o.identity FROM pg_depend d \
@@ -341,7 +367,7 @@ async fn arm(
 }
 
 /// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
-struct Patience {
+pub(crate) struct Patience {
     tries: u32,
     pause: Duration,
 }
@@ -354,7 +380,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Whether a lock stood in the way and there is patience left; waits before it says yes.
-    async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
+    pub(crate) async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
         if !matches!(done, Err(EngineError::Locked { .. })) || self.tries >= ARM_TRIES {
             return false;
         }

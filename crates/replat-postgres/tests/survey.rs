@@ -415,6 +415,7 @@ impl Example {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: None,
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 
 use replat_model::doctor::keys::Candidate;
 use replat_model::doctor::{self, Outcome, Verdict};
-use replat_model::draft::{Ask, Examined, Finding, examine};
+use replat_model::draft::{Ask, Beside, Examined, Finding, examine};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home, Side};
 use replat_model::plan::Hazard;
 use replat_model::preflight::{Area, Check};
 use replat_model::region::Region;
-use replat_model::spec::{Reversible, Rollout, Spec};
-use replat_postgres::survey::{Target, check_expressions, rehearse, survey};
+use replat_model::spec::{PathWish, Reversible, Rollout, Spec};
+use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::Serialize;
 use serde_json::json;
 
@@ -183,6 +183,7 @@ fn subject(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
@@ -196,7 +197,9 @@ fn subject(
 }
 
 /// The checks of a place that no rollout goes to.
-const OF_A_ROLLOUT: [Check; 10] = [
+const OF_A_ROLLOUT: [Check; 12] = [
+    Check::PathNotOpen,
+    Check::RowsShared,
     Check::SameHome,
     Check::DownTwice,
     Check::Expression,
@@ -212,12 +215,17 @@ const OF_A_ROLLOUT: [Check; 10] = [
 /// The checks that are about the rows of one partition.
 const OF_A_PARTITION: [Check; 3] = [Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters];
 
+/// The checks of a rollout whose rows stay where they are.
+const OF_VIEWS: [Check; 5] =
+    [Check::UnknownContext, Check::NoRollout, Check::SameHome, Check::PathNotOpen, Check::RowsShared];
+
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
     Rollout {
         version: "as it is".into(),
         to: Home { database: database.to_owned(), schema: schema.to_owned() },
         ddl: Vec::new(),
+        path: PathWish::Copy,
         reversible: Reversible::Required,
         map: BTreeMap::new(),
         tables: BTreeMap::new(),
@@ -306,6 +314,9 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
         Ok(rehearsal) => {
             let green_facts = rehearsal.facts;
             subject.ask.ddl = rehearsal.ddl;
+            if is_one_database(&ends.blue.client, &ends.green.client, &to.database).await? {
+                subject.ask.beside = Some(Beside { tied: rehearsal.tied });
+            }
             let found = against_green(&project.spec, &mut subject, &ends, &blue_facts, &green_facts).await?;
             let pending = !subject.ask.ddl.is_empty();
             let (blue, green) = places(&green_facts);
@@ -331,8 +342,14 @@ async fn against_green(
     for (side, session) in [(Side::Blue, &ends.blue), (Side::Green, &ends.green)] {
         expressions.extend(check_expressions(&session.client, side, &last.plan).await?);
     }
+    let shares_rows = last.plan.path.shares_rows();
     let mut found = Found::of(last);
     found.findings.extend(expressions);
+    if shares_rows {
+        let others = Check::ALL.iter().copied().filter(|check| !OF_VIEWS.contains(check));
+        found.not_asked(others, "green's tables are views of blue's, so no row moves");
+        return Ok(found);
+    }
     if subject.whole {
         found.not_asked(OF_A_PARTITION, "no partition was named; name one with -p");
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use replat_engine::{LogError, WorkLog};
 use replat_model::deploy::Event;
 use replat_model::draft::tokens::without_restrictions;
-use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
@@ -16,7 +16,7 @@ use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate};
 use replat_postgres::survey::{
-    Target, check_expressions, crossings, rehearse, slice_is_occupied, slice_size, survey,
+    Target, check_expressions, crossings, is_one_database, rehearse, slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +178,11 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
     };
+    if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
+        ask.beside = Some(Beside { tied: rehearsal.tied });
+    }
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
@@ -379,7 +383,7 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     let file: PlanFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if file.kind != "DeployPlan" || file.plan.format != 1 {
+    if file.kind != "DeployPlan" || file.plan.format != 2 {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
     if file.plan.digest() != file.digest

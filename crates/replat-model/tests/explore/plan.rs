@@ -1,14 +1,14 @@
 //! A small plan, for tests of the rules.
 
 use replat_model::ids::{Epoch, Home};
-use replat_model::plan::{End, Plan, Reversibility};
+use replat_model::plan::{End, Path, Plan, Reversibility};
 use replat_model::region::Region;
 use replat_model::spec::Policy;
 
 /// A plan without tables: the rules do not look at them.
 pub fn plan() -> Plan {
     Plan {
-        format: 1,
+        format: 2,
         context: "shop".into(),
         partition: "acme".parse().expect("a legal id"),
         region: Region::everything(),
@@ -18,6 +18,8 @@ pub fn plan() -> Plan {
         green: end("new"),
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

@@ -5,6 +5,7 @@ use replat_model::deploy::Token;
 use replat_model::ids::{Epoch, Lsn, PartitionId, Side};
 use replat_model::next::FenceSeen;
 use replat_model::plan::Plan;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Transaction};
 
 use super::{Mark, current_lsn, emit, lock_of, schema_of, superseded};
@@ -161,6 +162,54 @@ async fn set(
     crash_at(if opens { "open.before_commit" } else { "seal.before_commit" });
     tx.commit().await.map_err(&on)?;
     crash_at(if opens { "open.after_commit" } else { "seal.after_commit" });
+    Ok(())
+}
+
+/// Opens `to` at `epoch` and seals the other side, which is in the same database: both or neither.
+///
+/// The other side is closed by its fence, so nobody's writes wait for this; its row is changed without its lock. Only if
+/// it is found open, which a failover can have made of it, its running writers are waited for.
+pub async fn hand_over(
+    client: &mut Client,
+    plan: &Plan,
+    to: Side,
+    token: Token,
+    epoch: Epoch,
+) -> Result<(), EngineError> {
+    let on = on(&plan.end(to).home.database, "handing the partition over");
+    let from = to.other();
+    let (term, seq) = (number(token.term), number(token.seq));
+    let home = plan.end(to).home.to_string();
+    let tx = client.transaction().await.map_err(&on)?;
+    lock_exclusively(&tx, lock_of(plan, to), 5_000).await.map_err(&on)?;
+    let seal = "UPDATE replat.fence SET open = false, epoch = $4, home = $5, term = $2, seq = $3 \
+                WHERE partition = $1 AND schema_name = $6 AND (term, seq) <= ($2, $3)";
+    let whose = plan.partition.as_str();
+    let sealing: [&(dyn ToSql + Sync); 6] =
+        [&whose, &term, &seq, &number(epoch.get()), &home, &schema_of(plan, from)];
+    let mut sealed = tx.execute(&format!("{seal} AND NOT open"), &sealing).await.map_err(&on)?;
+    if sealed == 0 {
+        lock_exclusively(&tx, lock_of(plan, from), 5_000).await.map_err(&on)?;
+        sealed = tx.execute(seal, &sealing).await.map_err(&on)?;
+    }
+    if sealed != 1 {
+        return Err(superseded(plan, from));
+    }
+    let opened = tx
+        .execute(
+            "UPDATE replat.fence SET open = true, epoch = $4, home = NULL, term = $2, seq = $3 \
+             WHERE partition = $1 AND schema_name = $5 AND (term, seq) <= ($2, $3)",
+            &[&whose, &term, &seq, &number(epoch.get()), &schema_of(plan, to)],
+        )
+        .await
+        .map_err(&on)?;
+    if opened != 1 {
+        return Err(superseded(plan, to));
+    }
+    emit(&tx, plan, to, &Mark::Opened { partition: plan.partition.clone() }).await.map_err(&on)?;
+    crash_at("hand_over.before_commit");
+    tx.commit().await.map_err(&on)?;
+    crash_at("hand_over.after_commit");
     Ok(())
 }
 

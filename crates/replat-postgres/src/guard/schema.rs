@@ -106,6 +106,28 @@ CREATE TABLE IF NOT EXISTS replat.deferred (
   definition text NOT NULL,
   PRIMARY KEY (deployment, ord)
 );
+CREATE TABLE IF NOT EXISTS replat.view (
+  schema_name text NOT NULL,
+  name        text NOT NULL,
+  base_schema text NOT NULL,
+  base_name   text NOT NULL,
+  definition  text NOT NULL,
+  stands_for  jsonb NOT NULL,
+  PRIMARY KEY (schema_name, name)
+);
+CREATE TABLE IF NOT EXISTS replat.viewer (
+  schema_name text NOT NULL,
+  deployment  text NOT NULL,
+  partition   text NOT NULL,
+  PRIMARY KEY (schema_name, deployment)
+);
+CREATE TABLE IF NOT EXISTS replat.added_column (
+  schema_name text NOT NULL,
+  base_schema text NOT NULL,
+  base_name   text NOT NULL,
+  name        text NOT NULL,
+  PRIMARY KEY (base_schema, base_name, name)
+);
 
 CREATE OR REPLACE FUNCTION replat.pass(p text, home_schema text, lock_key bigint, op text) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $guard$
@@ -192,7 +214,7 @@ pub async fn install(
 }
 
 /// Forgets the guards of tables that are gone, and drops their functions, which go with no table.
-pub async fn forget_tables(client: &Client, database: &str) -> Result<(), EngineError> {
+pub async fn forget_tables(client: &Client) -> Result<(), tokio_postgres::Error> {
     client
         .batch_execute(
             "DO $$ DECLARE f regprocedure; BEGIN \
@@ -207,5 +229,4 @@ pub async fn forget_tables(client: &Client, database: &str) -> Result<(), Engine
              END $$",
         )
         .await
-        .map_err(on(database, "forgetting the guards of tables that are gone"))
 }

@@ -12,19 +12,19 @@ use replat_control::{Pulse, Runner};
 use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
-use replat_model::draft::{Ask, Finding, draft};
+use replat_model::draft::{Ask, Beside, Finding, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
-use replat_model::spec::{self, Spec};
+use replat_model::spec::{self, Context, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::slice::{key_text, table_name};
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, rehearse, survey};
+use replat_postgres::survey::{Target, is_one_database, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
 use tokio::sync::OnceCell;
@@ -124,6 +124,8 @@ pub struct Scene {
     pub role: &'static str,
     /// Whether green is another schema of blue's very database.
     pub one_database: bool,
+    /// By which way green comes to its rows.
+    pub path: &'static str,
 }
 
 impl Default for Scene {
@@ -142,6 +144,7 @@ impl Default for Scene {
             tenant: TENANT,
             role: "postgres",
             one_database: false,
+            path: "copy",
         }
     }
 }
@@ -225,6 +228,7 @@ impl Scene {
             if self.one_database { "blue" } else { "green" },
             self.schema
         );
+        text += &format!("path = {:?}\n", self.path);
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
@@ -364,7 +368,9 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let rehearsal = rehearse(&green, target, &tables).await?;
+        let names = green_tables(context);
+        let rehearsal = rehearse(&green, target, &names).await?;
+        let beside = is_one_database(&blue, &green, "green").await?;
         let ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
@@ -376,9 +382,19 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: beside.then(|| Beside { tied: rehearsal.tied }),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }
+}
+
+/// What the context's tables are called on green.
+fn green_tables(context: &Context) -> Vec<String> {
+    let renamed = context.rollout.iter().flat_map(|rollout| &rollout.tables);
+    let name = |blue: &String| {
+        renamed.clone().find(|(_, rename)| rename.from == *blue).map_or(blue, |(name, _)| name).clone()
+    };
+    context.tables.keys().map(name).collect()
 }
 
 impl Story {
@@ -394,6 +410,16 @@ impl Story {
                 .expect("a search path");
         }
         client
+    }
+
+    /// The hands of another runner.
+    pub async fn another_engine(&self) -> PostgresEngine {
+        let servers = servers().await;
+        let [blue, green] = [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, &self.database, self.one_database);
+            conninfo(&format!("postgres://postgres@127.0.0.1:{}/{name}", server.port()))
+        });
+        PostgresEngine::new(Arc::clone(&self.plan), self.listed.id.clone(), blue, green)
     }
 
     /// The name of blue's database.

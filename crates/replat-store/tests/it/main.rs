@@ -82,7 +82,7 @@ fn carved(map: &Map, selection: &str) -> (Map, PartitionId) {
 fn plan(map: &Map, partition: &str, green: &str) -> Plan {
     let leaf = map.leaf(&id(partition)).expect(partition);
     Plan {
-        format: 1,
+        format: 2,
         context: map.context().into(),
         partition: leaf.partition.clone(),
         region: map.region(&leaf.partition).expect(partition),
@@ -92,6 +92,8 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         green: end(home(green)),
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: replat_model::plan::Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),
