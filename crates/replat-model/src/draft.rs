@@ -137,6 +137,8 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
+    pub unsettled_keys: Vec<String>,
 }
 
 /// What comes to light while a plan is drafted.

@@ -158,6 +158,7 @@ checks! {
     FkInto "FK_INTO" Effects Allow "no foreign key from elsewhere points at rows that move";
     FkLeaves "FK_LEAVES" Effects Refusal "no row of the partition refers to one of another";
     FkEnters "FK_ENTERS" Effects Allow "no row that stays refers to one that moves";
+    FkUnsettled "FK_UNSETTLED" Effects Note "every foreign key was looked at across the partition's edge";
     Triggers "TRIGGERS" Effects Note "no trigger is passed over";
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";

@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::on;
 
-pub use across::crossings;
+pub use across::{AtTheEdge, crossings, crossings_within};
 pub use check::check_expressions;
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use replat_engine::{LogError, WorkLog};
 use replat_model::deploy::Event;
@@ -16,7 +17,7 @@ use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate};
 use replat_postgres::survey::{
-    Target, check_expressions, crossings, rehearse, slice_is_occupied, slice_size, survey,
+    Target, check_expressions, crossings_within, rehearse, slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +179,7 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        unsettled_keys: Vec::new(),
     };
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
@@ -321,6 +323,9 @@ pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<
     })
 }
 
+/// How long planning looks for rows of one foreign key, in one direction.
+const EDGE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How much of each table moves, and whether green holds some of it already.
 pub async fn measure(
     ends: &Ends,
@@ -336,7 +341,8 @@ pub async fn measure(
             ask.sizes.insert(table.blue.name.clone(), size);
         }
     }
-    ask.crossings = crossings(&ends.blue.client, plan).await?;
+    let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
+    (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
     if !ask.ddl.is_empty() {
         return Ok(());
     }

@@ -106,6 +106,7 @@ fn provoke(check: Check, w: &mut World) {
             w.ask.crossings.push(crossing(true));
         }
         Check::FkEnters => w.ask.crossings.push(crossing(false)),
+        Check::FkUnsettled => w.ask.unsettled_keys.push("orders_author".into()),
         Check::Triggers => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Origin)),
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
