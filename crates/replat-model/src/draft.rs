@@ -13,8 +13,11 @@ mod hazards;
 mod tables;
 pub mod tokens;
 mod types;
+mod versions;
 
-pub(crate) use expression::quoted;
+pub(crate) use difference::without_schema;
+pub(crate) use expression::{plain_column as plain_source, quoted};
+pub(crate) use types::crosses;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +28,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, FORMAT, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
@@ -125,6 +128,8 @@ pub struct Ask {
     pub region: Region,
     /// Its epoch now.
     pub epoch: Epoch,
+    /// The schema version that it is at; `None` if nobody ever said.
+    pub version: Option<String>,
     /// Its home now: blue.
     pub home: Home,
     /// The DDL that green still needs; empty if its tables are there.
@@ -263,6 +268,7 @@ pub fn examine(
     let mut notes = Notes::default();
 
     ends::check(&ground, &mut notes);
+    versions::check(&ground, &mut notes);
     tables::check_names(&ground, &mut notes);
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
     let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
@@ -314,7 +320,7 @@ struct Drafted {
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
     Plan {
-        format: 1,
+        format: FORMAT,
         context: ask.context.clone(),
         partition: ask.partition.clone(),
         region: ask.region.clone(),
@@ -322,6 +328,7 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         epoch: ask.epoch,
         blue: end(ground, Side::Blue),
         green: end(ground, Side::Green),
+        version_before: ask.version.clone(),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
         tables: drafted.tables,

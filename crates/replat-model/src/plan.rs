@@ -11,11 +11,14 @@ use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
 
+/// The format of plans that this program writes and reads.
+pub const FORMAT: u32 = 2;
+
 /// One partition's way from blue to green.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The format of this document; 1.
+    /// The format of this document, [`FORMAT`].
     pub format: u32,
     /// The context that the partition belongs to.
     pub context: String,
@@ -31,6 +34,8 @@ pub struct Plan {
     pub blue: End,
     /// Where it is to live.
     pub green: End,
+    /// The schema version that the partition is at on blue; `None` if nobody ever said.
+    pub version_before: Option<String>,
     /// The schema version that green gets.
     pub version: String,
     /// The DDL that makes green's schema; empty if it is there already.

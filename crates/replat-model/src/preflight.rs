@@ -109,6 +109,7 @@ checks! {
     NoRollout "NO_ROLLOUT" Spec Refusal "the context has a rollout";
     UnknownTable "UNKNOWN_TABLE" Spec Refusal "every table that the spec names is there";
     UnknownColumn "UNKNOWN_COLUMN" Spec Refusal "every column that the spec names is there";
+    VersionGap "VERSION_GAP" Spec Refusal "the rollout brings the version that comes next";
     SameHome "SAME_HOME" Spec Refusal "blue and green are two places";
     DownTwice "DOWN_TWICE" Spec Refusal "each column has one way back at most";
 

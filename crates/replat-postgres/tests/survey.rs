@@ -409,6 +409,7 @@ impl Example {
             partition: "saas_1".parse().expect("a legal name"),
             region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(1)].into())),
             epoch: Epoch::FIRST,
+            version: None,
             home: self.spec.contexts["saas"].home.clone(),
             ddl: rehearsal.ddl,
             sizes: [].into(),

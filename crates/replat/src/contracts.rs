@@ -113,7 +113,8 @@ impl Desk<'_> {
                 Ok(answered) => {
                     let over = plan.budget_ms.filter(|budget| answered.took_ms > *budget);
                     broken.extend(
-                        plan.too_many(&answered).map(|why| format!("{} ({}): {why}", plan.name, plan.consumer)),
+                        plan.too_many(&answered)
+                            .map(|why| format!("{} ({}): {why}", plan.name, plan.consumer)),
                     );
                     broken.extend(over.map(|budget| {
                         let took = answered.took_ms;
@@ -146,8 +147,12 @@ impl Desk<'_> {
         let present = &*wanted.leaf.home;
         let home = if *present == rollout.to { &wanted.context.home } else { present };
         if *home == rollout.to {
-            return Err(Failure::new("RP2007", Exit::Invalid, format!("{} lives on {home} already", wanted.id))
-                .remedy("There is no other side to compare with; `replat contracts check` asks one alone."));
+            return Err(Failure::new(
+                "RP2007",
+                Exit::Invalid,
+                format!("{} lives on {home} already", wanted.id),
+            )
+            .remedy("There is no other side to compare with; `replat contracts check` asks one alone."));
         }
         let blue = session(&self.project, home, true).await?;
         let green = session(&self.project, &rollout.to, true).await?;

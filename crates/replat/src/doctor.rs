@@ -172,11 +172,12 @@ fn subject(
     args: &DoctorArgs,
 ) -> Result<(String, Subject), Failure> {
     let (name, context) = project.context(args.context.as_deref())?;
-    let ask = |partition, region, epoch, home| Ask {
+    let ask = |partition, region, epoch, version, home| Ask {
         context: name.to_owned(),
         partition,
         region,
         epoch,
+        version,
         home,
         ddl: Vec::new(),
         sizes: BTreeMap::new(),
@@ -188,16 +189,19 @@ fn subject(
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
         let home = Home::clone(&wanted.leaf.home);
-        let ask = ask(wanted.id, wanted.region, wanted.leaf.epoch, home);
+        let ask = ask(wanted.id, wanted.region, wanted.leaf.epoch, wanted.version, home);
         return Ok((name.to_owned(), Subject { ask, whole: false }));
     }
     let all = "all".parse().map_err(|e| Failure::new("RP9001", Exit::Internal, format!("{e}")))?;
-    let ask = ask(all, Region::everything(), Epoch::FIRST, context.home.clone());
+    // Each partition has a version of its own, so that of all is none that a rule could find fault with.
+    let version = context.rollout.as_ref().map(|rollout| rollout.version.clone());
+    let ask = ask(all, Region::everything(), Epoch::FIRST, version, context.home.clone());
     Ok((name.to_owned(), Subject { ask, whole: true }))
 }
 
 /// The checks of a place that no rollout goes to.
-const OF_A_ROLLOUT: [Check; 10] = [
+const OF_A_ROLLOUT: [Check; 11] = [
+    Check::VersionGap,
     Check::SameHome,
     Check::DownTwice,
     Check::Expression,
@@ -211,13 +215,14 @@ const OF_A_ROLLOUT: [Check; 10] = [
 ];
 
 /// The checks that are about the rows of one partition.
-const OF_A_PARTITION: [Check; 4] =
-    [Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters, Check::FkUnsettled];
+const OF_A_PARTITION: [Check; 5] =
+    [Check::VersionGap, Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters, Check::FkUnsettled];
 
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
     Rollout {
         version: "as it is".into(),
+        after: None,
         to: Home { database: database.to_owned(), schema: schema.to_owned() },
         ddl: Vec::new(),
         reversible: Reversible::Required,
@@ -350,6 +355,7 @@ fn against_a_copy(
 ) -> Result<Found, Failure> {
     let mut spec = spec.clone();
     if let Some(context) = spec.contexts.get_mut(&ask.context) {
+        context.versions.clear();
         let to = context.rollout.as_ref().map(|rollout| rollout.to.clone());
         let to = to.unwrap_or_else(|| Home { database: "green".into(), schema: copy.schema.clone() });
         context.rollout = Some(to_a_copy(&to.database, &to.schema));

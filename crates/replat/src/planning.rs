@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use replat_engine::{LogError, WorkLog};
+use replat_model::compatibility::{Compatibility, compatibility};
 use replat_model::deploy::Event;
 use replat_model::draft::tokens::without_restrictions;
 use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
-use replat_model::plan::{DdlFile, Plan};
+use replat_model::plan::{DdlFile, FORMAT, Plan};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
@@ -45,6 +46,8 @@ pub struct PlanFile {
     pub green: DatabaseFacts,
     /// The schema difference, for people.
     pub difference: Vec<String>,
+    /// Whether code of either version can run on the other's schema.
+    pub compatibility: Compatibility,
 }
 
 /// A plan, with the map that it needs: the partition is a leaf of its own in it.
@@ -67,6 +70,8 @@ pub struct Wanted<'a> {
     pub region: Region,
     /// Its home and epoch.
     pub leaf: Leaf,
+    /// The schema version that it is at, if that is known.
+    pub version: Option<String>,
     /// The map in which it is a leaf of its own.
     pub map: Map,
 }
@@ -93,14 +98,19 @@ pub fn find<'a>(
     let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
     let selection = Selection::parse(partition, map.dimensions())
         .map_err(|e| bad(&e).remedy(ways_to_name(&dimensions)))?;
-    let (map, id) = map.carve(&selection).map_err(|e| {
+    let whole = map;
+    let (map, id) = whole.carve(&selection).map_err(|e| {
         bad(&e).remedy(
             "Name one partition, or a part of one; `replat deploy list` shows what was cut out already.",
         )
     })?;
     let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
     let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
-    Ok(Wanted { name, context, id, region, leaf, map })
+    // What is carved out is where its rows were before.
+    let holder = whole.carved_from(&map, &id).map_or(&id, |leaf| &leaf.partition);
+    let first = || context.versions.first().filter(|_| *leaf.home == context.home).cloned();
+    let version = store.schema_version(name, holder)?.or_else(first);
+    Ok(Wanted { name, context, id, region, leaf, version, map })
 }
 
 /// How a partition is named, with the dimensions of this very map.
@@ -151,7 +161,7 @@ pub async fn plan(
 ) -> Result<Planned, Failure> {
     let wanted = find(project, store, context, partition)?;
     let rollout = rollout(project, &wanted)?;
-    let Wanted { name, context, id, region, leaf, map } = wanted;
+    let Wanted { name, context, id, region, leaf, version, map } = wanted;
     let spec = &project.spec;
     if *leaf.home == rollout.to {
         return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
@@ -173,6 +183,7 @@ pub async fn plan(
         partition: id,
         region,
         epoch: leaf.epoch,
+        version,
         home: Home::clone(&leaf.home),
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
@@ -192,6 +203,7 @@ pub async fn plan(
         return Err(found(&findings));
     }
     let difference = schema_difference(&blue, &rehearsal.facts, &plan);
+    let compatibility = compatibility(&blue, &rehearsal.facts, &plan);
     let file = PlanFile {
         kind: "DeployPlan".into(),
         selection: partition.to_owned(),
@@ -200,6 +212,7 @@ pub async fn plan(
         blue,
         green: rehearsal.facts,
         difference,
+        compatibility,
     };
     Ok(Planned { file, map })
 }
@@ -385,11 +398,12 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     let file: PlanFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if file.kind != "DeployPlan" || file.plan.format != 1 {
+    if file.kind != "DeployPlan" || file.plan.format != FORMAT {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
     if file.plan.digest() != file.digest
         || file.difference != schema_difference(&file.blue, &file.green, &file.plan)
+        || file.compatibility != compatibility(&file.blue, &file.green, &file.plan)
     {
         return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
     }
@@ -448,6 +462,7 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
         ("blue's home", then.plan.blue.home.to_string(), now.plan.blue.home.to_string()),
         ("green's home", then.plan.green.home.to_string(), now.plan.green.home.to_string()),
         ("the version", then.plan.version.clone(), now.plan.version.clone()),
+        ("the version on blue", said(&then.plan.version_before), said(&now.plan.version_before)),
     ] {
         if was != is {
             lines.push(format!("{what} was {was} and is {is}"));
@@ -462,6 +477,11 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
         lines.push("the spec says something else about its tables or columns".into());
     }
     lines
+}
+
+/// A version that may never have been said.
+fn said(version: &Option<String>) -> String {
+    version.clone().unwrap_or_else(|| "unknown".into())
 }
 
 /// A plan without its estimates, which change by themselves, and without its limits, which it brings along.

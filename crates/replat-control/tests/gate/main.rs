@@ -20,7 +20,7 @@ use replat_model::ids::{Epoch, Home, Lsn, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map};
 use replat_model::next::Action;
-use replat_model::plan::{End, Plan, Reversibility};
+use replat_model::plan::{End, FORMAT, Plan, Reversibility};
 use replat_model::region::Region;
 use replat_model::route::Address;
 use replat_model::spec::{Policy, ReadsPolicy};
@@ -190,7 +190,7 @@ fn plan(map: &Map) -> Plan {
         major: 15,
     };
     Plan {
-        format: 1,
+        format: FORMAT,
         context: "shop".into(),
         partition: "shop".parse().expect("a legal id"),
         region: Region::everything(),
@@ -198,6 +198,7 @@ fn plan(map: &Map) -> Plan {
         epoch: Epoch::FIRST,
         blue: end("old"),
         green: end("new"),
+        version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
         tables: Vec::new(),

@@ -18,6 +18,10 @@ fn provoke(check: Check, w: &mut World) {
         Check::NoRollout => w.context().rollout = None,
         Check::UnknownTable => w.add_table("ordres", TableMode::Slice),
         Check::UnknownColumn => w.map("orders", "notes", "note", None),
+        Check::VersionGap => {
+            w.context().versions = ["v1", "v1b", "v2"].map(str::to_owned).to_vec();
+            w.ask.version = Some("v1".into());
+        }
         Check::SameHome => {
             w.green = w.blue.clone();
             w.rollout().to = w.ask.home.clone();

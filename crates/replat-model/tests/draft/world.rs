@@ -44,6 +44,7 @@ impl World {
                 partition: "shop_42".parse().expect("a legal name"),
                 region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(42)].into())),
                 epoch: Epoch::FIRST,
+                version: None,
                 home: Home { database: "pg_a".into(), schema: "public".into() },
                 ddl: Vec::new(),
                 sizes: [("orders".to_owned(), SliceSize { rows: 7, bytes: 700 })].into(),

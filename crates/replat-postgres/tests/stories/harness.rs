@@ -352,6 +352,7 @@ impl Scene {
             region: map.region(&partition).expect("its region"),
             partition,
             epoch: leaf.epoch,
+            version: None,
             home: (*leaf.home).clone(),
             ddl: rehearsal.ddl,
             sizes: BTreeMap::new(),

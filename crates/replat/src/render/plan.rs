@@ -1,5 +1,6 @@
 //! Plans, and what can be said before there is one.
 
+use replat_model::compatibility::{Compatibility, Fitness};
 use replat_model::ids::Side;
 use replat_model::plan::{Hazard, Plan, Reversibility, TablePlan};
 
@@ -27,7 +28,15 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     if !p.rebuild.is_empty() {
         row("not copied", p.rebuild.join(", "));
     }
-    row("version", format!("{}{}", p.version, if p.ddl.is_empty() { " (green has it already)" } else { "" }));
+    let there = if p.ddl.is_empty() { " (green has it already)" } else { "" };
+    row("version", format!("{}{there}", step(p.version_before.as_deref(), &p.version)));
+    let Compatibility { old_on_new, new_on_old } = &file.compatibility;
+    for (name, fitness, place) in [("old code", old_on_new, "green"), ("new code", new_on_old, "blue")] {
+        row(name, format!("on {place}: {}", fitness.summary()));
+        for line in breaks(fitness, detail) {
+            row("", line);
+        }
+    }
     for (n, line) in file.difference.iter().enumerate() {
         row(if n == 0 { "schema" } else { "" }, line.clone());
     }
@@ -60,6 +69,37 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         t += &plan_detail(p);
     }
     t
+}
+
+/// From which version to which.
+pub fn step(before: Option<&str>, version: &str) -> String {
+    match before {
+        Some(before) if before != version => format!("{before} -> {version}"),
+        _ => version.to_owned(),
+    }
+}
+
+/// The most reasons that are told of why code of one version does not run on the other's schema.
+const BREAKS_MAX: usize = 3;
+
+fn breaks(fitness: &Fitness, detail: bool) -> Vec<String> {
+    let told = if detail { fitness.breaks.len() } else { BREAKS_MAX };
+    let mut lines: Vec<String> = Vec::new();
+    for found in fitness.breaks.iter().take(told) {
+        let column = found.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+        let works: Vec<String> = found.works.iter().map(ToString::to_string).collect();
+        lines.push(format!("{}{column}: {} ({})", found.table, found.why, works.join(", ")));
+        if detail {
+            lines.push(format!("  {}", found.instead));
+        }
+    }
+    match fitness.breaks.len().saturating_sub(told) {
+        0 => {}
+        more => {
+            lines.push(format!("and {more} more; `plan deploy --detail` shows all, and what to do instead"))
+        }
+    }
+    lines
 }
 
 /// Hazards of one name together, in the order in which they come first.

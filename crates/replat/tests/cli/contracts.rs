@@ -92,11 +92,15 @@ async fn answers_are_compared_as_values_however_a_database_writes_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn contracts_are_asked_where_the_partition_lives_now() {
     let world = promised("select order_id from payments where tenant_id = $1").await;
-    world.replat("deploy -p tenant_id=3 -y").await.succeeds();
-    // What is home now is compared with blue's copy, and with what comes next once the spec has it.
-    world.replat("contracts test -p tenant_id=3").await.remarks("");
+    world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
+    world.replat("deploy switch").await.succeeds();
+    // Blue is followed, so both sides can still be asked; and what comes next once the spec has it.
+    world.replat("contracts test -p tenant_id=3").await.succeeds().prints("ledger/paid  kept");
     let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
-    let onwards = spec.replace(r#"to = { database = "green", schema = "saas" }"#, r#"to = { database = "blue", schema = "third" }"#);
+    let onwards = spec.replace(
+        r#"to = { database = "green", schema = "saas" }"#,
+        r#"to = { database = "blue", schema = "third" }"#,
+    );
     assert_ne!(spec, onwards);
     world.write("replat.toml", &onwards);
     let third = "create schema third; create table third.payments (tenant_id bigint, order_id bigint); \
