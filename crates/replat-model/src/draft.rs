@@ -29,6 +29,7 @@ use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::plan::{DdlFile, End, FORMAT, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::prediction::{Load, Measured, predict};
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
@@ -91,7 +92,7 @@ impl Finding {
 }
 
 /// How much of a table belongs to the partition, estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SliceSize {
     /// Rows.
@@ -142,6 +143,8 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// What was measured for a prediction; nothing, if nobody looked.
+    pub measured: Measured,
     /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
     pub unsettled_keys: Vec<String>,
 }
@@ -319,6 +322,13 @@ struct Drafted {
 
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
+    let policy = policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green));
+    let load = Load {
+        bytes: drafted.tables.iter().chain(&drafted.references).map(|table| table.bytes).sum(),
+        lanes: policy.copy_parallel,
+        sequences: drafted.sequences.len(),
+        pause_max_ms: policy.pause_max.millis(),
+    };
     Plan {
         format: FORMAT,
         context: ask.context.clone(),
@@ -338,7 +348,8 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         contracts: ask.contracts.clone(),
         reversible: drafted.reversible,
         hazards: drafted.hazards,
-        policy: policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green)),
+        policy,
+        prediction: predict(ask.measured.clone(), load),
     }
 }
 

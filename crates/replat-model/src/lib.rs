@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod map;
 pub mod next;
 pub mod plan;
+pub mod prediction;
 pub mod preflight;
 pub mod region;
 pub mod route;

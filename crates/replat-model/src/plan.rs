@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
+use crate::prediction::Prediction;
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub hazards: Vec<Hazard>,
     /// The limits and times in force.
     pub policy: Policy,
+    /// What it will take, from what was measured when the plan was made. A plan is not stale because it changes.
+    pub prediction: Prediction,
 }
 
 /// One end of a deployment.

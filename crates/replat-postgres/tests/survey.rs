@@ -10,6 +10,7 @@ use replat_model::facts::{
 use replat_model::ids::{Epoch, Side};
 use replat_model::key::KeyValue;
 use replat_model::plan::{DdlFile, Plan, Reversibility};
+use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Spec};
 use replat_postgres::survey::{
@@ -416,6 +417,7 @@ impl Example {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            measured: Measured::default(),
             unsettled_keys: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)

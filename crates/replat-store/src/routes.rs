@@ -128,6 +128,14 @@ pub(crate) fn switched(tx: &Transaction, state: &Deployment, version: i64) -> Re
     insert_traffic(tx, context, version, partition, Some(after).filter(|t| !t.is_plain()).as_ref())
 }
 
+/// What is special at the newest version.
+pub(crate) fn newest_traffic(
+    tx: &Transaction,
+    context: &str,
+) -> Result<BTreeMap<PartitionId, Traffic>, Fault> {
+    Ok(special(traffic(tx, context, 0, i64::MAX)?))
+}
+
 /// The version of the schema that a partition's home has.
 pub(crate) fn schema_version(
     tx: &Transaction,

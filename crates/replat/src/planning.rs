@@ -13,12 +13,14 @@ use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
 use replat_model::plan::{DdlFile, FORMAT, Plan};
+use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::{predicate, region_predicate};
+use replat_postgres::slice::{predicate, region_predicate, table_name};
+use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Target, check_expressions, crossings_within, rehearse, slice_is_occupied, slice_size, survey,
+    Sampled, Target, check_expressions, crossings_within, rehearse, slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -190,6 +192,7 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        measured: Measured::default(),
         unsettled_keys: Vec::new(),
     };
     ask.contracts =
@@ -235,6 +238,8 @@ pub struct Outlook {
     pub tables: BTreeMap<String, SliceSize>,
     /// Whether green's schema holds tables already.
     pub green_has_tables: bool,
+    /// What it will take, as far as reading tells.
+    pub prediction: Prediction,
 }
 
 /// Looks at both databases through read-only sessions.
@@ -261,12 +266,28 @@ pub async fn outlook(
     let mut tables = BTreeMap::new();
     for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
         if let Some(facts) = blue_facts.table(table) {
-            let slice = region_predicate(&region, map.dimensions(), replat_postgres::sql::quote_ident);
+            let slice = region_predicate(&region, map.dimensions(), quote_ident);
             let size = slice_size(&blue.client, &leaf.home.database, facts, &slice).await?;
             tables.insert(table.clone(), size);
         }
     }
+    let largest = tables.iter().max_by_key(|(_, size)| size.bytes);
+    let sampled = largest.map(|(table, size)| Sampled {
+        table: table.clone(),
+        qualified: [&leaf.home.schema, table].map(|name| quote_ident(name)).join("."),
+        predicate: region_predicate(&region, map.dimensions(), quote_ident),
+        size: *size,
+    });
+    let load = Load {
+        bytes: tables.values().map(|size| size.bytes).sum(),
+        lanes: project.spec.policy.copy_parallel,
+        // Which are continued is known when the DDL was rehearsed.
+        sequences: 0,
+        pause_max_ms: project.spec.policy.pause_max.millis(),
+    };
+    let measured = replat_postgres::survey::measure(&blue.client, &green.client, sampled).await;
     Ok(Outlook {
+        prediction: predict(measured, load),
         partition: id.to_string(),
         region: region.describe(map.dimensions()),
         from: Home::clone(&leaf.home),
@@ -354,6 +375,15 @@ pub async fn measure(
             ask.sizes.insert(table.blue.name.clone(), size);
         }
     }
+    let largest =
+        plan.tables.iter().max_by_key(|table| ask.sizes.get(&table.blue.name).map_or(0, |s| s.bytes));
+    let sampled = largest.map(|table| Sampled {
+        table: table.blue.name.clone(),
+        qualified: table_name(plan, table, Side::Blue),
+        predicate: predicate(plan, table, Side::Blue, ""),
+        size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
+    });
+    ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
     let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
     (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
     if !ask.ddl.is_empty() {
@@ -492,5 +522,6 @@ fn unsized_plan(plan: &Plan) -> Plan {
     }
     plan.hazards.clear();
     plan.policy = Policy::shipped();
+    plan.prediction = Prediction::default();
     plan
 }

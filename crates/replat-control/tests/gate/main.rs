@@ -21,6 +21,7 @@ use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map};
 use replat_model::next::Action;
 use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::prediction::Prediction;
 use replat_model::region::Region;
 use replat_model::route::Address;
 use replat_model::spec::{Policy, ReadsPolicy};
@@ -209,6 +210,7 @@ fn plan(map: &Map) -> Plan {
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
+        prediction: Prediction::default(),
     }
 }
 

@@ -38,12 +38,9 @@ fn gone(meeting: &Meeting, known: &ColumnFacts) -> Break {
             format!("Keep {column} until no old code runs, and drop it with the version after.")
         }
         (Code::New, Some(_)) => meeting.only_there(),
-        (Code::New, None) => format!(
-            "ALTER TABLE {} ADD COLUMN {} {};",
-            quoted(table_there(meeting)),
-            quoted(column),
-            known.type_name
-        ),
+        (Code::New, None) => {
+            format!("ALTER TABLE {} ADD COLUMN {} {};", table_there(meeting), quoted(column), known.type_name)
+        }
     };
     let works = match known.generated {
         Some(_) => BTreeSet::from([Work::Reads]),
@@ -52,8 +49,9 @@ fn gone(meeting: &Meeting, known: &ColumnFacts) -> Break {
     Break { table: table.clone(), column: Some(column.clone()), works, why, instead }
 }
 
-fn table_there<'a>(meeting: &Meeting<'a>) -> &'a str {
-    &meeting.found.name
+/// The table where the code runs, for SQL.
+fn table_there(meeting: &Meeting) -> String {
+    format!("{}.{}", quoted(meeting.schemas[1]), quoted(&meeting.found.name))
 }
 
 /// Another type: values that are written may not fit, and values that are read may be none that the code knows.
@@ -152,7 +150,7 @@ fn unsaid(meeting: &Meeting, found: &ColumnFacts) -> Break {
         Code::Old => format!("Give {} a default, or let it be null until no old code writes.", found.name),
         Code::New => format!(
             "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;",
-            quoted(table_there(meeting)),
+            table_there(meeting),
             quoted(&found.name)
         ),
     };

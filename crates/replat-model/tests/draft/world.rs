@@ -7,6 +7,7 @@ use replat_model::facts::{
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyValue;
 use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Rollout, Spec, Table, TableMode};
 
@@ -51,6 +52,7 @@ impl World {
                 occupied: Vec::new(),
                 contracts: Vec::new(),
                 crossings: Vec::new(),
+                measured: Measured::default(),
                 unsettled_keys: Vec::new(),
             },
             blue: database("1", "public"),

@@ -2,6 +2,7 @@
 
 use replat_model::ids::{Epoch, Home};
 use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::prediction::Prediction;
 use replat_model::region::Region;
 use replat_model::spec::Policy;
 
@@ -27,6 +28,7 @@ pub fn plan() -> Plan {
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
+        prediction: Prediction::default(),
     }
 }
 

@@ -17,6 +17,7 @@ use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::spec::{self, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
@@ -359,6 +360,7 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            measured: Measured::default(),
             unsettled_keys: Vec::new(),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))

@@ -16,6 +16,7 @@ use replat_model::ids::{DeploymentId, Epoch, Home, Lsn, PartitionId, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map, Selection};
 use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::prediction::Prediction;
 use replat_model::spec::Policy;
 use replat_store::Store;
 
@@ -101,6 +102,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
+        prediction: Prediction::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyType;
 use replat_model::map::Dimension;
+use replat_model::prediction::Measured;
 use replat_model::preflight::{Area, Check};
 use replat_model::region::Region;
 use replat_model::spec::{Context, SecretText, Spec, Table, nearest, parse};
@@ -150,6 +151,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        measured: Measured::default(),
         unsettled_keys: Vec::new(),
     };
     let copy = copy_of(facts, None, &facts.schema);

@@ -4,6 +4,7 @@ use replat_model::compatibility::{Compatibility, Fitness};
 use replat_model::ids::Side;
 use replat_model::plan::{Hazard, Plan, Reversibility, TablePlan};
 
+use super::prediction::prediction;
 use super::{bytes, count};
 use crate::planning::{self, Outlook, PlanFile};
 
@@ -22,6 +23,9 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     row("partition", p.region.describe(&p.dimensions));
     row("moves", format!("{} tables, about {} rows, {}", p.tables.len(), count(p.rows()), bytes(p.bytes())));
+    for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
+        row(if n == 0 { "predicted" } else { "" }, line);
+    }
     if !p.references.is_empty() {
         row("references", names(&p.references));
     }
@@ -178,6 +182,9 @@ pub fn outlook(o: &Outlook) -> String {
     for (n, (table, size)) in o.tables.iter().enumerate() {
         let name = if n == 0 { "moves" } else { "" };
         t += &format!("  {name:<12} {table}: about {} rows, {}\n", count(size.rows), bytes(size.bytes));
+    }
+    for (n, line) in prediction(&o.prediction).into_iter().enumerate() {
+        t += &format!("  {:<12} {line}\n", if n == 0 { "predicted" } else { "" });
     }
     t += &format!(
         "  schema       {}\n",
