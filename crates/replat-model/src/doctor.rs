@@ -107,7 +107,7 @@ pub fn copy_of(blue: &DatabaseFacts, server: Option<&DatabaseFacts>, schema: &st
         (green.senders_used, green.max_wal_senders) = (0, 1);
         (green.can_replicate, green.can_create, green.can_skip_triggers) = (true, true, true);
         green.major = green.major.max(crate::draft::MAJOR_MIN);
-        green.prepared_transactions = 0;
+        (green.prepared_transactions, green.slot_idle_max_s, green.standbys) = (0, 0, 0);
     }
     green.schema = schema.to_owned();
     green.relations.clone_from(&blue.relations);

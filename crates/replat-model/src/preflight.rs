@@ -119,6 +119,8 @@ checks! {
     WalLevel "WAL_LEVEL" Servers Refusal "the log says what changed";
     NoSlot "NO_SLOT" Servers Refusal "there are free replication slots";
     NoSender "NO_SENDER" Servers Refusal "there are free senders of the log";
+    SlotTimeout "SLOT_TIMEOUT" Servers Note "no slot is given up because replat rests";
+    SlotFailover "SLOT_FAILOVER" Servers Note "no standby may take over without replat's slots";
     PreparedTransactions "PREPARED_TRANSACTIONS" Servers Note "no prepared transaction waits";
 
     Privilege "PRIVILEGE" Rights Refusal "replat's role may read the log and make what it needs";
@@ -130,6 +132,7 @@ checks! {
     Inheritance "INHERITANCE" Tables Refusal "no table inherits";
     Unlogged "UNLOGGED" Tables Refusal "every table is in the log";
     GreenNotEmpty "GREEN_NOT_EMPTY" Tables Refusal "green holds no row of the partition";
+    ReservedName "RESERVED_NAME" Tables Refusal "no column has a name that replat gives itself";
     CatalogueNumbers "CATALOGUE_NUMBERS" Tables Refusal "no column points into a server's catalogue";
     LargeObjects "LARGE_OBJECTS" Tables Allow "no column names large objects";
 

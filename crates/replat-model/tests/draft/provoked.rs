@@ -37,6 +37,8 @@ fn provoke(check: Check, w: &mut World) {
         Check::WalLevel => w.blue.wal_level = "replica".into(),
         Check::NoSlot => w.green.slots_used = 10,
         Check::NoSender => w.green.senders_used = 10,
+        Check::SlotTimeout => w.blue.slot_idle_max_s = 3_600,
+        Check::SlotFailover => w.blue.standbys = 1,
         Check::PreparedTransactions => w.blue.prepared_transactions = 1,
         Check::Privilege => w.blue.can_replicate = false,
         Check::NotOwner => orders(&mut w.blue).owned = false,
@@ -46,6 +48,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::Inheritance => orders(&mut w.blue).inherits = true,
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
+        Check::ReservedName => w.both(|table| add_column(table, "replat_k0", "text")),
         Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {

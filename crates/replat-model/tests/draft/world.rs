@@ -148,6 +148,8 @@ fn database(system_id: &str, schema: &str) -> DatabaseFacts {
         slots_used: 0,
         max_wal_senders: 10,
         senders_used: 0,
+        slot_idle_max_s: 0,
+        standbys: 0,
         role: "replat".into(),
         is_superuser: true,
         can_replicate: true,

@@ -28,6 +28,8 @@ struct Link<'a> {
     parent: [String; 2],
     child_columns: Vec<String>,
     parent_columns: Vec<String>,
+    /// Whether the last of them is a period, which the other end's periods cover together.
+    over_periods: bool,
     /// The tables of the plan that are its ends; `None` for one that does not move.
     child_plan: Option<&'a TablePlan>,
     parent_plan: Option<&'a TablePlan>,
@@ -120,7 +122,8 @@ async fn links<'a>(client: &Client, plan: &'a Plan) -> Result<Vec<Link<'a>>, Eng
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY u (n, place) \
                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n), \
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY u (n, place) \
-                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n) \
+                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n), \
+               coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::boolean, false) \
              FROM pg_catalog.pg_constraint k \
              JOIN pg_catalog.pg_class c \
                ON c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid)::oid, k.conrelid) \
@@ -150,6 +153,7 @@ async fn links<'a>(client: &Client, plan: &'a Plan) -> Result<Vec<Link<'a>>, Eng
                 parent_plan: planned(text(3), text(4)),
                 child_columns: row.get(5),
                 parent_columns: row.get(6),
+                over_periods: row.get(7),
             }
         })
         .collect())
@@ -197,7 +201,12 @@ impl Link<'_> {
             .child_columns
             .iter()
             .zip(&self.parent_columns)
-            .map(|(from, to)| format!("c.{} = p.{}", quote_ident(from), quote_ident(to)))
+            .enumerate()
+            .map(|(n, (from, to))| {
+                let is_period = self.over_periods && n + 1 == self.child_columns.len();
+                let operator = if is_period { "OPERATOR(pg_catalog.&&)" } else { "=" };
+                format!("c.{} {operator} p.{}", quote_ident(from), quote_ident(to))
+            })
             .collect();
         let shown: Vec<String> =
             self.child_columns.iter().map(|column| format!("c.{}::text", quote_ident(column))).collect();
