@@ -128,7 +128,8 @@ async fn after_a_finish_the_old_home_is_closed_and_the_new_one_is_free() {
 
 #[tokio::test]
 async fn an_abort_at_any_moment_leaves_the_old_home_as_it_was() {
-    let moments: [(&str, fn(&Event) -> bool); 3] = [
+    type Wanted = fn(&Event) -> bool;
+    let moments: [(&str, Wanted); 3] = [
         ("prepared", |e| matches!(e, Event::Prepared)),
         ("copied", |e| matches!(e, Event::Copied { .. })),
         ("verified", |e| matches!(e, Event::Verified { .. })),
