@@ -237,16 +237,22 @@ impl PostgresEngine {
     /// Whether all leaves are there that were there. Where one has come or gone, what was compared is forgotten, and the
     /// stream begins to read anew.
     async fn has_its_leaves(&self, side: Side) -> Result<(), EngineError> {
-        let control = self.control(side).await?;
-        let client = control.as_ref().expect("control connects");
-        if self.shared.has_leaves(side)
-            && self.shared.see_trees(side, &leaves::trees(client, &self.ends.plan, side).await?)
-        {
+        let mut reads_old_trees = false;
+        let detached = {
+            let control = self.control(side).await?;
+            let client = control.as_ref().expect("control connects");
+            if self.shared.has_leaves(side) {
+                let trees = leaves::trees(client, &self.ends.plan, side).await?;
+                reads_old_trees = self.shared.see_trees(side, &trees);
+            }
+            leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
+        };
+        if reads_old_trees {
             // PostgreSQL 14 remembers of a table that it is not published, also when it becomes a leaf of one that is.
             // Whoever begins to read anew asks anew.
             self.stop_stream(side).await;
         }
-        leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
+        detached
     }
 
     async fn stream_seen(
