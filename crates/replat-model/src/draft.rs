@@ -10,6 +10,7 @@ mod difference;
 mod ends;
 mod expression;
 mod hazards;
+mod misfits;
 mod tables;
 pub mod tokens;
 mod types;
@@ -32,6 +33,7 @@ use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMo
 
 pub use difference::{changed, schema_difference};
 pub use ends::MAJOR_MIN;
+pub use misfits::{Misfit, Unfit};
 
 /// Something that must be mended before a deployment can begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +139,8 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// The rows on blue that green would not take.
+    pub misfits: Vec<Misfit>,
 }
 
 /// What comes to light while a plan is drafted.
@@ -265,6 +269,7 @@ pub fn examine(
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
     let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
     hazards::weigh(&ground, &mut notes);
+    misfits::weigh(&ask.misfits, &mut notes);
     let sequences = hazards::sequences(&ground, spec.policy.sequence_room, &tables, &mut notes);
     let reversible = reversibility(rollout.reversible, &mut notes);
     if matches!(reversible, Reversibility::No(_)) {

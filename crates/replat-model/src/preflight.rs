@@ -150,6 +150,11 @@ checks! {
     IdentityAlways "IDENTITY_ALWAYS" Columns Refusal "identity columns take the values they are given";
     UnsaidPart "UNSAID_PART" Columns Refusal "changes say all that a value is made of";
     NotNull "NOT_NULL" Columns Note "both sides take null alike";
+    NullValues "NULL_VALUES" Columns Refusal "every row has what must not be null on green";
+    ValueUnfit "VALUE_UNFIT" Columns Refusal "every row has a value that green's column takes";
+    CheckViolated "CHECK_VIOLATED" Columns Refusal "every row satisfies green's constraints";
+    Duplicates "DUPLICATES" Columns Refusal "no two rows are one for green's unique indexes";
+    RowsUnseen "ROWS_UNSEEN" Columns Note "all rows were looked at";
     DerivedOnly "DERIVED_ONLY" Columns Note "what green's application writes has a way back";
     Irreversible "IRREVERSIBLE" Columns Allow "there is a way back";
     LossyRollback "LOSSY_ROLLBACK" Columns Allow "a rollback loses no value";

@@ -2,7 +2,8 @@
 //! sets, with the position of the stream in the same transaction.
 //!
 //! What must stay true: the target is closed while this writes; the position moves only from the value that was
-//! known; a change is applied in full or its key is parked, never dropped.
+//! known; a change is applied in full or its key is parked, never dropped. One row that cannot be stored holds none of
+//! the others up.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
 use crate::copy::{copied_table, copied_tables};
-use crate::error::{failed, is_of_other_rows, on};
+use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
 use crate::slice::{predicate, table_name};
@@ -286,7 +287,7 @@ impl<'a> Work<'_, 'a> {
             let keys: Vec<&Key> = changes.iter().filter(|c| c.table() == n).flat_map(Change::keys).collect();
             match self.delete(&self.table_of(n), &keys).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => return Ok(false),
+                Err(Merging::Refused(_)) => return Ok(false),
                 Err(Merging::Failed(error)) => return Err(error),
             }
         }
@@ -300,7 +301,7 @@ impl<'a> Work<'_, 'a> {
         for (table, rows) in last.into_iter().enumerate() {
             match self.set(table, rows).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => {
+                Err(Merging::Refused(_)) => {
                     self.command(&format!("ROLLBACK TO SAVEPOINT {savepoint}")).await?;
                     return Ok(false);
                 }
@@ -354,7 +355,7 @@ impl<'a> Work<'_, 'a> {
             .collect::<Result<_, _>>()?;
         let written = self.run(sql, &columns).await?;
         if unsaid.is_empty() && merge.may_meet_strangers() && written < rows.len() as u64 {
-            return Err(Merging::Duplicate(STRANGER.into()));
+            return Err(Merging::Refused(STRANGER.into()));
         }
         Ok(())
     }
@@ -365,8 +366,9 @@ impl<'a> Work<'_, 'a> {
         self.command("SAVEPOINT replat_row").await?;
         match self.one_unguarded(change).await {
             Ok(()) => self.command("RELEASE SAVEPOINT replat_row").await,
-            Err(Merging::Duplicate(why)) => {
+            Err(Merging::Refused(why)) => {
                 self.command("ROLLBACK TO SAVEPOINT replat_row").await?;
+                let why = self.without_value(change).await?.unwrap_or(why);
                 for key in change.keys() {
                     self.park(change.table(), key, &why).await?;
                 }
@@ -395,6 +397,29 @@ impl<'a> Work<'_, 'a> {
                 self.put(&merge, &unsaid, &[cells]).await
             }
         }
+    }
+
+    /// Which expression has no value for the row of `change`, and why. `None` if all have one, or if not all of the row
+    /// is said.
+    async fn without_value(&self, change: &Change) -> Result<Option<String>, EngineError> {
+        let Change::Put { table, cells, .. } = change else { return Ok(None) };
+        if cells.contains(&Cell::Unsaid) {
+            return Ok(None);
+        }
+        let merge = self.table_of(*table);
+        let values: Columns<'_> =
+            cells.iter().map(|cell| Ok(vec![cell_text(cell)?])).collect::<Result<_, EngineError>>()?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|c| c as _).collect();
+        for column in merge.columns() {
+            self.command("SAVEPOINT replat_value").await?;
+            let tried = self.tx.query(&merge.value(column), &parameters).await;
+            self.command("ROLLBACK TO SAVEPOINT replat_value; RELEASE SAVEPOINT replat_value").await?;
+            if let Some(server) = tried.as_ref().err().and_then(tokio_postgres::Error::as_db_error) {
+                let why = format!("{} = {}: {}", column.target, column.expression, server.message());
+                return Ok(Some(why.chars().take(WHY_MAX).collect()));
+            }
+        }
+        Ok(None)
     }
 
     async fn empty(&self, merge: &Merge<'a>) -> Result<(), Merging> {
@@ -472,8 +497,8 @@ impl<'a> Work<'_, 'a> {
 
 /// Why a merge did not happen.
 enum Merging {
-    /// A unique key is in the way.
-    Duplicate(String),
+    /// A row cannot be stored as things are: a unique key is in the way, or it has a value that does not fit.
+    Refused(String),
     /// Something else.
     Failed(EngineError),
 }
@@ -485,8 +510,8 @@ impl From<EngineError> for Merging {
 }
 
 fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
-    if is_of_other_rows(&error) {
-        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, duplicate));
+    if is_of_the_row(&error) {
+        return Merging::Refused(error.as_db_error().map_or_else(String::new, words));
     }
     Merging::Failed(failed(database, "applying changes", error))
 }
@@ -494,9 +519,9 @@ fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
 /// The longest reason that is kept for a key. Unit: characters.
 const WHY_MAX: usize = 300;
 
-/// Which constraint, and which value: without it nobody finds the other row.
-fn duplicate(error: &tokio_postgres::error::DbError) -> String {
-    let whole = match error.detail() {
+/// Which constraint, and where another row is in the way also which value: without it nobody finds the other row.
+fn words(error: &tokio_postgres::error::DbError) -> String {
+    let whole = match error.detail().filter(|_| !shows_the_row(error.code())) {
         Some(detail) => format!("{}: {detail}", error.message()),
         None => error.message().to_owned(),
     };

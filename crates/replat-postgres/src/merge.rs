@@ -31,7 +31,8 @@ impl<'a> Merge<'a> {
         table_name(self.plan, self.table, self.from.other())
     }
 
-    fn columns(&self) -> &'a [ColumnPlan] {
+    /// The receiving columns.
+    pub fn columns(&self) -> &'a [ColumnPlan] {
         self.table.columns_from(self.from)
     }
 
@@ -89,6 +90,11 @@ impl<'a> Merge<'a> {
             return format!("({plain}) s");
         }
         format!("(SELECT *, {} FROM ({plain}) g) s", generated.join(", "))
+    }
+
+    /// The value of one receiving column, of rows that are said in full.
+    pub fn value(&self, column: &ColumnPlan) -> String {
+        format!("SELECT {} FROM {}", assigned(column), self.rows())
     }
 
     /// Full rows: inserted, or put in the place of the partition's row with that key. A row of another partition is left

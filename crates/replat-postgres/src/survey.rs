@@ -8,6 +8,7 @@
 mod across;
 mod check;
 mod ddl;
+mod misfits;
 mod rehearsal;
 mod size;
 
@@ -20,6 +21,7 @@ use crate::error::on;
 
 pub use across::crossings;
 pub use check::check_expressions;
+pub use misfits::misfits;
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};
 

@@ -415,6 +415,7 @@ impl Example {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            misfits: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

@@ -183,6 +183,7 @@ fn subject(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        misfits: Vec::new(),
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
@@ -210,7 +211,16 @@ const OF_A_ROLLOUT: [Check; 10] = [
 ];
 
 /// The checks that are about the rows of one partition.
-const OF_A_PARTITION: [Check; 3] = [Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters];
+const OF_A_PARTITION: [Check; 8] = [
+    Check::GreenNotEmpty,
+    Check::NullValues,
+    Check::ValueUnfit,
+    Check::CheckViolated,
+    Check::Duplicates,
+    Check::RowsUnseen,
+    Check::FkLeaves,
+    Check::FkEnters,
+];
 
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {

@@ -16,7 +16,7 @@ use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate};
 use replat_postgres::survey::{
-    Target, check_expressions, crossings, rehearse, slice_is_occupied, slice_size, survey,
+    Target, check_expressions, crossings, misfits, rehearse, slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,7 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        misfits: Vec::new(),
     };
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
@@ -337,6 +338,7 @@ pub async fn measure(
         }
     }
     ask.crossings = crossings(&ends.blue.client, plan).await?;
+    ask.misfits = misfits(&ends.blue.client, plan, blue, green).await?;
     if !ask.ddl.is_empty() {
         return Ok(());
     }

@@ -186,7 +186,7 @@ fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     }
 }
 
-/// Where one side takes null and the other does not, a row can stop the stream.
+/// Where one side takes null and the other does not, a row that comes later can be kept back.
 fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     let map = ground.rollout.map.get(&green.name);
     for column in &green.columns {
@@ -198,8 +198,8 @@ fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut 
         let Some(source) = source.filter(|source| source.not_null != column.not_null) else { continue };
         let (loose, strict) = if column.not_null { ("blue", "green") } else { ("green", "blue") };
         let what = format!(
-            "blue.{}.{} becomes green.{}.{}, and {loose} takes null where {strict} does not; such a row stops the \
-             stream",
+            "blue.{}.{} becomes green.{}.{}, and {loose} takes null where {strict} does not; such a row is \
+             kept back",
             blue.name, source.name, green.name, column.name
         );
         notes.warn(Check::NotNull, false, what);

@@ -1,6 +1,6 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
-use replat_model::draft::Crossing;
+use replat_model::draft::{Crossing, Misfit, Unfit};
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
@@ -86,6 +86,18 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::UnsaidPart => w.map("orders", "note", "note || amount", Some(("note", "note"))),
         Check::NotNull => column(orders(&mut w.green), "note").not_null = true,
+        Check::NullValues => misfit(w, Unfit::Null { column: "note".into() }),
+        Check::ValueUnfit => {
+            misfit(w, Unfit::Valueless { column: Some("note".into()), why: "division by zero".into() });
+        }
+        Check::CheckViolated => misfit(
+            w,
+            Unfit::Violates { constraint: "positive".into(), definition: "CHECK ((amount > 0))".into() },
+        ),
+        Check::Duplicates => {
+            misfit(w, Unfit::Twice { index: "orders_note_key".into(), over: "note".into() });
+        }
+        Check::RowsUnseen => misfit(w, Unfit::Unseen { why: "it took too long".into() }),
         Check::DerivedOnly => {
             add_column(orders(&mut w.green), "length", "integer");
             w.map("orders", "length", "length(note)", None);
@@ -128,6 +140,11 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::SequenceRoom => w.spec.policy.sequence_room = u64::MAX,
     }
+}
+
+fn misfit(w: &mut World, what: Unfit) {
+    let (table, blue) = ("orders".to_owned(), "orders".to_owned());
+    w.ask.misfits.push(Misfit { table, blue, what, rows: 2, example: "42, 7".into() });
 }
 
 fn to_elsewhere() -> ForeignKeyFacts {

@@ -50,6 +50,7 @@ impl World {
                 occupied: Vec::new(),
                 contracts: Vec::new(),
                 crossings: Vec::new(),
+                misfits: Vec::new(),
             },
             blue: database("1", "public"),
             green: database("2", "shop"),

@@ -358,6 +358,7 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            misfits: Vec::new(),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }

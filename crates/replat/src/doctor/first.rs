@@ -148,6 +148,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        misfits: Vec::new(),
     };
     let copy = copy_of(facts, None, &facts.schema);
     let mut found = against_a_copy(&spec, &ask, facts, &copy)?;
