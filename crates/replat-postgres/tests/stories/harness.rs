@@ -24,7 +24,7 @@ use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::slice::{key_text, table_name};
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, rehearse, survey};
+use replat_postgres::survey::{Target, misfits, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
 use tokio::sync::OnceCell;
@@ -116,6 +116,10 @@ pub struct Scene {
     pub references: Vec<&'static str>,
     /// More of the spec, such as tables that name their key.
     pub spec: &'static str,
+    /// Lines of the rollout.
+    pub rollout: &'static str,
+    /// Whether planning leaves the rows alone, so that what is wrong with them is found later.
+    pub blind: bool,
     /// Lines of `[policy]`.
     pub policy: &'static str,
     /// The tenant that moves.
@@ -136,6 +140,8 @@ impl Default for Scene {
             slice_lines: "",
             references: vec!["currencies"],
             spec: "",
+            rollout: "",
+            blind: false,
             policy: "",
             tenant: TENANT,
             role: "postgres",
@@ -217,6 +223,7 @@ impl Scene {
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
+        text += &format!("{}\n", self.rollout);
         for table in tenant_tables {
             text += &format!("[contexts.shop.tables.{table:?}]\n{}\n", self.slice_lines);
         }
@@ -272,7 +279,9 @@ impl Scene {
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
         let (plan, map) =
             drafted.unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
-        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        if !self.rollout.contains("accept-lossy") {
+            assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        }
         blue.batch_execute(FIXED).await.expect("settings");
         green.batch_execute(FIXED).await.expect("settings");
         green
@@ -334,6 +343,7 @@ impl Scene {
         let (map, partition) = map.carve(&selection).expect("the tenant is carved out");
         let leaf = map.leaf(&partition).expect("the leaf that was carved");
         let tables: Vec<String> = context.tables.keys().cloned().collect();
+        let green_tables: Vec<String> = tables.iter().chain(rollout.tables.keys()).cloned().collect();
         let files: Vec<DdlFile> = rollout
             .ddl
             .iter()
@@ -346,8 +356,8 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let rehearsal = rehearse(&green, target, &tables).await?;
-        let ask = Ask {
+        let rehearsal = rehearse(&green, target, &green_tables).await?;
+        let mut ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
             partition,
@@ -360,7 +370,15 @@ impl Scene {
             crossings: Vec::new(),
             misfits: Vec::new(),
         };
-        Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
+        let first = draft(spec, &ask, &blue_facts, &rehearsal.facts);
+        if let (Ok(plan), false) = (&first, self.blind) {
+            ask.misfits = misfits(&blue, plan, &blue_facts, &rehearsal.facts).await?;
+        }
+        let drafted = match ask.misfits.is_empty() {
+            true => first,
+            false => draft(spec, &ask, &blue_facts, &rehearsal.facts),
+        };
+        Ok(drafted.map(|plan| (plan, map)))
     }
 }
 

@@ -17,6 +17,7 @@ mod nullable_keys;
 mod parked_rows;
 mod random_rows;
 mod rights;
+mod shapes;
 mod strangers;
 mod stream_breaks;
 mod tables;

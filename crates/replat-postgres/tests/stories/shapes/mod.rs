@@ -1,0 +1,286 @@
+//! Shapes of change: what a new version may do to tables and columns, there and back under writes.
+
+mod faults;
+mod told;
+
+use replat_model::deploy::Phase;
+use replat_model::ids::Side;
+
+use crate::harness::{Scene, Story, run, value};
+use crate::moments::until_planned;
+
+/// A change of shape, and how both versions are read so that they say the same.
+struct Shape {
+    /// What is special about it.
+    name: &'static str,
+    /// Blue's tables and rows.
+    blue: &'static str,
+    /// Green's tables.
+    green: &'static str,
+    /// Blue's tables that move, the ones that others point to first.
+    slices: &'static [&'static str],
+    /// What the rollout says beyond its version and place.
+    rollout: &'static str,
+    /// The rest of the spec.
+    spec: &'static str,
+    /// Transactions of blue's application; `{k}` is another number each time.
+    there: &'static [&'static str],
+    /// Transactions of green's application.
+    back: &'static [&'static str],
+    /// Queries of which both sides' first value must be the same: blue's and green's.
+    alike: &'static [(&'static str, &'static str)],
+}
+
+/// What most shapes have.
+const PLAIN: Shape = Shape {
+    name: "",
+    blue: "",
+    green: "",
+    slices: &["items"],
+    rollout: "",
+    spec: "",
+    there: &[],
+    back: &[],
+    alike: &[],
+};
+
+/// Takes a shape there, back, and there again, with writes at every stage.
+async fn goes_there_and_back(shape: &Shape) {
+    let story = Scene {
+        blue: shape.blue.into(),
+        rows: String::new(),
+        ddl: shape.green.into(),
+        slices: shape.slices.to_vec(),
+        references: Vec::new(),
+        rollout: shape.rollout,
+        spec: shape.spec,
+        ..Scene::default()
+    }
+    .begin()
+    .await;
+    until_planned(&story).await;
+    write(&story, Side::Blue, shape, 1).await;
+    story.until_phase(Phase::Ready).await;
+    write(&story, Side::Blue, shape, 2).await;
+    story.settle().await;
+    assert_alike(&story, shape, "before the switch").await;
+    story.switch_to(Side::Green).await;
+    assert_alike(&story, shape, "after the switch").await;
+    write(&story, Side::Green, shape, 3).await;
+    story.settle().await;
+    assert_alike(&story, shape, "while green is home").await;
+    story.switch_to(Side::Blue).await;
+    write(&story, Side::Blue, shape, 4).await;
+    story.settle().await;
+    assert_alike(&story, shape, "after the rollback").await;
+    story.switch_to(Side::Green).await;
+    assert_alike(&story, shape, "after the second switch").await;
+}
+
+async fn write(story: &Story, side: Side, shape: &Shape, k: u32) {
+    let transactions = if side == Side::Blue { shape.there } else { shape.back };
+    for transaction in transactions {
+        run(story.side(side), &format!("begin; {}; commit", transaction.replace("{k}", &k.to_string()))).await;
+    }
+}
+
+async fn assert_alike(story: &Story, shape: &Shape, when: &str) {
+    for (blue, green) in shape.alike {
+        let (blue, green) = (value(&story.blue, blue).await, value(&story.green, green).await);
+        assert_eq!(blue, green, "{}, {when}", shape.name);
+        assert!(!blue.is_empty(), "{}: nothing is compared", shape.name);
+    }
+}
+
+macro_rules! shapes {
+    ($($test:ident: $shape:expr;)*) => {
+        $(#[tokio::test]
+        async fn $test() {
+            goes_there_and_back(&Shape { name: stringify!($test), ..$shape }).await;
+        })*
+    };
+}
+
+shapes! {
+    a_column_is_added_with_a_default_and_one_that_is_derived: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, title text, primary key (tenant_id, id));
+               insert into items select t, n, 'title ' || n from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, title text, stars int not null default 3, slug text,
+                                    primary key (tenant_id, id))",
+        rollout: "reversible = 'accept-lossy'",
+        spec: "[contexts.shop.rollout.map.items.slug]\nup = \"lower(replace(title, ' ', '-'))\"",
+        there: &["update items set title = 'New {k}' where tenant_id = 2 and id % 4 = {k} % 4",
+                 "insert into items values (2, 1000 + {k}, 'Come {k}')",
+                 "delete from items where tenant_id = 2 and id = 200 + {k}"],
+        back: &["insert into items values (2, 2000 + {k}, 'Of green', 5, 'of-green')",
+                "update items set title = 'Again', slug = 'again', stars = 1 where tenant_id = 2 and id = 7"],
+        alike: &[("select string_agg(format('%s %s %s', id, title, lower(replace(title, ' ', '-'))), ',' order by id)
+                   from items where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, title, slug), ',' order by id) from items")],
+        ..PLAIN
+    };
+    a_column_is_dropped_and_its_old_values_stay_on_blue: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, title text, legacy text, primary key (tenant_id, id));
+               insert into items select t, n, 'title ' || n, 'old ' || n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, title text, primary key (tenant_id, id))",
+        rollout: "reversible = 'accept-lossy'",
+        there: &["update items set legacy = 'l{k}', title = 't{k}' where tenant_id = 2 and id = 10 + {k}"],
+        back: &["update items set title = 'g{k}' where tenant_id = 2 and id = 20 + {k}",
+                "insert into items values (2, 3000 + {k}, 'new')"],
+        alike: &[("select string_agg(format('%s %s', id, title), ',' order by id) from items where tenant_id = 2",
+                  "select string_agg(format('%s %s', id, title), ',' order by id) from items"),
+                 ("select count(*) from items where tenant_id = 2 and id <= 250 and legacy is not null",
+                  "select count(*) from items where id <= 250")],
+        ..PLAIN
+    };
+    a_table_and_its_columns_change_their_names: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, title text, primary key (tenant_id, id));
+               insert into items select t, n, 'title ' || n from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table things (tenant bigint, number bigint, \"the Name\" text, primary key (tenant, number))",
+        spec: "[contexts.shop.rollout.tables.things]\nfrom = 'items'
+               [contexts.shop.rollout.map.things]
+               tenant = { up = 'tenant_id' }\nnumber = { up = 'id' }\n'the Name' = { up = 'title' }",
+        there: &["update items set id = id + 1000 where tenant_id = 2 and id = 30 + {k}",
+                 "update items set title = 't{k}' where tenant_id = 2 and id = 40 + {k}"],
+        back: &["update things set number = number + 2000, \"the Name\" = 'x' where tenant = 2 and number = 50 + {k}",
+                "delete from things where number = 60 + {k}"],
+        alike: &[("select string_agg(format('%s %s', id, title), ',' order by id) from items where tenant_id = 2",
+                  "select string_agg(format('%s %s', number, \"the Name\"), ',' order by number) from things")],
+        ..PLAIN
+    };
+    a_column_is_split_and_merged_again_on_the_way_back: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, whole text not null, primary key (tenant_id, id));
+               insert into items select t, n, format('first%s last%s', n, n)
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, head text not null, tail text not null,
+                                    primary key (tenant_id, id));
+                alter table items replica identity full",
+        spec: "[contexts.shop.rollout.map.items.head]\nup = \"split_part(whole, ' ', 1)\"
+               down = { column = 'whole', sql = \"head || ' ' || tail\" }
+               [contexts.shop.rollout.map.items.tail]\nup = \"split_part(whole, ' ', 2)\"",
+        there: &["update items set whole = 'a{k} b{k}' where tenant_id = 2 and id = 10 + {k}"],
+        back: &["update items set tail = 'only{k}' where tenant_id = 2 and id = 20 + {k}",
+                "insert into items values (2, 5000 + {k}, 'green', 'row')"],
+        alike: &[("select string_agg(format('%s %s', id, whole), ',' order by id) from items where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, head, tail), ',' order by id) from items")],
+        ..PLAIN
+    };
+    two_columns_are_merged_and_split_again_on_the_way_back: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, head text not null, tail text not null,
+                                   primary key (tenant_id, id));
+               alter table items replica identity full;
+               insert into items select t, n, 'first' || n, 'last' || n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, whole text not null, primary key (tenant_id, id))",
+        spec: "[contexts.shop.rollout.map.items.whole]\nup = \"head || ' ' || tail\"
+               down = { column = 'head', sql = \"split_part(whole, ' ', 1)\" }
+               [contexts.shop.rollout.map.items.spare]\nup = \"tail\"
+               down = { column = 'tail', sql = \"split_part(whole, ' ', 2)\" }",
+        ..MERGED
+    };
+    types_change_and_come_back: Shape {
+        blue: "create table items (tenant_id bigint, id int, price numeric(10,2), state smallint, at timestamp,
+                                   code varchar(20), primary key (tenant_id, id));
+               insert into items select t, n, n / 4.0, n % 3, timestamp '2026-01-01' + n * interval '1 hour', 'c' || n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id int, price_minor bigint, state text, at timestamptz(0),
+                                    code text, primary key (tenant_id, id))",
+        spec: "[contexts.shop.rollout.map.items]
+               price_minor = { up = 'round(price * 100)::bigint', down = { column = 'price', sql = 'price_minor / 100.0' } }
+               state = { up = \"(array['new', 'paid', 'gone'])[state + 1]\",
+                         down = { column = 'state', sql = \"array_position(array['new', 'paid', 'gone'], state) - 1\" } }
+               at = { up = \"at at time zone 'UTC'\", down = { column = 'at', sql = \"at at time zone 'UTC'\" } }
+               code = { up = 'code', down = { column = 'code', sql = 'code' } }",
+        there: &["update items set price = 0.0{k}, state = {k} % 3 where tenant_id = 2 and id = 10 + {k}"],
+        back: &["update items set price_minor = price_minor + {k}, state = 'gone' where tenant_id = 2 and id = 20 + {k}"],
+        alike: &[("select string_agg(format('%s %s %s %s', id, (price * 100)::bigint, state, code), ',' order by id)
+                   from items where tenant_id = 2",
+                  "select string_agg(format('%s %s %s %s', id, price_minor,
+                     array_position(array['new', 'paid', 'gone'], state) - 1, code), ',' order by id) from items")],
+        ..PLAIN
+    };
+    old_nulls_get_a_value_that_green_insists_on: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, note text, amount int, primary key (tenant_id, id));
+               insert into items select t, n, case when n % 3 > 0 then 'n' || n end, n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, note text not null default '?',
+                                    amount int not null check (amount > -1), primary key (tenant_id, id))",
+        spec: "[contexts.shop.rollout.map.items.note]\nup = \"coalesce(note, '?')\"
+               down = { column = 'note', sql = \"nullif(note, '?')\" }",
+        there: &["update items set note = null where tenant_id = 2 and id = 10 + {k}"],
+        back: &["update items set note = default where tenant_id = 2 and id = 20 + {k}",
+                "update items set amount = 0 where tenant_id = 2 and id = 30 + {k}"],
+        alike: &[("select string_agg(format('%s %s %s', id, coalesce(note, '?'), amount), ',' order by id)
+                   from items where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, note, amount), ',' order by id) from items")],
+        ..PLAIN
+    };
+    labels_are_added_removed_and_renamed: Shape {
+        blue: "create type state as enum ('draft', 'sent', 'paid');
+               create table items (tenant_id bigint, id bigint, state state not null, primary key (tenant_id, id));
+               insert into items select t, n, (array['draft', 'sent', 'paid'])[1 + n % 3]::state
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create type state as enum ('new', 'sent', 'paid', 'refunded');
+                create table items (tenant_id bigint, id bigint, state state not null, primary key (tenant_id, id))",
+        spec: "[contexts.shop.rollout.map.items.state]\nup = \"case state::text when 'draft' then 'new' else state::text end\"
+               down = { column = 'state', sql = \"case state::text when 'new' then 'draft' else state::text end\" }",
+        there: &["update items set state = 'draft' where tenant_id = 2 and id = 10 + {k}"],
+        back: &["update items set state = 'new' where tenant_id = 2 and id between 20 and 23 + {k}",
+                "update items set state = 'paid' where tenant_id = 2 and id = 30 + {k}"],
+        alike: &[("select string_agg(format('%s %s', id, replace(state::text, 'draft', 'new')), ',' order by id)
+                   from items where tenant_id = 2",
+                  "select string_agg(format('%s %s', id, state), ',' order by id) from items")],
+        ..PLAIN
+    };
+    a_mapping_column_becomes_the_key_and_foreign_keys_follow: Shape {
+        blue: "create table items (id bigint generated by default as identity primary key, tenant_id bigint not null,
+                                   uid uuid not null default gen_random_uuid(), title text, unique (tenant_id, uid));
+               create table parts (id bigint generated by default as identity primary key, tenant_id bigint not null,
+                                   uid uuid not null default gen_random_uuid(), unique (tenant_id, uid),
+                                   item_id bigint not null references items, item_uid uuid not null, what text,
+                                   foreign key (tenant_id, item_uid) references items (tenant_id, uid));
+               alter table items replica identity using index items_tenant_id_uid_key;
+               alter table parts replica identity using index parts_tenant_id_uid_key;
+               insert into items (tenant_id, title) select t, 'title ' || n
+                 from generate_series(1, 3) t, generate_series(1, 250) n;
+               insert into parts (tenant_id, item_id, item_uid, what)
+                 select tenant_id, id, uid, 'of ' || title from items",
+        green: "create table items (tenant_id bigint not null, uid uuid not null default gen_random_uuid(),
+                                    id bigint generated by default as identity, title text,
+                                    primary key (tenant_id, uid));
+                create table parts (tenant_id bigint not null, uid uuid not null default gen_random_uuid(),
+                                    id bigint generated by default as identity,
+                                    item_uid uuid not null, item_id bigint not null, what text,
+                                    primary key (tenant_id, uid),
+                                    foreign key (tenant_id, item_uid) references items)",
+        slices: &["items", "parts"],
+        spec: "[contexts.shop.tables.items]\nkey = ['tenant_id', 'uid']\n[contexts.shop.tables.parts]\nkey = ['tenant_id', 'uid']",
+        there: &["with i as (insert into items (tenant_id, title) values (2, 'new {k}') returning *)
+                    insert into parts (tenant_id, item_id, item_uid, what) select tenant_id, id, uid, 'p' from i",
+                 "update items set title = 't{k}' where tenant_id = 2 and id % 50 = {k}",
+                 "delete from parts where tenant_id = 2 and item_id % 60 = {k}"],
+        back: &["with i as (insert into items (tenant_id, title) values (2, 'green {k}') returning *)
+                    insert into parts (tenant_id, item_uid, item_id, what) select tenant_id, uid, id, 'g' from i",
+                "update parts set what = 'w{k}' where item_id % 40 = {k}"],
+        alike: &[("select string_agg(format('%s %s', uid, title), ',' order by uid) from items where tenant_id = 2",
+                  "select string_agg(format('%s %s', uid, title), ',' order by uid) from items"),
+                 ("select string_agg(format('%s %s %s', uid, item_uid, what), ',' order by uid) from parts where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', uid, item_uid, what), ',' order by uid) from parts")],
+        ..PLAIN
+    };
+}
+
+/// The rest of the shape that merges two columns.
+const MERGED: Shape = Shape {
+    there: &["update items set tail = 'b{k}' where tenant_id = 2 and id = 10 + {k}"],
+    back: &[
+        "update items set whole = 'only this{k}' where tenant_id = 2 and id = 20 + {k}",
+        "insert into items values (2, 5000 + {k}, 'green row')",
+    ],
+    alike: &[(
+        "select string_agg(format('%s %s %s', id, head, tail), ',' order by id) from items where tenant_id = 2",
+        "select string_agg(format('%s %s', id, whole), ',' order by id) from items",
+    )],
+    ..PLAIN
+};
