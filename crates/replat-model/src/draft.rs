@@ -11,6 +11,7 @@ mod ends;
 mod expression;
 mod hazards;
 mod misfits;
+mod rows;
 mod tables;
 pub mod tokens;
 mod types;
@@ -26,10 +27,10 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, FORMAT, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
 use crate::preflight::Check;
 use crate::region::Region;
-use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
+use crate::spec::{ColumnMap, Context, Flow, Policy, Reversible, Rollout, Spec, TableMode};
 
 pub use difference::{changed, schema_difference};
 pub use ends::MAJOR_MIN;
@@ -186,9 +187,9 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The name on green of a table of blue.
-    fn green_name<'n>(&'n self, blue: &'n str) -> &'n str {
-        self.rollout.tables.iter().find(|(_, rename)| rename.from == blue).map_or(blue, |(name, _)| name)
+    /// The names on green of what becomes of a table of blue.
+    fn green_names<'n>(&'n self, blue: &'n str) -> impl Iterator<Item = &'n str> {
+        self.rollout.flows_of(blue).into_iter().map(|flow| flow.new)
     }
 
     /// The tables of some mode, by their names on blue.
@@ -205,12 +206,17 @@ impl<'a> Ground<'a> {
 struct Pair<'a> {
     blue: &'a TableFacts,
     green: &'a TableFacts,
-    /// What the spec says about green's columns.
-    map: &'a BTreeMap<String, ColumnMap>,
+    /// What the spec says about them.
+    flow: Flow<'a>,
     same_major: bool,
 }
 
 impl<'a> Pair<'a> {
+    /// What the spec says about green's columns.
+    fn map(&self) -> &BTreeMap<&'a str, &'a ColumnMap> {
+        &self.flow.map
+    }
+
     fn side(&self, side: Side) -> &'a TableFacts {
         match side {
             Side::Blue => self.blue,
@@ -317,7 +323,7 @@ struct Drafted {
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
     Plan {
-        format: 1,
+        format: FORMAT,
         context: ask.context.clone(),
         partition: ask.partition.clone(),
         region: ask.region.clone(),

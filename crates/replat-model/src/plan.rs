@@ -11,11 +11,14 @@ use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
 
+/// The format of plans.
+pub const FORMAT: u32 = 2;
+
 /// One partition's way from blue to green.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The format of this document; 1.
+    /// The format of this document; [`FORMAT`].
     pub format: u32,
     /// The context that the partition belongs to.
     pub context: String,
@@ -91,6 +94,12 @@ pub struct TablePlan {
     pub forward: Vec<ColumnPlan>,
     /// Blue's columns from green's row; empty if there is no way back.
     pub backward: Vec<ColumnPlan>,
+    /// Which rows of blue's table take part; `None` if all of the partition's do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_rows: Option<RowFilter>,
+    /// Which rows of green's table take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_rows: Option<RowFilter>,
     /// Rows of the partition, estimated from statistics.
     pub rows: u64,
     /// Bytes of the partition on disk, estimated from statistics.
@@ -111,6 +120,14 @@ impl TablePlan {
         match from {
             Side::Blue => &self.forward,
             Side::Green => &self.backward,
+        }
+    }
+
+    /// Which rows of the table on `side` take part; `None` if all of the partition's do.
+    pub fn rows_on(&self, side: Side) -> Option<&RowFilter> {
+        match side {
+            Side::Blue => self.blue_rows.as_ref(),
+            Side::Green => self.green_rows.as_ref(),
         }
     }
 
@@ -185,6 +202,16 @@ pub struct ColumnPlan {
     pub depends: Vec<String>,
     /// Whether its values are hashed as they are or as text when the sides are compared.
     pub compare: Compare,
+}
+
+/// Which rows of a table take part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFilter {
+    /// A condition over one row. A row takes part if it is true.
+    pub condition: String,
+    /// The columns that the condition may look at.
+    pub depends: Vec<String>,
 }
 
 /// How values are compared between the sides.

@@ -130,6 +130,7 @@ checks! {
     Unlogged "UNLOGGED" Tables Refusal "every table is in the log";
     GreenNotEmpty "GREEN_NOT_EMPTY" Tables Refusal "green holds no row of the partition";
     CatalogueNumbers "CATALOGUE_NUMBERS" Tables Refusal "no column points into a server's catalogue";
+    RowsStay "ROWS_STAY" Tables Note "all rows of the partition move";
     LargeObjects "LARGE_OBJECTS" Tables Allow "no column names large objects";
 
     NoKey "NO_KEY" Keys Refusal "every table has a key";

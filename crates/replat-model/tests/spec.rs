@@ -118,9 +118,9 @@ fn a_spec_means_what_it_says() {
     let amount = &rollout.map["users"]["amount_minor"];
     assert_eq!(amount.up, "round(amount * 100)::bigint");
     assert_eq!(amount.down.as_ref().map(|down| down.column.as_str()), Some("amount"));
-    assert_eq!(rollout.old_table("orders", saas), Some("order_old"));
-    assert_eq!(rollout.old_table("users", saas), Some("users"));
-    assert_eq!(rollout.old_table("order_old", saas), None);
+    assert_eq!(rollout.old_tables("orders", saas), ["order_old"]);
+    assert_eq!(rollout.old_tables("users", saas), ["users"]);
+    assert_eq!(rollout.old_tables("order_old", saas), [""; 0]);
 
     let said = Policy {
         lag_max: "2MiB".parse().expect("a size"),

@@ -18,11 +18,14 @@ use crate::copy::{copied_table, copied_tables};
 use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
-use crate::slice::{predicate, table_name};
+use crate::slice::{members, table_name};
 
 /// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
 /// itself, and the row there is somebody's.
 pub const STRANGER: &str = "its key is that of a row of another partition";
+
+/// Why a row is parked of which the log does not say enough to know whether it takes part, or to make it anew.
+const HALF_SAID: &str = "it came to take part, or may have, and is not said in full";
 
 /// Where a stream stands, as the target knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,23 +344,31 @@ impl<'a> Work<'_, 'a> {
 
     async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
         let names: Vec<&str> = merge.carried().collect();
-        let sql = if unsaid.is_empty() {
-            merge.upsert()
-        } else {
-            let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
-            match merge.update(&unsaid) {
-                Some(sql) => sql,
-                None => return Ok(()),
-            }
-        };
         let columns: Columns<'_> = (0..names.len())
             .map(|n| rows.iter().map(|cells| cell_text(&cells[n])).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        let written = self.run(sql, &columns).await?;
-        if unsaid.is_empty() && merge.may_meet_strangers() && written < rows.len() as u64 {
-            return Err(Merging::Refused(STRANGER.into()));
+        let is_whole = unsaid.is_empty();
+        let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
+        let mut taking_part = rows.len() as u64;
+        if merge.filter().is_some() {
+            if merge.is_filtered_by(&unsaid) {
+                return Err(Merging::Refused(HALF_SAID.into()));
+            }
+            self.run(merge.delete_others(), &columns).await?;
+            taking_part = self.count(merge.count(), &columns).await?;
         }
-        Ok(())
+        let sql = match (is_whole, merge.update(&unsaid)) {
+            (true, _) => merge.upsert(),
+            (false, Some(sql)) => sql,
+            (false, None) => return Ok(()),
+        };
+        let written = self.run(sql, &columns).await?;
+        match written < taking_part {
+            true if is_whole && merge.may_meet_strangers() => Err(Merging::Refused(STRANGER.into())),
+            // It came to take part by this change.
+            true if !is_whole && merge.filter().is_some() => Err(Merging::Refused(HALF_SAID.into())),
+            _ => Ok(()),
+        }
     }
 
     /// One change in its turn. If a unique key is in the way, which passes while rows are copied, the key is
@@ -427,7 +438,7 @@ impl<'a> Work<'_, 'a> {
         self.command(&format!(
             "DELETE FROM {} WHERE {}",
             table_name(self.plan, merge.table, other),
-            predicate(self.plan, merge.table, other, "")
+            members(self.plan, merge.table, other, "")
         ))
         .await
         .map_err(Merging::Failed)
@@ -477,17 +488,30 @@ impl<'a> Work<'_, 'a> {
 
     /// How many rows were written.
     async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(self.database(), e))
+    }
+
+    /// The number that a statement says.
+    async fn count(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        let row = self.tx.query_one(&statement, &parameters).await;
+        let row = row.map_err(|e| merging(self.database(), e))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+    }
+
+    async fn prepared(&mut self, sql: String) -> Result<Statement, Merging> {
         let database = self.database();
-        let statement = match self.statements.get(&sql) {
+        Ok(match self.statements.get(&sql) {
             Some(statement) => statement.clone(),
             None => {
                 let statement = self.tx.prepare(&sql).await.map_err(|e| merging(database, e))?;
                 self.statements.insert(sql, statement.clone());
                 statement
             }
-        };
-        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(database, e))
+        })
     }
 
     async fn command(&self, sql: &str) -> Result<(), EngineError> {

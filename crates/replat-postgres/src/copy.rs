@@ -21,7 +21,7 @@ use tokio_postgres::types::ToSql;
 use crate::culprit::{Rows, named};
 use crate::error::{failed, is_of_other_rows, on};
 use crate::merge::is_foreign;
-use crate::slice::{key_order, key_range, key_text, predicate, table_name};
+use crate::slice::{key_order, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Rows are gathered to this many bytes before they are passed on: a message for each row would cost more than
@@ -102,7 +102,7 @@ pub async fn boundaries(
         key_text(table, side, ""),
         names.join(", "),
         table_name(plan, table, side),
-        predicate(plan, table, side, ""),
+        members(plan, table, side, ""),
         order = key_order(table, side, ""),
     );
     let found = client.query(&sql, &[]).await.map_err(on(database, "cutting a table into ranges"))?;
@@ -326,7 +326,7 @@ async fn park_chunk(
                 "SELECT {} FROM {} WHERE {} AND {}",
                 key_text(table, Side::Blue, ""),
                 table_name(plan, table, Side::Blue),
-                predicate(plan, table, Side::Blue, ""),
+                members(plan, table, Side::Blue, ""),
                 key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref())
             ),
             &[],
@@ -381,7 +381,7 @@ fn copy_query(
         "COPY (SELECT {} FROM {} WHERE {} AND {}) TO STDOUT {}",
         values.join(", "),
         table_name(plan, table, Side::Blue),
-        predicate(plan, table, Side::Blue, ""),
+        members(plan, table, Side::Blue, ""),
         key_range(table, Side::Blue, after, upto),
         format.option()
     )

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::copy::{Format, boundaries, copy_range};
 use crate::error::{is_of_the_row, on};
-use crate::slice::{key_name, key_range, key_text, predicate, table_name};
+use crate::slice::{key_name, key_range, key_text, members, table_name};
 use crate::sql::{quote_ident, quote_literal};
 
 /// Into how many parts a range is cut at each step.
@@ -154,7 +154,7 @@ impl Rows<'_> {
             "SELECT {} FROM {} WHERE {} AND {inside}",
             values.join(", "),
             table_name(self.plan, self.table, self.side),
-            predicate(self.plan, self.table, self.side, ""),
+            members(self.plan, self.table, self.side, ""),
         );
         match self.client.query(&sql, &[]).await {
             Ok(_) => Ok(None),
@@ -178,7 +178,7 @@ impl Rows<'_> {
         let sql = format!(
             "SELECT count(*) FROM {} WHERE {} AND {inside}",
             table_name(self.plan, self.table, self.side),
-            predicate(self.plan, self.table, self.side, "")
+            members(self.plan, self.table, self.side, "")
         );
         let row = self.client.query_one(&sql, &[]).await;
         let row = row.map_err(on(&self.plan.end(self.side).home.database, LOOKING))?;
@@ -190,7 +190,7 @@ impl Rows<'_> {
             "SELECT ARRAY[{}] FROM {} WHERE {} AND {inside} LIMIT 1",
             key_text(self.table, self.side, ""),
             table_name(self.plan, self.table, self.side),
-            predicate(self.plan, self.table, self.side, "")
+            members(self.plan, self.table, self.side, "")
         );
         let row = self.client.query_opt(&sql, &[]).await;
         let row = row.map_err(on(&self.plan.end(self.side).home.database, LOOKING))?;

@@ -5,9 +5,9 @@
 //! the result by key. Nothing is written but the rows themselves: no staging table, no catalogue churn.
 
 use replat_model::ids::Side;
-use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+use replat_model::plan::{ColumnPlan, Plan, RowFilter, TablePlan};
 
-use crate::slice::{dimension_column, key_name, predicate, table_name};
+use crate::slice::{dimension_column, key_name, members, satisfies, table_name};
 use crate::sql::quote_ident;
 
 /// One direction of one table.
@@ -53,13 +53,33 @@ impl<'a> Merge<'a> {
             let name = dimension_column(self.table, other, column);
             self.table.key_on(other).any(|key| key == name)
         };
-        is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+        // One table may take the rows of several.
+        self.table.rows_on(other).is_some()
+            || is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+    }
+
+    /// Which of the sending rows take part.
+    pub fn filter(&self) -> Option<&'a RowFilter> {
+        self.table.rows_on(self.from)
+    }
+
+    /// Whether these columns are needed to know whether a row takes part.
+    pub fn is_filtered_by(&self, columns: &[&str]) -> bool {
+        self.filter().is_some_and(|rows| rows.depends.iter().any(|name| columns.contains(&name.as_str())))
+    }
+
+    /// `rows()`, of those that take part.
+    fn taking_part(&self) -> String {
+        match self.filter() {
+            None => self.rows(),
+            Some(filter) => format!("{} WHERE {}", self.rows(), satisfies(filter, "")),
+        }
     }
 
     /// What a row `t` of the receiving side must satisfy to be changed: that it is the partition's own.
     fn own(&self, before: &str) -> String {
         match self.may_meet_strangers() {
-            true => format!("{before} {}", predicate(self.plan, self.table, self.from.other(), "t.")),
+            true => format!("{before} {}", members(self.plan, self.table, self.from.other(), "t.")),
             false => String::new(),
         }
     }
@@ -118,7 +138,7 @@ impl<'a> Merge<'a> {
             self.target(),
             names.join(", "),
             values.join(", "),
-            self.rows(),
+            self.taking_part(),
             self.key_list(self.from.other()),
         )
     }
@@ -138,23 +158,40 @@ impl<'a> Merge<'a> {
             known.iter().enumerate().map(|(n, c)| format!("{} = e.v{n}", quote_ident(&c.target))).collect();
         let values: Vec<String> =
             known.iter().enumerate().map(|(n, c)| format!("{} AS v{n}", assigned(c))).collect();
-        let keys: Vec<String> = self
-            .table
-            .key
-            .iter()
-            .enumerate()
-            .map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from))))
-            .collect();
+        let keys = self.sent_keys();
         Some(format!(
             "UPDATE {} t SET {} FROM (SELECT {}, {} FROM {}) e WHERE {}{}",
             self.target(),
             sets.join(", "),
             keys.join(", "),
             values.join(", "),
-            self.rows(),
+            self.taking_part(),
             self.key_match("t.", "e.replat_k"),
             self.own(" AND"),
         ))
+    }
+
+    fn sent_keys(&self) -> Vec<String> {
+        let keys = self.table.key.iter().enumerate();
+        keys.map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from)))).collect()
+    }
+
+    /// How many of the rows take part.
+    pub fn count(&self) -> String {
+        format!("SELECT count(*) FROM {}", self.taking_part())
+    }
+
+    /// Deletes what is there of those rows that do not take part, or no longer.
+    pub fn delete_others(&self) -> String {
+        let others = self.filter().map_or_else(|| "false".into(), |rows| format!("NOT ({})", satisfies(rows, "")));
+        format!(
+            "DELETE FROM {} t USING (SELECT {} FROM {} WHERE {others}) e WHERE {}{}",
+            self.target(),
+            self.sent_keys().join(", "),
+            self.rows(),
+            self.key_match("t.", "e.replat_k"),
+            self.own(" AND"),
+        )
     }
 
     /// Rows that are gone, by key: one array for each key column.

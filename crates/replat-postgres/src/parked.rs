@@ -17,7 +17,7 @@ use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, TouchedKey};
 use crate::merge::keys;
-use crate::slice::{key_name, key_text, predicate, table_name};
+use crate::slice::{key_name, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Keys that are copied at once.
@@ -200,7 +200,7 @@ async fn current(
         table_name(&ends.plan, table, from),
         keys(table, 1),
         matching.join(" AND "),
-        predicate(&ends.plan, table, from, "t."),
+        members(&ends.plan, table, from, "t."),
     );
     let columns: Vec<Vec<&str>> =
         (0..table.key.len()).map(|i| wanted.iter().map(|key| key[i].as_str()).collect()).collect();

@@ -25,7 +25,7 @@ use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
 use crate::merge::keys;
-use crate::slice::{key_name, key_range, key_text, predicate, table_name};
+use crate::slice::{key_name, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Rows in a range that is compared at once: large enough to cost one statement little, small enough to be halved
@@ -256,7 +256,7 @@ impl Verifier {
             SEEDS.1,
             self.values(table, side),
             table_name(&self.ends.plan, table, side),
-            predicate(&self.ends.plan, table, side, ""),
+            members(&self.ends.plan, table, side, ""),
             key_range(table, side, after, upto),
         );
         let row =
@@ -278,7 +278,7 @@ impl Verifier {
     ) -> Result<HashMap<Vec<String>, RowHash>, EngineError> {
         let condition = format!(
             "{} AND {}",
-            predicate(&self.ends.plan, table, side, ""),
+            members(&self.ends.plan, table, side, ""),
             key_range(table, side, after, upto)
         );
         self.hashes(client, table, side, &format!("t WHERE {condition}"), &[]).await
@@ -309,7 +309,7 @@ impl Verifier {
             "t JOIN {} ON {} WHERE {}",
             keys(table, 1),
             matching.join(" AND "),
-            predicate(&self.ends.plan, table, side, "t.")
+            members(&self.ends.plan, table, side, "t.")
         )
     }
 

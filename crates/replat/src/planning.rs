@@ -10,11 +10,11 @@ use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_differ
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
-use replat_model::plan::{DdlFile, Plan};
+use replat_model::plan::{DdlFile, FORMAT, Plan};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::{predicate, region_predicate};
+use replat_postgres::slice::{members, predicate, region_predicate};
 use replat_postgres::survey::{
     Target, check_expressions, crossings, misfits, rehearse, slice_is_occupied, slice_size, survey,
 };
@@ -265,13 +265,7 @@ pub async fn outlook(
 
 /// What the context's tables are called on green.
 pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
-    context
-        .tables
-        .keys()
-        .map(|blue| {
-            rollout.tables.iter().find(|(_, r)| &r.from == blue).map_or(blue, |(green, _)| green).clone()
-        })
-        .collect()
+    rollout.new_tables(context).into_iter().map(str::to_owned).collect()
 }
 
 fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
@@ -332,7 +326,7 @@ pub async fn measure(
 ) -> Result<(), Failure> {
     for table in plan.tables.iter().chain(&plan.references) {
         if let Some(facts) = blue.table(&table.blue.name) {
-            let slice = predicate(plan, table, Side::Blue, "");
+            let slice = members(plan, table, Side::Blue, "");
             let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
             ask.sizes.insert(table.blue.name.clone(), size);
         }
@@ -381,7 +375,7 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     let file: PlanFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if file.kind != "DeployPlan" || file.plan.format != 1 {
+    if file.kind != "DeployPlan" || file.plan.format != FORMAT {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
     if file.plan.digest() != file.digest

@@ -7,7 +7,7 @@ use replat_model::facts::{
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
-use replat_model::spec::{Reversible, TableMode};
+use replat_model::spec::{NewTable, Reversible, Rows, TableMode};
 
 use crate::world::*;
 
@@ -43,6 +43,11 @@ fn provoke(check: Check, w: &mut World) {
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
         Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
+        Check::RowsStay => {
+            let rows = Rows { up: Some("amount > 0".into()), down: Some("true".into()) };
+            w.rollout().reversible = Reversible::AcceptLossy;
+            w.rollout().tables.insert("orders".into(), NewTable { rows: Some(rows), ..NewTable::default() });
+        }
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
             table.primary_key.clear();

@@ -13,12 +13,11 @@ use replat_model::plan::{ColumnPlan, Plan, TablePlan};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::undone;
 use crate::copy::copied_tables;
-use crate::culprit::Rows;
+use crate::culprit::{Culprit, Rows};
 use crate::error::{is_of_the_row, on};
 use crate::merge::is_foreign;
-use crate::slice::{key_text, predicate, table_name};
+use crate::slice::{key_text, members, table_name};
 use crate::sql::{quote_ident, quote_literal};
 
 /// How long one statement of the look may take. Unit: milliseconds.
@@ -39,29 +38,13 @@ pub async fn misfits(
     blue: &DatabaseFacts,
     green: &DatabaseFacts,
 ) -> Result<Vec<Misfit>, EngineError> {
-    let home = &plan.blue.home;
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = {}, pg_catalog; \
-         SET LOCAL row_security = off; SET LOCAL statement_timeout = {PATIENCE_MS}",
-        quote_ident(&home.schema)
-    );
-    client.batch_execute(&begin).await.map_err(on(&home.database, LOOKING))?;
     let mut found = Vec::new();
-    let mut outcome = Ok(());
     for table in copied_tables(plan) {
         let (Some(before), Some(facts)) = (blue.table(&table.blue.name), green.table(&table.green.name)) else {
             continue;
         };
-        let look = Look { client, plan, table, before, facts };
-        match look.all().await {
-            Ok(misfits) => found.extend(misfits),
-            Err(error) => {
-                outcome = Err(error);
-                break;
-            }
-        }
+        found.extend(Look { client, plan, table, before, facts }.all().await?);
     }
-    undone(client, &home.database, outcome).await?;
     Ok(found)
 }
 
@@ -147,7 +130,7 @@ impl Look<'_> {
             values.join(", "),
             key_text(self.table, Side::Blue, ""),
             table_name(self.plan, self.table, Side::Blue),
-            predicate(self.plan, self.table, Side::Blue, ""),
+            members(self.plan, self.table, Side::Blue, ""),
         );
         // The server would pull what is not asked for out of the way, and nothing must be evaluated twice.
         let mut sql = format!("({plain} OFFSET 0) g");
@@ -170,21 +153,33 @@ impl Look<'_> {
             "SELECT {} FROM {} WHERE {}",
             counts.join(", "),
             table_name(self.plan, self.table, Side::Blue),
-            predicate(self.plan, self.table, Side::Blue, ""),
+            members(self.plan, self.table, Side::Blue, ""),
         );
         match self.query(&sql).await? {
             Answer::Said(_) => Ok(None),
             Answer::Unseen(why) => Ok(Some(self.unseen(why))),
             Answer::OfARow => {
-                let rows =
-                    Rows { plan: self.plan, table: self.table, side: Side::Blue, client: self.client };
-                let culprit = rows.without_value(&computed, (None, None)).await?;
+                let culprit = self.culprit(&computed).await?;
                 Ok(culprit.map(|culprit| {
                     let what = Unfit::Valueless { column: culprit.column, why: culprit.why };
                     self.misfit(what, 1, culprit.key.join(", "))
                 }))
             }
         }
+    }
+
+    /// As [`Rows::without_value`], in a session that finds names as the copy does.
+    async fn culprit(&self, columns: &[&ColumnPlan]) -> Result<Option<Culprit>, EngineError> {
+        let on = on(&self.plan.blue.home.database, LOOKING);
+        self.client.batch_execute(&self.path("SET")).await.map_err(&on)?;
+        let rows = Rows { plan: self.plan, table: self.table, side: Side::Blue, client: self.client };
+        let culprit = rows.without_value(columns, (None, None)).await;
+        self.client.batch_execute("RESET search_path").await.map_err(&on)?;
+        culprit
+    }
+
+    fn path(&self, set: &str) -> String {
+        format!("{set} search_path = {}, pg_catalog", quote_ident(&self.plan.blue.home.schema))
     }
 
     /// Nulls, labels and lengths.
@@ -330,11 +325,15 @@ impl Look<'_> {
     }
 
     async fn query(&self, sql: &str) -> Result<Answer<Vec<tokio_postgres::Row>>, EngineError> {
-        let on = on(&self.plan.blue.home.database, LOOKING);
-        self.client.batch_execute("SAVEPOINT replat_look").await.map_err(&on)?;
+        let database = &self.plan.blue.home.database;
+        let on = on(database, LOOKING);
+        let begin = format!(
+            "BEGIN READ ONLY; {}; SET LOCAL statement_timeout = {PATIENCE_MS}",
+            self.path("SET LOCAL")
+        );
+        self.client.batch_execute(&begin).await.map_err(&on)?;
         let answer = self.client.query(sql, &[]).await;
-        let back = "ROLLBACK TO SAVEPOINT replat_look; RELEASE SAVEPOINT replat_look";
-        self.client.batch_execute(back).await.map_err(&on)?;
+        self.client.batch_execute("ROLLBACK").await.map_err(&on)?;
         let error = match answer {
             Ok(rows) => return Ok(Answer::Said(rows)),
             Err(error) => error,
@@ -347,7 +346,7 @@ impl Look<'_> {
             return Ok(Answer::Unseen(format!("it takes longer than {} s", PATIENCE_MS / 1_000)));
         }
         // It names a type, a function or a column that blue does not have.
-        if server.code().code().starts_with("42") {
+        if ["42", "3F", "0A"].iter().any(|class| server.code().code().starts_with(class)) {
             return Ok(Answer::Unseen(format!("blue says {}", server.message())));
         }
         Err(on(error))

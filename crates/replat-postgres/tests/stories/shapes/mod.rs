@@ -19,6 +19,8 @@ struct Shape {
     green: &'static str,
     /// Blue's tables that move, the ones that others point to first.
     slices: &'static [&'static str],
+    /// What the spec says of each of them.
+    slice_lines: &'static str,
     /// What the rollout says beyond its version and place.
     rollout: &'static str,
     /// The rest of the spec.
@@ -37,6 +39,7 @@ const PLAIN: Shape = Shape {
     blue: "",
     green: "",
     slices: &["items"],
+    slice_lines: "",
     rollout: "",
     spec: "",
     there: &[],
@@ -52,6 +55,7 @@ async fn goes_there_and_back(shape: &Shape) {
         ddl: shape.green.into(),
         slices: shape.slices.to_vec(),
         references: Vec::new(),
+        slice_lines: shape.slice_lines,
         rollout: shape.rollout,
         spec: shape.spec,
         ..Scene::default()
@@ -174,9 +178,8 @@ shapes! {
                  from generate_series(1, 3) t, generate_series(1, 250) n",
         green: "create table items (tenant_id bigint, id bigint, whole text not null, primary key (tenant_id, id))",
         spec: "[contexts.shop.rollout.map.items.whole]\nup = \"head || ' ' || tail\"
-               down = { column = 'head', sql = \"split_part(whole, ' ', 1)\" }
-               [contexts.shop.rollout.map.items.spare]\nup = \"tail\"
-               down = { column = 'tail', sql = \"split_part(whole, ' ', 2)\" }",
+               [contexts.shop.rollout.tables.items.back]
+               head = \"split_part(whole, ' ', 1)\"\ntail = \"split_part(whole, ' ', 2)\"",
         ..MERGED
     };
     types_change_and_come_back: Shape {
@@ -255,7 +258,7 @@ shapes! {
                                     primary key (tenant_id, uid),
                                     foreign key (tenant_id, item_uid) references items)",
         slices: &["items", "parts"],
-        spec: "[contexts.shop.tables.items]\nkey = ['tenant_id', 'uid']\n[contexts.shop.tables.parts]\nkey = ['tenant_id', 'uid']",
+        slice_lines: "key = ['tenant_id', 'uid']",
         there: &["with i as (insert into items (tenant_id, title) values (2, 'new {k}') returning *)
                     insert into parts (tenant_id, item_id, item_uid, what) select tenant_id, id, uid, 'p' from i",
                  "update items set title = 't{k}' where tenant_id = 2 and id % 50 = {k}",
@@ -267,6 +270,98 @@ shapes! {
                   "select string_agg(format('%s %s', uid, title), ',' order by uid) from items"),
                  ("select string_agg(format('%s %s %s', uid, item_uid, what), ',' order by uid) from parts where tenant_id = 2",
                   "select string_agg(format('%s %s %s', uid, item_uid, what), ',' order by uid) from parts")],
+        ..PLAIN
+    };
+}
+
+shapes! {
+    some_rows_go_over_and_others_enter_and_leave: Shape {
+        blue: "create table items (tenant_id bigint, id bigint, state text not null, title text, body text,
+                                   primary key (tenant_id, id));
+               alter table items alter body set storage external;
+               insert into items select t, n, case when n % 3 = 0 then 'archived' else 'live' end, 'title ' || n,
+                                        repeat('b' || n, 2000)
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table items (tenant_id bigint, id bigint, status text not null, title text, body text,
+                                    primary key (tenant_id, id))",
+        rollout: "reversible = 'accept-lossy'",
+        spec: "[contexts.shop.rollout.tables.items]\nrows = { up = \"state <> 'archived'\" }
+               [contexts.shop.rollout.map.items]\nstatus = { up = 'state', down = { column = 'state', sql = 'status' } }",
+        there: &["update items set state = 'archived' where tenant_id = 2 and id = 10 * {k}",
+                 "update items set state = 'live' where tenant_id = 2 and id = 12 * {k}",
+                 "update items set title = 'x{k}' where tenant_id = 2 and id between 30 * {k} and 30 * {k} + 5",
+                 "insert into items values (2, 1000 + {k}, 'archived', 'a', 'b'), (2, 2000 + {k}, 'live', 'a', 'b')",
+                 "update items set id = id + 5000, state = 'live' where tenant_id = 2 and id = 9 * {k}",
+                 "delete from items where tenant_id = 2 and id = 100 + {k}"],
+        back: &["update items set status = 'archived' where tenant_id = 2 and id = 201",
+                "update items set status = 'new', title = 'g' where tenant_id = 2 and id = 202",
+                "insert into items values (2, 3000 + {k}, 'live', 'of green', 'b'), (2, 4000 + {k}, 'archived', 'g', 'b')",
+                "delete from items where id = 203"],
+        alike: &[("select md5(string_agg(format('%s %s %s %s', id, state, title, body), ',' order by id)) from items
+                   where tenant_id = 2 and state <> 'archived'",
+                  "select md5(string_agg(format('%s %s %s %s', id, status, title, body), ',' order by id)) from items
+                   where status <> 'archived'"),
+                 // What was archived on blue before is still there.
+                 ("select count(*) > 30 from items where tenant_id = 2 and state = 'archived'", "select true")],
+        ..PLAIN
+    };
+    one_table_becomes_two_and_one_again: Shape {
+        blue: "create table payments (tenant_id bigint, id bigint, kind text not null, card text, iban text, amount int,
+                                      primary key (tenant_id, id));
+               insert into payments select t, n, case when n % 2 = 0 then 'card' else 'bank' end, 'card ' || n, 'iban ' || n, n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table card_payments (tenant_id bigint, id bigint, card text, amount int, primary key (tenant_id, id));
+                create table bank_payments (tenant_id bigint, id bigint, iban text, amount int, primary key (tenant_id, id))",
+        slices: &["payments"],
+        rollout: "reversible = 'accept-lossy'",
+        spec: "[contexts.shop.rollout.tables.card_payments]\nfrom = 'payments'\nrows.up = \"kind = 'card'\"
+               back.kind = \"'card'\"
+               [contexts.shop.rollout.tables.bank_payments]\nfrom = 'payments'\nrows.up = \"kind = 'bank'\"
+               back.kind = \"'bank'\"",
+        there: &["update payments set kind = 'bank' where tenant_id = 2 and id = 10 * {k}",
+                 "update payments set kind = 'card', amount = 5 where tenant_id = 2 and id = 21 * {k}",
+                 "insert into payments values (2, 1000 + {k}, 'card', 'c', null, 1), (2, 2000 + {k}, 'bank', null, 'i', 1)",
+                 "delete from payments where tenant_id = 2 and id in (100 + {k}, 111 + {k})"],
+        back: &["insert into card_payments values (2, 3000 + {k}, 'c', 7)",
+                "with gone as (delete from card_payments where id = 202 returning *)
+                   insert into bank_payments select tenant_id, id, 'moved', amount from gone",
+                "update bank_payments set amount = 0 where id % 9 = 0"],
+        alike: &[("select string_agg(format('%s %s %s', id, card, amount), ',' order by id) from payments
+                   where tenant_id = 2 and kind = 'card'",
+                  "select string_agg(format('%s %s %s', id, card, amount), ',' order by id) from card_payments"),
+                 ("select string_agg(format('%s %s %s', id, iban, amount), ',' order by id) from payments
+                   where tenant_id = 2 and kind = 'bank'",
+                  "select string_agg(format('%s %s %s', id, iban, amount), ',' order by id) from bank_payments")],
+        ..PLAIN
+    };
+    two_tables_become_one_and_two_again: Shape {
+        blue: "create table bank_payments (tenant_id bigint, id bigint, iban text, amount int, primary key (tenant_id, id));
+               create table card_payments (tenant_id bigint, id bigint, card text, amount int, primary key (tenant_id, id));
+               insert into bank_payments select t, 2 * n, 'iban ' || n, n from generate_series(1, 3) t, generate_series(1, 250) n;
+               insert into card_payments select t, 2 * n + 1, 'card ' || n, n
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table payments (tenant_id bigint, id bigint, kind text not null, token text, amount int,
+                                       primary key (tenant_id, id))",
+        slices: &["bank_payments", "card_payments"],
+        rollout: "reversible = 'accept-lossy'",
+        spec: "[contexts.shop.rollout.tables.payments.sources.bank_payments]\nrows.down = \"kind = 'bank'\"
+               map.kind = { up = \"'bank'\" }\nmap.token = { up = 'iban', down = { column = 'iban', sql = 'token' } }
+               [contexts.shop.rollout.tables.payments.sources.card_payments]\nrows.down = \"kind = 'card'\"
+               map.kind = { up = \"'card'\" }\nmap.token = { up = 'card', down = { column = 'card', sql = 'token' } }",
+        there: &["update bank_payments set amount = 1 where tenant_id = 2 and id = 20 * {k}",
+                 "insert into card_payments values (2, 10001 + 2 * {k}, 'c', 1)",
+                 "insert into bank_payments values (2, 10000 + 2 * {k}, 'i', 1)",
+                 "with gone as (delete from card_payments where tenant_id = 2 and id = 31 + 2 * {k} returning *)
+                    insert into bank_payments select tenant_id, id, 'was a card', amount from gone",
+                 "delete from bank_payments where tenant_id = 2 and id = 100 + 2 * {k}"],
+        back: &["update payments set kind = 'card', token = 'turned' where id = 204",
+                "update payments set amount = -1 where id % 11 = 0",
+                "insert into payments values (2, 20000 + {k}, 'bank', 'g', 1), (2, 30000 + {k}, 'card', 'g', 1)",
+                "delete from payments where id in (206, 207)"],
+        alike: &[("select string_agg(format('%s %s %s', id, iban, amount), ',' order by id) from bank_payments where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, token, amount), ',' order by id) from payments where kind = 'bank'"),
+                 ("select string_agg(format('%s %s %s', id, card, amount), ',' order by id) from card_payments where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, token, amount), ',' order by id) from payments where kind = 'card'")],
         ..PLAIN
     };
 }
