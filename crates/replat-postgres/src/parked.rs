@@ -1,6 +1,6 @@
 //! Keys that could not be applied when their turn came are copied once more from the side that has the rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use replat_engine::EngineError;
@@ -123,6 +123,25 @@ pub async fn seen(ends: &Ends, target: &Client, from: Side) -> Result<Option<Kep
     Ok(Some(KeptBack { keys, ..kept_back(ends, from, &parked) }))
 }
 
+/// All keys of the rows of `from` that are parked.
+///
+/// # Errors
+///
+/// What the server says.
+pub async fn keys_of(
+    ends: &Ends,
+    target: &Client,
+    from: Side,
+) -> Result<HashSet<TouchedKey>, EngineError> {
+    let sql = "SELECT tbl, key FROM replat.parked WHERE deployment = $1 AND source = $2";
+    let rows = target
+        .query(sql, &[&ends.deployment.as_str(), &side_text(from)])
+        .await
+        .map_err(on(ends.database(from.other()), "reading the parked keys"))?;
+    let table = |n: i32| usize::try_from(n).unwrap_or_default();
+    Ok(rows.iter().map(|row| (table(row.get(0)), row.get(1))).collect())
+}
+
 fn kept_back(ends: &Ends, from: Side, parked: &[Parked]) -> KeptBack {
     let samples = parked.iter().take(NAMED_MAX).map(|((n, key), why)| {
         let name = copied_table(&ends.plan, *n).map_or("?", |table| table.shape(from).name.as_str());
@@ -208,7 +227,7 @@ async fn current(
     let rows =
         source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
     let bytes = |key: &[String]| key.iter().map(|v| Bytes::from(v.clone())).collect::<Vec<_>>();
-    let mut found = std::collections::HashSet::new();
+    let mut found = HashSet::new();
     let mut there = Vec::new();
     for row in rows {
         let key: Vec<String> = row.get(0);

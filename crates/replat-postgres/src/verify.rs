@@ -25,6 +25,7 @@ use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
 use crate::merge::keys;
+use crate::parked;
 use crate::slice::{key_name, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
@@ -396,13 +397,20 @@ impl Verifier {
         total: &mut Certificate,
     ) -> Result<(), EngineError> {
         let looked_at = suspects.len();
+        let mut parked = Vec::new();
         for _ in 0..RECHECKS {
             if suspects.is_empty() {
                 break;
             }
             self.wait_for_stream().await?;
-            suspects = self.differing(suspects).await?;
+            // The stream has passed them, and they are copied once more when this comparison is over.
+            let waiting = parked::keys_of(&self.ends, self.receiver(), self.home).await?;
+            let (set_aside, rest): (Vec<_>, Vec<_>) =
+                suspects.into_iter().partition(|key| waiting.contains(key));
+            parked.extend(set_aside);
+            suspects = self.differing(rest).await?;
         }
+        self.shared.touch(parked);
         let touched = self.shared.touched(self.from).unwrap_or_default();
         let anew = |key: &TouchedKey| touched.get(key).is_some_and(|touch| seen.get(key) != Some(touch));
         let (late, different): (Vec<_>, Vec<_>) = suspects.into_iter().partition(anew);
@@ -414,6 +422,11 @@ impl Verifier {
         }
         tracing::debug!(looked_at, different = total.different, "comparison settled");
         Ok(())
+    }
+
+    /// The session on the side that the home's stream writes to.
+    fn receiver(&self) -> &Client {
+        if self.home == self.from { &self.other } else { &self.original }
     }
 
     /// Until the home's stream has passed where its log ends now. A home without a stream settles nothing.

@@ -143,7 +143,8 @@ impl Look<'_> {
 
     /// A row for which an expression has no value.
     async fn without_value(&self) -> Result<Option<Misfit>, EngineError> {
-        let computed: Vec<_> = self.table.forward.iter().filter(|c| self.source(c).is_none()).collect();
+        let is_kept = |c: &ColumnPlan| self.source(c).is_some_and(|from| from.stage_type() == c.wire_type);
+        let computed: Vec<_> = self.table.forward.iter().filter(|c| !is_kept(c)).collect();
         let counts: Vec<String> =
             computed.iter().map(|c| format!("count(({})::{})", c.expression, c.wire_type)).collect();
         if counts.is_empty() {
@@ -195,10 +196,15 @@ impl Look<'_> {
                     condition: format!("{name} IS NULL"),
                 });
             }
-            // Which types cross as they are was looked at before.
-            let known = source.is_some_and(|source| matches!(source.type_kind, TypeKind::Enum(_)));
+            let has_known_labels = |labels: &[String]| {
+                let known = |kind: &TypeKind| match kind {
+                    TypeKind::Enum(own) => own.iter().all(|label| labels.contains(label)),
+                    _ => false,
+                };
+                source.is_some_and(|source| known(&source.type_kind))
+            };
             if let TypeKind::Enum(labels) = &column.type_kind
-                && !known
+                && !has_known_labels(labels)
             {
                 let known: Vec<String> = labels.iter().map(|label| quote_literal(label)).collect();
                 questions.push(Question {
@@ -207,7 +213,7 @@ impl Look<'_> {
                 });
             }
             if let Some(max) = length_max(column)
-                && source.is_none()
+                && source.and_then(length_max).is_none_or(|before| before > max)
             {
                 questions.push(Question {
                     what: Unfit::TooLong { column: column.name.clone(), max },

@@ -72,7 +72,7 @@ fn cases() -> Vec<Case> {
             green("code", "code varchar(3)"),
             "[contexts.shop.rollout.map.items.code]\nup = 'code'\ndown = { column = 'code', sql = 'code' }",
             "",
-            "TYPE_DIFFERS",
+            "VALUE_UNFIT items.code: 201 rows of items, such as (2, 100), have a value for code of more than 3 characters",
         ),
         case(
             "too long for an expression",
@@ -133,11 +133,8 @@ async fn rows_that_green_would_not_take_are_told_before_anything_begins() {
                 format!("{} {}{column}: {}", f.code, f.table.as_deref().unwrap_or_default(), f.what)
             })
             .collect();
-        match told {
-            "" => assert_eq!(found, Vec::<String>::new(), "{name}"),
-            code if !code.contains(' ') => assert!(found[0].starts_with(code), "{name}: {found:?}"),
-            told => assert_eq!(found, [told], "{name}"),
-        }
+        let told: Vec<&str> = Some(told).filter(|told| !told.is_empty()).into_iter().collect();
+        assert_eq!(found, told, "{name}");
     }
 }
 
