@@ -155,6 +155,7 @@ checks! {
     ValueUnfit "VALUE_UNFIT" Columns Refusal "every row has a value that green's column takes";
     CheckViolated "CHECK_VIOLATED" Columns Refusal "every row satisfies green's constraints";
     Duplicates "DUPLICATES" Columns Refusal "no two rows are one for green's unique indexes";
+    GoesTwice "GOES_TWICE" Columns Refusal "no row goes to two tables";
     RowsUnseen "ROWS_UNSEEN" Columns Note "all rows were looked at";
     DerivedOnly "DERIVED_ONLY" Columns Note "what green's application writes has a way back";
     Irreversible "IRREVERSIBLE" Columns Allow "there is a way back";

@@ -24,6 +24,9 @@ use crate::slice::{members, table_name};
 /// itself, and the row there is somebody's.
 pub const STRANGER: &str = "its key is that of a row of another partition";
 
+/// The same where several tables become one.
+pub const OF_ANOTHER_TABLE: &str = "its key is that of a row of another table or partition";
+
 /// Why a row is parked of which the log does not say enough to know whether it takes part, or to make it anew.
 const HALF_SAID: &str = "it came to take part, or may have, and is not said in full";
 
@@ -364,6 +367,7 @@ impl<'a> Work<'_, 'a> {
         };
         let written = self.run(sql, &columns).await?;
         match written < taking_part {
+            true if is_whole && merge.shares_its_table() => Err(Merging::Refused(OF_ANOTHER_TABLE.into())),
             true if is_whole && merge.may_meet_strangers() => Err(Merging::Refused(STRANGER.into())),
             // It came to take part by this change.
             true if !is_whole && merge.filter().is_some() => Err(Merging::Refused(HALF_SAID.into())),

@@ -53,9 +53,13 @@ impl<'a> Merge<'a> {
             let name = dimension_column(self.table, other, column);
             self.table.key_on(other).any(|key| key == name)
         };
-        // One table may take the rows of several.
-        self.table.rows_on(other).is_some()
+        self.shares_its_table()
             || is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+    }
+
+    /// Whether the receiving table has rows of the partition that do not take part here: those of another table, perhaps.
+    pub fn shares_its_table(&self) -> bool {
+        self.table.rows_on(self.from.other()).is_some()
     }
 
     /// Which of the sending rows take part.

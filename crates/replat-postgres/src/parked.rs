@@ -10,7 +10,7 @@ use replat_model::plan::TablePlan;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::apply::{Applier, STRANGER, side_text};
+use crate::apply::{Applier, OF_ANOTHER_TABLE, STRANGER, side_text};
 use crate::changes::{Cell, Change};
 use crate::copy::{copied_table, copied_tables};
 use crate::ends::Ends;
@@ -60,7 +60,7 @@ impl Patience {
             self.keys.insert(key.clone(), Vain { rounds: vain.rounds + 1, ..vain });
         }
         let lasts = |(key, why): &&Parked| {
-            why == STRANGER
+            is_anothers(why)
                 || self.keys.get(key).is_some_and(|v| v.rounds >= LASTS_AFTER && v.since <= through)
         };
         left.iter().filter(lasts).cloned().collect()
@@ -153,7 +153,7 @@ fn kept_back(ends: &Ends, from: Side, parked: &[Parked]) -> KeptBack {
 fn refusal(ends: &Ends, from: Side, parked: &[Parked], lasting: bool) -> EngineError {
     let KeptBack { keys, samples, .. } = kept_back(ends, from, parked);
     let (rows, more) = (if keys == 1 { "row" } else { "rows" }, if keys > 3 { "; …" } else { "" });
-    let (home, strangers) = (ends.database(from), parked.iter().any(|(_, why)| why == STRANGER));
+    let (home, strangers) = (ends.database(from), parked.iter().any(|(_, why)| is_anothers(why)));
     EngineError::KeptBack {
         what: format!(
             "{keys} {rows} of the partition on {from} cannot be stored on {}: {}{more}",
@@ -172,6 +172,11 @@ fn refusal(ends: &Ends, from: Side, parked: &[Parked], lasting: bool) -> EngineE
         },
         lasting,
     }
+}
+
+/// Whether a row has its key on the receiving side that is not this one, so that waiting does not help.
+fn is_anothers(why: &str) -> bool {
+    [STRANGER, OF_ANOTHER_TABLE].contains(&why)
 }
 
 async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<Parked>, EngineError> {

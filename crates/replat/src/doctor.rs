@@ -211,12 +211,13 @@ const OF_A_ROLLOUT: [Check; 10] = [
 ];
 
 /// The checks that are about the rows of one partition.
-const OF_A_PARTITION: [Check; 8] = [
+const OF_A_PARTITION: [Check; 9] = [
     Check::GreenNotEmpty,
     Check::NullValues,
     Check::ValueUnfit,
     Check::CheckViolated,
     Check::Duplicates,
+    Check::GoesTwice,
     Check::RowsUnseen,
     Check::FkLeaves,
     Check::FkEnters,

@@ -55,6 +55,11 @@ pub enum Unfit {
         /// Its definition.
         definition: String,
     },
+    /// It would go to two tables.
+    GoesTwice {
+        /// The other table of green.
+        other: String,
+    },
     /// Two rows would be one for a unique index.
     Twice {
         /// The index's name.
@@ -121,6 +126,13 @@ fn finding(misfit: &Misfit) -> Option<Finding> {
             None,
             format!("{rows} {} {constraint}, {definition}", if misfit.rows > 1 { "violate" } else { "violates" }),
             "Mend the rows, write an `up` that does, or leave the constraint out of the DDL.".to_owned(),
+        ),
+        Unfit::GoesTwice { other } => (
+            Check::GoesTwice,
+            None,
+            format!("{rows} would go to {table} and to {other}, since both conditions are true of {}",
+                if misfit.rows > 1 { "them" } else { "it" }),
+            format!("Let `rows.up` of {table} and {other} exclude each other."),
         ),
         Unfit::Twice { index, over } => (
             Check::Duplicates,

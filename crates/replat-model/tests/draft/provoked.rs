@@ -102,6 +102,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::Duplicates => {
             misfit(w, Unfit::Twice { index: "orders_note_key".into(), over: "note".into() });
         }
+        Check::GoesTwice => misfit(w, Unfit::GoesTwice { other: "old_orders".into() }),
         Check::RowsUnseen => misfit(w, Unfit::Unseen { why: "it took too long".into() }),
         Check::DerivedOnly => {
             add_column(orders(&mut w.green), "length", "integer");

@@ -17,7 +17,7 @@ use crate::copy::copied_tables;
 use crate::culprit::{Culprit, Rows};
 use crate::error::{is_of_the_row, on};
 use crate::merge::is_foreign;
-use crate::slice::{key_text, members, table_name};
+use crate::slice::{key_text, members, satisfies, table_name};
 use crate::sql::{quote_ident, quote_literal};
 
 /// How long one statement of the look may take. Unit: milliseconds.
@@ -79,7 +79,7 @@ impl Look<'_> {
             // No other question has an answer then.
             return Ok(vec![misfit]);
         }
-        let mut found = Vec::new();
+        let mut found = self.shared().await?;
         let (plain, checks) = (self.of_values(), self.of_checks());
         // What the server certainly understands is asked at once.
         if !plain.is_empty() {
@@ -167,6 +167,32 @@ impl Look<'_> {
                 }))
             }
         }
+    }
+
+    /// Rows that another way of the same table, before this one in the plan, takes too.
+    async fn shared(&self) -> Result<Vec<Misfit>, EngineError> {
+        let earlier = copied_tables(self.plan).take_while(|table| !std::ptr::eq(*table, self.table));
+        let mut found = Vec::new();
+        for other in earlier.filter(|table| table.blue.name == self.table.blue.name) {
+            let sql = format!(
+                "SELECT count(*), min(concat_ws(', ', {})) FROM {} WHERE {} AND {}",
+                key_text(self.table, Side::Blue, ""),
+                table_name(self.plan, self.table, Side::Blue),
+                members(self.plan, self.table, Side::Blue, ""),
+                other.blue_rows.as_ref().map_or_else(|| "true".into(), |rows| satisfies(rows, "")),
+            );
+            let what = Unfit::GoesTwice { other: other.green.name.clone() };
+            match self.query(&sql).await? {
+                Answer::Said(rows) => found.extend(rows.first().and_then(|row| {
+                    let rows = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+                    let key: Option<String> = row.get(1);
+                    key.map(|key| self.misfit(what, rows, key))
+                })),
+                Answer::Unseen(why) => found.push(self.unseen(why)),
+                Answer::OfARow => found.push(self.unseen("a condition has no value for some row".into())),
+            }
+        }
+        Ok(found)
     }
 
     /// As [`Rows::without_value`], in a session that finds names as the copy does.
