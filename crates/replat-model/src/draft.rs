@@ -11,6 +11,7 @@ mod ends;
 mod expression;
 mod hazards;
 mod misfits;
+mod parts;
 mod rows;
 mod tables;
 pub mod tokens;

@@ -94,6 +94,10 @@ pub struct TablePlan {
     pub forward: Vec<ColumnPlan>,
     /// Blue's columns from green's row; empty if there is no way back.
     pub backward: Vec<ColumnPlan>,
+    /// Whether green's table holds a part of blue's rows only, beside the table of an earlier plan that holds the main
+    /// part. On the way back it changes rows of blue, and neither makes nor removes any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_part: bool,
     /// Which rows of blue's table take part; `None` if all of the partition's do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_rows: Option<RowFilter>,

@@ -151,6 +151,7 @@ checks! {
     IdentityAlways "IDENTITY_ALWAYS" Columns Refusal "identity columns take the values they are given";
     UnsaidPart "UNSAID_PART" Columns Refusal "changes say all that a value is made of";
     NotNull "NOT_NULL" Columns Note "both sides take null alike";
+    PartNotNull "PART_NOT_NULL" Columns Refusal "what another part of a row gives back may be null on blue";
     NullValues "NULL_VALUES" Columns Refusal "every row has what must not be null on green";
     ValueUnfit "VALUE_UNFIT" Columns Refusal "every row has a value that green's column takes";
     CheckViolated "CHECK_VIOLATED" Columns Refusal "every row satisfies green's constraints";

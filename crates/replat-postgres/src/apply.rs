@@ -18,7 +18,6 @@ use crate::copy::{copied_table, copied_tables};
 use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
-use crate::slice::{members, table_name};
 
 /// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
 /// itself, and the row there is somebody's.
@@ -29,6 +28,9 @@ pub const OF_ANOTHER_TABLE: &str = "its key is that of a row of another table or
 
 /// Why a row is parked of which the log does not say enough to know whether it takes part, or to make it anew.
 const HALF_SAID: &str = "it came to take part, or may have, and is not said in full";
+
+/// Why a part of a row is parked that has no main part yet.
+const NO_MAIN_PART: &str = "the row that it is a part of is not there";
 
 /// Where a stream stands, as the target knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,7 +344,14 @@ impl<'a> Work<'_, 'a> {
         let columns: Columns<'_> = (0..merge.table.key.len())
             .map(|n| keys.iter().map(|key| text(&key[n]).map(Some)).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        self.run(merge.delete(), &columns).await.map(drop)
+        self.run(merge.delete(), &columns).await?;
+        // What was filled into these rows is gone with them; should they come again, it has to come again, too.
+        for part in merge.parts() {
+            for key in keys {
+                self.park(part, key, "the row that it is a part of was taken away").await?;
+            }
+        }
+        Ok(())
     }
 
     async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
@@ -360,13 +369,14 @@ impl<'a> Work<'_, 'a> {
             self.run(merge.delete_others(), &columns).await?;
             taking_part = self.count(merge.count(), &columns).await?;
         }
-        let sql = match (is_whole, merge.update(&unsaid)) {
+        let sql = match (is_whole && !merge.fills_in(), merge.update(&unsaid)) {
             (true, _) => merge.upsert(),
             (false, Some(sql)) => sql,
             (false, None) => return Ok(()),
         };
         let written = self.run(sql, &columns).await?;
         match written < taking_part {
+            true if merge.fills_in() => Err(Merging::Refused(NO_MAIN_PART.into())),
             true if is_whole && merge.shares_its_table() => Err(Merging::Refused(OF_ANOTHER_TABLE.into())),
             true if is_whole && merge.may_meet_strangers() => Err(Merging::Refused(STRANGER.into())),
             // It came to take part by this change.
@@ -438,14 +448,7 @@ impl<'a> Work<'_, 'a> {
     }
 
     async fn empty(&self, merge: &Merge<'a>) -> Result<(), Merging> {
-        let other = self.from.other();
-        self.command(&format!(
-            "DELETE FROM {} WHERE {}",
-            table_name(self.plan, merge.table, other),
-            members(self.plan, merge.table, other, "")
-        ))
-        .await
-        .map_err(Merging::Failed)
+        self.command(&merge.empty()).await.map_err(Merging::Failed)
     }
 
     async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {

@@ -170,7 +170,8 @@ pub async fn copy_chunk(
     if mine == 0 {
         return Ok((0, 0));
     }
-    let copied = pump_range(blue, tx.client(), plan, table, (chunk.after.as_ref(), chunk.upto.as_ref()), format);
+    let copied =
+        pump_range(blue, tx.client(), plan, table, (chunk.after.as_ref(), chunk.upto.as_ref()), format);
     let (rows, bytes) = match copied.await {
         Ok(done) => done,
         Err(Pumping::Failed(error @ EngineError::Row { .. })) => {

@@ -147,7 +147,11 @@ impl Rows<'_> {
         }
     }
 
-    async fn try_reading(&self, columns: &[&ColumnPlan], inside: &str) -> Result<Option<String>, EngineError> {
+    async fn try_reading(
+        &self,
+        columns: &[&ColumnPlan],
+        inside: &str,
+    ) -> Result<Option<String>, EngineError> {
         let values: Vec<String> =
             columns.iter().map(|c| format!("count(({})::{})", c.expression, c.wire_type)).collect();
         let sql = format!(

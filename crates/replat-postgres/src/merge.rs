@@ -7,7 +7,7 @@
 use replat_model::ids::Side;
 use replat_model::plan::{ColumnPlan, Plan, RowFilter, TablePlan};
 
-use crate::slice::{dimension_column, key_name, members, satisfies, table_name};
+use crate::slice::{dimension_column, key_name, members, predicate, satisfies, table_name};
 use crate::sql::quote_ident;
 
 /// One direction of one table.
@@ -80,8 +80,28 @@ impl<'a> Merge<'a> {
         }
     }
 
+    /// Whether the rows are parts of rows that others make and remove: they only fill columns in.
+    pub fn fills_in(&self) -> bool {
+        self.table.is_part && self.from == Side::Green
+    }
+
+    /// Whether other tables of the sending side hold parts of these rows.
+    pub fn parts(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let (table, is_green) = (self.table, self.from == Side::Green);
+        let tables = self.plan.tables.iter().enumerate();
+        tables
+            .filter(move |(_, part)| {
+                is_green && part.is_part && !table.is_part && part.blue.name == table.blue.name
+            })
+            .map(|(n, _)| n)
+    }
+
     /// What a row `t` of the receiving side must satisfy to be changed: that it is the partition's own.
     fn own(&self, before: &str) -> String {
+        if self.fills_in() {
+            // Whether it takes part is a matter of the columns that are filled in.
+            return format!("{before} {}", predicate(self.plan, self.table, self.from.other(), "t."));
+        }
         match self.may_meet_strangers() {
             true => format!("{before} {}", members(self.plan, self.table, self.from.other(), "t.")),
             false => String::new(),
@@ -187,26 +207,47 @@ impl<'a> Merge<'a> {
 
     /// Deletes what is there of those rows that do not take part, or no longer.
     pub fn delete_others(&self) -> String {
-        let others = self.filter().map_or_else(|| "false".into(), |rows| format!("NOT ({})", satisfies(rows, "")));
-        format!(
-            "DELETE FROM {} t USING (SELECT {} FROM {} WHERE {others}) e WHERE {}{}",
-            self.target(),
+        let others =
+            self.filter().map_or_else(|| "false".into(), |rows| format!("NOT ({})", satisfies(rows, "")));
+        self.remove(&format!(
+            "(SELECT {} FROM {} WHERE {others}) e",
             self.sent_keys().join(", "),
-            self.rows(),
-            self.key_match("t.", "e.replat_k"),
-            self.own(" AND"),
-        )
+            self.rows()
+        ))
     }
 
     /// Rows that are gone, by key: one array for each key column.
     pub fn delete(&self) -> String {
-        format!(
-            "DELETE FROM {} t USING {} WHERE {}{}",
-            self.target(),
-            keys(self.table, 1),
-            self.key_match("t.", "e.replat_k"),
-            self.own(" AND"),
-        )
+        self.remove(&keys(self.table, 1))
+    }
+
+    /// Takes rows off the receiving table, by a relation `e` of keys; of a part, what it filled in.
+    fn remove(&self, keys: &str) -> String {
+        let (target, own) = (self.target(), self.own(" AND"));
+        let matching = self.key_match("t.", "e.replat_k");
+        match self.fills_in() {
+            false => format!("DELETE FROM {target} t USING {keys} WHERE {matching}{own}"),
+            true => format!("UPDATE {target} t SET {} FROM {keys} WHERE {matching}{own}", self.emptied()),
+        }
+    }
+
+    /// The columns of a part as they are where the part is not there.
+    fn emptied(&self) -> String {
+        let columns = self.columns().iter().filter(|column| !self.is_key(column));
+        let nulls: Vec<String> = columns.map(|c| format!("{} = NULL", quote_ident(&c.target))).collect();
+        // A part of keys alone has nothing to take back.
+        let first = || self.key_list(self.from.other()).split(", ").next().unwrap_or_default().to_owned();
+        if nulls.is_empty() { format!("{0} = t.{0}", first()) } else { nulls.join(", ") }
+    }
+
+    /// All rows of the partition are gone.
+    pub fn empty(&self) -> String {
+        let (target, other) = (self.target(), self.from.other());
+        let members = members(self.plan, self.table, other, "");
+        match self.fills_in() {
+            false => format!("DELETE FROM {target} WHERE {members}"),
+            true => format!("UPDATE {target} t SET {} WHERE {members}", self.emptied()),
+        }
     }
 
     fn key_match(&self, row: &str, values: &str) -> String {

@@ -128,11 +128,7 @@ pub async fn seen(ends: &Ends, target: &Client, from: Side) -> Result<Option<Kep
 /// # Errors
 ///
 /// What the server says.
-pub async fn keys_of(
-    ends: &Ends,
-    target: &Client,
-    from: Side,
-) -> Result<HashSet<TouchedKey>, EngineError> {
+pub async fn keys_of(ends: &Ends, target: &Client, from: Side) -> Result<HashSet<TouchedKey>, EngineError> {
     let sql = "SELECT tbl, key FROM replat.parked WHERE deployment = $1 AND source = $2";
     let rows = target
         .query(sql, &[&ends.deployment.as_str(), &side_text(from)])

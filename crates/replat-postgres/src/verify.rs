@@ -334,8 +334,10 @@ impl Verifier {
         );
         let columns = key_arrays(table, wanted);
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-        let row =
-            client.query_opt(&sql, &parameters).await.map_err(on(self.ends.database(side), "comparing a row"))?;
+        let row = client
+            .query_opt(&sql, &parameters)
+            .await
+            .map_err(on(self.ends.database(side), "comparing a row"))?;
         Ok(row.map(|row| row.get(0)).unwrap_or_default())
     }
 

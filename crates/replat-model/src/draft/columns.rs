@@ -1,6 +1,6 @@
 //! Rules about columns: how each is had from a row of the other side, and what is lost on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{depends, plain_column, quoted, refusal};
 use super::{Finding, Notes, Pair, meant, types};
@@ -111,11 +111,20 @@ pub(super) fn unknown(table: &TableFacts, column: &str, side: &str) -> Finding {
         .column(column)
 }
 
-/// Blue's columns from green's row.
-pub(super) fn backward(pair: &Pair, notes: &mut Notes) -> Backward {
+/// The columns of blue that green's row gives back.
+pub(super) fn given_back<'a>(pair: &Pair<'a>) -> BTreeSet<&'a str> {
+    let said: BTreeSet<&str> = said_back(pair).into_iter().map(|(_, column, _)| column).collect();
+    let written = pair.blue.columns.iter().filter(|column| column.generated.is_none());
+    let given = written.filter(|c| said.contains(c.name.as_str()) || way_back(pair, c).is_some());
+    given.map(|column| column.name.as_str()).collect()
+}
+
+/// Blue's columns from green's row, but for those that another part of the row gives back.
+pub(super) fn backward(pair: &Pair, elsewhere: &BTreeSet<&str>, notes: &mut Notes) -> Backward {
     let mut found = Backward::default();
     let downs = downs(pair, notes);
-    for column in pair.blue.columns.iter().filter(|column| column.generated.is_none()) {
+    let written = pair.blue.columns.iter().filter(|column| column.generated.is_none());
+    for column in written.filter(|column| !elsewhere.contains(column.name.as_str())) {
         let expression = match downs.get(column.name.as_str()) {
             Some((word, sql)) => usable(sql, pair.green)
                 .map_err(|why| {

@@ -34,7 +34,8 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
     for name in ground.tables(TableMode::Slice) {
         let blue = ground.blue.table(name);
         let flows = ground.rollout.flows_of(name);
-        let greens = flows.iter().filter_map(|flow| ground.green.table(flow.new)).map(|table| (Side::Green, table));
+        let greens =
+            flows.iter().filter_map(|flow| ground.green.table(flow.new)).map(|table| (Side::Green, table));
         for (side, table) in blue.map(|table| (Side::Blue, table)).into_iter().chain(greens) {
             // A table of green that several become is looked at once.
             if side == Side::Green && !seen.insert(&table.name) {

@@ -79,7 +79,8 @@ pub(super) fn weigh(misfits: &[Misfit], notes: &mut Notes) {
     for misfit in misfits {
         if let Unfit::Unseen { why } = &misfit.what {
             let blue = &misfit.blue;
-            let what = format!("whether green takes all rows of {blue} is not known before they are there: {why}");
+            let what =
+                format!("whether green takes all rows of {blue} is not known before they are there: {why}");
             notes.warn(Check::RowsUnseen, false, what);
         }
         notes.findings.extend(finding(misfit));
@@ -124,14 +125,19 @@ fn finding(misfit: &Misfit) -> Option<Finding> {
         Unfit::Violates { constraint, definition } => (
             Check::CheckViolated,
             None,
-            format!("{rows} {} {constraint}, {definition}", if misfit.rows > 1 { "violate" } else { "violates" }),
+            format!(
+                "{rows} {} {constraint}, {definition}",
+                if misfit.rows > 1 { "violate" } else { "violates" }
+            ),
             "Mend the rows, write an `up` that does, or leave the constraint out of the DDL.".to_owned(),
         ),
         Unfit::GoesTwice { other } => (
             Check::GoesTwice,
             None,
-            format!("{rows} would go to {table} and to {other}, since both conditions are true of {}",
-                if misfit.rows > 1 { "them" } else { "it" }),
+            format!(
+                "{rows} would go to {table} and to {other}, since both conditions are true of {}",
+                if misfit.rows > 1 { "them" } else { "it" }
+            ),
             format!("Let `rows.up` of {table} and {other} exclude each other."),
         ),
         Unfit::Twice { index, over } => (

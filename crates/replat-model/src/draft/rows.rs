@@ -53,7 +53,8 @@ fn as_it_would_be(pair: &Pair, up: &RowFilter, back: &Backward, notes: &mut Note
     let is_had = |name: &&String| sources.iter().any(|plan| plan.target == **name);
     if let Some(missing) = up.depends.iter().find(|name| !is_had(name)) {
         let why = if generated(missing) { "is generated" } else { "is not had from green" };
-        let what = format!("rows.up looks at {missing}, which {why}, so that it does not say which rows go back");
+        let what =
+            format!("rows.up looks at {missing}, which {why}, so that it does not say which rows go back");
         let remedy = format!("Write `rows.down` for {}, over green's columns.", pair.green.name);
         notes.find(Finding::new(Check::Expression, what, remedy).at(&pair.green.name));
         return None;
@@ -75,8 +76,11 @@ fn as_it_would_be(pair: &Pair, up: &RowFilter, back: &Backward, notes: &mut Note
 
 /// What is said of the rows of a table of blue that go nowhere.
 pub(super) fn stay(name: &str, flows: &[TablePlan], notes: &mut Notes) {
-    let conditions: Option<Vec<&str>> =
-        flows.iter().map(|flow| flow.blue_rows.as_ref().map(|rows| rows.condition.as_str())).collect();
+    let conditions: Option<Vec<&str>> = flows
+        .iter()
+        .filter(|flow| !flow.is_part)
+        .map(|flow| flow.blue_rows.as_ref().map(|rows| rows.condition.as_str()))
+        .collect();
     let Some(conditions) = conditions.filter(|conditions| !conditions.is_empty()) else { return };
     let what = format!(
         "rows of blue.{name} for which {} is not true stay on blue as they are; while green is home they cannot be \

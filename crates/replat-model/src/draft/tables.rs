@@ -1,7 +1,7 @@
 //! Rules about tables: that both sides have them, that their rows can be found again, and what of the old row comes
 //! with a change.
 
-use super::{Finding, Ground, Notes, Pair, columns, meant, quoted, rows, types};
+use super::{Finding, Ground, Notes, Pair, columns, meant, parts, quoted, rows, types};
 use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
 use crate::ids::Side;
 use crate::map::Dimension;
@@ -36,20 +36,29 @@ pub(super) fn of_mode(ground: &Ground, mode: TableMode, notes: &mut Notes) -> Ve
     for name in ground.tables(mode) {
         let flows = ground.rollout.flows_of(name);
         let before = plans.len();
-        plans.extend(flows.into_iter().filter_map(|flow| table(ground, flow, mode, notes)));
+        let given = parts::given_back(ground, &flows);
+        let drafted = flows.into_iter().zip(&given);
+        plans.extend(drafted.filter_map(|(flow, given)| table(ground, flow, given, mode, notes)));
         rows::stay(name, &plans[before..], notes);
     }
     plans
 }
 
-fn table<'a>(ground: &Ground<'a>, flow: Flow<'a>, mode: TableMode, notes: &mut Notes) -> Option<TablePlan> {
+fn table<'a>(
+    ground: &Ground<'a>,
+    flow: Flow<'a>,
+    given: &parts::Given<'a>,
+    mode: TableMode,
+    notes: &mut Notes,
+) -> Option<TablePlan> {
     let name = flow.old;
     let blue = found(ground, Side::Blue, name, notes);
     let green = found(ground, Side::Green, flow.new, notes);
     let pair = Pair { blue: blue?, green: green?, flow, same_major: ground.same_major() };
     let key = key(ground, &pair, name, mode, notes);
     let forward = columns::forward(&pair, notes);
-    let mut back = columns::backward(&pair, notes);
+    let mut back = columns::backward(&pair, &given.elsewhere, notes);
+    parts::check(&pair, given, &key, notes);
     let (blue_rows, green_rows) = rows::filters(&pair, &mut back, notes);
     let size = ground.ask.sizes.get(name).copied().unwrap_or_default();
     let plan = TablePlan {
@@ -58,6 +67,7 @@ fn table<'a>(ground: &Ground<'a>, flow: Flow<'a>, mode: TableMode, notes: &mut N
         key,
         forward,
         backward: back.columns,
+        is_part: pair.flow.is_part,
         blue_rows,
         green_rows,
         rows: size.rows,

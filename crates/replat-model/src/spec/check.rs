@@ -242,7 +242,10 @@ impl Check<'_> {
         for (new, table) in &rollout.tables {
             let at = at.key(new);
             if table.from.is_some() && !table.sources.is_empty() {
-                self.refuse(&at.key("from"), "`from` and `sources` both say where its rows come from; keep one of them");
+                self.refuse(
+                    &at.key("from"),
+                    "`from` and `sources` both say where its rows come from; keep one of them",
+                );
                 continue;
             }
             for old in table.old_names(new) {
@@ -267,6 +270,10 @@ impl Check<'_> {
                     }
                     continue;
                 }
+                if let Some(main) = &table.part_of {
+                    self.part(&at.key("part_of"), (new, old), main, rollout, context);
+                    continue;
+                }
                 let chooses = rows.is_some_and(|rows| rows.up.is_some());
                 if let Some((other, others)) = taken.insert(old, (new, chooses))
                     && !(chooses && others)
@@ -282,13 +289,18 @@ impl Check<'_> {
                     self.refuse(&place, "`rows.down` must say which rows of the new table are of this one");
                 }
             }
-            for (place, rows) in [(at.key("rows"), table.rows.as_ref())]
-                .into_iter()
-                .chain(table.sources.iter().map(|(old, s)| (at.key("sources").key(old).key("rows"), s.rows.as_ref())))
-            {
+            for (place, rows) in [(at.key("rows"), table.rows.as_ref())].into_iter().chain(
+                table
+                    .sources
+                    .iter()
+                    .map(|(old, s)| (at.key("sources").key(old).key("rows"), s.rows.as_ref())),
+            ) {
                 if rows.is_some_and(|rows| rows.up.is_none() && rows.down.is_none()) {
                     self.refuse(&place, "nothing says which rows take part; add `up`, `down` or both");
                 }
+            }
+            if !table.sources.is_empty() && table.part_of.is_some() {
+                self.refuse(&at.key("part_of"), "a table of several `sources` cannot be a part of another");
             }
             if !table.sources.is_empty() && table.rows.is_some() {
                 self.refuse(&at.key("rows"), "each of the `sources` has its own `rows`");
@@ -304,6 +316,28 @@ impl Check<'_> {
                     format!("{} is another table of this context, which keeps its name", quoted(new));
                 self.refuse_name(&at.key(new), message, None);
             }
+        }
+    }
+
+    /// A part has a main part, made of the same table.
+    fn part(
+        &mut self,
+        at: &Path,
+        (new, old): (&str, &str),
+        main: &str,
+        rollout: &Rollout,
+        context: &Context,
+    ) {
+        let known = rollout.new_tables(context);
+        if !known.contains(&main) {
+            self.refuse_reference(at, "table in the new version", main, known);
+            return;
+        }
+        let is_main = rollout.flows_of(old).iter().any(|flow| flow.new == main && !flow.is_part);
+        if main == new || !is_main {
+            let message =
+                format!("{} does not hold the main part of the rows of {}", quoted(main), quoted(old));
+            self.refuse(at, message);
         }
     }
 

@@ -19,6 +19,11 @@ pub struct NewTable {
     /// table.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Source>,
+    /// The table of the new version that holds the main part of these rows, with the same keys: both parts come from one
+    /// table of the old version, and on the way back they are one row again. Default: its rows are whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub part_of: Option<String>,
     /// Which rows take part. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Rows>,
@@ -72,6 +77,8 @@ pub struct Flow<'a> {
     pub back: Option<&'a BTreeMap<String, String>>,
     /// Which rows take part.
     pub rows: Option<&'a Rows>,
+    /// Whether the new table holds a part of the rows only, beside the table that holds the main part.
+    pub is_part: bool,
 }
 
 impl NewTable {
@@ -85,14 +92,15 @@ impl NewTable {
 }
 
 impl Rollout {
-    /// What becomes of a table of the old version, in the order of the new names. A table of which nothing is said keeps
-    /// its name.
+    /// What becomes of a table of the old version, in the order of the new names, parts last. A table of which nothing is
+    /// said keeps its name.
     pub fn flows_of<'a>(&'a self, old: &'a str) -> Vec<Flow<'a>> {
         let said = self.tables.iter().filter(|(new, table)| table.old_names(new).contains(&old));
         let mut flows: Vec<Flow<'a>> = said.map(|(new, table)| self.flow(old, new, Some(table))).collect();
-        if flows.is_empty() {
+        if flows.iter().all(|flow| flow.is_part) {
             flows.push(self.flow(old, old, None));
         }
+        flows.sort_by_key(|flow| flow.is_part);
         flows
     }
 
@@ -110,6 +118,7 @@ impl Rollout {
                 Some(source) => source.rows.as_ref(),
                 None => table.and_then(|table| table.rows.as_ref()),
             },
+            is_part: table.is_some_and(|table| table.part_of.is_some()),
         }
     }
 

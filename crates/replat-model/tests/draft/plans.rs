@@ -66,7 +66,10 @@ fn a_renamed_column_is_recognised_in_both_directions() {
 fn a_renamed_table_is_found_under_its_new_name() {
     let mut world = World::new();
     orders(&mut world.green).name = "purchases".into();
-    world.rollout().tables.insert("purchases".into(), NewTable { from: Some("orders".into()), ..NewTable::default() });
+    world
+        .rollout()
+        .tables
+        .insert("purchases".into(), NewTable { from: Some("orders".into()), ..NewTable::default() });
     world.map("purchases", "note", "upper(note)", Some(("note", "lower(note)")));
 
     let plan = world.draft().expect("nothing in the way");

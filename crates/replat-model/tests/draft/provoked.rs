@@ -91,6 +91,21 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::UnsaidPart => w.map("orders", "note", "note || amount", Some(("note", "note"))),
         Check::NotNull => column(orders(&mut w.green), "note").not_null = true,
+        Check::PartNotNull => {
+            let mut notes = orders(&mut w.green).clone();
+            notes.name = "notes".into();
+            drop_column(&mut notes, "amount");
+            w.green.relations.push("notes".into());
+            w.green.tables.push(notes);
+            drop_column(orders(&mut w.green), "note");
+            column(orders(&mut w.blue), "note").not_null = true;
+            let part = NewTable {
+                from: Some("orders".into()),
+                part_of: Some("orders".into()),
+                ..NewTable::default()
+            };
+            w.rollout().tables.insert("notes".into(), part);
+        }
         Check::NullValues => misfit(w, Unfit::Null { column: "note".into() }),
         Check::ValueUnfit => {
             misfit(w, Unfit::Valueless { column: Some("note".into()), why: "division by zero".into() });

@@ -105,7 +105,8 @@ fn conditions<'a>(
     table: &'a TablePlan,
     asked: Side,
 ) -> impl Iterator<Item = (Side, &'a RowFilter, String)> {
-    let places = [(asked, table_name(plan, table, asked)), (asked.other(), staged(table.shape(asked.other())))];
+    let places =
+        [(asked, table_name(plan, table, asked)), (asked.other(), staged(table.shape(asked.other())))];
     places.into_iter().filter_map(move |(from, rows)| {
         let filter = table.rows_on(from)?;
         Some((from, filter, format!("SELECT FROM {rows} WHERE {}", satisfies(filter, ""))))

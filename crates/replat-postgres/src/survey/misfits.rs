@@ -40,7 +40,8 @@ pub async fn misfits(
 ) -> Result<Vec<Misfit>, EngineError> {
     let mut found = Vec::new();
     for table in copied_tables(plan) {
-        let (Some(before), Some(facts)) = (blue.table(&table.blue.name), green.table(&table.green.name)) else {
+        let (Some(before), Some(facts)) = (blue.table(&table.blue.name), green.table(&table.green.name))
+        else {
             continue;
         };
         found.extend(Look { client, plan, table, before, facts }.all().await?);
@@ -173,7 +174,8 @@ impl Look<'_> {
     async fn shared(&self) -> Result<Vec<Misfit>, EngineError> {
         let earlier = copied_tables(self.plan).take_while(|table| !std::ptr::eq(*table, self.table));
         let mut found = Vec::new();
-        for other in earlier.filter(|table| table.blue.name == self.table.blue.name) {
+        let of_the_same = |other: &&TablePlan| !other.is_part && other.blue.name == self.table.blue.name;
+        for other in earlier.filter(|other| !self.table.is_part && of_the_same(other)) {
             let sql = format!(
                 "SELECT count(*), min(concat_ws(', ', {})) FROM {} WHERE {} AND {}",
                 key_text(self.table, Side::Blue, ""),
@@ -252,19 +254,21 @@ impl Look<'_> {
 
     fn of_checks(&self) -> Vec<Question> {
         let kept = |definition: &str| {
-            self.is_unchanged() && self.before.constraints.iter().any(|before| before.definition == definition)
+            self.is_unchanged()
+                && self.before.constraints.iter().any(|before| before.definition == definition)
         };
-        let checks = self.facts.constraints.iter().filter(|c| !kept(&c.definition)).filter_map(|constraint| {
-            let condition = condition(&constraint.definition)?;
-            Some(Question {
-                what: Unfit::Violates {
-                    constraint: constraint.name.clone(),
-                    definition: constraint.definition.clone(),
-                },
-                // A null is no violation.
-                condition: format!("({condition}) IS FALSE"),
-            })
-        });
+        let checks =
+            self.facts.constraints.iter().filter(|c| !kept(&c.definition)).filter_map(|constraint| {
+                let condition = condition(&constraint.definition)?;
+                Some(Question {
+                    what: Unfit::Violates {
+                        constraint: constraint.name.clone(),
+                        definition: constraint.definition.clone(),
+                    },
+                    // A null is no violation.
+                    condition: format!("({condition}) IS FALSE"),
+                })
+            });
         checks.collect()
     }
 
@@ -311,7 +315,8 @@ impl Look<'_> {
 
     /// Whether an index of blue keeps the same values apart.
     fn is_kept(&self, index: &IndexFacts) -> bool {
-        let same = |before: &IndexFacts| before.unique && before.valid && before.definition == index.definition;
+        let same =
+            |before: &IndexFacts| before.unique && before.valid && before.definition == index.definition;
         if self.is_unchanged() && self.before.indexes.iter().any(same) {
             return true;
         }

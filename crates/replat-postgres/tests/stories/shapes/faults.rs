@@ -8,8 +8,7 @@ use replat_model::ids::Side;
 use crate::harness::{Scene, Story, one_table, run, value};
 use crate::moments::until_planned;
 
-const ITEMS: &str =
-    "create table items (tenant_id bigint, id bigint, email text, total int, parts int, primary key (tenant_id, id));";
+const ITEMS: &str = "create table items (tenant_id bigint, id bigint, email text, total int, parts int, primary key (tenant_id, id));";
 
 const ROWS: &str = "insert into items select t, n, format('user%s@example', n), n * 10, 1 + n % 5
                     from generate_series(1, 3) t, generate_series(1, 3000) n;";
@@ -76,12 +75,16 @@ async fn until_different(story: &Story) -> Vec<String> {
 #[tokio::test]
 async fn one_row_in_thousands_that_does_not_come_back_is_found_and_named_with_its_column() {
     let scene = lowered();
-    let rows = format!("{} update items set email = 'User@Example' where tenant_id = 2 and id = 1234;", scene.rows);
+    let rows =
+        format!("{} update items set email = 'User@Example' where tenant_id = 2 and id = 1234;", scene.rows);
     let story = Scene { rows, ..scene }.begin().await;
     let samples = until_different(&story).await;
     assert_eq!(samples, ["items (2, 1234) is different in blue.email"]);
     blue_is_as_it_was(&story, "9000").await;
-    assert_eq!(value(&story.blue, "select email from items where tenant_id = 2 and id = 1234").await, "User@Example");
+    assert_eq!(
+        value(&story.blue, "select email from items where tenant_id = 2 and id = 1234").await,
+        "User@Example"
+    );
     leaves_no_trace(&story).await;
 }
 
@@ -122,7 +125,8 @@ async fn a_row_without_a_value_is_named_by_the_copy_and_mended_on_blue() {
 
 #[tokio::test]
 async fn a_row_that_green_cannot_store_is_named_by_the_copy() {
-    let green = "create table items (tenant_id bigint, id bigint, email text, total int check (total < 29990),
+    let green =
+        "create table items (tenant_id bigint, id bigint, email text, total int check (total < 29990),
                                      parts int, primary key (tenant_id, id))";
     let story = Scene { blind: true, ..mapped("", green) }.begin().await;
     let EngineError::Row { table, key, why, .. } = story.until_failed().await else {

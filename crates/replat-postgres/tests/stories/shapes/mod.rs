@@ -85,7 +85,8 @@ async fn goes_there_and_back(shape: &Shape) {
 async fn write(story: &Story, side: Side, shape: &Shape, k: u32) {
     let transactions = if side == Side::Blue { shape.there } else { shape.back };
     for transaction in transactions {
-        run(story.side(side), &format!("begin; {}; commit", transaction.replace("{k}", &k.to_string()))).await;
+        run(story.side(side), &format!("begin; {}; commit", transaction.replace("{k}", &k.to_string())))
+            .await;
     }
 }
 
@@ -374,6 +375,41 @@ shapes! {
                  ("select string_agg(format('%s %s %s', id, iban, amount), ',' order by id) from payments
                    where tenant_id = 2 and kind = 'bank'",
                   "select string_agg(format('%s %s %s', id, iban, amount), ',' order by id) from bank_payments")],
+        ..PLAIN
+    };
+    a_row_becomes_two_and_one_again: Shape {
+        blue: "create table users (tenant_id bigint, id bigint, email text not null, bio text, stars int,
+                                   primary key (tenant_id, id));
+               insert into users select t, n, 'user' || n, case when n % 3 > 0 then 'bio ' || n end, n % 7
+                 from generate_series(1, 3) t, generate_series(1, 250) n",
+        green: "create table users (tenant_id bigint, id bigint, mail text not null, primary key (tenant_id, id));
+                create table bios (tenant_id bigint, id bigint, bio text not null, stars int, primary key (tenant_id, id),
+                                   foreign key (tenant_id, id) references users on update cascade on delete cascade)",
+        slices: &["users"],
+        rollout: "reversible = 'accept-lossy'",
+        spec: "[contexts.shop.rollout.map.users.mail]\nup = 'email'
+               [contexts.shop.rollout.tables.bios]\nfrom = 'users'\npart_of = 'users'\nrows.up = 'bio is not null'",
+        there: &["update users set bio = null, stars = null where tenant_id = 2 and id = 10 * {k}",
+                 "update users set bio = 'b{k}' where tenant_id = 2 and id = 21 * {k}",
+                 "insert into users values (2, 1000 + {k}, 'new', 'of new', 1), (2, 2000 + {k}, 'new', null, null)",
+                 "update users set id = id + 5000 where tenant_id = 2 and id between 32 * {k} and 32 * {k} + 2",
+                 "delete from users where tenant_id = 2 and id in (100 + {k}, 111 + {k})"],
+        back: &["insert into users values (2, 3000 + {k}, 'green'); insert into bios values (2, 3000 + {k}, 'green bio', 5)",
+                "insert into users values (2, 4000 + {k}, 'green')",
+                "insert into bios values (2, 4000 + {k}, 'later', 5)",
+                "update bios set bio = 'changed' where id between 200 and 210",
+                "delete from bios where id between 211 and 215",
+                "delete from users where id between 216 and 220",
+                "insert into users values (2, 217, 'again')",
+                "update users set id = id + 9000 where id between 221 and 225",
+                "delete from users where id = 226; insert into users values (2, 226, 'at once');
+                 insert into bios values (2, 226, 'at once', 9)"],
+        alike: &[("select string_agg(format('%s %s %s', id, email, bio), ',' order by id) from users where tenant_id = 2",
+                  "select string_agg(format('%s %s %s', id, mail, bio), ',' order by id)
+                   from users left join bios using (tenant_id, id)"),
+                 ("select string_agg(format('%s %s', id, stars), ',' order by id) from users
+                   where tenant_id = 2 and bio is not null",
+                  "select string_agg(format('%s %s', id, stars), ',' order by id) from bios")],
         ..PLAIN
     };
     two_tables_become_one_and_two_again: Shape {

@@ -12,7 +12,10 @@ fn green(column: &str, definition: &str) -> String {
         .iter()
         .map(|(name, plain)| if *name == column { definition.to_owned() } else { (*plain).to_owned() })
         .collect();
-    format!("create table items (tenant_id bigint, id bigint, {}, primary key (tenant_id, id));", columns.join(", "))
+    format!(
+        "create table items (tenant_id bigint, id bigint, {}, primary key (tenant_id, id));",
+        columns.join(", ")
+    )
 }
 
 /// A case: what green has, what the spec maps, which row is mended or broken, and what is found.
@@ -121,7 +124,11 @@ async fn rows_that_green_would_not_take_are_told_before_anything_begins() {
         };
         let found = match scene.drafted().await.expect("both sides answer") {
             Ok(plan) => {
-                assert!(plan.hazards.iter().all(|h| h.name.code() != "ROWS_UNSEEN"), "{name}: {:?}", plan.hazards);
+                assert!(
+                    plan.hazards.iter().all(|h| h.name.code() != "ROWS_UNSEEN"),
+                    "{name}: {:?}",
+                    plan.hazards
+                );
                 Vec::new()
             }
             Err(findings) => findings,
