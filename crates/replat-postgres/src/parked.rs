@@ -155,7 +155,7 @@ fn refusal(ends: &Ends, from: Side, parked: &[Parked], lasting: bool) -> EngineE
     }
 }
 
-async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<Parked>, EngineError> {
+pub(crate) async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<Parked>, EngineError> {
     let rows = target
         .query(
             "SELECT tbl, key, why FROM replat.parked WHERE deployment = $1 AND source = $2 ORDER BY tbl, key LIMIT $3",

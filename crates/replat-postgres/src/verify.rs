@@ -4,7 +4,7 @@
 //! meanwhile, a row that differs is looked at again after the stream has passed; what differs then, although nobody
 //! touched it, is different.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
 use crate::merge::{is_foreign, keys};
+use crate::parked;
 use crate::slice::{key_name, key_range, key_text, predicate, table_name};
 use crate::sql::quote_ident;
 
@@ -354,9 +355,16 @@ impl Verifier {
             self.wait_for_stream().await?;
             suspects = self.differing(suspects).await?;
         }
+        // A row that this runner's stream could not store yet is late as well: it stays on the list, and nothing switches
+        // before it is stored. Whoever only compares says of such a row what is so.
+        let parked = match suspects.is_empty() || self.shared.standing(self.home).is_none() {
+            true => HashSet::new(),
+            false => self.parked().await?,
+        };
         let touched = self.shared.touched(self.from).unwrap_or_default();
         let anew = |key: &TouchedKey| touched.get(key).is_some_and(|touch| seen.get(key) != Some(touch));
-        let (late, different): (Vec<_>, Vec<_>) = suspects.into_iter().partition(anew);
+        let (late, different): (Vec<_>, Vec<_>) =
+            suspects.into_iter().partition(|key| anew(key) || parked.contains(key));
         self.shared.touch(late);
         total.different = different.len() as u64;
         for (n, key) in different.iter().take(SAMPLES) {
@@ -365,6 +373,13 @@ impl Verifier {
         }
         tracing::debug!(looked_at, different = total.different, "comparison settled");
         Ok(())
+    }
+
+    /// The keys that the home's stream could not store yet.
+    async fn parked(&self) -> Result<HashSet<TouchedKey>, EngineError> {
+        let target = if self.home == self.from { &self.other } else { &self.original };
+        let parked = parked::read(&self.ends, target, self.home).await?;
+        Ok(parked.into_iter().map(|(key, _)| key).collect())
     }
 
     /// Until the home's stream has passed where its log ends now. A home without a stream settles nothing.
