@@ -25,7 +25,7 @@ use crate::follow::{Shared, follow};
 use crate::freshness;
 use crate::guard::{self, Closing};
 use crate::verify::{Verifier, VerifyProgress};
-use crate::{contracts, parked, prepare, retire, sequences, views};
+use crate::{contracts, leaves, parked, prepare, retire, sequences, views};
 
 /// Both ends of one deployment on PostgreSQL.
 pub struct PostgresEngine {
@@ -179,6 +179,7 @@ impl PostgresEngine {
                 if self.ends.plan.has_way_back() {
                     self.is_published(Side::Green).await?;
                 }
+                try_join(self.has_its_leaves(Side::Blue), self.has_its_leaves(Side::Green)).await?;
             }
             if d.copied.is_some() && d.settled && !ends {
                 seen.leaks = Some(self.count_incidents().await?);
@@ -231,6 +232,16 @@ impl PostgresEngine {
                      what it has passed over."
                     .to_owned(),
         })
+    }
+
+    /// Whether all leaves are there that were there. Where one has come, what was compared is forgotten.
+    async fn has_its_leaves(&self, side: Side) -> Result<(), EngineError> {
+        let control = self.control(side).await?;
+        let client = control.as_ref().expect("control connects");
+        if self.shared.has_leaves(side) {
+            self.shared.see_trees(side, &leaves::trees(client, &self.ends.plan, side).await?);
+        }
+        leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
     }
 
     async fn stream_seen(
@@ -438,7 +449,11 @@ impl PostgresEngine {
         let verifier =
             Verifier::new(&self.ends, &self.shared, from, d.home, Arc::clone(&self.comparing)).await?;
         let certificate = match scope {
-            Scope::Full => verifier.full().await?,
+            Scope::Full => {
+                // Leaves that have come since are guarded before they are compared.
+                prepare::guard_anew(&self.ends, d.policy.lock_timeout.millis()).await?;
+                verifier.full().await?
+            }
             Scope::Touched => verifier.touched().await?,
         };
         // A comparison of what was touched proves nothing of the rest, but can show that something is wrong.
@@ -502,6 +517,12 @@ impl PostgresEngine {
                 let fence = guard::read(client, &d.plan, from).await?;
                 Ok(fence.is_some_and(|f| !f.open && f.epoch == d.epoch))
             };
+            prover.look_at_trees().await?;
+            if self.shared.unproved(from).is_none() {
+                return Ok(Evidence::NotNow {
+                    why: "leaves have come or gone since the sides were compared".into(),
+                });
+            }
             let (proof, stands) = try_join(prover.prove(), stands).await?;
             room.await?;
             if !stands {

@@ -7,6 +7,7 @@
 //! | a partition as SQL | [`mod@slice`] |
 //! | green's tables as views of blue's | [`views`] |
 //! | the write fence | [`guard`] |
+//! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
@@ -29,6 +30,7 @@ pub mod error;
 pub mod follow;
 pub mod freshness;
 pub mod guard;
+pub mod leaves;
 pub mod lifecycle;
 pub mod merge;
 pub mod parked;

@@ -290,10 +290,7 @@ async fn close_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         return arm_side(ends, green, Side::Green, lock_timeout_ms).await;
     }
     for table in &plan.tables {
-        for why in [Closed::Loading, Closed::Truncate] {
-            let closed = guard::statement_trigger(plan, table, Side::Green, why);
-            arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
-        }
+        arm(ends, green, table, Side::Green, Some(Closed::Loading), lock_timeout_ms).await?;
     }
     arm_references(ends, green, Side::Green, lock_timeout_ms).await
 }
@@ -318,14 +315,18 @@ async fn arm_side(
 ) -> Result<(), EngineError> {
     let plan = &ends.plan;
     for table in &plan.tables {
-        for trigger in guard::triggers(plan, table, side) {
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
-        let truncate = guard::statement_trigger(plan, table, side, Closed::Truncate);
-        arm(ends, client, table, side, &truncate, lock_timeout_ms).await?;
-        arm_leaves(ends, client, table, side, lock_timeout_ms).await?;
+        arm(ends, client, table, side, None, lock_timeout_ms).await?;
     }
     arm_references(ends, client, side, lock_timeout_ms).await
+}
+
+/// The full guard on both sides, where anything of it is missing: leaves may have come.
+pub async fn guard_anew(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    for side in [Side::Blue, Side::Green] {
+        let mut client = ends.connect(side, "guard").await?;
+        arm_side(ends, &mut client, side, lock_timeout_ms).await?;
+    }
+    Ok(())
 }
 
 /// A reference table is read-only on both sides while the deployment lasts.
@@ -336,75 +337,33 @@ async fn arm_references(
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     for table in &ends.plan.references {
-        for why in [Closed::Reference, Closed::Truncate] {
-            let trigger = guard::statement_trigger(&ends.plan, table, side, why);
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
+        arm(ends, client, table, side, Some(Closed::Reference), lock_timeout_ms).await?;
     }
     Ok(())
 }
 
-/// A statement trigger on a partitioned table does not fire for a statement that names a leaf.
-async fn arm_leaves(
-    ends: &Ends,
-    client: &mut Client,
-    table: &TablePlan,
-    side: Side,
-    lock_timeout_ms: u64,
-) -> Result<(), EngineError> {
-    let on = on(ends.database(side), "reading a table's leaves");
-    let root = table_name(&ends.plan, table, side);
-    let leaves = client
-        .query(
-            "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0",
-            &[&root],
-        )
-        .await
-        .map_err(&on)?;
-    let (name, create) = guard::statement_trigger(&ends.plan, table, side, Closed::Truncate);
-    for leaf in leaves {
-        let leaf: String = leaf.get(0);
-        let create = create.replacen(&format!(" ON {root} "), &format!(" ON {leaf} "), 1);
-        let statements = format!(
-            "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {name} ON {leaf}; {create}; \
-             ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {name}",
-            name = quote_ident(&name)
-        );
-        let mut patience = Patience::default();
-        loop {
-            let done = in_one_transaction(client, &statements).await.map_err(&on);
-            if !patience.is_worth_another_try(&done).await {
-                done?;
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
+/// Guards the partition's rows of a table, or closes it as a whole.
 async fn arm(
     ends: &Ends,
     client: &mut Client,
     table: &TablePlan,
     side: Side,
-    trigger: &(String, String),
+    whole: Option<Closed>,
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
+    let (plan, deployment) = (&ends.plan, ends.deployment.as_str());
     let mut patience = Patience::default();
     loop {
-        let done =
-            guard::arm(client, &ends.plan, ends.deployment.as_str(), table, side, trigger, lock_timeout_ms)
-                .await;
+        let done = match whole {
+            None => guard::arm(client, plan, deployment, table, side, lock_timeout_ms).await,
+            Some(why) => {
+                guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await
+            }
+        };
         if !patience.is_worth_another_try(&done).await {
             return done;
         }
     }
-}
-
-async fn in_one_transaction(client: &mut Client, statements: &str) -> Result<(), tokio_postgres::Error> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(statements).await?;
-    tx.commit().await
 }
 
 /// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
@@ -577,15 +536,7 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     crash_at("indexes.armed");
     let on = on(ends.database(Side::Green), "building indexes");
     for table in &plan.tables {
-        let (name, _) = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
-        green
-            .batch_execute(&format!(
-                "DROP TRIGGER IF EXISTS {} ON {}",
-                quote_ident(&name),
-                table_name(plan, table, Side::Green)
-            ))
-            .await
-            .map_err(&on)?;
+        guard::reopen_table(&green, plan, table, Side::Green, Closed::Loading).await?;
     }
     crash_at("indexes.loading_over");
     build_deferred(ends, &mut green).await?;

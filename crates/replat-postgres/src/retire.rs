@@ -269,7 +269,7 @@ async fn try_to_forget(
     side: Side,
     fence_row_too: bool,
 ) -> Result<(), tokio_postgres::Error> {
-    for table in ["stream", "chunk", "parked", "deferred"] {
+    for table in ["stream", "chunk", "parked", "deferred", "leaf"] {
         client
             .execute(
                 &format!("DELETE FROM replat.{table} WHERE deployment = $1"),
@@ -277,6 +277,7 @@ async fn try_to_forget(
             )
             .await?;
     }
+    guard::forget_tables(client).await?;
     if !fence_row_too {
         return Ok(());
     }

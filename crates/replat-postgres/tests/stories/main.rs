@@ -7,6 +7,7 @@ mod closed_sides;
 mod edges;
 mod fence;
 mod foreign_keys;
+mod guards;
 mod harness;
 mod kept_back;
 mod known_traps;

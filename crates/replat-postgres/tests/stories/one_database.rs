@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use replat_control::Pulse;
 use replat_model::deploy::{Event, Phase};
 use replat_model::ids::Side;
+use replat_postgres::freshness;
 use replat_postgres::guard::lock_key;
 
 use crate::harness::{Scene, Story, TENANT, refused, run, value};
@@ -177,4 +178,21 @@ async fn what_holds_one_homes_lock_does_not_hold_up_the_others_fence() {
     run(&story.blue, "delete from moves where tenant_id = 2").await;
     story.settle().await;
     story.assert_equal().await;
+}
+
+/// Whoever reads a copy is told of the closed home, wherever that is now, and never of the open one.
+#[tokio::test]
+async fn the_copy_that_may_be_read_is_the_one_of_the_closed_home() {
+    let story = scene().begin().await;
+    story.until_phase(Phase::Ready).await;
+    for (home, copy) in [(Side::Blue, "shop"), (Side::Green, "public"), (Side::Blue, "shop")] {
+        if story.state().home != home {
+            story.switch_to(home).await;
+        }
+        story.watched().await;
+        let copies = freshness::copies(&story.blue, "blue").await.expect("an answer");
+        let copies: Vec<(&str, &str)> =
+            copies.iter().map(|c| (c.partition.as_str(), c.schema.as_str())).collect();
+        assert_eq!(copies, [(story.plan.partition.as_str(), copy)]);
+    }
 }

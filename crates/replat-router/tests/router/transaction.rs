@@ -73,8 +73,11 @@ impl Homes {
                  CREATE TABLE {schema}.events (kind int) PARTITION BY LIST (kind);
                  INSERT INTO replat.fence (partition, schema_name, deployment, epoch, open, home, term, seq)
                    VALUES ('acme', '{schema}', 'd1', 1, {open}, {lives}, 1, 1);
-                 CREATE TRIGGER zz_replat_acme_i BEFORE INSERT ON {schema}.notes FOR EACH ROW
-                   EXECUTE FUNCTION replat.guard_row('acme', '{schema}', '{key}')"
+                 CREATE FUNCTION {schema}.guard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+                   SET search_path = pg_catalog, pg_temp AS
+                   $$ BEGIN PERFORM replat.pass('acme', '{schema}', {key}, TG_OP); RETURN NEW; END $$;
+                 CREATE TRIGGER zz_replat_insert BEFORE INSERT ON {schema}.notes FOR EACH ROW
+                   EXECUTE FUNCTION {schema}.guard()"
             );
             server.execute(database, guard::SCHEMA).await.expect("replat's own schema");
             server.execute(database, &tables).await.expect("tables");
