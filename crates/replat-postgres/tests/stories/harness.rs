@@ -382,7 +382,7 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
-            beside: beside.then(|| Beside { tied: rehearsal.tied }),
+            beside: beside.then_some(Beside { tied: rehearsal.tied }),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }
