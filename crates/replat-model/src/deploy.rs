@@ -294,7 +294,8 @@ pub struct Deployment {
     pub verified_backward: Option<Certificate>,
     /// A comparison that found differences and that nobody has answered yet.
     pub verify_failed: Option<(Side, Certificate)>,
-    /// When the consumers' queries had their answers on green last; `None` if they never had, or blue is home again.
+    /// When the consumers' queries had their answers on green last; `None` if they never had, or have them no more.
+    /// A way back leaves it as it is: it says of green what was so then, and before a later switch they are asked again.
     pub contracts_kept: Option<Timestamp>,
     /// What was found of them, if somebody's is broken and nobody has answered yet.
     pub contracts_broken: Option<Kept>,

@@ -13,9 +13,12 @@ mod hazards;
 mod tables;
 pub mod tokens;
 mod types;
+mod versions;
 mod views;
 
-pub(crate) use expression::quoted;
+pub(crate) use difference::without_schema;
+pub(crate) use expression::{plain_column as plain_source, quoted};
+pub(crate) use types::crosses;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +29,8 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, Hazard, Path, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, FORMAT, Hazard, Path, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::prediction::{Load, Measured, predict};
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
@@ -89,7 +93,7 @@ impl Finding {
 }
 
 /// How much of a table belongs to the partition, estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SliceSize {
     /// Rows.
@@ -126,6 +130,8 @@ pub struct Ask {
     pub region: Region,
     /// Its epoch now.
     pub epoch: Epoch,
+    /// The schema version that it is at; `None` if nobody ever said.
+    pub version: Option<String>,
     /// Its home now: blue.
     pub home: Home,
     /// The DDL that green still needs; empty if its tables are there.
@@ -140,6 +146,10 @@ pub struct Ask {
     pub crossings: Vec<Crossing>,
     /// What is known of green if it is in blue's very database; `None` if it is in another.
     pub beside: Option<Beside>,
+    /// What was measured for a prediction; nothing, if nobody looked.
+    pub measured: Measured,
+    /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
+    pub unsettled_keys: Vec<String>,
 }
 
 /// What only the server knows of green in blue's own database.
@@ -270,6 +280,7 @@ pub fn examine(
     let ground = Ground { ask, context, rollout, blue, green };
     let mut notes = Notes::default();
 
+    versions::check(&ground, &mut notes);
     let path = views::choose(&ground, &mut notes);
     if path.shares_rows() {
         let drafted = Drafted {
@@ -335,8 +346,15 @@ struct Drafted {
 
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
+    let policy = policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green));
+    let load = Load {
+        bytes: drafted.tables.iter().chain(&drafted.references).map(|table| table.bytes).sum(),
+        lanes: policy.copy_parallel,
+        sequences: drafted.sequences.len(),
+        pause_max_ms: policy.pause_max.millis(),
+    };
     Plan {
-        format: 2,
+        format: FORMAT,
         context: ask.context.clone(),
         partition: ask.partition.clone(),
         region: ask.region.clone(),
@@ -344,6 +362,7 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         epoch: ask.epoch,
         blue: end(ground, Side::Blue),
         green: end(ground, Side::Green),
+        version_before: ask.version.clone(),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
         one_database: ask.beside.is_some(),
@@ -355,7 +374,8 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         contracts: ask.contracts.clone(),
         reversible: drafted.reversible,
         hazards: drafted.hazards,
-        policy: policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green)),
+        policy,
+        prediction: predict(ask.measured.clone(), load),
     }
 }
 

@@ -36,6 +36,10 @@ pub struct DatabaseFacts {
     pub max_wal_senders: u32,
     /// How many of them are busy.
     pub senders_used: u32,
+    /// After how long the server gives a slot up that nobody reads; 0: never, or it is too old to do so. Unit: seconds.
+    pub slot_idle_max_s: u64,
+    /// How many slots standbys read the server's log by.
+    pub standbys: u32,
     /// The role that asked.
     pub role: String,
     /// Whether that role is a superuser.

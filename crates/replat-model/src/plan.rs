@@ -8,15 +8,19 @@ use crate::contract::ContractPlan;
 use crate::facts::TableFacts;
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
+use crate::prediction::Prediction;
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
+
+/// The format of plans that this program writes and reads.
+pub const FORMAT: u32 = 2;
 
 /// One partition's way from blue to green.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The format of this document; 2.
+    /// The format of this document, [`FORMAT`].
     pub format: u32,
     /// The context that the partition belongs to.
     pub context: String,
@@ -32,6 +36,8 @@ pub struct Plan {
     pub blue: End,
     /// Where it is to live.
     pub green: End,
+    /// The schema version that the partition is at on blue; `None` if nobody ever said.
+    pub version_before: Option<String>,
     /// The schema version that green gets.
     pub version: String,
     /// The DDL that makes green's schema; empty if it is there already.
@@ -56,6 +62,8 @@ pub struct Plan {
     pub hazards: Vec<Hazard>,
     /// The limits and times in force.
     pub policy: Policy,
+    /// What it will take, from what was measured when the plan was made. A plan is not stale because it changes.
+    pub prediction: Prediction,
 }
 
 /// How green comes to its rows.

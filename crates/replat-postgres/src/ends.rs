@@ -16,7 +16,7 @@ use crate::sql::quote_ident;
 ///
 /// No transaction of replat's is idle but for an instant: one that is for ten seconds belongs to a process that
 /// stands still, and gives its locks back to those that do not.
-const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
+pub(crate) const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmloption = 'content'; \
      SET lc_monetary = 'C'; SET array_nulls = on; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET statement_timeout = 0; \
      SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \

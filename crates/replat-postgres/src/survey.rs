@@ -9,6 +9,7 @@ mod across;
 mod beside;
 mod check;
 mod ddl;
+mod measure;
 mod rehearsal;
 mod size;
 
@@ -19,9 +20,10 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::on;
 
-pub use across::crossings;
+pub use across::{AtTheEdge, crossings, crossings_within};
 pub use beside::is_one_database;
 pub use check::check_expressions;
+pub use measure::{Sampled, measure};
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};
 

@@ -228,6 +228,6 @@ fn kind_says(table: &TableFacts) -> String {
 }
 
 /// `text` without the schema's name before other names.
-fn without_schema(text: &str, schema: &str) -> String {
+pub(crate) fn without_schema(text: &str, schema: &str) -> String {
     text.replace(&format!("{schema}."), "").replace(&format!("\"{schema}\"."), "")
 }

@@ -121,6 +121,11 @@ pub struct Context {
     /// Every table of the context, by its name in the home schema. An empty table takes all defaults. At least one
     /// is of mode `slice`.
     pub tables: BTreeMap<String, Table>,
+    /// The versions of the context's schema in their order; the first is that of `home`. A partition goes from each to the
+    /// next, and a rollout that would pass one over is refused. Default: versions have no order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub versions: Vec<String>,
     /// The queries that consumers rely on, by names of your choice, such as `billing/open_items`. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contracts: BTreeMap<String, Contract>,
@@ -167,6 +172,11 @@ pub struct Rollout {
     /// The schema version that the rollout brings. Opaque text.
     #[schemars(length(min = 1))]
     pub version: String,
+    /// The version that a partition must be at, since `map` is written for it. Default: the one before `version` in
+    /// `versions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub after: Option<String>,
     /// Where the partitions are to live. Another database or another schema than the context's home.
     pub to: Home,
     /// SQL files that create the new tables, in this order, with the schema of `to` as the search path. Paths

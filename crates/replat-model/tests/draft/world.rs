@@ -7,6 +7,7 @@ use replat_model::facts::{
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyValue;
 use replat_model::plan::{ColumnPlan, DdlFile, Plan, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Rollout, Spec, Table, TableMode};
 
@@ -44,6 +45,7 @@ impl World {
                 partition: "shop_42".parse().expect("a legal name"),
                 region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(42)].into())),
                 epoch: Epoch::FIRST,
+                version: None,
                 home: Home { database: "pg_a".into(), schema: "public".into() },
                 ddl: Vec::new(),
                 sizes: [("orders".to_owned(), SliceSize { rows: 7, bytes: 700 })].into(),
@@ -51,6 +53,8 @@ impl World {
                 contracts: Vec::new(),
                 crossings: Vec::new(),
                 beside: None,
+                measured: Measured::default(),
+                unsettled_keys: Vec::new(),
             },
             blue: database("1", "public"),
             green: database("2", "shop"),
@@ -151,6 +155,8 @@ fn database(system_id: &str, schema: &str) -> DatabaseFacts {
         slots_used: 0,
         max_wal_senders: 10,
         senders_used: 0,
+        slot_idle_max_s: 0,
+        standbys: 0,
         role: "replat".into(),
         is_superuser: true,
         can_replicate: true,

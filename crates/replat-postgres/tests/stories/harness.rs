@@ -17,6 +17,7 @@ use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::spec::{self, Context, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
@@ -376,6 +377,7 @@ impl Scene {
             region: map.region(&partition).expect("its region"),
             partition,
             epoch: leaf.epoch,
+            version: None,
             home: (*leaf.home).clone(),
             ddl: rehearsal.ddl,
             sizes: BTreeMap::new(),
@@ -383,6 +385,8 @@ impl Scene {
             contracts: Vec::new(),
             crossings: Vec::new(),
             beside: beside.then_some(Beside { tied: rehearsal.tied }),
+            measured: Measured::default(),
+            unsettled_keys: Vec::new(),
         };
         Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
     }

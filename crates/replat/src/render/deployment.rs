@@ -105,6 +105,8 @@ pub fn deployment_value(card: &Card) -> Value {
         "green": d.plan.green.home.to_string(),
         "version": d.plan.version,
         "path": d.plan.path.name(),
+        "version_before": d.plan.version_before,
+        "version_now": version_now(d),
         "created": moment(listed.created),
         "entries": card.length,
         "attempts": d.attempts,
@@ -117,7 +119,15 @@ pub fn deployment_value(card: &Card) -> Value {
         "incident_rows": d.leaks,
         "kept_back": d.kept_back,
         "trouble": card.trouble.as_ref().map(trouble_value),
-        "predicted": { "rows": d.plan.rows(), "bytes": d.plan.bytes() },
+        "predicted": {
+            "rows": d.plan.rows(),
+            "bytes": d.plan.bytes(),
+            "copy_ms": d.plan.prediction.copy_ms,
+            "verify_ms": d.plan.prediction.verify_ms,
+            "pause_ms": d.plan.prediction.pause_ms,
+            "log_kept": d.plan.prediction.log_kept,
+            "measured": d.plan.prediction.measured,
+        },
         "happened": card.happened,
         "policy": d.policy,
         "runner": card.runner,
@@ -127,6 +137,14 @@ pub fn deployment_value(card: &Card) -> Value {
         "next": card.next(),
         "next_commands": card.next_commands(),
     })
+}
+
+/// The schema version of the home that the partition has now, if it was ever said.
+fn version_now(d: &Deployment) -> Option<&str> {
+    match d.home {
+        Side::Green => Some(&d.plan.version),
+        Side::Blue => d.plan.version_before.as_deref(),
+    }
 }
 
 /// A deployment for people.
@@ -142,6 +160,11 @@ pub fn deployment(card: &Card) -> String {
         d.phase().as_str()
     );
     let mut row = |name: &str, text: &str| t += &format!("  {name:<10} {text}\n");
+    let now = version_now(d).unwrap_or("unknown");
+    row(
+        "version",
+        &format!("{}, now {now}", super::plan::step(d.plan.version_before.as_deref(), &d.plan.version)),
+    );
     row("owner", &format!("{} ({}), at epoch {}", d.plan.end(d.home).home, d.home, d.epoch));
     let happened = card.happened.rows_beside(&d.plan);
     for (name, text) in comparisons(d).into_iter().chain(happened).chain(circumstances(card)) {
@@ -291,21 +314,23 @@ pub fn list(cards: &[Card]) -> String {
     if cards.is_empty() {
         return "no deployments yet\nNext:  replat plan deploy -p …".into();
     }
-    let line =
-        |id: &str, partition: &str, phase: &str, home: &str, epoch: &str, runner: &str, since: &str| {
-            format!("{id:<6} {partition:<32} {phase:<12} {home:<6} {epoch:<6} {runner:<12} {since}\n")
-        };
-    let mut t = line("ID", "PARTITION", "PHASE", "HOME", "EPOCH", "RUNNER", "SINCE");
+    let line = |[id, partition, phase, home, version, epoch, runner, since]: [&str; 8]| {
+        format!(
+            "{id:<6} {partition:<32} {phase:<12} {home:<6} {version:<8} {epoch:<6} {runner:<12} {since}\n"
+        )
+    };
+    let mut t = line(["ID", "PARTITION", "PHASE", "HOME", "VERSION", "EPOCH", "RUNNER", "SINCE"]);
     for card in cards {
-        t += &line(
+        t += &line([
             card.listed.id.as_str(),
             &format!("{}/{}", card.listed.context, card.listed.partition),
             card.d.phase().as_str(),
             &card.d.home.to_string(),
+            version_now(card.d).unwrap_or("-"),
             &card.d.epoch.to_string(),
             card.runner.as_deref().unwrap_or("-"),
             &moment(card.listed.created),
-        );
+        ]);
     }
     t
 }

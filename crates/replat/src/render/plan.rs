@@ -1,9 +1,11 @@
 //! Plans, and what can be said before there is one.
 
+use replat_model::compatibility::{Compatibility, Fitness};
 use replat_model::ids::Side;
 use replat_model::plan::{Hazard, Path, Plan, Reversibility, TablePlan, ViewPlan};
 use replat_model::spec::SwitchMode;
 
+use super::prediction::prediction;
 use super::{bytes, count};
 use crate::planning::{self, Outlook, PlanFile};
 
@@ -28,6 +30,9 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
             if let Some(because) = because {
                 row("by", format!("a copy: {because}"));
             }
+            for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
+                row(if n == 0 { "predicted" } else { "" }, line);
+            }
         }
         Path::Views { views } => {
             row("moves", "no rows".into());
@@ -40,7 +45,15 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     if !p.rebuild.is_empty() {
         row("not copied", p.rebuild.join(", "));
     }
-    row("version", format!("{}{}", p.version, if p.ddl.is_empty() { " (green has it already)" } else { "" }));
+    let there = if p.ddl.is_empty() { " (green has it already)" } else { "" };
+    row("version", format!("{}{there}", step(p.version_before.as_deref(), &p.version)));
+    let Compatibility { old_on_new, new_on_old } = &file.compatibility;
+    for (name, fitness, place) in [("old code", old_on_new, "green"), ("new code", new_on_old, "blue")] {
+        row(name, format!("on {place}: {}", fitness.summary()));
+        for line in breaks(fitness, detail) {
+            row("", line);
+        }
+    }
     for (n, line) in file.difference.iter().enumerate() {
         row(if n == 0 { "schema" } else { "" }, line.clone());
     }
@@ -74,6 +87,37 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         t += &plan_detail(p);
     }
     t
+}
+
+/// From which version to which.
+pub fn step(before: Option<&str>, version: &str) -> String {
+    match before {
+        Some(before) if before != version => format!("{before} -> {version}"),
+        _ => version.to_owned(),
+    }
+}
+
+/// The most reasons that are told of why code of one version does not run on the other's schema.
+const BREAKS_MAX: usize = 3;
+
+fn breaks(fitness: &Fitness, detail: bool) -> Vec<String> {
+    let told = if detail { fitness.breaks.len() } else { BREAKS_MAX };
+    let mut lines: Vec<String> = Vec::new();
+    for found in fitness.breaks.iter().take(told) {
+        let column = found.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+        let works: Vec<String> = found.works.iter().map(ToString::to_string).collect();
+        lines.push(format!("{}{column}: {} ({})", found.table, found.why, works.join(", ")));
+        if detail {
+            lines.push(format!("  {}", found.instead));
+        }
+    }
+    match fitness.breaks.len().saturating_sub(told) {
+        0 => {}
+        more => {
+            lines.push(format!("and {more} more; `plan deploy --detail` shows all, and what to do instead"))
+        }
+    }
+    lines
 }
 
 /// Hazards of one name together, in the order in which they come first.
@@ -171,6 +215,9 @@ pub fn outlook(o: &Outlook) -> String {
     for (n, (table, size)) in o.tables.iter().enumerate() {
         let name = if n == 0 { "moves" } else { "" };
         t += &format!("  {name:<12} {table}: about {} rows, {}\n", count(size.rows), bytes(size.bytes));
+    }
+    for (n, line) in prediction(&o.prediction).into_iter().enumerate() {
+        t += &format!("  {:<12} {line}\n", if n == 0 { "predicted" } else { "" });
     }
     t += &format!(
         "  schema       {}\n",
