@@ -50,7 +50,8 @@ async fn there_and_back_and_there_again_with_no_row_moved() {
         .prints("no writer is refused");
     let plan =
         plan.prints("ROWS_SHARED").prints("notes_tag").prints("-> text  =  body").prints("new on blue: text");
-    plan.prints("~ notes.body -> notes.text").prints("+ notes.tag text");
+    let plan = plan.prints("~ notes.body -> notes.text").prints("+ notes.tag text");
+    plan.prints("old code").prints("notes.body:");
     let said = world.replat("plan deploy -p tenant_id=2 --json --out plan.json").await.succeeds().json();
     assert_eq!(said["plan"]["path"]["by"], "views", "{said}");
     world.replat("apply plan.json --dry-run").await.succeeds().prints("no row moves, nobody waits");
