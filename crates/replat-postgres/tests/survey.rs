@@ -420,6 +420,7 @@ impl Example {
             beside: None,
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
+            misfits: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

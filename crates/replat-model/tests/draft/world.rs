@@ -55,6 +55,7 @@ impl World {
                 beside: None,
                 measured: Measured::default(),
                 unsettled_keys: Vec::new(),
+                misfits: Vec::new(),
             },
             blue: database("1", "public"),
             green: database("2", "shop"),

@@ -154,6 +154,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     let copy = copy_of(facts, None, &facts.schema);
     let mut found = against_a_copy(&spec, &ask, facts, &copy)?;
