@@ -246,8 +246,14 @@ const OF_A_PARTITION: [Check; 11] = [
 ];
 
 /// The checks of a rollout whose rows stay where they are.
-const OF_VIEWS: [Check; 5] =
-    [Check::UnknownContext, Check::NoRollout, Check::SameHome, Check::PathNotOpen, Check::RowsShared];
+const OF_VIEWS: [Check; 6] = [
+    Check::UnknownContext,
+    Check::NoRollout,
+    Check::SameHome,
+    Check::VersionGap,
+    Check::PathNotOpen,
+    Check::RowsShared,
+];
 
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
