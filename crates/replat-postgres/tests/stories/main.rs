@@ -13,6 +13,7 @@ mod leaks;
 mod leaves;
 mod moments;
 mod moving_rows;
+mod newer_servers;
 mod nullable_keys;
 mod parked_rows;
 mod random_rows;
