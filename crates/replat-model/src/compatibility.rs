@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::plain_source;
 use crate::facts::{DatabaseFacts, TableFacts};
-use crate::plan::{Plan, TablePlan};
+use crate::plan::{Path, Plan, TablePlan};
 
 /// A kind of statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -153,7 +153,12 @@ pub fn compatibility(blue: &DatabaseFacts, green: &DatabaseFacts, plan: &Plan) -
     let moving = || plan.tables.iter().chain(&plan.references);
     let names = || {
         let moved = moving().map(|table| (table.blue.name.as_str(), table.green.name.as_str(), Some(table)));
-        moved.chain(plan.rebuild.iter().map(|name| (name.as_str(), name.as_str(), None)))
+        let seen = match &plan.path {
+            Path::Views { views } => views.as_slice(),
+            Path::Copy { .. } => &[],
+        };
+        let seen = seen.iter().map(|view| (view.table.as_str(), view.stands_for.name.as_str(), None));
+        moved.chain(plan.rebuild.iter().map(|name| (name.as_str(), name.as_str(), None))).chain(seen)
     };
     let mut all = Compatibility::default();
     for (old, new, table) in names() {

@@ -14,6 +14,7 @@ mod tables;
 pub mod tokens;
 mod types;
 mod versions;
+mod views;
 
 pub(crate) use difference::without_schema;
 pub(crate) use expression::{plain_column as plain_source, quoted};
@@ -28,7 +29,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, FORMAT, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, FORMAT, Hazard, Path, Plan, Reversibility, SequencePlan, TablePlan};
 use crate::prediction::{Load, Measured, predict};
 use crate::preflight::Check;
 use crate::region::Region;
@@ -147,6 +148,15 @@ pub struct Ask {
     pub measured: Measured,
     /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
     pub unsettled_keys: Vec<String>,
+    /// What is known of green if it is in blue's very database; `None` if it is in another.
+    pub beside: Option<Beside>,
+}
+
+/// What only the server knows of green in blue's own database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What else the rollout's DDL makes that needs green's tables to be tables, as the server says it.
+    pub tied: Option<String>,
 }
 
 /// What comes to light while a plan is drafted.
@@ -270,8 +280,21 @@ pub fn examine(
     let ground = Ground { ask, context, rollout, blue, green };
     let mut notes = Notes::default();
 
-    ends::check(&ground, &mut notes);
     versions::check(&ground, &mut notes);
+    let path = views::choose(&ground, &mut notes);
+    if path.shares_rows() {
+        let drafted = Drafted {
+            path,
+            tables: Vec::new(),
+            references: Vec::new(),
+            sequences: Vec::new(),
+            reversible: Reversibility::Lossless,
+            hazards: notes.hazards,
+        };
+        let plan = assemble(spec, &ground, drafted);
+        return Ok(Examined { plan, findings: notes.findings, unseen: Vec::new() });
+    }
+    ends::check(&ground, &mut notes);
     tables::check_names(&ground, &mut notes);
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
     let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
@@ -292,7 +315,7 @@ pub fn examine(
     };
     tables.retain(is_sound);
     references.retain(is_sound);
-    let drafted = Drafted { tables, references, sequences, reversible, hazards: notes.hazards };
+    let drafted = Drafted { path, tables, references, sequences, reversible, hazards: notes.hazards };
     Ok(Examined { plan: assemble(spec, &ground, drafted), findings: notes.findings, unseen })
 }
 
@@ -313,6 +336,7 @@ fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Fi
 }
 
 struct Drafted {
+    path: Path,
     tables: Vec<TablePlan>,
     references: Vec<TablePlan>,
     sequences: Vec<SequencePlan>,
@@ -341,6 +365,8 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         version_before: ask.version.clone(),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
+        one_database: ask.beside.is_some(),
+        path: drafted.path,
         tables: drafted.tables,
         references: drafted.references,
         rebuild: ground.tables(TableMode::Rebuild).map(str::to_owned).collect(),

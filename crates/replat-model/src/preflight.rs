@@ -112,6 +112,7 @@ checks! {
     VersionGap "VERSION_GAP" Spec Refusal "the rollout brings the version that comes next";
     SameHome "SAME_HOME" Spec Refusal "blue and green are two places";
     DownTwice "DOWN_TWICE" Spec Refusal "each column has one way back at most";
+    PathNotOpen "PATH_NOT_OPEN" Spec Refusal "the way that the spec asks for can be gone";
 
     ServerVersion "VERSION" Servers Refusal "the servers' versions have what is needed";
     ServerBug "SERVER_BUG" Servers Allow "the servers' minor releases have no known bug that loses rows";
@@ -167,6 +168,7 @@ checks! {
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
+    RowsShared "ROWS_SHARED" Effects Allow "green has rows of its own";
     GrantsGone "GRANTS_GONE" Effects Note "whoever may use blue's rows may use green's";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
     SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";

@@ -16,6 +16,8 @@ mod plans;
 mod provoked;
 #[path = "draft/versions.rs"]
 mod versions;
+#[path = "draft/views.rs"]
+mod views;
 #[path = "draft/ways_back.rs"]
 mod ways_back;
 #[path = "draft/world.rs"]

@@ -419,6 +419,7 @@ impl Example {
             crossings: Vec::new(),
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
+            beside: None,
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 
 use replat_model::doctor::keys::Candidate;
 use replat_model::doctor::{self, Outcome, Verdict};
-use replat_model::draft::{Ask, Examined, Finding, examine};
+use replat_model::draft::{Ask, Beside, Examined, Finding, examine};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home, Side};
 use replat_model::plan::Hazard;
 use replat_model::prediction::{Measured, Prediction};
 use replat_model::preflight::{Area, Check};
 use replat_model::region::Region;
-use replat_model::spec::{Context, Reversible, Rollout, Spec};
-use replat_postgres::survey::{Target, check_expressions, rehearse, survey};
+use replat_model::spec::{Context, PathWish, Reversible, Rollout, Spec};
+use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::Serialize;
 use serde_json::json;
 
@@ -197,6 +197,7 @@ fn subject(
         crossings: Vec::new(),
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        beside: None,
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
@@ -212,8 +213,10 @@ fn subject(
 }
 
 /// The checks of a place that no rollout goes to.
-const OF_A_ROLLOUT: [Check; 11] = [
+const OF_A_ROLLOUT: [Check; 13] = [
     Check::VersionGap,
+    Check::PathNotOpen,
+    Check::RowsShared,
     Check::SameHome,
     Check::DownTwice,
     Check::Expression,
@@ -230,6 +233,16 @@ const OF_A_ROLLOUT: [Check; 11] = [
 const OF_A_PARTITION: [Check; 5] =
     [Check::VersionGap, Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters, Check::FkUnsettled];
 
+/// The checks of a rollout whose rows stay where they are.
+const OF_VIEWS: [Check; 6] = [
+    Check::UnknownContext,
+    Check::NoRollout,
+    Check::VersionGap,
+    Check::SameHome,
+    Check::PathNotOpen,
+    Check::RowsShared,
+];
+
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
     Rollout {
@@ -237,6 +250,7 @@ fn to_a_copy(database: &str, schema: &str) -> Rollout {
         after: None,
         to: Home { database: database.to_owned(), schema: schema.to_owned() },
         ddl: Vec::new(),
+        path: PathWish::Copy,
         reversible: Reversible::Required,
         map: BTreeMap::new(),
         tables: BTreeMap::new(),
@@ -343,6 +357,9 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
         Ok(rehearsal) => {
             let green_facts = rehearsal.facts;
             subject.ask.ddl = rehearsal.ddl;
+            if is_one_database(&ends.blue.client, &ends.green.client, &to.database).await? {
+                subject.ask.beside = Some(Beside { tied: rehearsal.tied });
+            }
             let found = against_green(&project.spec, &mut subject, &ends, &blue_facts, &green_facts).await?;
             let pending = !subject.ask.ddl.is_empty();
             let (blue, green) = places(&green_facts);
@@ -407,9 +424,15 @@ async fn against_green(
     for (side, session) in [(Side::Blue, &ends.blue), (Side::Green, &ends.green)] {
         expressions.extend(check_expressions(&session.client, side, &last.plan).await?);
     }
-    let predicted = (!subject.whole).then(|| last.plan.prediction.clone());
+    let shares_rows = last.plan.path.shares_rows();
+    let predicted = (!subject.whole && !shares_rows).then(|| last.plan.prediction.clone());
     let mut found = Found { predicted, ..Found::of(last) };
     found.findings.extend(expressions);
+    if shares_rows {
+        let others = Check::ALL.iter().copied().filter(|check| !OF_VIEWS.contains(check));
+        found.not_asked(others, "green's tables are views of blue's, so no row moves");
+        return Ok(found);
+    }
     if subject.whole {
         found.not_asked(OF_A_PARTITION, "no partition was named; name one with -p");
     }

@@ -8,7 +8,7 @@ use replat_engine::{LogError, WorkLog};
 use replat_model::compatibility::{Compatibility, compatibility};
 use replat_model::deploy::Event;
 use replat_model::draft::tokens::without_restrictions;
-use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
@@ -20,7 +20,8 @@ use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate, table_name};
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Sampled, Target, check_expressions, crossings_within, rehearse, slice_is_occupied, slice_size, survey,
+    Sampled, Target, check_expressions, crossings_within, is_one_database, rehearse, slice_is_occupied,
+    slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +195,11 @@ pub async fn plan(
         crossings: Vec::new(),
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        beside: None,
     };
+    if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
+        ask.beside = Some(Beside { tied: rehearsal.tied });
+    }
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
@@ -383,7 +388,10 @@ pub async fn measure(
         predicate: predicate(plan, table, Side::Blue, ""),
         size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
     });
-    ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
+    // Where rows stay where they are, nothing takes time.
+    if !plan.path.shares_rows() {
+        ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
+    }
     let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
     (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
     if !ask.ddl.is_empty() {

@@ -20,7 +20,7 @@ use replat_model::ids::{Epoch, Home, Lsn, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map};
 use replat_model::next::Action;
-use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::plan::{End, FORMAT, Path, Plan, Reversibility};
 use replat_model::prediction::Prediction;
 use replat_model::region::Region;
 use replat_model::route::Address;
@@ -202,6 +202,8 @@ fn plan(map: &Map) -> Plan {
         version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

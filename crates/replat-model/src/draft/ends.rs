@@ -28,7 +28,7 @@ fn slots_needed(ground: &Ground) -> u32 {
     if ground.blue.system_id == ground.green.system_id { 2 } else { 1 }
 }
 
-fn apart(ground: &Ground, notes: &mut Notes) {
+pub(super) fn apart(ground: &Ground, notes: &mut Notes) {
     let place =
         |facts: &DatabaseFacts| (facts.system_id.clone(), facts.database_name.clone(), facts.schema.clone());
     if place(ground.blue) == place(ground.green) {

@@ -115,7 +115,13 @@ fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> 
         TableKind::MaterializedView => Some("is a materialized view"),
     };
     if let Some(kind) = kind {
-        find(Check::NotATable, kind.into(), "Take it out of the context.".into());
+        let remedy = match table.view_of {
+            Some(_) => {
+                "Make tables of the views first; docs/decisions/0030-one-set-of-rows.md has the statements."
+            }
+            None => "Take it out of the context.",
+        };
+        find(Check::NotATable, kind.into(), remedy.into());
     }
     if let Some(root) = &table.partition_root {
         find(Check::PartitionLeaf, format!("is a partition of {root}"), format!("Name {root} in its place."));

@@ -184,6 +184,9 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub ddl: Vec<String>,
+    /// By which way green comes to its rows. Default: shortest.
+    #[serde(default = "PathWish::shipped")]
+    pub path: PathWish,
     /// Whether there must be a way back. Default: required.
     #[serde(default = "Reversible::shipped")]
     pub reversible: Reversible,
@@ -194,6 +197,24 @@ pub struct Rollout {
     /// The tables that change their name, by their new names. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, Rename>,
+}
+
+/// By which way green comes to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathWish {
+    /// By views where that means the same, else by a copy.
+    Shortest,
+    /// Its rows are copied, also where views would do.
+    Copy,
+    /// Green's tables are views of blue's; what cannot be a view is not deployed.
+    Views,
+}
+
+impl PathWish {
+    fn shipped() -> PathWish {
+        PathWish::Shortest
+    }
 }
 
 /// What a rollout says about the way back.

@@ -7,7 +7,7 @@ use replat_model::facts::{
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
-use replat_model::spec::{Reversible, TableMode};
+use replat_model::spec::{PathWish, Reversible, TableMode};
 
 use crate::world::*;
 
@@ -26,6 +26,7 @@ fn provoke(check: Check, w: &mut World) {
             w.green = w.blue.clone();
             w.rollout().to = w.ask.home.clone();
         }
+        Check::PathNotOpen => w.rollout().path = PathWish::Views,
         Check::DownTwice => {
             add_column(orders(&mut w.green), "other", "text");
             w.map("orders", "note", "note", Some(("note", "note")));
@@ -118,6 +119,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
         Check::RowSecurityGone => orders(&mut w.blue).row_security = true,
+        Check::RowsShared => w.beside(),
         Check::GrantsGone => {
             orders(&mut w.blue).grants.insert("app".into(), vec!["INSERT".into(), "SELECT".into()]);
             orders(&mut w.green).grants.insert("app".into(), vec!["SELECT".into()]);

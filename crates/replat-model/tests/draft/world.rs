@@ -1,12 +1,12 @@
 //! A small world to draft in: one context of two tables, the same on both sides until a test changes it.
 
-use replat_model::draft::{Ask, Finding, SliceSize, draft};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, draft};
 use replat_model::facts::{
     ColumnFacts, DatabaseFacts, Identity, IndexFacts, ReplicaIdentity, TableFacts, TableKind, TypeKind,
 };
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyValue;
-use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+use replat_model::plan::{ColumnPlan, DdlFile, Plan, TablePlan};
 use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Rollout, Spec, Table, TableMode};
@@ -54,6 +54,7 @@ impl World {
                 crossings: Vec::new(),
                 measured: Measured::default(),
                 unsettled_keys: Vec::new(),
+                beside: None,
             },
             blue: database("1", "public"),
             green: database("2", "shop"),
@@ -90,6 +91,12 @@ impl World {
         let down = down.map(|(column, sql)| Down { column: column.into(), sql: sql.into() });
         let columns = self.rollout().map.entry(table.into()).or_default();
         columns.insert(column.into(), ColumnMap { up: up.into(), down });
+    }
+
+    /// Green is in blue's own database, and its tables are made by the rollout.
+    pub fn beside(&mut self) {
+        self.ask.beside = Some(Beside::default());
+        self.ask.ddl = vec![DdlFile { name: "v2.sql".into(), text: "create table …".into() }];
     }
 
     pub fn add_table(&mut self, name: &str, mode: TableMode) {
@@ -192,6 +199,7 @@ pub fn table(schema: &str, name: &str, mut columns: Vec<ColumnFacts>, key: &[&st
         schema: schema.into(),
         name: name.into(),
         kind: TableKind::Ordinary,
+        view_of: None,
         partition_root: None,
         unlogged: false,
         inherits: false,

@@ -1,7 +1,7 @@
 //! A small plan, for tests of the rules.
 
 use replat_model::ids::{Epoch, Home};
-use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::plan::{End, FORMAT, Path, Plan, Reversibility};
 use replat_model::prediction::Prediction;
 use replat_model::region::Region;
 use replat_model::spec::Policy;
@@ -20,6 +20,8 @@ pub fn plan() -> Plan {
         version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

@@ -94,6 +94,8 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: replat_model::plan::Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),

@@ -153,6 +153,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         crossings: Vec::new(),
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        beside: None,
     };
     let copy = copy_of(facts, None, &facts.schema);
     let mut found = against_a_copy(&spec, &ask, facts, &copy)?;

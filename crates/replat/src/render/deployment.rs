@@ -78,6 +78,8 @@ impl Card<'_> {
         }
         let missing = match self.d.phase() {
             Phase::Aborted | Phase::Finished => return None,
+            Phase::Soak if self.d.plan.path.shares_rows() => "the soak does not end by itself",
+            Phase::Ready | Phase::RolledBack if self.d.plan.path.shares_rows() => "nothing goes on",
             Phase::Soak if self.d.plan.has_way_back() => "what is written on green does not flow back",
             Phase::Soak => "the soak does not end by itself",
             Phase::Ready | Phase::RolledBack => "what is written on blue does not reach green",
@@ -104,6 +106,7 @@ pub fn deployment_value(card: &Card) -> Value {
         "version": d.plan.version,
         "version_before": d.plan.version_before,
         "version_now": version_now(d),
+        "path": d.plan.path.name(),
         "created": moment(listed.created),
         "entries": card.length,
         "attempts": d.attempts,
@@ -226,7 +229,11 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         rows.push(("trouble", format!("{} {} ({age})", trouble.code, trouble.what)));
         rows.push(("", trouble.remedy.clone()));
     }
-    if let Some(at) = d.finished.filter(|_| !d.dropped) {
+    if d.plan.path.shares_rows() && d.prepared && !d.aborted {
+        let (blue, green) = (&d.plan.blue.home, &d.plan.green.home);
+        rows.push(("rows", format!("in {blue}; the tables of {green} are views of them")));
+    }
+    if let Some(at) = d.finished.filter(|_| !d.ended()) {
         let until = moment(Timestamp(at.0.saturating_add(d.policy.retain.millis())));
         let watch = format!("replat deploy watch {}", card.listed.id);
         rows.push(("kept", format!("blue's copy, read-only, until {until}; then `{watch}` drops it")));
@@ -358,6 +365,9 @@ fn action_text(action: &Action) -> String {
         Action::Prove { .. } => "compare what was touched since".into(),
         Action::Open { side, .. } => format!("let the partition's writers through on {side}"),
         Action::Seal { side, .. } => format!("name the home to writers on {side}"),
+        Action::HandOver { to, .. } => {
+            format!("let the partition's writers through on {to}, and on no other side")
+        }
         Action::Retire => "end the way back".into(),
         Action::DropCopy => "drop blue's copy".into(),
         Action::Clean => "remove what the deployment made".into(),
