@@ -93,12 +93,14 @@ pub enum EngineError {
         slot: String,
     },
     /// A row cannot be had in its new shape, or cannot be stored.
-    #[error("a row of {table} cannot be stored on {database}: {why}")]
+    #[error("a row of {table}{} cannot be carried over: {database} says: {why}", in_parentheses(.key))]
     Row {
         /// The database's name.
         database: String,
         /// The table.
         table: String,
+        /// The row's key, if it is known.
+        key: Option<String>,
         /// The server's words.
         why: String,
     },
@@ -131,6 +133,10 @@ pub enum EngineError {
         /// The server's words.
         why: String,
     },
+}
+
+fn in_parentheses(key: &Option<String>) -> String {
+    key.as_ref().map(|key| format!(" ({key})")).unwrap_or_default()
 }
 
 impl EngineError {

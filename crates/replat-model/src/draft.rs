@@ -10,6 +10,9 @@ mod difference;
 mod ends;
 mod expression;
 mod hazards;
+mod misfits;
+mod parts;
+mod rows;
 mod tables;
 pub mod tokens;
 mod types;
@@ -33,10 +36,11 @@ use crate::plan::{DdlFile, End, FORMAT, Hazard, Path, Plan, Reversibility, Seque
 use crate::prediction::{Load, Measured, predict};
 use crate::preflight::Check;
 use crate::region::Region;
-use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
+use crate::spec::{ColumnMap, Context, Flow, Policy, Reversible, Rollout, Spec, TableMode};
 
 pub use difference::{changed, schema_difference};
 pub use ends::MAJOR_MIN;
+pub use misfits::{Misfit, Unfit};
 
 /// Something that must be mended before a deployment can begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,12 +148,14 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// What is known of green if it is in blue's very database; `None` if it is in another.
+    pub beside: Option<Beside>,
     /// What was measured for a prediction; nothing, if nobody looked.
     pub measured: Measured,
     /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
     pub unsettled_keys: Vec<String>,
-    /// What is known of green if it is in blue's very database; `None` if it is in another.
-    pub beside: Option<Beside>,
+    /// The rows on blue that green would not take.
+    pub misfits: Vec<Misfit>,
 }
 
 /// What only the server knows of green in blue's own database.
@@ -202,9 +208,9 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The name on green of a table of blue.
-    fn green_name<'n>(&'n self, blue: &'n str) -> &'n str {
-        self.rollout.tables.iter().find(|(_, rename)| rename.from == blue).map_or(blue, |(name, _)| name)
+    /// The names on green of what becomes of a table of blue.
+    fn green_names<'n>(&'n self, blue: &'n str) -> impl Iterator<Item = &'n str> {
+        self.rollout.flows_of(blue).into_iter().map(|flow| flow.new)
     }
 
     /// The tables of some mode, by their names on blue.
@@ -221,12 +227,17 @@ impl<'a> Ground<'a> {
 struct Pair<'a> {
     blue: &'a TableFacts,
     green: &'a TableFacts,
-    /// What the spec says about green's columns.
-    map: &'a BTreeMap<String, ColumnMap>,
+    /// What the spec says about them.
+    flow: Flow<'a>,
     same_major: bool,
 }
 
 impl<'a> Pair<'a> {
+    /// What the spec says about green's columns.
+    fn map(&self) -> &BTreeMap<&'a str, &'a ColumnMap> {
+        &self.flow.map
+    }
+
     fn side(&self, side: Side) -> &'a TableFacts {
         match side {
             Side::Blue => self.blue,
@@ -299,6 +310,7 @@ pub fn examine(
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
     let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
     hazards::weigh(&ground, &mut notes);
+    misfits::weigh(&ask.misfits, &mut notes);
     let sequences = hazards::sequences(&ground, spec.policy.sequence_room, &tables, &mut notes);
     let reversible = reversibility(rollout.reversible, &mut notes);
     if matches!(reversible, Reversibility::No(_)) {

@@ -181,6 +181,16 @@ pub struct TablePlan {
     pub forward: Vec<ColumnPlan>,
     /// Blue's columns from green's row; empty if there is no way back.
     pub backward: Vec<ColumnPlan>,
+    /// Whether green's table holds a part of blue's rows only, beside the table of an earlier plan that holds the main
+    /// part. On the way back it changes rows of blue, and neither makes nor removes any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_part: bool,
+    /// Which rows of blue's table take part; `None` if all of the partition's do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_rows: Option<RowFilter>,
+    /// Which rows of green's table take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_rows: Option<RowFilter>,
     /// Rows of the partition, estimated from statistics.
     pub rows: u64,
     /// Bytes of the partition on disk, estimated from statistics.
@@ -201,6 +211,14 @@ impl TablePlan {
         match from {
             Side::Blue => &self.forward,
             Side::Green => &self.backward,
+        }
+    }
+
+    /// Which rows of the table on `side` take part; `None` if all of the partition's do.
+    pub fn rows_on(&self, side: Side) -> Option<&RowFilter> {
+        match side {
+            Side::Blue => self.blue_rows.as_ref(),
+            Side::Green => self.green_rows.as_ref(),
         }
     }
 
@@ -275,6 +293,16 @@ pub struct ColumnPlan {
     pub depends: Vec<String>,
     /// Whether its values are hashed as they are or as text when the sides are compared.
     pub compare: Compare,
+}
+
+/// Which rows of a table take part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFilter {
+    /// A condition over one row. A row takes part if it is true.
+    pub condition: String,
+    /// The columns that the condition may look at.
+    pub depends: Vec<String>,
 }
 
 /// How values are compared between the sides.

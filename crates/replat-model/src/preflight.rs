@@ -135,6 +135,7 @@ checks! {
     GreenNotEmpty "GREEN_NOT_EMPTY" Tables Refusal "green holds no row of the partition";
     ReservedName "RESERVED_NAME" Tables Refusal "no column has a name that replat gives itself";
     CatalogueNumbers "CATALOGUE_NUMBERS" Tables Refusal "no column points into a server's catalogue";
+    RowsStay "ROWS_STAY" Tables Note "all rows of the partition move";
     LargeObjects "LARGE_OBJECTS" Tables Allow "no column names large objects";
 
     NoKey "NO_KEY" Keys Refusal "every table has a key";
@@ -155,6 +156,13 @@ checks! {
     IdentityAlways "IDENTITY_ALWAYS" Columns Refusal "identity columns take the values they are given";
     UnsaidPart "UNSAID_PART" Columns Refusal "changes say all that a value is made of";
     NotNull "NOT_NULL" Columns Note "both sides take null alike";
+    PartNotNull "PART_NOT_NULL" Columns Refusal "what another part of a row gives back may be null on blue";
+    NullValues "NULL_VALUES" Columns Refusal "every row has what must not be null on green";
+    ValueUnfit "VALUE_UNFIT" Columns Refusal "every row has a value that green's column takes";
+    CheckViolated "CHECK_VIOLATED" Columns Refusal "every row satisfies green's constraints";
+    Duplicates "DUPLICATES" Columns Refusal "no two rows are one for green's unique indexes";
+    GoesTwice "GOES_TWICE" Columns Refusal "no row goes to two tables";
+    RowsUnseen "ROWS_UNSEEN" Columns Note "all rows were looked at";
     DerivedOnly "DERIVED_ONLY" Columns Note "what green's application writes has a way back";
     Irreversible "IRREVERSIBLE" Columns Allow "there is a way back";
     LossyRollback "LOSSY_ROLLBACK" Columns Allow "a rollback loses no value";

@@ -118,9 +118,9 @@ fn a_spec_means_what_it_says() {
     let amount = &rollout.map["users"]["amount_minor"];
     assert_eq!(amount.up, "round(amount * 100)::bigint");
     assert_eq!(amount.down.as_ref().map(|down| down.column.as_str()), Some("amount"));
-    assert_eq!(rollout.old_table("orders", saas), Some("order_old"));
-    assert_eq!(rollout.old_table("users", saas), Some("users"));
-    assert_eq!(rollout.old_table("order_old", saas), None);
+    assert_eq!(rollout.old_tables("orders", saas), ["order_old"]);
+    assert_eq!(rollout.old_tables("users", saas), ["users"]);
+    assert_eq!(rollout.old_tables("order_old", saas), [""; 0]);
 
     let said = Policy {
         lag_max: "2MiB".parse().expect("a size"),
@@ -297,6 +297,23 @@ fn one_mistake_is_one_error_at_its_place() {
          (14, 17, "\"users\""), "contexts.saas.rollout.tables.b.from", "`users` already becomes `a`", None),
         ("a new name that is taken", rollout("tables.users.from = \"orders\"\n[contexts.saas.tables.orders]"),
          (13, 8, "users"), "contexts.saas.rollout.tables.users", "is another table of this context", None),
+        ("two places that rows come from",
+         rollout("tables.users.from = \"users\"\ntables.users.sources.users = {}"),
+         (13, 22, "\"users\""), "contexts.saas.rollout.tables.users.from", "keep one of them", None),
+        ("a source that is not there", rollout("tables.users.sources.user.rows.down = \"true\""),
+         (13, 22, "user"), "contexts.saas.rollout.tables.users.sources.user", "there is no table in this context `user`",
+         Some("did you mean `users`?")),
+        ("sources that cannot be told apart",
+         rollout("tables.all.sources.users = {}\ntables.all.sources.orders.rows.down = \"x\"\n[contexts.saas.tables.orders]"),
+         (13, 20, "users"), "contexts.saas.rollout.tables.all.sources.users", "`rows.down` must say", None),
+        ("rows of which nothing is said", rollout("tables.users.rows = {}"),
+         (13, 21, "{}"), "contexts.saas.rollout.tables.users.rows", "nothing says which rows take part", None),
+        ("rows of all sources",
+         rollout("tables.all.sources.users.rows.down = \"x\"\ntables.all.rows.up = \"y\""),
+         (14, 12, ""), "contexts.saas.rollout.tables.all.rows", "each of the `sources` has its own `rows`", None),
+        ("a way back of all sources",
+         rollout("tables.all.sources.users.rows.down = \"x\"\ntables.all.back.name = \"y\""),
+         (14, 12, ""), "contexts.saas.rollout.tables.all.back", "each of the `sources` has its own `back`", None),
         ("no time for writers", policy("fence_timeout = \"0s\""),
          (11, 17, "\"0s\""), "policy.fence_timeout", "allow some ms", None),
         ("a pause that is over too soon", policy("pause_max = \"200ms\""),
@@ -521,7 +538,7 @@ fn the_schema_accepts_and_refuses_what_the_parser_does() {
         ("hash = 4", "hash = \"4\""),
         ("\"reference\"", "\"referense\""),
         ("up = \"round(amount * 100)::bigint\"", "up = \"\""),
-        ("from = \"order_old\"", ""),
+        ("from = \"order_old\"", "from = \"\""),
     ] {
         let text = WHOLE.replace(good, bad);
         assert!(!by_schema(&text) && parse(&text).is_err(), "{bad}");

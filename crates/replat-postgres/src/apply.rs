@@ -2,7 +2,8 @@
 //! sets, with the position of the stream in the same transaction.
 //!
 //! What must stay true: the target is closed while this writes; the position moves only from the value that was
-//! known; a change is applied in full or its key is parked, never dropped.
+//! known; a change is applied in full or its key is parked, never dropped. One row that cannot be stored holds none of
+//! the others up.
 
 use std::collections::HashMap;
 
@@ -14,14 +15,22 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
 use crate::copy::{copied_table, copied_tables};
-use crate::error::{failed, is_of_other_rows, on};
+use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
-use crate::slice::{predicate, table_name};
 
 /// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
 /// itself, and the row there is somebody's.
 pub const STRANGER: &str = "its key is that of a row of another partition";
+
+/// The same where several tables become one.
+pub const OF_ANOTHER_TABLE: &str = "its key is that of a row of another table or partition";
+
+/// Why a row is parked of which the log does not say enough to know whether it takes part, or to make it anew.
+const HALF_SAID: &str = "it came to take part, or may have, and is not said in full";
+
+/// Why a part of a row is parked that has no main part yet.
+const NO_MAIN_PART: &str = "the row that it is a part of is not there";
 
 /// Where a stream stands, as the target knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,7 +296,7 @@ impl<'a> Work<'_, 'a> {
             let keys: Vec<&Key> = changes.iter().filter(|c| c.table() == n).flat_map(Change::keys).collect();
             match self.delete(&self.table_of(n), &keys).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => return Ok(false),
+                Err(Merging::Refused(_)) => return Ok(false),
                 Err(Merging::Failed(error)) => return Err(error),
             }
         }
@@ -301,7 +310,7 @@ impl<'a> Work<'_, 'a> {
         for (table, rows) in last.into_iter().enumerate() {
             match self.set(table, rows).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => {
+                Err(Merging::Refused(_)) => {
                     self.command(&format!("ROLLBACK TO SAVEPOINT {savepoint}")).await?;
                     return Ok(false);
                 }
@@ -336,28 +345,45 @@ impl<'a> Work<'_, 'a> {
         let columns: Columns<'_> = (0..merge.table.key.len())
             .map(|n| keys.iter().map(|key| text(&key[n]).map(Some)).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        self.run(merge.delete(), &columns).await.map(drop)
+        self.run(merge.delete(), &columns).await?;
+        // What was filled into these rows is gone with them; should they come again, it has to come again, too.
+        for part in merge.parts() {
+            for key in keys {
+                self.park(part, key, "the row that it is a part of was taken away").await?;
+            }
+        }
+        Ok(())
     }
 
     async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
         let names: Vec<&str> = merge.carried().collect();
-        let sql = if unsaid.is_empty() {
-            merge.upsert()
-        } else {
-            let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
-            match merge.update(&unsaid) {
-                Some(sql) => sql,
-                None => return Ok(()),
-            }
-        };
         let columns: Columns<'_> = (0..names.len())
             .map(|n| rows.iter().map(|cells| cell_text(&cells[n])).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        let written = self.run(sql, &columns).await?;
-        if unsaid.is_empty() && merge.may_meet_strangers() && written < rows.len() as u64 {
-            return Err(Merging::Duplicate(STRANGER.into()));
+        let is_whole = unsaid.is_empty();
+        let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
+        let mut taking_part = rows.len() as u64;
+        if merge.filter().is_some() {
+            if merge.is_filtered_by(&unsaid) {
+                return Err(Merging::Refused(HALF_SAID.into()));
+            }
+            self.run(merge.delete_others(), &columns).await?;
+            taking_part = self.count(merge.count(), &columns).await?;
         }
-        Ok(())
+        let sql = match (is_whole && !merge.fills_in(), merge.update(&unsaid)) {
+            (true, _) => merge.upsert(),
+            (false, Some(sql)) => sql,
+            (false, None) => return Ok(()),
+        };
+        let written = self.run(sql, &columns).await?;
+        match written < taking_part {
+            true if merge.fills_in() => Err(Merging::Refused(NO_MAIN_PART.into())),
+            true if is_whole && merge.shares_its_table() => Err(Merging::Refused(OF_ANOTHER_TABLE.into())),
+            true if is_whole && merge.may_meet_strangers() => Err(Merging::Refused(STRANGER.into())),
+            // It came to take part by this change.
+            true if !is_whole && merge.filter().is_some() => Err(Merging::Refused(HALF_SAID.into())),
+            _ => Ok(()),
+        }
     }
 
     /// One change in its turn. If a unique key is in the way, which passes while rows are copied, the key is
@@ -366,8 +392,9 @@ impl<'a> Work<'_, 'a> {
         self.command("SAVEPOINT replat_row").await?;
         match self.one_unguarded(change).await {
             Ok(()) => self.command("RELEASE SAVEPOINT replat_row").await,
-            Err(Merging::Duplicate(why)) => {
+            Err(Merging::Refused(why)) => {
                 self.command("ROLLBACK TO SAVEPOINT replat_row").await?;
+                let why = self.without_value(change).await?.unwrap_or(why);
                 for key in change.keys() {
                     self.park(change.table(), key, &why).await?;
                 }
@@ -398,15 +425,31 @@ impl<'a> Work<'_, 'a> {
         }
     }
 
+    /// Which expression has no value for the row of `change`, and why. `None` if all have one, or if not all of the row
+    /// is said.
+    async fn without_value(&self, change: &Change) -> Result<Option<String>, EngineError> {
+        let Change::Put { table, cells, .. } = change else { return Ok(None) };
+        if cells.contains(&Cell::Unsaid) {
+            return Ok(None);
+        }
+        let merge = self.table_of(*table);
+        let values: Columns<'_> =
+            cells.iter().map(|cell| Ok(vec![cell_text(cell)?])).collect::<Result<_, EngineError>>()?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|c| c as _).collect();
+        for column in merge.columns() {
+            self.command("SAVEPOINT replat_value").await?;
+            let tried = self.tx.query(&merge.value(column), &parameters).await;
+            self.command("ROLLBACK TO SAVEPOINT replat_value; RELEASE SAVEPOINT replat_value").await?;
+            if let Some(server) = tried.as_ref().err().and_then(tokio_postgres::Error::as_db_error) {
+                let why = format!("{} = {}: {}", column.target, column.expression, server.message());
+                return Ok(Some(why.chars().take(WHY_MAX).collect()));
+            }
+        }
+        Ok(None)
+    }
+
     async fn empty(&self, merge: &Merge<'a>) -> Result<(), Merging> {
-        let other = self.from.other();
-        self.command(&format!(
-            "DELETE FROM {} WHERE {}",
-            table_name(self.plan, merge.table, other),
-            predicate(self.plan, merge.table, other, "")
-        ))
-        .await
-        .map_err(Merging::Failed)
+        self.command(&merge.empty()).await.map_err(Merging::Failed)
     }
 
     async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {
@@ -453,17 +496,30 @@ impl<'a> Work<'_, 'a> {
 
     /// How many rows were written.
     async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(self.database(), e))
+    }
+
+    /// The number that a statement says.
+    async fn count(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        let row = self.tx.query_one(&statement, &parameters).await;
+        let row = row.map_err(|e| merging(self.database(), e))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+    }
+
+    async fn prepared(&mut self, sql: String) -> Result<Statement, Merging> {
         let database = self.database();
-        let statement = match self.statements.get(&sql) {
+        Ok(match self.statements.get(&sql) {
             Some(statement) => statement.clone(),
             None => {
                 let statement = self.tx.prepare(&sql).await.map_err(|e| merging(database, e))?;
                 self.statements.insert(sql, statement.clone());
                 statement
             }
-        };
-        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(database, e))
+        })
     }
 
     async fn command(&self, sql: &str) -> Result<(), EngineError> {
@@ -473,8 +529,8 @@ impl<'a> Work<'_, 'a> {
 
 /// Why a merge did not happen.
 enum Merging {
-    /// A unique key is in the way.
-    Duplicate(String),
+    /// A row cannot be stored as things are: a unique key is in the way, or it has a value that does not fit.
+    Refused(String),
     /// Something else.
     Failed(EngineError),
 }
@@ -486,8 +542,8 @@ impl From<EngineError> for Merging {
 }
 
 fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
-    if is_of_other_rows(&error) {
-        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, duplicate));
+    if is_of_the_row(&error) {
+        return Merging::Refused(error.as_db_error().map_or_else(String::new, words));
     }
     Merging::Failed(failed(database, "applying changes", error))
 }
@@ -495,9 +551,9 @@ fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
 /// The longest reason that is kept for a key. Unit: characters.
 const WHY_MAX: usize = 300;
 
-/// Which constraint, and which value: without it nobody finds the other row.
-fn duplicate(error: &tokio_postgres::error::DbError) -> String {
-    let whole = match error.detail() {
+/// Which constraint, and where another row is in the way also which value: without it nobody finds the other row.
+fn words(error: &tokio_postgres::error::DbError) -> String {
+    let whole = match error.detail().filter(|_| !shows_the_row(error.code())) {
         Some(detail) => format!("{}: {detail}", error.message()),
         None => error.message().to_owned(),
     };

@@ -118,7 +118,8 @@ pub struct Changes<'a> {
     deployment: &'a str,
     from: Side,
     secret: String,
-    layouts: HashMap<u32, Option<Layout>>,
+    /// A table may have several: its rows become rows of several tables.
+    layouts: HashMap<u32, Vec<Layout>>,
     own: bool,
 }
 
@@ -143,17 +144,17 @@ impl<'a> Changes<'a> {
             }
             Message::Commit(commit) => vec![Entry::Committed(commit.end_lsn)],
             Message::Relation(relation) => {
-                let layout = self.layout(&relation)?;
-                self.layouts.insert(relation.id, layout);
+                let layouts = self.layouts_of(&relation)?;
+                self.layouts.insert(relation.id, layouts);
                 Vec::new()
             }
             Message::Message(m) => self.mark(&m.prefix, &m.content),
             _ if self.own => Vec::new(),
-            Message::Insert(m) => changed(self.insert(m.relation, &m.new)?),
-            Message::Update(m) => changed(self.update(m.relation, m.old.as_ref(), &m.new)?),
-            Message::Delete(m) => changed(self.delete(m.relation, &m.old)?),
+            Message::Insert(m) => changed(self.each(m.relation, |l| self.insert(l, &m.new))?),
+            Message::Update(m) => changed(self.each(m.relation, |l| self.update(l, m.old.as_ref(), &m.new))?),
+            Message::Delete(m) => changed(self.each(m.relation, |l| self.delete(l, &m.old))?),
             Message::Truncate(m) => {
-                let tables = m.relations.iter().filter_map(|r| self.layouts.get(r)?.as_ref());
+                let tables = m.relations.iter().filter_map(|r| self.layouts.get(r)).flatten();
                 changed(tables.map(|l| Change::Empty { table: l.table }).collect())
             }
             Message::Origin(_) | Message::Type(_) => Vec::new(),
@@ -176,13 +177,16 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn layout(&self, relation: &Relation) -> Result<Option<Layout>, EngineError> {
+    fn layouts_of(&self, relation: &Relation) -> Result<Vec<Layout>, EngineError> {
         if relation.namespace != self.plan.end(self.from).home.schema {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let found =
-            self.plan.tables.iter().enumerate().find(|(_, t)| t.shape(self.from).name == relation.name);
-        let Some((table, shape)) = found else { return Ok(None) };
+        let tables = self.plan.tables.iter().enumerate();
+        let found = tables.filter(|(_, t)| t.shape(self.from).name == relation.name);
+        found.map(|(n, table)| self.layout(n, table, relation)).collect()
+    }
+
+    fn layout(&self, table: usize, shape: &TablePlan, relation: &Relation) -> Result<Layout, EngineError> {
         self.check_columns(shape, relation)?;
         let place = |name: &str| {
             relation
@@ -192,7 +196,7 @@ impl<'a> Changes<'a> {
                 .ok_or_else(|| reshaped(&relation.name, &format!("its column {name} is not in the log")))
         };
         let shape_columns = &shape.shape(self.from).columns;
-        Ok(Some(Layout {
+        Ok(Layout {
             table,
             carried: shape_columns
                 .iter()
@@ -206,7 +210,7 @@ impl<'a> Changes<'a> {
                 .iter()
                 .map(|d| place(dimension_column(shape, self.from, &d.column)))
                 .collect::<Result<_, _>>()?,
-        }))
+        })
     }
 
     /// A column that came after the plan would be lost without a word.
@@ -218,12 +222,20 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn known(&self, relation: u32) -> Option<&Layout> {
-        self.layouts.get(&relation)?.as_ref()
+    /// What a message about `relation` comes to for each table that its rows become.
+    fn each(
+        &self,
+        relation: u32,
+        change: impl Fn(&Layout) -> Result<Vec<Change>, EngineError>,
+    ) -> Result<Vec<Change>, EngineError> {
+        let mut changes = Vec::new();
+        for layout in self.layouts.get(&relation).into_iter().flatten() {
+            changes.append(&mut change(layout)?);
+        }
+        Ok(changes)
     }
 
-    fn insert(&self, relation: u32, new: &Tuple) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+    fn insert(&self, l: &Layout, new: &Tuple) -> Result<Vec<Change>, EngineError> {
         if !self.belongs(l, new)? {
             return Ok(Vec::new());
         }
@@ -236,8 +248,7 @@ impl<'a> Changes<'a> {
         }])
     }
 
-    fn update(&self, relation: u32, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+    fn update(&self, l: &Layout, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Change>, EngineError> {
         // The partition's dimensions are part of the identity, so an update without an old tuple leaves them alone.
         let was = match old {
             Some(old) => self.belongs(l, old.tuple())?,
@@ -268,8 +279,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn delete(&self, relation: u32, old: &OldRow) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
+    fn delete(&self, l: &Layout, old: &OldRow) -> Result<Vec<Change>, EngineError> {
         if !self.belongs(l, old.tuple())? {
             return Ok(Vec::new());
         }

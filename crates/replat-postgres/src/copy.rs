@@ -18,9 +18,10 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use crate::culprit::{Rows, named};
 use crate::error::{failed, is_of_other_rows, on};
 use crate::merge::is_foreign;
-use crate::slice::{key_order, key_range, key_text, predicate, table_name};
+use crate::slice::{key_order, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Rows are gathered to this many bytes before they are passed on: a message for each row would cost more than
@@ -101,7 +102,7 @@ pub async fn boundaries(
         key_text(table, side, ""),
         names.join(", "),
         table_name(plan, table, side),
-        predicate(plan, table, side, ""),
+        members(plan, table, side, ""),
         order = key_order(table, side, ""),
     );
     let found = client.query(&sql, &[]).await.map_err(on(database, "cutting a table into ranges"))?;
@@ -110,7 +111,7 @@ pub async fn boundaries(
 
 /// How the rows of a table travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub enum Format {
     /// As the types' binary form, which needs no parsing.
     Binary,
     /// As text, where a type has no binary form that both servers share.
@@ -153,8 +154,7 @@ pub async fn copy_chunk(
         what: format!("chunk {n} speaks of a table that the plan does not have"),
         remedy: "Abort the deployment and start it again.".into(),
     })?;
-    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
-    let on = on(target, "copying a chunk");
+    let on = on(&plan.green.home.database, "copying a chunk");
     let from = Side::Blue;
     let format = Format::of(table, from, &enum_columns(green, plan, table, from.other()).await?);
     let tx = green.transaction().await.map_err(&on)?;
@@ -170,20 +170,14 @@ pub async fn copy_chunk(
     if mine == 0 {
         return Ok((0, 0));
     }
-    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
-    let into = format!(
-        "COPY {} ({}) FROM STDIN {}",
-        table_name(plan, table, Side::Green),
-        columns.join(", "),
-        format.option()
-    );
-    let sink = tx.copy_in::<_, Bytes>(&into).await.map_err(&on)?;
-    let rows = blue
-        .copy_out(&copy_query(plan, table, chunk, format))
-        .await
-        .map_err(|e| failed(source, &format!("reading {}", table.blue.name), e))?;
-    let (rows, bytes) = match pump(rows, sink, source, target, table).await {
+    let copied =
+        pump_range(blue, tx.client(), plan, table, (chunk.after.as_ref(), chunk.upto.as_ref()), format);
+    let (rows, bytes) = match copied.await {
         Ok(done) => done,
+        Err(Pumping::Failed(error @ EngineError::Row { .. })) => {
+            tx.rollback().await.map_err(&on)?;
+            return Err(culprit_of(blue, green, plan, table, chunk, format, error).await?);
+        }
         Err(Pumping::Failed(error)) => return Err(error),
         Err(Pumping::Duplicate(why)) => {
             tx.rollback().await.map_err(&on)?;
@@ -219,6 +213,72 @@ fn pumping<'a>(database: &'a str, during: &'a str) -> impl Fn(tokio_postgres::Er
         }
         Pumping::Failed(failed(database, during, error))
     }
+}
+
+/// Copies the rows of a key range, in whatever transaction `green` is in. Returns rows and bytes.
+///
+/// # Errors
+///
+/// [`EngineError::Row`] if a row has no value for some column, or cannot be stored.
+pub async fn copy_range(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    after: Option<&Vec<String>>,
+    upto: Option<&Vec<String>>,
+    format: Format,
+) -> Result<(u64, u64), EngineError> {
+    match pump_range(blue, green, plan, table, (after, upto), format).await {
+        Ok(done) => Ok(done),
+        Err(Pumping::Failed(error)) => Err(error),
+        // Other rows are in the way, which is not this row's fault.
+        Err(Pumping::Duplicate(_)) => Ok((0, 0)),
+    }
+}
+
+async fn pump_range(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    (after, upto): (Option<&Vec<String>>, Option<&Vec<String>>),
+    format: Format,
+) -> Result<(u64, u64), Pumping> {
+    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
+    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
+    let into = format!(
+        "COPY {} ({}) FROM STDIN {}",
+        table_name(plan, table, Side::Green),
+        columns.join(", "),
+        format.option()
+    );
+    let sink = green.copy_in::<_, Bytes>(&into).await.map_err(pumping(target, "copying a chunk"))?;
+    let rows = blue
+        .copy_out(&copy_query(plan, table, after, upto, format))
+        .await
+        .map_err(pumping(source, &format!("reading {}", table.blue.name)))?;
+    pump(rows, sink, source, target, table).await
+}
+
+/// The error with the row that it is about, which is looked for.
+async fn culprit_of(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    chunk: &Chunk,
+    format: Format,
+    error: EngineError,
+) -> Result<EngineError, EngineError> {
+    let rows = Rows { plan, table, side: Side::Blue, client: blue };
+    let range = (chunk.after.as_ref(), chunk.upto.as_ref());
+    let columns: Vec<_> = table.forward.iter().collect();
+    let culprit = match rows.without_value(&columns, range).await? {
+        Some(culprit) => Some(culprit),
+        None => rows.not_storable(green, format, range).await?,
+    };
+    Ok(named(error, &table.blue.name, culprit))
 }
 
 async fn pump(
@@ -267,7 +327,7 @@ async fn park_chunk(
                 "SELECT {} FROM {} WHERE {} AND {}",
                 key_text(table, Side::Blue, ""),
                 table_name(plan, table, Side::Blue),
-                predicate(plan, table, Side::Blue, ""),
+                members(plan, table, Side::Blue, ""),
                 key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref())
             ),
             &[],
@@ -303,7 +363,13 @@ async fn park_chunk(
     tx.commit().await.map_err(&on)
 }
 
-fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> String {
+fn copy_query(
+    plan: &Plan,
+    table: &TablePlan,
+    after: Option<&Vec<String>>,
+    upto: Option<&Vec<String>>,
+    format: Format,
+) -> String {
     let values: Vec<String> = table
         .forward
         .iter()
@@ -316,8 +382,8 @@ fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> 
         "COPY (SELECT {} FROM {} WHERE {} AND {}) TO STDOUT {}",
         values.join(", "),
         table_name(plan, table, Side::Blue),
-        predicate(plan, table, Side::Blue, ""),
-        key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref()),
+        members(plan, table, Side::Blue, ""),
+        key_range(table, Side::Blue, after, upto),
         format.option()
     )
 }

@@ -1,5 +1,6 @@
 //! The engine: looks at both ends of a deployment and brings about one action at a time.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -220,7 +221,9 @@ impl PostgresEngine {
             )
             .await
             .map_err(on(database, "looking at the publication"))?;
-        if usize::try_from(row.get::<_, i64>(0)).ok() == Some(self.ends.plan.tables.len()) {
+        let names: BTreeSet<&str> =
+            self.ends.plan.tables.iter().map(|table| table.shape(side).name.as_str()).collect();
+        if usize::try_from(row.get::<_, i64>(0)).ok() == Some(names.len()) {
             return Ok(());
         }
         Err(EngineError::Precondition {

@@ -12,6 +12,7 @@
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
 //! | are both sides alike? | [`verify`] |
+//! | which row is refused | [`culprit`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
 //!
@@ -20,10 +21,12 @@
 
 pub mod apply;
 pub mod changes;
+mod compared;
 pub mod connect;
 pub mod conninfo;
 pub mod contracts;
 pub mod copy;
+pub mod culprit;
 pub mod ends;
 pub mod engine;
 pub mod error;

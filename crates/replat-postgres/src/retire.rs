@@ -13,7 +13,7 @@ use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, is_missing};
 use crate::prepare::drop_slot;
-use crate::slice::{predicate, table_name};
+use crate::slice::{members, predicate, table_name};
 use crate::sql::quote_ident;
 use crate::survey::crossings;
 
@@ -226,7 +226,11 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
     let on = on(ends.database(side), "deleting the partition's rows");
     for table in ends.plan.tables.iter().rev() {
         let name = table_name(&ends.plan, table, side);
-        let slice = predicate(&ends.plan, table, side, "");
+        // Rows that never went over are nobody's copy.
+        let slice = match side {
+            Side::Blue => members(&ends.plan, table, side, ""),
+            Side::Green => predicate(&ends.plan, table, side, ""),
+        };
         let keys: Vec<String> = table.key_on(side).map(quote_ident).collect();
         let sql = format!(
             "DELETE FROM {name} WHERE {slice} AND ({keys}) IN \

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use replat_model::ids::Side;
 use replat_model::key::{KeyType, KeyValue};
 use replat_model::map::Dimension;
-use replat_model::plan::{KeyColumn, Plan, TablePlan};
+use replat_model::plan::{KeyColumn, Plan, RowFilter, TablePlan};
 use replat_model::region::{Constraint, Region};
 
 use crate::sql::{quote_ident, quote_literal};
@@ -33,7 +33,26 @@ pub fn predicate(plan: &Plan, table: &TablePlan, side: Side, row: &str) -> Strin
     })
 }
 
-/// The same for a region by itself; `column` writes the column of a dimension.
+/// What a row of `table` on `side` must satisfy to take part: that it belongs to the partition, and what the rollout says
+/// of the table's rows. `row` as for [`predicate`].
+pub fn members(plan: &Plan, table: &TablePlan, side: Side, row: &str) -> String {
+    let slice = predicate(plan, table, side, row);
+    match table.rows_on(side) {
+        None => slice,
+        Some(rows) => format!("{slice} AND {}", satisfies(rows, row)),
+    }
+}
+
+/// That a condition of the spec is true of a row; `row` is an alias with its dot, or empty.
+pub fn satisfies(rows: &RowFilter, row: &str) -> String {
+    match row {
+        "" => format!("({}) IS TRUE", rows.condition),
+        // The condition names columns as they are, which could be those of another table of the statement.
+        row => format!("(SELECT ({}) IS TRUE FROM (SELECT {row}*) AS replat_member)", rows.condition),
+    }
+}
+
+/// What [`predicate`] says, for a region by itself; `column` writes the column of a dimension.
 pub fn region_predicate(
     region: &Region,
     dimensions: &[Dimension],

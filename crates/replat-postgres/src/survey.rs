@@ -10,6 +10,7 @@ mod beside;
 mod check;
 mod ddl;
 mod measure;
+mod misfits;
 mod rehearsal;
 mod size;
 
@@ -24,6 +25,7 @@ pub use across::{AtTheEdge, crossings, crossings_within};
 pub use beside::is_one_database;
 pub use check::check_expressions;
 pub use measure::{Sampled, measure};
+pub use misfits::misfits;
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};
 

@@ -417,9 +417,10 @@ impl Example {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: None,
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
-            beside: None,
+            misfits: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

@@ -195,9 +195,10 @@ fn subject(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
-        beside: None,
+        misfits: Vec::new(),
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
@@ -214,9 +215,9 @@ fn subject(
 
 /// The checks of a place that no rollout goes to.
 const OF_A_ROLLOUT: [Check; 13] = [
-    Check::VersionGap,
     Check::PathNotOpen,
     Check::RowsShared,
+    Check::VersionGap,
     Check::SameHome,
     Check::DownTwice,
     Check::Expression,
@@ -230,8 +231,19 @@ const OF_A_ROLLOUT: [Check; 13] = [
 ];
 
 /// The checks that are about the rows of one partition.
-const OF_A_PARTITION: [Check; 5] =
-    [Check::VersionGap, Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters, Check::FkUnsettled];
+const OF_A_PARTITION: [Check; 11] = [
+    Check::VersionGap,
+    Check::GreenNotEmpty,
+    Check::NullValues,
+    Check::ValueUnfit,
+    Check::CheckViolated,
+    Check::Duplicates,
+    Check::GoesTwice,
+    Check::RowsUnseen,
+    Check::FkLeaves,
+    Check::FkEnters,
+    Check::FkUnsettled,
+];
 
 /// The checks of a rollout whose rows stay where they are.
 const OF_VIEWS: [Check; 6] = [
@@ -386,10 +398,7 @@ async fn green_alone(
     if let Some(context) = spec.contexts.get_mut(&ask.context) {
         context.rollout = Some(to_a_copy(&to.database, &to.schema));
         context.versions.clear();
-        let there = |name: &str| {
-            facts
-                .table(rollout.tables.iter().find(|(_, from)| from.from == name).map_or(name, |(new, _)| new))
-        };
+        let there = |name: &str| rollout.flows_of(name).into_iter().find_map(|flow| facts.table(flow.new));
         context.tables = std::mem::take(&mut context.tables)
             .into_iter()
             .filter_map(|(name, table)| Some((there(&name)?.name.clone(), table)))

@@ -17,11 +17,11 @@ use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::{predicate, region_predicate, table_name};
+use replat_postgres::slice::{members, predicate, region_predicate, table_name};
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Sampled, Target, check_expressions, crossings_within, is_one_database, rehearse, slice_is_occupied,
-    slice_size, survey,
+    Sampled, Target, check_expressions, crossings_within, is_one_database, misfits, rehearse,
+    slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -193,9 +193,10 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
-        beside: None,
+        misfits: Vec::new(),
     };
     if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
         ask.beside = Some(Beside { tied: rehearsal.tied });
@@ -305,13 +306,7 @@ pub async fn outlook(
 
 /// What the context's tables are called on green.
 pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
-    context
-        .tables
-        .keys()
-        .map(|blue| {
-            rollout.tables.iter().find(|(_, r)| &r.from == blue).map_or(blue, |(green, _)| green).clone()
-        })
-        .collect()
+    rollout.new_tables(context).into_iter().map(str::to_owned).collect()
 }
 
 fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
@@ -375,7 +370,7 @@ pub async fn measure(
 ) -> Result<(), Failure> {
     for table in plan.tables.iter().chain(&plan.references) {
         if let Some(facts) = blue.table(&table.blue.name) {
-            let slice = predicate(plan, table, Side::Blue, "");
+            let slice = members(plan, table, Side::Blue, "");
             let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
             ask.sizes.insert(table.blue.name.clone(), size);
         }
@@ -394,6 +389,7 @@ pub async fn measure(
     }
     let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
     (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
+    ask.misfits = misfits(&ends.blue.client, plan, blue, green).await?;
     if !ask.ddl.is_empty() {
         return Ok(());
     }

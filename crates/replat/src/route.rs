@@ -457,7 +457,8 @@ pub fn tables_of(name: &str, context: &Context) -> Tables {
     let schema = context.home.schema.as_str();
     let mut tables = Tables::new([schema]).with_context(name, &context.dimensions);
     let renamed = context.rollout.iter().flat_map(|rollout| rollout.tables.iter());
-    let later = renamed.map(|(new, rename)| (new.as_str(), rename.from.as_str()));
+    let later =
+        renamed.flat_map(|(new, table)| table.old_names(new).into_iter().map(move |old| (new.as_str(), old)));
     let now = context.tables.keys().map(|table| (table.as_str(), table.as_str()));
     for (shown, table) in now.chain(later) {
         let name = TableName::new(schema, shown);

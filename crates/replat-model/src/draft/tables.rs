@@ -1,17 +1,14 @@
 //! Rules about tables: that both sides have them, that their rows can be found again, and what of the old row comes
 //! with a change.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use super::{Finding, Ground, Notes, Pair, columns, meant, quoted, types};
+use super::{Finding, Ground, Notes, Pair, columns, meant, parts, quoted, rows, types};
 use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
 use crate::ids::Side;
 use crate::map::Dimension;
 use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
 use crate::preflight::{self, Check};
 use crate::region::Constraint;
-use crate::spec::{ColumnMap, TableMode};
+use crate::spec::{Flow, TableMode};
 
 /// A table's schema and name, quoted.
 pub(super) fn qualified(table: &TableFacts) -> String {
@@ -23,7 +20,7 @@ pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
     let moving: Vec<&str> = [TableMode::Slice, TableMode::Reference]
         .into_iter()
         .flat_map(|mode| ground.tables(mode))
-        .map(|blue| ground.green_name(blue))
+        .flat_map(|blue| ground.green_names(blue))
         .collect();
     for name in ground.rollout.map.keys().filter(|name| !moving.contains(&name.as_str())) {
         let remedy =
@@ -33,25 +30,36 @@ pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
     }
 }
 
-/// The plans of all tables of a mode that copies rows.
+/// The plans of all tables of a mode that copies rows: one for each table of blue and what becomes of its rows.
 pub(super) fn of_mode(ground: &Ground, mode: TableMode, notes: &mut Notes) -> Vec<TablePlan> {
-    ground.tables(mode).filter_map(|name| table(ground, name, mode, notes)).collect()
+    let mut plans = Vec::new();
+    for name in ground.tables(mode) {
+        let flows = ground.rollout.flows_of(name);
+        let before = plans.len();
+        let given = parts::given_back(ground, &flows);
+        let drafted = flows.into_iter().zip(&given);
+        plans.extend(drafted.filter_map(|(flow, given)| table(ground, flow, given, mode, notes)));
+        rows::stay(name, &plans[before..], notes);
+    }
+    plans
 }
 
-fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Option<TablePlan> {
-    static NOTHING: LazyLock<BTreeMap<String, ColumnMap>> = LazyLock::new(BTreeMap::new);
-    let green_name = ground.green_name(name);
+fn table<'a>(
+    ground: &Ground<'a>,
+    flow: Flow<'a>,
+    given: &parts::Given<'a>,
+    mode: TableMode,
+    notes: &mut Notes,
+) -> Option<TablePlan> {
+    let name = flow.old;
     let blue = found(ground, Side::Blue, name, notes);
-    let green = found(ground, Side::Green, green_name, notes);
-    let pair = Pair {
-        blue: blue?,
-        green: green?,
-        map: ground.rollout.map.get(green_name).unwrap_or(&NOTHING),
-        same_major: ground.same_major(),
-    };
+    let green = found(ground, Side::Green, flow.new, notes);
+    let pair = Pair { blue: blue?, green: green?, flow, same_major: ground.same_major() };
     let key = key(ground, &pair, name, mode, notes);
     let forward = columns::forward(&pair, notes);
-    let back = columns::backward(&pair, notes);
+    let mut back = columns::backward(&pair, &given.elsewhere, notes);
+    parts::check(&pair, given, &key, notes);
+    let (blue_rows, green_rows) = rows::filters(&pair, &mut back, notes);
     let size = ground.ask.sizes.get(name).copied().unwrap_or_default();
     let plan = TablePlan {
         blue: shape(pair.blue),
@@ -59,6 +67,9 @@ fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Opt
         key,
         forward,
         backward: back.columns,
+        is_part: pair.flow.is_part,
+        blue_rows,
+        green_rows,
         rows: size.rows,
         bytes: size.bytes,
     };

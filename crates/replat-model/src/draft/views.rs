@@ -115,13 +115,21 @@ fn views(ground: &Ground) -> Result<Vec<ViewPlan>, Vec<String>> {
         let what = "is a sequence of green's own, and its numbers would meet blue's in one table";
         reasons.push(format!("{} {what}", sequence.name));
     }
+    for (new, table) in &ground.rollout.tables {
+        let is_one = table.sources.is_empty() && table.part_of.is_none();
+        if !is_one || table.rows.is_some() || !table.back.is_empty() {
+            reasons.push(format!(
+                "{new} is not one table of blue with all its rows, or has a way back of its own"
+            ));
+        }
+    }
     let names = [TableMode::Slice, TableMode::Reference].into_iter().flat_map(|mode| ground.tables(mode));
     let views: Vec<ViewPlan> = names.filter_map(|name| view(ground, name, &mut reasons)).collect();
     if reasons.is_empty() { Ok(views) } else { Err(reasons) }
 }
 
 fn view(ground: &Ground, name: &str, reasons: &mut Vec<String>) -> Option<ViewPlan> {
-    let green_name = ground.green_name(name);
+    let green_name = ground.green_names(name).next().unwrap_or(name);
     let (Some(blue), Some(green)) = (ground.blue.table(name), ground.green.table(green_name)) else {
         reasons.push(format!("{name} is not on both sides"));
         return None;
@@ -420,7 +428,7 @@ impl<'a> Names<'a> {
     fn table(&self, name: &str) -> Option<&'a str> {
         let mut all =
             [TableMode::Slice, TableMode::Reference].into_iter().flat_map(|mode| self.ground.tables(mode));
-        all.find(|blue| self.ground.green_name(blue) == name)
+        all.find(|blue| self.ground.green_names(blue).any(|green| green == name))
     }
 
     /// Whether a text of green's catalogue says what a text of blue's does. Names are told apart by what stands beside

@@ -9,6 +9,7 @@ mod check;
 mod contract;
 mod document;
 mod error;
+mod flows;
 mod hook;
 mod nearest;
 mod policy;
@@ -29,6 +30,7 @@ use crate::map::{Dimension, Tree};
 
 pub use contract::{ColumnsPromise, Contract, OrderPromise, RowsPromise};
 pub use error::{Position, SpecError, render_errors};
+pub use flows::{Flow, NewTable, Rows, Source};
 pub use hook::{BadHook, Hook, HookUrl, SecretRef, TextSource};
 pub use nearest::nearest;
 pub use policy::{Policy, ReadsPolicy, SwitchMode};
@@ -194,9 +196,9 @@ pub struct Rollout {
     /// value of the column of the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, BTreeMap<String, ColumnMap>>,
-    /// The tables that change their name, by their new names. Default: none.
+    /// The tables of the new version of which more is to be said, by their new names. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tables: BTreeMap<String, Rename>,
+    pub tables: BTreeMap<String, NewTable>,
 }
 
 /// By which way green comes to its rows.
@@ -259,15 +261,6 @@ pub struct Down {
     /// Its value: an SQL expression over one row of the new version, with the same limits as `up`.
     #[schemars(length(min = 1))]
     pub sql: String,
-}
-
-/// What a table was called before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Rename {
-    /// The table's name in the old version; a table of the context.
-    #[schemars(length(min = 1))]
-    pub from: String,
 }
 
 /// The spec that `text` says.

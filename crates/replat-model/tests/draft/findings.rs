@@ -427,7 +427,7 @@ fn every_column_of_green_needs_a_source() {
                 w.map("orders", "note", "note", Some(("note", "note")));
                 w.map("orders", "other", "note", Some(("note", "other")));
             },
-            &["DOWN_TWICE orders.note: note has two `down` expressions | Keep one of them."],
+            &["DOWN_TWICE orders.note: note is given back by two expressions | Keep one of them."],
         ),
         (
             "an identity that refuses values",

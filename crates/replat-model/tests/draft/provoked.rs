@@ -1,13 +1,13 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
-use replat_model::draft::Crossing;
+use replat_model::draft::{Crossing, Misfit, Unfit};
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
-use replat_model::spec::{PathWish, Reversible, TableMode};
+use replat_model::spec::{NewTable, PathWish, Reversible, Rows, TableMode};
 
 use crate::world::*;
 
@@ -51,6 +51,11 @@ fn provoke(check: Check, w: &mut World) {
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
         Check::ReservedName => w.both(|table| add_column(table, "replat_k0", "text")),
         Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
+        Check::RowsStay => {
+            let rows = Rows { up: Some("amount > 0".into()), down: Some("true".into()) };
+            w.rollout().reversible = Reversible::AcceptLossy;
+            w.rollout().tables.insert("orders".into(), NewTable { rows: Some(rows), ..NewTable::default() });
+        }
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
             table.primary_key.clear();
@@ -94,6 +99,34 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::UnsaidPart => w.map("orders", "note", "note || amount", Some(("note", "note"))),
         Check::NotNull => column(orders(&mut w.green), "note").not_null = true,
+        Check::PartNotNull => {
+            let mut notes = orders(&mut w.green).clone();
+            notes.name = "notes".into();
+            drop_column(&mut notes, "amount");
+            w.green.relations.push("notes".into());
+            w.green.tables.push(notes);
+            drop_column(orders(&mut w.green), "note");
+            column(orders(&mut w.blue), "note").not_null = true;
+            let part = NewTable {
+                from: Some("orders".into()),
+                part_of: Some("orders".into()),
+                ..NewTable::default()
+            };
+            w.rollout().tables.insert("notes".into(), part);
+        }
+        Check::NullValues => misfit(w, Unfit::Null { column: "note".into() }),
+        Check::ValueUnfit => {
+            misfit(w, Unfit::Valueless { column: Some("note".into()), why: "division by zero".into() });
+        }
+        Check::CheckViolated => misfit(
+            w,
+            Unfit::Violates { constraint: "positive".into(), definition: "CHECK ((amount > 0))".into() },
+        ),
+        Check::Duplicates => {
+            misfit(w, Unfit::Twice { index: "orders_note_key".into(), over: "note".into() });
+        }
+        Check::GoesTwice => misfit(w, Unfit::GoesTwice { other: "old_orders".into() }),
+        Check::RowsUnseen => misfit(w, Unfit::Unseen { why: "it took too long".into() }),
         Check::DerivedOnly => {
             add_column(orders(&mut w.green), "length", "integer");
             w.map("orders", "length", "length(note)", None);
@@ -138,6 +171,11 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::SequenceRoom => w.spec.policy.sequence_room = u64::MAX,
     }
+}
+
+fn misfit(w: &mut World, what: Unfit) {
+    let (table, blue) = ("orders".to_owned(), "orders".to_owned());
+    w.ask.misfits.push(Misfit { table, blue, what, rows: 2, example: "42, 7".into() });
 }
 
 fn to_elsewhere() -> ForeignKeyFacts {

@@ -14,7 +14,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
 
 use crate::error::on;
-use crate::slice::{dimension_column, predicate};
+use crate::slice::{dimension_column, members};
 use crate::sql::quote_ident;
 
 /// What was being done, for errors.
@@ -163,6 +163,9 @@ impl Link<'_> {
     /// Whether both ends have one partition, since the foreign key holds the partition key.
     fn holds_the_partition_key(&self, plan: &Plan) -> bool {
         let (Some(child), Some(parent)) = (self.child_plan, self.parent_plan) else { return false };
+        if parent.blue_rows.is_some() || child.blue_rows.is_some() {
+            return false;
+        }
         plan.dimensions.iter().all(|dimension| {
             let name = |table| dimension_column(table, Side::Blue, &dimension.column);
             self.child_columns
@@ -194,7 +197,7 @@ impl Link<'_> {
         }
         let (own, stranger) = if leaves { ("c.", "p.") } else { ("p.", "c.") };
         let stays = match other {
-            Some(table) => format!("({}) IS NOT TRUE", predicate(plan, table, Side::Blue, stranger)),
+            Some(table) => format!("({}) IS NOT TRUE", moving(plan, table, stranger)),
             None => "true".into(),
         };
         let matching: Vec<String> = self
@@ -216,7 +219,7 @@ impl Link<'_> {
             qualified(&self.child),
             qualified(&self.parent),
             matching.join(" AND "),
-            predicate(plan, inside, Side::Blue, own),
+            moving(plan, inside, own),
         );
         match first_row(client, &sql, patience).await {
             Ok(None) => Ok(Seen::Nothing),
@@ -227,6 +230,17 @@ impl Link<'_> {
             Err(error) => Err(on(&plan.blue.home.database, LOOKING)(error)),
         }
     }
+}
+
+/// That a row of a table of blue goes over, to whichever table.
+fn moving(plan: &Plan, table: &TablePlan, row: &str) -> String {
+    let ways: Vec<String> = plan
+        .tables
+        .iter()
+        .filter(|other| other.blue.name == table.blue.name)
+        .map(|way| format!("({})", members(plan, way, Side::Blue, row)))
+        .collect();
+    format!("({})", ways.join(" OR "))
 }
 
 fn qualified([schema, table]: &[String; 2]) -> String {

@@ -18,14 +18,14 @@ use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
 use replat_model::prediction::Measured;
-use replat_model::spec::{self, Context, Spec};
+use replat_model::spec::{self, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::slice::{key_text, table_name};
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, is_one_database, rehearse, survey};
+use replat_postgres::survey::{Target, is_one_database, misfits, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
 use tokio::sync::OnceCell;
@@ -123,6 +123,10 @@ pub struct Scene {
     pub references: Vec<&'static str>,
     /// More of the spec, such as tables that name their key.
     pub spec: &'static str,
+    /// Lines of the rollout.
+    pub rollout: &'static str,
+    /// Whether planning leaves the rows alone, so that what is wrong with them is found later.
+    pub blind: bool,
     /// Lines of `[policy]`.
     pub policy: &'static str,
     /// The tenant that moves.
@@ -147,6 +151,8 @@ impl Default for Scene {
             slice_lines: "",
             references: vec!["currencies"],
             spec: "",
+            rollout: "",
+            blind: false,
             policy: "",
             tenant: TENANT,
             role: "postgres",
@@ -239,6 +245,7 @@ impl Scene {
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
+        text += &format!("{}\n", self.rollout);
         for table in tenant_tables {
             text += &format!("[contexts.shop.tables.{table:?}]\n{}\n", self.slice_lines);
         }
@@ -300,7 +307,9 @@ impl Scene {
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
         let (plan, map) =
             drafted.unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
-        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        if !self.rollout.contains("accept-lossy") {
+            assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        }
         blue.batch_execute(FIXED).await.expect("settings");
         green.batch_execute(FIXED).await.expect("settings");
         green
@@ -363,6 +372,7 @@ impl Scene {
         let (map, partition) = map.carve(&selection).expect("the tenant is carved out");
         let leaf = map.leaf(&partition).expect("the leaf that was carved");
         let tables: Vec<String> = context.tables.keys().cloned().collect();
+        let green_tables: Vec<String> = rollout.new_tables(context).into_iter().map(str::to_owned).collect();
         let files: Vec<DdlFile> = rollout
             .ddl
             .iter()
@@ -375,10 +385,9 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let names = green_tables(context);
-        let rehearsal = rehearse(&green, target, &names).await?;
+        let rehearsal = rehearse(&green, target, &green_tables).await?;
         let beside = is_one_database(&blue, &green, "green").await?;
-        let ask = Ask {
+        let mut ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
             partition,
@@ -390,21 +399,21 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: beside.then(|| Beside { tied: rehearsal.tied }),
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
-            beside: beside.then(|| Beside { tied: rehearsal.tied }),
+            misfits: Vec::new(),
         };
-        Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
+        let first = draft(spec, &ask, &blue_facts, &rehearsal.facts);
+        if let (Ok(plan), false) = (&first, self.blind) {
+            ask.misfits = misfits(&blue, plan, &blue_facts, &rehearsal.facts).await?;
+        }
+        let drafted = match ask.misfits.is_empty() {
+            true => first,
+            false => draft(spec, &ask, &blue_facts, &rehearsal.facts),
+        };
+        Ok(drafted.map(|plan| (plan, map)))
     }
-}
-
-/// What the context's tables are called on green.
-fn green_tables(context: &Context) -> Vec<String> {
-    let renamed = context.rollout.iter().flat_map(|rollout| &rollout.tables);
-    let name = |blue: &String| {
-        renamed.clone().find(|(_, rename)| rename.from == *blue).map_or(blue, |(name, _)| name).clone()
-    };
-    context.tables.keys().map(name).collect()
 }
 
 impl Story {

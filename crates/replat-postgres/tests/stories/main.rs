@@ -21,6 +21,7 @@ mod one_database;
 mod parked_rows;
 mod random_rows;
 mod rights;
+mod shapes;
 mod strangers;
 mod stream_breaks;
 mod tables;

@@ -33,6 +33,9 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
             if let Some(because) = because {
                 row("by", format!("a copy: {because}"));
             }
+            for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
+                row(if n == 0 { "predicted" } else { "" }, line);
+            }
         }
         Path::Views { views } => {
             row("moves", "no rows".into());
