@@ -14,7 +14,7 @@ use crate::region::Region;
 use crate::spec::Policy;
 
 /// The format of plans that this program writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One partition's way from blue to green.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -410,7 +410,7 @@ impl Example {
             partition: "saas_1".parse().expect("a legal name"),
             region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(1)].into())),
             epoch: Epoch::FIRST,
-            version: None,
+            version: Some("v1".into()),
             home: self.spec.contexts["saas"].home.clone(),
             ddl: rehearsal.ddl,
             sizes: [].into(),

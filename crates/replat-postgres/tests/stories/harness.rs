@@ -97,6 +97,12 @@ pub async fn newest_major() -> u32 {
     servers.blue.version().max(servers.green.version()).major
 }
 
+/// The major release of the older side.
+pub async fn oldest_major() -> u32 {
+    let servers = servers().await;
+    servers.blue.version().min(servers.green.version()).major
+}
+
 /// What a story begins with.
 pub struct Scene {
     /// Blue's tables.
