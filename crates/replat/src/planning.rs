@@ -2,21 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use replat_engine::{LogError, WorkLog};
+use replat_model::compatibility::{Compatibility, compatibility};
 use replat_model::deploy::Event;
 use replat_model::draft::tokens::without_restrictions;
-use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
 use replat_model::plan::{DdlFile, FORMAT, Plan};
+use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::{members, predicate, region_predicate};
+use replat_postgres::slice::{members, predicate, region_predicate, table_name};
+use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Target, check_expressions, crossings, misfits, rehearse, slice_is_occupied, slice_size, survey,
+    Sampled, Target, check_expressions, crossings_within, is_one_database, misfits, rehearse,
+    slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +49,8 @@ pub struct PlanFile {
     pub green: DatabaseFacts,
     /// The schema difference, for people.
     pub difference: Vec<String>,
+    /// Whether code of either version can run on the other's schema.
+    pub compatibility: Compatibility,
 }
 
 /// A plan, with the map that it needs: the partition is a leaf of its own in it.
@@ -66,6 +73,8 @@ pub struct Wanted<'a> {
     pub region: Region,
     /// Its home and epoch.
     pub leaf: Leaf,
+    /// The schema version that it is at, if that is known.
+    pub version: Option<String>,
     /// The map in which it is a leaf of its own.
     pub map: Map,
 }
@@ -92,14 +101,19 @@ pub fn find<'a>(
     let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
     let selection = Selection::parse(partition, map.dimensions())
         .map_err(|e| bad(&e).remedy(ways_to_name(&dimensions)))?;
-    let (map, id) = map.carve(&selection).map_err(|e| {
+    let whole = map;
+    let (map, id) = whole.carve(&selection).map_err(|e| {
         bad(&e).remedy(
             "Name one partition, or a part of one; `replat deploy list` shows what was cut out already.",
         )
     })?;
     let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
     let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
-    Ok(Wanted { name, context, id, region, leaf, map })
+    // What is carved out is where its rows were before.
+    let holder = whole.carved_from(&map, &id).map_or(&id, |leaf| &leaf.partition);
+    let first = || context.versions.first().filter(|_| *leaf.home == context.home).cloned();
+    let version = store.schema_version(name, holder)?.or_else(first);
+    Ok(Wanted { name, context, id, region, leaf, version, map })
 }
 
 /// How a partition is named, with the dimensions of this very map.
@@ -150,7 +164,7 @@ pub async fn plan(
 ) -> Result<Planned, Failure> {
     let wanted = find(project, store, context, partition)?;
     let rollout = rollout(project, &wanted)?;
-    let Wanted { name, context, id, region, leaf, map } = wanted;
+    let Wanted { name, context, id, region, leaf, version, map } = wanted;
     let spec = &project.spec;
     if *leaf.home == rollout.to {
         return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
@@ -172,6 +186,7 @@ pub async fn plan(
         partition: id,
         region,
         epoch: leaf.epoch,
+        version,
         home: Home::clone(&leaf.home),
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
@@ -179,7 +194,13 @@ pub async fn plan(
         contracts: Vec::new(),
         crossings: Vec::new(),
         misfits: Vec::new(),
+        beside: None,
+        measured: Measured::default(),
+        unsettled_keys: Vec::new(),
     };
+    if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
+        ask.beside = Some(Beside { tied: rehearsal.tied });
+    }
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
@@ -191,6 +212,7 @@ pub async fn plan(
         return Err(found(&findings));
     }
     let difference = schema_difference(&blue, &rehearsal.facts, &plan);
+    let compatibility = compatibility(&blue, &rehearsal.facts, &plan);
     let file = PlanFile {
         kind: "DeployPlan".into(),
         selection: partition.to_owned(),
@@ -199,6 +221,7 @@ pub async fn plan(
         blue,
         green: rehearsal.facts,
         difference,
+        compatibility,
     };
     Ok(Planned { file, map })
 }
@@ -221,6 +244,8 @@ pub struct Outlook {
     pub tables: BTreeMap<String, SliceSize>,
     /// Whether green's schema holds tables already.
     pub green_has_tables: bool,
+    /// What it will take, as far as reading tells.
+    pub prediction: Prediction,
 }
 
 /// Looks at both databases through read-only sessions.
@@ -247,12 +272,28 @@ pub async fn outlook(
     let mut tables = BTreeMap::new();
     for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
         if let Some(facts) = blue_facts.table(table) {
-            let slice = region_predicate(&region, map.dimensions(), replat_postgres::sql::quote_ident);
+            let slice = region_predicate(&region, map.dimensions(), quote_ident);
             let size = slice_size(&blue.client, &leaf.home.database, facts, &slice).await?;
             tables.insert(table.clone(), size);
         }
     }
+    let largest = tables.iter().max_by_key(|(_, size)| size.bytes);
+    let sampled = largest.map(|(table, size)| Sampled {
+        table: table.clone(),
+        qualified: [&leaf.home.schema, table].map(|name| quote_ident(name)).join("."),
+        predicate: region_predicate(&region, map.dimensions(), quote_ident),
+        size: *size,
+    });
+    let load = Load {
+        bytes: tables.values().map(|size| size.bytes).sum(),
+        lanes: project.spec.policy.copy_parallel,
+        // Which are continued is known when the DDL was rehearsed.
+        sequences: 0,
+        pause_max_ms: project.spec.policy.pause_max.millis(),
+    };
+    let measured = replat_postgres::survey::measure(&blue.client, &green.client, sampled).await;
     Ok(Outlook {
+        prediction: predict(measured, load),
         partition: id.to_string(),
         region: region.describe(map.dimensions()),
         from: Home::clone(&leaf.home),
@@ -316,6 +357,9 @@ pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<
     })
 }
 
+/// How long planning looks for rows of one foreign key, in one direction.
+const EDGE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How much of each table moves, and whether green holds some of it already.
 pub async fn measure(
     ends: &Ends,
@@ -331,7 +375,17 @@ pub async fn measure(
             ask.sizes.insert(table.blue.name.clone(), size);
         }
     }
-    ask.crossings = crossings(&ends.blue.client, plan).await?;
+    let largest =
+        plan.tables.iter().max_by_key(|table| ask.sizes.get(&table.blue.name).map_or(0, |s| s.bytes));
+    let sampled = largest.map(|table| Sampled {
+        table: table.blue.name.clone(),
+        qualified: table_name(plan, table, Side::Blue),
+        predicate: predicate(plan, table, Side::Blue, ""),
+        size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
+    });
+    ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
+    let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
+    (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
     ask.misfits = misfits(&ends.blue.client, plan, blue, green).await?;
     if !ask.ddl.is_empty() {
         return Ok(());
@@ -380,6 +434,7 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     }
     if file.plan.digest() != file.digest
         || file.difference != schema_difference(&file.blue, &file.green, &file.plan)
+        || file.compatibility != compatibility(&file.blue, &file.green, &file.plan)
     {
         return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
     }
@@ -438,6 +493,7 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
         ("blue's home", then.plan.blue.home.to_string(), now.plan.blue.home.to_string()),
         ("green's home", then.plan.green.home.to_string(), now.plan.green.home.to_string()),
         ("the version", then.plan.version.clone(), now.plan.version.clone()),
+        ("the version on blue", said(&then.plan.version_before), said(&now.plan.version_before)),
     ] {
         if was != is {
             lines.push(format!("{what} was {was} and is {is}"));
@@ -454,6 +510,11 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
     lines
 }
 
+/// A version that may never have been said.
+fn said(version: &Option<String>) -> String {
+    version.clone().unwrap_or_else(|| "unknown".into())
+}
+
 /// A plan without its estimates, which change by themselves, and without its limits, which it brings along.
 fn unsized_plan(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
@@ -462,5 +523,6 @@ fn unsized_plan(plan: &Plan) -> Plan {
     }
     plan.hazards.clear();
     plan.policy = Policy::shipped();
+    plan.prediction = Prediction::default();
     plan
 }
