@@ -14,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
+use crate::coalesce::{Last, coalesce, unsaid};
 use crate::copy::{copied_table, copied_tables};
 use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
@@ -217,13 +218,6 @@ struct Work<'w, 'a> {
     tx: &'w Transaction<'w>,
     statements: &'w mut HashMap<String, Statement>,
     parked: u64,
-}
-
-/// The last word on one key within a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Last {
-    Put(Vec<Cell>),
-    Removed,
 }
 
 impl<'a> Work<'_, 'a> {
@@ -558,52 +552,6 @@ fn words(error: &tokio_postgres::error::DbError) -> String {
         None => error.message().to_owned(),
     };
     whole.chars().take(WHY_MAX).collect()
-}
-
-/// For each table, the last word on each key. `None` if the changes have to be taken in their order: a key whose
-/// equality is not that of its bytes, a table that was emptied, or a row that changed its key and is not said in
-/// full.
-fn coalesce(plan: &Plan, changes: &[Change]) -> Option<Vec<HashMap<Key, Last>>> {
-    let mut tables: Vec<HashMap<Key, Last>> = vec![HashMap::new(); copied_tables(plan).count()];
-    for change in changes {
-        let rows = &mut tables[change.table()];
-        let table = copied_table(plan, change.table())?;
-        if table.key.iter().any(|k| !k.bytes_comparable) && changes.len() > 1 {
-            return None;
-        }
-        match change {
-            Change::Empty { .. } => return None,
-            Change::Remove { key, .. } => {
-                rows.insert(key.clone(), Last::Removed);
-            }
-            Change::Put { old_key, key, cells, arrived, .. } => {
-                let before = match old_key {
-                    Some(old) => rows.insert(old.clone(), Last::Removed),
-                    None => rows.get(key).cloned(),
-                };
-                let cells = filled(cells, before.as_ref());
-                if !unsaid(&cells).is_empty() && (old_key.is_some() || *arrived) {
-                    return None;
-                }
-                rows.insert(key.clone(), Last::Put(cells));
-            }
-        }
-    }
-    Some(tables)
-}
-
-/// A row whose unsaid values are taken from what the same batch said before.
-fn filled(cells: &[Cell], before: Option<&Last>) -> Vec<Cell> {
-    let Some(Last::Put(before)) = before else { return cells.to_vec() };
-    cells
-        .iter()
-        .zip(before)
-        .map(|(now, before)| if *now == Cell::Unsaid { before.clone() } else { now.clone() })
-        .collect()
-}
-
-fn unsaid(cells: &[Cell]) -> Vec<usize> {
-    cells.iter().enumerate().filter(|(_, c)| **c == Cell::Unsaid).map(|(n, _)| n).collect()
 }
 
 fn cell_text(cell: &Cell) -> Result<Option<&str>, EngineError> {

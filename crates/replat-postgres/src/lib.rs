@@ -21,6 +21,7 @@
 
 pub mod apply;
 pub mod changes;
+mod coalesce;
 mod compared;
 pub mod connect;
 pub mod conninfo;

@@ -3,8 +3,6 @@
 //! It costs one or two passes over each table, on blue alone, and takes no more time than [`PATIENCE_MS`] a table. What is
 //! not seen here is found by the copy, which says the same at the cost of what was copied until then.
 
-use std::fmt::Write as _;
-
 use replat_engine::EngineError;
 use replat_model::draft::{Misfit, Unfit};
 use replat_model::facts::{ColumnFacts, DatabaseFacts, IndexFacts, TableFacts, TypeKind};
@@ -273,16 +271,12 @@ impl Look<'_> {
     }
 
     async fn ask(&self, questions: Vec<Question>) -> Result<Vec<Misfit>, EngineError> {
-        let mut sql = "SELECT ".to_owned();
-        for (n, Question { condition, .. }) in questions.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            // The first by its key, as text: one example is as good as another, but it should always be the same.
-            let _ = write!(
-                sql,
-                "{comma}count(*) FILTER (WHERE {condition}), min(replat_key) FILTER (WHERE {condition})"
-            );
-        }
-        let _ = write!(sql, " FROM {}", self.rows());
+        // The first by its key, as text: one example is as good as another, but it should always be the same.
+        let asked = |Question { condition, .. }: &Question| {
+            format!("count(*) FILTER (WHERE {condition}), min(replat_key) FILTER (WHERE {condition})")
+        };
+        let asked: Vec<String> = questions.iter().map(asked).collect();
+        let sql = format!("SELECT {} FROM {}", asked.join(", "), self.rows());
         let row = match self.query(&sql).await? {
             Answer::Said(rows) => rows.into_iter().next(),
             Answer::Unseen(why) => return Ok(vec![self.unseen(why)]),
