@@ -15,11 +15,13 @@ use replat_engine::EngineError;
 use replat_model::deploy::Chunk;
 use replat_model::ids::Side;
 use replat_model::plan::{Plan, TablePlan};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 use tokio_postgres::types::ToSql;
 
 use crate::error::{failed, is_of_other_rows, on};
+use crate::guard::{Mark, emit};
 use crate::merge::is_foreign;
+use crate::pool::Session;
 use crate::slice::{key_order, key_range, key_text, predicate, table_name};
 use crate::sql::quote_ident;
 
@@ -75,7 +77,7 @@ pub async fn plan_chunks(
     Ok(chunks)
 }
 
-async fn has_rows(green: &Client, plan: &Plan, table: &TablePlan) -> Result<bool, EngineError> {
+pub(crate) async fn has_rows(green: &Client, plan: &Plan, table: &TablePlan) -> Result<bool, EngineError> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", table_name(plan, table, Side::Green));
     let row = green
         .query_one(&sql, &[])
@@ -110,7 +112,7 @@ pub async fn boundaries(
 
 /// How the rows of a table travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(crate) enum Format {
     /// As the types' binary form, which needs no parsing.
     Binary,
     /// As text, where a type has no binary form that both servers share.
@@ -120,7 +122,7 @@ enum Format {
 impl Format {
     /// Binary, if every value's binary form is understood by the receiving column: a label that travels as text
     /// is, since an enum's binary form is its label.
-    fn of(table: &TablePlan, from: Side, enums: &[String]) -> Format {
+    pub(crate) fn of(table: &TablePlan, from: Side, enums: &[String]) -> Format {
         let fits = |c: &&replat_model::plan::ColumnPlan| !is_foreign(c) || enums.contains(&c.target);
         if table.columns_from(from).iter().filter(|c| !fits(c)).count() == 0 {
             Format::Binary
@@ -153,8 +155,7 @@ pub async fn copy_chunk(
         what: format!("chunk {n} speaks of a table that the plan does not have"),
         remedy: "Abort the deployment and start it again.".into(),
     })?;
-    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
-    let on = on(target, "copying a chunk");
+    let on = on(&plan.green.home.database, "copying a chunk");
     let from = Side::Blue;
     let format = Format::of(table, from, &enum_columns(green, plan, table, from.other()).await?);
     let tx = green.transaction().await.map_err(&on)?;
@@ -170,19 +171,14 @@ pub async fn copy_chunk(
     if mine == 0 {
         return Ok((0, 0));
     }
-    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
-    let into = format!(
-        "COPY {} ({}) FROM STDIN {}",
-        table_name(plan, table, Side::Green),
-        columns.join(", "),
-        format.option()
+    // The way back of a cohort may be read already, and these are nobody's writes.
+    emit(&tx, &plan.partition, &Mark::Own { deployment: deployment.to_owned() }).await.map_err(&on)?;
+    let wanted = format!(
+        "{} AND {}",
+        predicate(plan, table, Side::Blue, ""),
+        key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref())
     );
-    let sink = tx.copy_in::<_, Bytes>(&into).await.map_err(&on)?;
-    let rows = blue
-        .copy_out(&copy_query(plan, table, chunk, format))
-        .await
-        .map_err(|e| failed(source, &format!("reading {}", table.blue.name), e))?;
-    let (rows, bytes) = match pump(rows, sink, source, target, table).await {
+    let (rows, bytes) = match carry(blue, &tx, Carrying { plan, table, wanted: &wanted, format }).await {
         Ok(done) => done,
         Err(Pumping::Failed(error)) => return Err(error),
         Err(Pumping::Duplicate(why)) => {
@@ -204,11 +200,63 @@ pub async fn copy_chunk(
 }
 
 /// Why rows did not get through.
-enum Pumping {
+pub(crate) enum Pumping {
     /// A unique key is in the way.
     Duplicate(String),
     /// Something else.
     Failed(EngineError),
+}
+
+impl Pumping {
+    /// The same where nothing can be made of it.
+    pub(crate) fn into_error(self, plan: &Plan, table: &TablePlan) -> EngineError {
+        match self {
+            Pumping::Failed(error) => error,
+            Pumping::Duplicate(why) => EngineError::Row {
+                database: plan.green.home.database.clone(),
+                table: table.green.name.clone(),
+                why,
+            },
+        }
+    }
+}
+
+/// Rows that go over by one COPY.
+#[derive(Clone, Copy)]
+pub(crate) struct Carrying<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// Their table.
+    pub(crate) table: &'a TablePlan,
+    /// What they satisfy on blue.
+    pub(crate) wanted: &'a str,
+    /// How they travel.
+    pub(crate) format: Format,
+}
+
+/// Pipes COPY out of blue into COPY on green. Returns rows and bytes.
+pub(crate) async fn carry(
+    blue: &Client,
+    green: &Transaction<'_>,
+    carrying: Carrying<'_>,
+) -> Result<(u64, u64), Pumping> {
+    let Carrying { plan, table, format, .. } = carrying;
+    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
+    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
+    let into = format!(
+        "COPY {} ({}) FROM STDIN {}",
+        table_name(plan, table, Side::Green),
+        columns.join(", "),
+        format.option()
+    );
+    let copying = |e| Pumping::Failed(failed(target, "copying a chunk", e));
+    let sink = green.copy_in::<_, Bytes>(&into).await.map_err(copying)?;
+    let reading = format!("reading {}", table.blue.name);
+    let rows = blue
+        .copy_out(&copy_query(carrying))
+        .await
+        .map_err(|e| Pumping::Failed(failed(source, &reading, e)))?;
+    pump(rows, sink, source, target, table).await
 }
 
 /// What a server's refusal means for rows under way.
@@ -303,7 +351,7 @@ async fn park_chunk(
     tx.commit().await.map_err(&on)
 }
 
-fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> String {
+fn copy_query(Carrying { plan, table, wanted, format }: Carrying<'_>) -> String {
     let values: Vec<String> = table
         .forward
         .iter()
@@ -313,17 +361,15 @@ fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> 
         })
         .collect();
     format!(
-        "COPY (SELECT {} FROM {} WHERE {} AND {}) TO STDOUT {}",
+        "COPY (SELECT {} FROM {} WHERE {wanted}) TO STDOUT {}",
         values.join(", "),
         table_name(plan, table, Side::Blue),
-        predicate(plan, table, Side::Blue, ""),
-        key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref()),
         format.option()
     )
 }
 
 /// The columns of a table that are enums: their binary form is their label.
-async fn enum_columns(
+pub(crate) async fn enum_columns(
     client: &Client,
     plan: &Plan,
     table: &TablePlan,
@@ -363,9 +409,9 @@ pub async fn chunks_done(
 /// A pair of connections that copies chunks.
 pub struct Lane {
     /// Reads.
-    pub blue: Client,
+    pub blue: Session,
     /// Writes, with the pass that lets replat through.
-    pub green: Client,
+    pub green: Session,
 }
 
 /// Copies every chunk that is not there yet, on as many lanes as there are.

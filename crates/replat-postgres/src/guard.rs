@@ -43,7 +43,12 @@ CREATE TABLE IF NOT EXISTS replat.stream (
   barrier    integer NOT NULL DEFAULT 0,
   open       boolean NOT NULL,
   compared   boolean NOT NULL DEFAULT false,
+  apart      boolean NOT NULL DEFAULT false,
   PRIMARY KEY (deployment, source)
+);
+CREATE TABLE IF NOT EXISTS replat.cohort (
+  cohort     text NOT NULL,
+  deployment text PRIMARY KEY
 );
 CREATE TABLE IF NOT EXISTS replat.chunk (
   deployment text NOT NULL,
@@ -149,44 +154,78 @@ pub fn lock_key(partition: &PartitionId) -> i64 {
     i64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 
-/// Creates replat's schema on one end, and the partition's fence row if it has none.
+/// A deployment whose fence is installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fenced<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// Its name.
+    pub deployment: &'a str,
+    /// What its effects carry.
+    pub token: Token,
+}
+
+/// Creates replat's schema on one end, and the fence rows of these partitions where there are none. All have the same
+/// ends; if they are members of a cohort, that is written down as well.
 ///
 /// A row that is there already is left as it is, unless it stands from an earlier deployment: then it is taken
 /// over by token, with the state that this deployment begins with.
 pub async fn install(
     client: &mut Client,
-    plan: &Plan,
-    deployment: &str,
+    members: &[Fenced<'_>],
+    cohort: Option<&str>,
     side: Side,
-    token: Token,
 ) -> Result<(), EngineError> {
-    let database = &plan.end(side).home.database;
+    let Some(first) = members.first() else { return Ok(()) };
+    let database = &first.plan.end(side).home.database;
     let on = on(database, "the installation of the fence row");
     let tx = client.transaction().await.map_err(&on)?;
     // Two runners may install at once; CREATE … IF NOT EXISTS alone can then fail on the catalogue's indexes.
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
     tx.batch_execute(SCHEMA).await.map_err(&on)?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&lock_key(&plan.partition)]).await.map_err(&on)?;
+    let mut keys: Vec<i64> = members.iter().map(|member| lock_key(&member.plan.partition)).collect();
+    keys.sort_unstable();
+    tx.execute("SELECT count(pg_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key", &[&keys])
+        .await
+        .map_err(&on)?;
     let open = side == Side::Blue;
-    let home = (!open).then(|| plan.blue.home.to_string());
+    let home = (!open).then(|| first.plan.blue.home.to_string());
+    let partitions: Vec<&str> = members.iter().map(|member| member.plan.partition.as_str()).collect();
+    let deployments: Vec<&str> = members.iter().map(|member| member.deployment).collect();
+    let epochs: Vec<i64> = members.iter().map(|member| number(member.plan.epoch.get())).collect();
+    let terms: Vec<i64> = members.iter().map(|member| number(member.token.term)).collect();
+    let seqs: Vec<i64> = members.iter().map(|member| number(member.token.seq)).collect();
     tx.execute(
         "INSERT INTO replat.fence AS f (partition, deployment, epoch, open, home, term, seq) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         SELECT m.partition, m.deployment, m.epoch, $6, $7, m.term, m.seq \
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+           AS m (partition, deployment, epoch, term, seq) \
          ON CONFLICT (partition) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
            open = excluded.open, home = excluded.home, term = excluded.term, seq = excluded.seq \
          WHERE f.deployment <> excluded.deployment AND (f.term, f.seq) < (excluded.term, excluded.seq)",
-        &[
-            &plan.partition.as_str(),
-            &deployment,
-            &number(plan.epoch.get()),
-            &open,
-            &home,
-            &number(token.term),
-            &number(token.seq),
-        ],
+        &[&partitions, &deployments, &epochs, &terms, &seqs, &open, &home],
     )
     .await
     .map_err(&on)?;
+    if let Some(cohort) = cohort {
+        tx.execute(
+            "INSERT INTO replat.cohort (cohort, deployment) \
+             SELECT $1, f.deployment FROM replat.fence f WHERE f.deployment = ANY ($2::text[]) ON CONFLICT DO NOTHING",
+            &[&cohort, &deployments],
+        )
+        .await
+        .map_err(&on)?;
+        // One pass lets replat through for all of them: a scan brings the rows of many.
+        tx.execute(
+            "UPDATE replat.fence f SET pass = m.pass FROM replat.cohort c, \
+               (SELECT min(f.pass) AS pass FROM replat.fence f JOIN replat.cohort c USING (deployment) \
+                WHERE c.cohort = $1) m \
+             WHERE c.deployment = f.deployment AND c.cohort = $1 AND f.pass <> m.pass",
+            &[&cohort],
+        )
+        .await
+        .map_err(&on)?;
+    }
     tx.commit().await.map_err(&on)
 }
 
@@ -338,6 +377,95 @@ pub async fn arm(
     }
     tx.commit().await.map_err(&on)
 }
+
+/// Makes sure that a table has the whole guard of each of these partitions, in one short transaction for a few of them at
+/// a time.
+///
+/// # Errors
+///
+/// As [`arm`].
+pub async fn arm_all(
+    client: &mut Client,
+    members: &[Fenced<'_>],
+    table: &TablePlan,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let Some(first) = members.first() else { return Ok(()) };
+    let on = on(&first.plan.end(side).home.database, "arming triggers");
+    let target = table_name(first.plan, table, side);
+    let tree = client
+        .query("SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0", &[&target])
+        .await
+        .map_err(&on)?;
+    let leaves: Vec<String> = tree.iter().map(|row| row.get(0)).collect();
+    let armed = client
+        .query(
+            "SELECT tgname::text FROM pg_trigger WHERE tgrelid = $1::text::regclass AND tgenabled = 'A' \
+             AND starts_with(tgname::text, 'zz_replat_')",
+            &[&target],
+        )
+        .await
+        .map_err(&on)?;
+    let armed: std::collections::HashSet<String> = armed.iter().map(|row| row.get(0)).collect();
+    let wanted = |member: &Fenced<'_>| {
+        // The same table in this member's own plan.
+        let same = |t: &&TablePlan| t.blue.name == table.blue.name;
+        let table = member.plan.tables.iter().find(same).unwrap_or(table);
+        let is_reference = member.plan.references.iter().any(|r| r.blue.name == table.blue.name);
+        let mut all = match is_reference {
+            true => vec![statement_trigger(member.plan, table, side, Closed::Reference)],
+            false => triggers(member.plan, table, side),
+        };
+        let truncate = statement_trigger(member.plan, table, side, Closed::Truncate);
+        let is_armed = all.iter().chain([&truncate]).all(|(name, _)| armed.contains(name));
+        all.push(truncate);
+        (!is_armed || !leaves.is_empty()).then_some(all)
+    };
+    for some in members.chunks(ARMED_AT_ONCE) {
+        let mut statements = format!("SET LOCAL lock_timeout = {lock_timeout_ms};");
+        let mut any = false;
+        for (name, create) in some.iter().filter_map(wanted).flatten() {
+            any = true;
+            let quoted = quote_ident(&name);
+            statements += &format!(
+                "DROP TRIGGER IF EXISTS {quoted} ON {target}; {create}; \
+                 ALTER TABLE {target} ENABLE ALWAYS TRIGGER {quoted};"
+            );
+            let kind = name.chars().last();
+            // A reference table's leaves are left to its root, as where there is one deployment.
+            for leaf in leaves.iter().filter(|_| kind != Some(Closed::Reference.letter())) {
+                // A statement trigger does not come to the leaves by itself; the clones of row triggers do.
+                if kind == Some(Closed::Truncate.letter()) {
+                    let create = create.replacen(&format!(" ON {target} "), &format!(" ON {leaf} "), 1);
+                    statements += &format!("DROP TRIGGER IF EXISTS {quoted} ON {leaf}; {create};");
+                }
+                statements += &format!("ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {quoted};");
+            }
+        }
+        if !any {
+            continue;
+        }
+        let tx = client.transaction().await.map_err(&on)?;
+        tx.batch_execute(&statements).await.map_err(&on)?;
+        let deployments: Vec<&str> = some.iter().map(|member| member.deployment).collect();
+        let mine = tx
+            .query(
+                "SELECT 1 FROM replat.fence WHERE deployment = ANY ($1::text[]) FOR KEY SHARE",
+                &[&deployments],
+            )
+            .await
+            .map_err(&on)?;
+        if mine.len() != some.len() {
+            return Err(superseded(first.plan, side));
+        }
+        tx.commit().await.map_err(&on)?;
+    }
+    Ok(())
+}
+
+/// Partitions whose guards are put on a table in one transaction: it keeps writers out of the table meanwhile.
+const ARMED_AT_ONCE: usize = 20;
 
 async fn is_armed(client: &Client, target: &str, name: &str) -> Result<bool, tokio_postgres::Error> {
     let row = client

@@ -9,6 +9,7 @@
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
+//! | many deployments that share machinery | [`cohort`], [`pool`] |
 //! | are both sides alike? | [`verify`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
@@ -18,6 +19,7 @@
 
 pub mod apply;
 pub mod changes;
+pub mod cohort;
 pub mod connect;
 pub mod conninfo;
 pub mod contracts;
@@ -31,6 +33,7 @@ pub mod guard;
 pub mod lifecycle;
 pub mod merge;
 pub mod parked;
+pub mod pool;
 pub mod prepare;
 pub mod replication;
 pub mod retire;

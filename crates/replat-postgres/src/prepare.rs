@@ -17,7 +17,7 @@ use crate::copy::copied_tables;
 use crate::ends::Ends;
 use crate::error::{is_lock, on};
 use crate::failpoint::crash_at;
-use crate::guard::{self, Closed};
+use crate::guard::{self, Closed, Fenced};
 use crate::slice::table_name;
 use crate::sql::{quote_ident, quote_literal};
 
@@ -29,9 +29,10 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
     let plan = &ends.plan;
     let mut blue = ends.connect(Side::Blue, "prepare").await?;
     let mut green = ends.connect(Side::Green, "prepare").await?;
-    guard::install(&mut blue, plan, ends.deployment.as_str(), Side::Blue, token).await?;
+    let members = [Fenced { plan, deployment: ends.deployment.as_str(), token }];
+    guard::install(&mut blue, &members, None, Side::Blue).await?;
     crash_at("prepare.blue_installed");
-    guard::install(&mut green, plan, ends.deployment.as_str(), Side::Green, token).await?;
+    guard::install(&mut green, &members, None, Side::Green).await?;
     ends.take_pass(&green, Side::Green).await?;
     crash_at("prepare.green_installed");
     create_tables(ends, &mut green).await?;
@@ -49,7 +50,7 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
 }
 
 /// Green's schema, unless it is there: one transaction that also writes down what it made.
-async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
     let plan = &ends.plan;
     if plan.ddl.is_empty() {
         return Ok(());
@@ -97,7 +98,7 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
             "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
              VALUES ($1, $2, $3, $4, $5, $6)",
             &[
-                &ends.deployment.as_str(),
+                &ends.maker(),
                 schema,
                 &fresh,
                 &i32::try_from(n).expect("few objects"),
@@ -140,11 +141,18 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
     let on = on(ends.database(Side::Green), "deferring indexes");
     let mut ord = 0_i32;
     for is_foreign in [true, false] {
+        // The rows of a cohort's members are not all consistent at one moment, so what can be broken stays in place.
+        if is_foreign && ends.cohort().is_some() {
+            continue;
+        }
         for table in copied_tables(plan) {
             let target = table_name(plan, table, Side::Green);
             for Deferrable { name, is_constraint, definition, before, after } in
                 deferrable(tx, &target, table, is_foreign).await.map_err(&on)?
             {
+                if ends.cohort().is_some() && (is_constraint || definition.starts_with("CREATE UNIQUE")) {
+                    continue;
+                }
                 let (drop, build) = if is_constraint {
                     let quoted = quote_ident(&name);
                     (
@@ -165,7 +173,7 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
                     tx.execute(
                         "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
                          VALUES ($1, $2, $3, $4, $5)",
-                        &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
+                        &[&ends.maker(), &ord, &name, &is_foreign, &build],
                     )
                     .await
                     .map_err(&on)?;
@@ -382,7 +390,7 @@ async fn in_one_transaction(client: &mut Client, statements: &str) -> Result<(),
 }
 
 /// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
-struct Patience {
+pub(crate) struct Patience {
     tries: u32,
     pause: Duration,
 }
@@ -395,7 +403,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Whether a lock stood in the way and there is patience left; waits before it says yes.
-    async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
+    pub(crate) async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
         if !matches!(done, Err(EngineError::Locked { .. })) || self.tries >= ARM_TRIES {
             return false;
         }
@@ -407,7 +415,7 @@ impl Patience {
 }
 
 /// The publication of the partition's tables; made again if it does not name exactly them.
-async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
+pub(crate) async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let plan = &ends.plan;
     let on = on(ends.database(side), "publishing the tables");
     let name = ends.publication();
@@ -429,8 +437,9 @@ async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), Eng
 
 /// The slot on `side`, and the record on the other side of where its stream begins.
 ///
-/// Returns the position, and the first transaction id that did not exist yet.
-pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineError> {
+/// The slot is for all of `deployments`, of which `ends` are one's. Returns the position, and the first transaction id that
+/// did not exist yet.
+pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<(Lsn, u64), EngineError> {
     let (database, slot) = (ends.database(side), ends.slot(side));
     let on_source = on(database, "creating the slot");
     let source = ends.connect(side, "slot").await?;
@@ -453,7 +462,7 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
         return Ok((guard::parse_lsn(row.get(0), database)?, horizon(&source, database).await?));
     }
     if there.is_some() {
-        drop_slot(ends, &source, side).await?;
+        drop_slot(ends, &source, side, &slot).await?;
     }
     crash_at("slot.absent");
     let row = source
@@ -464,10 +473,11 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     crash_at("slot.created");
     other
         .execute(
-            "INSERT INTO replat.stream (deployment, source, position, open) VALUES ($1, $2, $3::text::pg_lsn, $4) \
+            "INSERT INTO replat.stream (deployment, source, position, open) \
+             SELECT d, $2, $3::text::pg_lsn, $4 FROM unnest($1::text[]) AS d \
              ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
             &[
-                &ends.deployment.as_str(),
+                &deployments,
                 &crate::apply::side_text(side),
                 &at.to_string(),
                 // Blue's log begins with blue open, green's with green closed.
@@ -509,9 +519,9 @@ pub async fn is_settled(client: &Client, database: &str, horizon: u64) -> Result
     Ok(row.get::<_, &str>(0).parse::<u64>().is_ok_and(|xmin| xmin >= horizon))
 }
 
-/// Drops this deployment's slot on `side`, ending a reader that still holds it.
-pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
+/// Drops a slot on `side`, ending a reader that still holds it.
+pub async fn drop_slot(ends: &Ends, client: &Client, side: Side, slot: &str) -> Result<(), EngineError> {
+    let database = ends.database(side);
     let on = on(database, "dropping the slot");
     for _ in 0..50 {
         client
@@ -561,11 +571,21 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     }
     crash_at("indexes.loading_over");
     build_deferred(ends, &mut green).await?;
-    for table in copied_tables(plan) {
-        green
-            .batch_execute(&format!("ANALYZE {}", table_name(plan, table, Side::Green)))
-            .await
-            .map_err(&on)?;
+    analyze(ends, &green).await
+}
+
+/// Builds what was deferred for all members of a cohort, and gathers statistics.
+pub(crate) async fn build_for_all(ends: &Ends) -> Result<(), EngineError> {
+    let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
+    build_deferred(ends, &mut green).await?;
+    analyze(ends, &green).await
+}
+
+async fn analyze(ends: &Ends, green: &Client) -> Result<(), EngineError> {
+    let on = on(ends.database(Side::Green), "building indexes");
+    for table in copied_tables(&ends.plan) {
+        let table = table_name(&ends.plan, table, Side::Green);
+        green.batch_execute(&format!("ANALYZE {table}")).await.map_err(&on)?;
     }
     Ok(())
 }
@@ -576,7 +596,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
     let deferred = green
         .query(
             "SELECT ord, name, is_foreign FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -591,7 +611,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
         let gone = tx
             .query_opt(
                 "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2 RETURNING definition",
-                &[&ends.deployment.as_str(), &ord],
+                &[&ends.maker(), &ord],
             )
             .await
             .map_err(&on)?;
@@ -611,7 +631,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
 async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str) -> Result<(), EngineError> {
     let building = format!("building {name}");
     let on = crate::error::on(ends.database(Side::Green), &building);
-    let deployment = ends.deployment.as_str();
+    let deployment = ends.maker();
     let tx = green.transaction().await.map_err(&on)?;
     hold_stream(&tx, deployment).await.map_err(&on)?;
     let row = tx

@@ -8,7 +8,7 @@ use replat_model::ids::Side;
 use tokio_postgres::Client;
 
 use crate::copy::copied_tables;
-use crate::ends::Ends;
+use crate::ends::{Ends, slot_name};
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, is_missing};
@@ -87,15 +87,43 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     forget(ends, &blue, Side::Blue, true).await
 }
 
+/// Slots and publications. What a cohort shares goes with its last member.
 async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), EngineError> {
     for (client, side) in [(blue, Side::Blue), (green, Side::Green)] {
-        drop_slot(ends, client, side).await?;
+        drop_slot(ends, client, side, &ends.own_slot(side)).await?;
+        if let Some(cohort) = ends.cohort() {
+            if !is_last(ends, client, side).await? {
+                continue;
+            }
+            drop_slot(ends, client, side, &slot_name(cohort, side)).await?;
+        }
         client
             .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication())))
             .await
             .map_err(on(ends.database(side), "dropping the publication"))?;
     }
     Ok(())
+}
+
+/// Whether no other member of the cohort is known on `side` any more. From then on this one is not, either.
+async fn is_last(ends: &Ends, client: &Client, side: Side) -> Result<bool, EngineError> {
+    let on = on(ends.database(side), "leaving the cohort");
+    let left = client
+        .execute("DELETE FROM replat.cohort WHERE deployment = $1", &[&ends.deployment.as_str()])
+        .await;
+    match left {
+        Ok(_) => crash_at("cohort.left"),
+        Err(e) if is_missing(&e) => return Ok(true),
+        Err(e) => return Err(on(e)),
+    }
+    let others = client
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)",
+            &[&ends.cohort().unwrap_or_default()],
+        )
+        .await
+        .map_err(&on)?;
+    Ok(!others.get::<_, bool>(0))
 }
 
 /// What this deployment made on green goes whole, unless another partition has come to live in it; its rows go in
@@ -149,7 +177,7 @@ async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let created = green
         .query_one(
             "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await;
     match created {
@@ -157,6 +185,9 @@ async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
         Ok(_) => return Ok(false),
         Err(e) if is_missing(&e) => return Ok(false),
         Err(e) => return Err(on(database, "reading what was created")(e)),
+    }
+    if ends.cohort().is_some() && !is_last(ends, green, Side::Green).await? {
+        return Ok(false);
     }
     if !has_tables(ends, green).await? {
         return Ok(true);
@@ -186,7 +217,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
     let rows = tx
         .query(
             "SELECT kind, identity, schema_name, whole FROM replat.created WHERE deployment = $1 ORDER BY ord DESC",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -207,7 +238,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
         }
     }
     tx.execute("DELETE FROM replat.schema_version WHERE schema_name = $1", &[&schema]).await.map_err(&on)?;
-    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.deployment.as_str()])
+    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.maker()])
         .await
         .map_err(&on)?;
     tx.commit().await.map_err(&on)
@@ -258,6 +289,16 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
             )
             .await
             .map_err(&on)?;
+    }
+    if let Some(cohort) = ends.cohort().filter(|_| ends.maker() != ends.deployment.as_str())
+        && is_last(ends, client, side).await?
+    {
+        for table in ["chunk", "deferred"] {
+            client
+                .execute(&format!("DELETE FROM replat.{table} WHERE deployment = $1"), &[&cohort])
+                .await
+                .map_err(&on)?;
+        }
     }
     if !fence_row_too {
         return Ok(());

@@ -23,6 +23,7 @@ use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
 use crate::merge::{is_foreign, keys};
+use crate::pool::Session;
 use crate::slice::{key_name, key_range, key_text, predicate, table_name};
 use crate::sql::quote_ident;
 
@@ -51,8 +52,8 @@ pub struct Verifier {
     shared: Arc<Shared>,
     from: Side,
     home: Side,
-    original: Client,
-    other: Client,
+    original: Session,
+    other: Session,
     progress: Arc<VerifyProgress>,
 }
 
