@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::future::try_join;
 use replat_engine::{Engine, EngineError, Soon, Verdict};
 use replat_model::deploy::{Certificate, Chunk, Deployment, KeptBack, Timestamp, Token};
-use replat_model::ids::{DeploymentId, Epoch, Side};
+use replat_model::ids::{DeploymentId, Epoch, Lsn, Side};
 use replat_model::next::{Action, Evidence, Observation, Scope, SideSeen, StreamSeen};
 use replat_model::plan::Plan;
 use tokio::sync::{Mutex, MutexGuard, watch};

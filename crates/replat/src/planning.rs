@@ -88,6 +88,16 @@ pub fn find<'a>(
 ) -> Result<Wanted<'a>, Failure> {
     let (name, context) = project.context(context)?;
     let map = project.map(store, name, context)?;
+    find_in(name, context, &map, partition)
+}
+
+/// The same in a map of the context.
+pub fn find_in<'a>(
+    name: &'a str,
+    context: &'a Context,
+    map: &Map,
+    partition: &str,
+) -> Result<Wanted<'a>, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
     let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
     let selection = Selection::parse(partition, map.dimensions())
@@ -108,7 +118,8 @@ fn ways_to_name(dimensions: &[String]) -> String {
     format!("Name a partition, or a part of the key space: -p {column}=VALUE or -p '{column}=[FROM,BEFORE)'")
 }
 
-fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
+/// Where the partition is to go, as the spec has it.
+pub fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
     let name = wanted.name;
     wanted.context.rollout.as_ref().ok_or_else(|| {
         Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
@@ -273,11 +284,13 @@ pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
         .collect()
 }
 
-fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
+/// The plan, or everything that stands in its way.
+pub fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
     draft(spec, ask, blue, green).map_err(|findings| found(&findings))
 }
 
-fn found(findings: &[Finding]) -> Failure {
+/// What stands in the way of a deployment, as a failure.
+pub fn found(findings: &[Finding]) -> Failure {
     let things = counted(findings.len(), "thing stands", "things stand");
     let mut failure =
         Failure::new("RP2002", Exit::Precondition, format!("{things} in the way of this deployment"));
@@ -305,7 +318,8 @@ pub struct Ends {
 }
 
 impl Ends {
-    async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
+    /// Connects to both.
+    pub async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
         Ok(Ends { blue: session(project, blue, false).await?, green: session(project, green, false).await? })
     }
 }

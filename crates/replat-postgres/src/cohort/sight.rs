@@ -60,11 +60,11 @@ async fn look_at(common: &Common, side: Side) -> Result<SideSight, EngineError> 
                    WHERE c.cohort = $1 GROUP BY i.deployment";
         client.query(sql, &[&common.label]).await.or_else(none)
     };
-    let published = client.query_one(
-        "SELECT count(*) FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
-         WHERE p.pubname = $1 AND p.pubinsert AND p.pubupdate AND p.pubdelete",
-        &[&publication],
-    );
+    let published = async {
+        let sql = "SELECT count(*) FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \
+                   WHERE p.pubname = $1 AND p.pubinsert AND p.pubupdate AND p.pubdelete";
+        client.query_one(sql, &[&publication]).await
+    };
     let moment = client.query_one(
         "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_wal_lsn()::text",
         &[],

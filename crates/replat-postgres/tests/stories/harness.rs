@@ -395,6 +395,7 @@ impl Story {
             gate: &NoGate,
             clock: now,
             name: "story".into(),
+            turns: None,
         }
     }
 

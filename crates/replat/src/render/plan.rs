@@ -21,6 +21,28 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     row("partition", p.region.describe(&p.dimensions));
     row("moves", format!("{} tables, about {} rows, {}", p.tables.len(), count(p.rows()), bytes(p.bytes())));
+    common(file, detail, t)
+}
+
+/// What all members of a cohort have in common, by the plan of one of them with the hazards of all.
+pub fn cohort_plan(file: &PlanFile, members: usize, detail: bool) -> String {
+    let p = &file.plan;
+    let t = format!(
+        "Plan {}  {}, {} partitions, each by itself  {} -> {}\n  {:<12} {}\n",
+        &file.digest[..12],
+        p.context,
+        members,
+        p.blue.home,
+        p.green.home,
+        "moves",
+        names(&p.tables)
+    );
+    common(file, detail, t)
+}
+
+fn common(file: &PlanFile, detail: bool, mut t: String) -> String {
+    let p = &file.plan;
+    let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     if !p.references.is_empty() {
         row("references", names(&p.references));
     }
