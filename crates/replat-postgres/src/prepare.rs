@@ -440,11 +440,27 @@ pub(crate) async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Res
 /// The slot is for all of `deployments`, of which `ends` are one's. Returns the position, and the first transaction id that
 /// did not exist yet.
 pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<(Lsn, u64), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
-    let on_source = on(database, "creating the slot");
     let source = ends.connect(side, "slot").await?;
     let other = ends.connect(side.other(), "slot").await?;
     one_at_a_time(ends, &other, side).await?;
+    let opened = open_first(ends, side, deployments, &source, &other).await;
+    // A connection that was lent goes back with nothing held.
+    other
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .await
+        .map_err(on(ends.database(side.other()), "letting other runners open the slot"))?;
+    opened
+}
+
+async fn open_first(
+    ends: &Ends,
+    side: Side,
+    deployments: &[&str],
+    source: &Client,
+    other: &Client,
+) -> Result<(Lsn, u64), EngineError> {
+    let (database, slot) = (ends.database(side), ends.slot(side));
+    let on_source = on(database, "creating the slot");
     // A slot from before a crash has no record on the other side yet, so nothing was ever read from it; it is
     // made anew rather than trusted.
     let known = other
@@ -459,10 +475,10 @@ pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<
         .await
         .map_err(&on_source)?;
     if let (Some(row), Some(_)) = (&known, &there) {
-        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(&source, database).await?));
+        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(source, database).await?));
     }
     if there.is_some() {
-        drop_slot(ends, &source, side, &slot).await?;
+        drop_slot(ends, source, side, &slot).await?;
     }
     crash_at("slot.absent");
     let row = source
@@ -487,7 +503,7 @@ pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<
         .await
         .map_err(on(ends.database(side.other()), "recording where the stream begins"))?;
     crash_at("slot.recorded");
-    Ok((at, horizon(&source, database).await?))
+    Ok((at, horizon(source, database).await?))
 }
 
 /// Of two runners that open one slot, the second waits here until the first has recorded it, and then finds it: it

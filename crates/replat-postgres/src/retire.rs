@@ -290,7 +290,7 @@ async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -
             .await
             .map_err(&on)?;
     }
-    if let Some(cohort) = ends.cohort().filter(|_| ends.maker() != ends.deployment.as_str())
+    if let Some(cohort) = ends.cohort()
         && is_last(ends, client, side).await?
     {
         for table in ["chunk", "deferred"] {

@@ -235,6 +235,8 @@ impl Watch<'_> {
             }
         }
         drop(work);
+        told.at = None;
+        told.progress(self, cohort, &seen.borrow());
         tokio::select! {
             () = gate.flushed() => {}
             () = tokio::time::sleep(FLUSH_MAX) => {}
