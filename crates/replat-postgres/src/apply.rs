@@ -140,7 +140,8 @@ impl<'a> Applier<'a> {
         .await
         .map_err(&on)?;
         let changes = read.await?;
-        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.lane.statements, parked: 0 };
+        let mut work =
+            Work { plan, deployment, from, tx: &tx, statements: &mut self.lane.statements, parked: 0 };
         work.enter().await?;
         for change in &changes {
             for key in change.keys() {

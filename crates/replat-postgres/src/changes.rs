@@ -152,7 +152,8 @@ impl Owners {
         let mut dimension = None;
         for (n, part) in parts.iter().enumerate() {
             let mut constraints = part.region.constraints();
-            let (Some((at, Constraint::OneOf(values))), None) = (constraints.next(), constraints.next()) else {
+            let (Some((at, Constraint::OneOf(values))), None) = (constraints.next(), constraints.next())
+            else {
                 return Owners { by_value: None };
             };
             if *dimension.get_or_insert(at) != at {

@@ -15,8 +15,8 @@ use replat_engine::EngineError;
 use replat_model::deploy::Chunk;
 use replat_model::ids::Side;
 use replat_model::plan::{Plan, TablePlan};
-use tokio_postgres::{Client, Transaction};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Transaction};
 
 use crate::error::{failed, is_of_other_rows, on};
 use crate::guard::{Mark, emit};

@@ -158,7 +158,8 @@ impl Ends {
         let mut place = pool.place(side, kind).await.ok_or_else(|| EngineError::Unreachable {
             database: self.database(side).to_owned(),
             during: "waiting for one of the cohort's connections".into(),
-            source: "all of them are in use; max_connections of the database in the spec allows no more".into(),
+            source: "all of them are in use; max_connections of the database in the spec allows no more"
+                .into(),
         })?;
         let used = place.free().await;
         Ok(Some((place, used)))

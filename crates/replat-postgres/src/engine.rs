@@ -274,10 +274,7 @@ impl PostgresEngine {
         for side in [Side::Blue, Side::Green] {
             let there = sight.side(side);
             let has_slot = side == Side::Blue || self.ends.plan.has_way_back();
-            if d.forward_slot.is_some()
-                && has_slot
-                && !ends
-                && there.published != self.ends.plan.tables.len()
+            if d.forward_slot.is_some() && has_slot && !ends && there.published != self.ends.plan.tables.len()
             {
                 return Err(self.unpublished(side));
             }
@@ -470,7 +467,12 @@ impl PostgresEngine {
         done
     }
 
-    async fn act_alone(&self, d: &Deployment, action: &Action, token: Token) -> Result<Evidence, EngineError> {
+    async fn act_alone(
+        &self,
+        d: &Deployment,
+        action: &Action,
+        token: Token,
+    ) -> Result<Evidence, EngineError> {
         let ends = &self.ends;
         let lock_timeout = d.policy.lock_timeout.millis();
         match action {

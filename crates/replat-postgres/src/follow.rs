@@ -376,7 +376,8 @@ async fn backlog(
         shared.begins(from, applier.position(), parked);
     }
     let mut read = 0;
-    let mut changes = Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
+    let mut changes =
+        Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
     let mut skipping = false;
     while let Some(row) = rows.try_next().await.map_err(|e| slot_error(ends, from, e))? {
         read += 1;
@@ -535,7 +536,8 @@ async fn read(
         let client = ends.connect(from, "log").await?;
         guard::mark_secret(&client, database, &ends.plan.partition).await?
     };
-    let mut changes = Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
+    let mut changes =
+        Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
     let mut queue: VecDeque<Item> = VecDeque::new();
     let mut timer = tokio::time::interval(STATUS_EVERY);
     loop {

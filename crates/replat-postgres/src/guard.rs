@@ -395,7 +395,10 @@ pub async fn arm_all(
     let on = on(&first.plan.end(side).home.database, "arming triggers");
     let target = table_name(first.plan, table, side);
     let tree = client
-        .query("SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0", &[&target])
+        .query(
+            "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0",
+            &[&target],
+        )
         .await
         .map_err(&on)?;
     let leaves: Vec<String> = tree.iter().map(|row| row.get(0)).collect();

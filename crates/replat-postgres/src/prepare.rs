@@ -97,14 +97,7 @@ pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(),
         tx.execute(
             "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
              VALUES ($1, $2, $3, $4, $5, $6)",
-            &[
-                &ends.maker(),
-                schema,
-                &fresh,
-                &i32::try_from(n).expect("few objects"),
-                kind,
-                identity,
-            ],
+            &[&ends.maker(), schema, &fresh, &i32::try_from(n).expect("few objects"), kind, identity],
         )
         .await
         .map_err(&on)?;

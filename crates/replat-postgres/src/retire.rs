@@ -108,9 +108,8 @@ async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), 
 /// Whether no other member of the cohort is known on `side` any more. From then on this one is not, either.
 async fn is_last(ends: &Ends, client: &Client, side: Side) -> Result<bool, EngineError> {
     let on = on(ends.database(side), "leaving the cohort");
-    let left = client
-        .execute("DELETE FROM replat.cohort WHERE deployment = $1", &[&ends.deployment.as_str()])
-        .await;
+    let left =
+        client.execute("DELETE FROM replat.cohort WHERE deployment = $1", &[&ends.deployment.as_str()]).await;
     match left {
         Ok(_) => crash_at("cohort.left"),
         Err(e) if is_missing(&e) => return Ok(true),
@@ -175,10 +174,7 @@ async fn has_tables(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
 async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let database = ends.database(Side::Green);
     let created = green
-        .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
-            &[&ends.maker()],
-        )
+        .query_one("SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)", &[&ends.maker()])
         .await;
     match created {
         Ok(row) if row.get::<_, bool>(0) => {}
@@ -238,9 +234,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
         }
     }
     tx.execute("DELETE FROM replat.schema_version WHERE schema_name = $1", &[&schema]).await.map_err(&on)?;
-    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.maker()])
-        .await
-        .map_err(&on)?;
+    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.maker()]).await.map_err(&on)?;
     tx.commit().await.map_err(&on)
 }
 

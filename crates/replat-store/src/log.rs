@@ -148,8 +148,9 @@ pub(crate) fn let_go(tx: &Transaction, serial: i64) -> Result<(), Fault> {
 
 /// All deployments, oldest first.
 pub(crate) fn list(tx: &Transaction) -> Result<Vec<Listed>, Fault> {
-    let mut statement =
-        tx.prepare_cached("SELECT serial, context, partition, created, cohort FROM deployment ORDER BY serial")?;
+    let mut statement = tx.prepare_cached(
+        "SELECT serial, context, partition, created, cohort FROM deployment ORDER BY serial",
+    )?;
     statement.query_map([], raw_listed)?.map(|row| checked_listed(row?)).collect()
 }
 

@@ -92,8 +92,7 @@ impl Watch<'_> {
     async fn run_member(&self, listed: &Listed, goal: &Goal) -> Result<Deployment, Failure> {
         let cohort = listed.cohort.as_ref().expect("it was just looked at");
         let watched = [listed.id.clone()].into();
-        let mut outcome =
-            self.until_all(cohort, &crate::cohort::Goal { watched, reached: &**goal }).await?;
+        let mut outcome = self.until_all(cohort, &crate::cohort::Goal { watched, reached: &**goal }).await?;
         match outcome.failures.remove(&listed.id) {
             Some(failure) => Err(failure),
             None => self.state(listed),

@@ -568,11 +568,7 @@ struct Known {
     secret: String,
 }
 
-async fn known(
-    common: &Common,
-    target: &Session,
-    from: Side,
-) -> Result<HashMap<String, Known>, EngineError> {
+async fn known(common: &Common, target: &Session, from: Side) -> Result<HashMap<String, Known>, EngineError> {
     let ends = &common.members[0].ends;
     let (database, source) = (ends.database(from.other()), ends.database(from));
     let rows = target

@@ -78,10 +78,8 @@ async fn counts(
         predicate_of(members, table, side)
     );
     let on = on(&first.plan.end(side).home.database, "counting the members' rows");
-    let owners: HashMap<&KeyValue, usize> = members
-        .iter()
-        .flat_map(|member| member.values.iter().map(|value| (value, member.place)))
-        .collect();
+    let owners: HashMap<&KeyValue, usize> =
+        members.iter().flat_map(|member| member.values.iter().map(|value| (value, member.place))).collect();
     let mut counts = HashMap::new();
     for row in client.query(&sql, &[]).await.map_err(on)? {
         let value = dimension.key_type.parse(row.get(0)).ok();
@@ -104,11 +102,7 @@ pub(super) async fn plan(
     }
 }
 
-async fn plan_all(
-    common: &Common,
-    places: &[usize],
-    rows: u32,
-) -> Result<Vec<Vec<Chunk>>, EngineError> {
+async fn plan_all(common: &Common, places: &[usize], rows: u32) -> Result<Vec<Vec<Chunk>>, EngineError> {
     let Some(first) = places.first() else { return Ok(Vec::new()) };
     let blue = common.members[*first].ends.connect(Side::Blue, "plan").await?;
     let listed = listed(common, places.iter().copied());
@@ -139,10 +133,7 @@ async fn plan_all(
 /// Copies reference tables, once for all, and of these members every table that is one piece.
 ///
 /// What cannot be copied together is left: each member then copies it by itself, and whoever is the reason is told so.
-pub(super) async fn copy(
-    common: &Common,
-    asked: &[(usize, Arc<Vec<Chunk>>)],
-) -> Result<(), EngineError> {
+pub(super) async fn copy(common: &Common, asked: &[(usize, Arc<Vec<Chunk>>)]) -> Result<(), EngineError> {
     let Some((first, _)) = asked.first() else { return Ok(()) };
     let ends = &common.members[*first].ends;
     let blue = ends.connect(Side::Blue, "copy").await?;
@@ -161,7 +152,8 @@ pub(super) async fn copy(
                 small.push(Piece { member, number: i32::try_from(*k).expect("fewer than 2^31 chunks") });
             }
         }
-        let format = Format::of(table, Side::Blue, &enum_columns(&green, &ends.plan, table, Side::Green).await?);
+        let format =
+            Format::of(table, Side::Blue, &enum_columns(&green, &ends.plan, table, Side::Green).await?);
         let mut groups = grouped(&small, n);
         while let Some(group) = groups.pop() {
             if group.len() < WORTH_A_SCAN {
@@ -205,12 +197,7 @@ fn grouped<'a>(small: &[Piece<'a>], table: usize) -> Vec<Vec<Piece<'a>>> {
 }
 
 /// A reference table that has rows was filled by an earlier deployment; it is only compared.
-async fn copy_reference(
-    ends: &Ends,
-    blue: &Client,
-    green: &mut Client,
-    n: usize,
-) -> Result<(), EngineError> {
+async fn copy_reference(ends: &Ends, blue: &Client, green: &mut Client, n: usize) -> Result<(), EngineError> {
     let (plan, table) = (&ends.plan, &ends.plan.references[n]);
     let on = on(ends.database(Side::Green), "copying a reference table");
     let tx = green.transaction().await.map_err(&on)?;
@@ -219,7 +206,8 @@ async fn copy_reference(
         return Ok(());
     }
     if !has_rows(tx.client(), plan, table).await? {
-        let format = Format::of(table, Side::Blue, &enum_columns(tx.client(), plan, table, Side::Green).await?);
+        let format =
+            Format::of(table, Side::Blue, &enum_columns(tx.client(), plan, table, Side::Green).await?);
         let wanted = Carrying { plan, table, wanted: "true", format };
         carry(blue, &tx, wanted).await.map_err(|failed| failed.into_error(plan, table))?;
     }

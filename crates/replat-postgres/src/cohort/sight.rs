@@ -65,10 +65,8 @@ async fn look_at(common: &Common, side: Side) -> Result<SideSight, EngineError> 
                    WHERE p.pubname = $1 AND p.pubinsert AND p.pubupdate AND p.pubdelete";
         client.query_one(sql, &[&publication]).await
     };
-    let moment = client.query_one(
-        "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_wal_lsn()::text",
-        &[],
-    );
+    let moment = client
+        .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_wal_lsn()::text", &[]);
     let (fences, incidents, published, moment) =
         try_join4(fences, incidents, published, moment).await.map_err(&on)?;
     let epoch = |n: i64| u64::try_from(n).ok().and_then(Epoch::from_number).unwrap_or(Epoch::FIRST);

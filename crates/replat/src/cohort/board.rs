@@ -41,7 +41,10 @@ fn waits(d: &Deployment) -> Option<String> {
     }
     if let Some((from, certificate)) = &d.verify_failed {
         let sample = certificate.samples.first().map(|s| format!(": {s}")).unwrap_or_default();
-        return Some(format!("RP4003 {} differ, seen from {from}{sample}", counted(certificate.different as usize, "row", "rows")));
+        return Some(format!(
+            "RP4003 {} differ, seen from {from}{sample}",
+            counted(certificate.different as usize, "row", "rows")
+        ));
     }
     if let Some(why) = &d.paused {
         return Some(format!("paused: {why}"));
@@ -112,8 +115,10 @@ pub fn text(cohort: &CohortId, rows: &[Row], runner: Option<&str>, now: Timestam
     }
     // Most of a cohort is where most of it is; who is behind that is worth a name.
     let usual = of_phase.iter().max_by_key(|(_, members)| members.len()).map(|(phase, _)| *phase);
-    let mut slow: Vec<&Row> =
-        rows.iter().filter(|row| row.stuck.is_none() && Some(row.d.phase()) < usual && !row.d.ended()).collect();
+    let mut slow: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.stuck.is_none() && Some(row.d.phase()) < usual && !row.d.ended())
+        .collect();
     slow.sort_by_key(|row| row.since);
     if !slow.is_empty() {
         t += "  behind the others:\n";

@@ -190,22 +190,31 @@ async fn each(
         .filter(|(_, table)| table.mode == TableMode::Slice)
         .map(|(table, _)| {
             let (schema, table) = (quote_ident(&context.home.schema), quote_ident(table));
-            format!("SELECT {column} FROM {schema}.{table} WHERE {column} IS NOT NULL AND ({})", written.join(" OR "))
+            format!(
+                "SELECT {column} FROM {schema}.{table} WHERE {column} IS NOT NULL AND ({})",
+                written.join(" OR ")
+            )
         })
         .collect();
-    let sql = format!(
-        "SELECT v::text FROM ({}) AS every (v) ORDER BY v",
-        of_tables.join(" UNION ")
-    );
+    let sql =
+        format!("SELECT every.v::text FROM ({}) AS every (v) ORDER BY every.v", of_tables.join(" UNION "));
     let rows = home.client.query(&sql, &[]).await.map_err(|e| {
-        Failure::new("RP1004", Exit::Precondition, format!("the values of {} cannot be listed: {e}", dimension.column))
-            .because(crate::failure::causes(&e))
+        Failure::new(
+            "RP1004",
+            Exit::Precondition,
+            format!("the values of {} cannot be listed: {e}", dimension.column),
+        )
+        .because(crate::failure::causes(&e))
     })?;
     let mut found = Vec::new();
     for row in rows {
         let text: &str = row.get(0);
         let key = dimension.key_type.parse(text).map_err(|e| {
-            Failure::new("RP2006", Exit::Invalid, format!("a value of {} cannot be a key: {e}", dimension.column))
+            Failure::new(
+                "RP2006",
+                Exit::Invalid,
+                format!("a value of {} cannot be a key: {e}", dimension.column),
+            )
         })?;
         // What has moved before may have left its copy.
         let is_here = |id: &PartitionId| {
@@ -214,7 +223,8 @@ async fn each(
         };
         if map.leaves().any(|leaf| is_here(&leaf.partition)) {
             let text = dimension.key_type.text_of(&key);
-            let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) && !text.is_empty();
+            let plain =
+                text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) && !text.is_empty();
             let text = if plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) };
             found.push(format!("{}={text}", dimension.column));
         }
@@ -258,8 +268,12 @@ pub async fn plan_these(
     let home = Home::clone(&first.leaf.home);
     for one in &wanted {
         if *one.leaf.home == rollout.to {
-            return Err(Failure::new("RP2007", Exit::Invalid, format!("{} lives on {} already", one.id, rollout.to))
-                .remedy("Leave it out."));
+            return Err(Failure::new(
+                "RP2007",
+                Exit::Invalid,
+                format!("{} lives on {} already", one.id, rollout.to),
+            )
+            .remedy("Leave it out."));
         }
         if *one.leaf.home != home {
             let what = format!("{} lives on {}, and {} on {home}", one.id, one.leaf.home, first.id);
@@ -323,7 +337,8 @@ async fn contracts(
 
 fn refuse_too_few_connections(project: &Project, homes: [&Home; 2]) -> Result<(), Failure> {
     for home in homes {
-        let allowed = project.spec.databases.get(&home.database).map_or(CONNECTIONS_MIN, |d| d.max_connections);
+        let allowed =
+            project.spec.databases.get(&home.database).map_or(CONNECTIONS_MIN, |d| d.max_connections);
         if allowed < CONNECTIONS_MIN {
             let what = format!(
                 "a cohort needs {CONNECTIONS_MIN} connections to {}, and max_connections allows {allowed}",

@@ -225,9 +225,7 @@ impl Watch<'_> {
             let seen = seen.borrow();
             let rests = seen.values().all(|one| at_rest(&one.d));
             let is_done = |id: &DeploymentId| {
-                seen.get(id).is_none_or(|one| {
-                    (goal.reached)(&one.d) || one.d.ended() || one.stuck.is_some()
-                })
+                seen.get(id).is_none_or(|one| (goal.reached)(&one.d) || one.d.ended() || one.stuck.is_some())
             };
             let reached = goal.watched.iter().all(is_done);
             if (stopping || reached) && rests {
@@ -262,13 +260,7 @@ impl Watch<'_> {
         Ok(Some(outcome(&ids, failures)))
     }
 
-    fn heard(
-        &self,
-        listed: &Listed,
-        d: &Deployment,
-        pulse: &Pulse,
-        seen: &mut BTreeMap<DeploymentId, Seen>,
-    ) {
+    fn heard(&self, listed: &Listed, d: &Deployment, pulse: &Pulse, seen: &mut BTreeMap<DeploymentId, Seen>) {
         let Some(one) = seen.get_mut(&listed.id) else { return };
         if one.d != *d {
             one.d = d.clone();
@@ -295,9 +287,9 @@ impl Watch<'_> {
     fn tell_of(&self, listed: &Listed, text: &str) {
         match self.progress {
             Progress::None => {}
-            Progress::Json => self.style.progress(
-                &json!({ "deployment": listed.id, "partition": listed.partition, "says": text }),
-            ),
+            Progress::Json => self
+                .style
+                .progress(&json!({ "deployment": listed.id, "partition": listed.partition, "says": text })),
             _ => self.style.remark(&format!(
                 "{} {} {} {text}",
                 render::moment(now()),

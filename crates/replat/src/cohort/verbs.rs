@@ -1,6 +1,6 @@
 //! The verbs of `plan` and `deploy` for cohorts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use replat_engine::{Listed, WorkLog};
@@ -28,7 +28,12 @@ const SHOWN_MAX: usize = 20;
 
 impl Desk<'_> {
     /// `plan deploy` for many.
-    pub async fn plan_cohort(&self, targets: &Targets, out: Option<&Path>, detail: bool) -> Result<(), Failure> {
+    pub async fn plan_cohort(
+        &self,
+        targets: &Targets,
+        out: Option<&Path>,
+        detail: bool,
+    ) -> Result<(), Failure> {
         let planned = plan::plan(&self.project, &self.store, targets).await?;
         if let Some(out) = out {
             let text = serde_json::to_string_pretty(&planned.file).expect("a plan is plain data");
@@ -56,9 +61,9 @@ impl Desk<'_> {
         }
         let planned = plan::plan(&self.project, &self.store, targets).await?;
         match self.watch().progress {
-            Progress::Json => self.style.progress(
-                &json!({ "plan": planned.file.digest, "members": planned.file.members.len() }),
-            ),
+            Progress::Json => self
+                .style
+                .progress(&json!({ "plan": planned.file.digest, "members": planned.file.members.len() })),
             _ => self.style.remark(&plan_text(&planned.file, false)),
         }
         self.begin_cohort(planned, run).await
@@ -213,14 +218,22 @@ impl Desk<'_> {
             }
             watched.insert(listed.id);
         }
-        for (listed, why) in &refused {
-            self.style.remark(&format!("{} {}: {why}", listed.id, listed.partition));
+        let mut alike: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, why) in &refused {
+            *alike.entry(why).or_default() += 1;
+        }
+        for (why, n) in alike {
+            self.style.remark(&format!("{}: {why}", counted(n, "member", "members")));
         }
         if watched.is_empty() {
             if let Some((listed, why)) = refused.first() {
-                return Err(Failure::new("RP5002", Exit::Invalid, format!("no member of {cohort} can do that"))
-                    .because([format!("{} {}: {why}", listed.id, listed.partition)])
-                    .remedy(format!("See where they are: replat deploy get {cohort}")));
+                return Err(Failure::new(
+                    "RP5002",
+                    Exit::Invalid,
+                    format!("no member of {cohort} can do that"),
+                )
+                .because([format!("{} {}: {why}", listed.id, listed.partition)])
+                .remedy(format!("See where they are: replat deploy get {cohort}")));
             }
             self.style.remark("Nothing needs to be done.");
             return self.tell_cohort(cohort);
@@ -231,7 +244,10 @@ impl Desk<'_> {
                 counted(watched.len(), "member", "members"),
                 render::event_text(event)
             );
-            self.style.result(&text, &json!({ "id": cohort, "members": watched, "would_append": render::event_text(event) }));
+            self.style.result(
+                &text,
+                &json!({ "id": cohort, "members": watched, "would_append": render::event_text(event) }),
+            );
             return Ok(());
         }
         let waits =

@@ -69,7 +69,11 @@ impl Program {
     /// Starts it and comes back at once.
     pub fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Started {
         let said = shown(arguments);
-        Started { child: self.command(arguments).spawn().expect("the binary starts"), said, ends_within: self.ends_within }
+        Started {
+            child: self.command(arguments).spawn().expect("the binary starts"),
+            said,
+            ends_within: self.ends_within,
+        }
     }
 
     /// Runs it to its end.

@@ -165,7 +165,8 @@ impl Writers {
                     n += clients;
                     let tenant = 1 + (n * 7) % tenants;
                     let home = homes.entry(tenant).or_insert(0);
-                    let sql = "update accounts set n = n + 1 where tenant_id = $1 and id = 1 + $2::bigint % 10";
+                    let sql =
+                        "update accounts set n = n + 1 where tenant_id = $1 and id = 1 + $2::bigint % 10";
                     match sides[*home].execute(sql, &[&tenant, &n]).await {
                         Ok(1) => {
                             *acknowledged.lock().expect("no holder panics").entry(tenant).or_default() += 1;
