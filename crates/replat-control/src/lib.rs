@@ -196,7 +196,9 @@ impl Runner<'_> {
     /// never before; and that a hold has ended when the old one is open again. `d` is what was before.
     fn tell(&self, d: &Deployment, pulse: &Pulse) {
         match pulse {
-            Pulse::Acted(Action::Open { .. }) if d.attempt.is_none() => self.gate.publish(),
+            Pulse::Acted(Action::Open { .. } | Action::HandOver { .. }) if d.attempt.is_none() => {
+                self.gate.publish()
+            }
             // A runner may have died between the two.
             Pulse::Moved(Event::Settled { .. }) => self.gate.publish(),
             Pulse::Moved(Event::Unfenced { attempt }) => self.gate.release(&self.listed.partition, *attempt),

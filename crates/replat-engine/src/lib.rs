@@ -369,6 +369,14 @@ pub trait WorkLog: Send + Sync {
         traffic: &BTreeMap<PartitionId, Option<Traffic>>,
     ) -> Result<Routes, LogError>;
 
+    /// What is special about the traffic of partitions, at the newest version; also where nobody said yet where the
+    /// databases are.
+    fn traffic(&self, context: &str) -> Result<BTreeMap<PartitionId, Traffic>, LogError>;
+
+    /// The version of the schema that a partition's home has, as it was said last: by its switches, which change both in
+    /// one transaction, or by a person. `None` if nobody ever said.
+    fn schema_version(&self, context: &str, partition: &PartitionId) -> Result<Option<String>, LogError>;
+
     /// A number that changes whenever anything in the store has changed, by whatever process. Cheap.
     fn data_version(&self) -> Result<u64, LogError>;
 

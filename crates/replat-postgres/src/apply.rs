@@ -270,18 +270,20 @@ impl<'a> Work<'_, 'a> {
     /// and stays so until the commit.
     async fn enter(&self) -> Result<(), EngineError> {
         let on = on(self.database(), "entering the target");
-        emit(self.tx, &self.plan.partition, &Mark::Own { deployment: self.deployment.to_owned() })
+        let side = self.from.other();
+        emit(self.tx, self.plan, side, &Mark::Own { deployment: self.deployment.to_owned() })
             .await
             .map_err(&on)?;
         // A connection that was lent serves one partition after the other.
         self.tx
             .execute(
-                "SELECT set_config('replat.pass', pass, true) IS NOT NULL FROM replat.fence WHERE partition = $1",
-                &[&self.plan.partition.as_str()],
+                "SELECT set_config('replat.pass', pass, true) IS NOT NULL FROM replat.fence \
+                 WHERE partition = $1 AND schema_name = $2",
+                &[&self.plan.partition.as_str(), &self.plan.end(side).home.schema],
             )
             .await
             .map_err(&on)?;
-        guard::hold_closed(self.tx, self.plan, self.deployment, self.from.other()).await
+        guard::hold_closed(self.tx, self.plan, self.deployment, side).await
     }
 
     /// As sets first; if a unique key other than the row key is in the way, once more by source transaction, and

@@ -326,16 +326,12 @@ impl<'a> Changes<'a> {
 
     fn update(&self, relation: u32, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Parted>, EngineError> {
         let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
-        let full = match old {
-            Some(OldRow::Full(tuple)) => Some(tuple),
-            _ => None,
-        };
         // The partition's dimensions are part of the identity, so an update without an old tuple leaves them alone.
         let was = match old {
             Some(old) => self.owner(l, old.tuple())?,
             None => self.owner(l, new)?,
         };
-        let is = self.owner(l, &said(new, full))?;
+        let is = self.owner(l, &said(new, old))?;
         // A row of no partition may have no key either.
         let old_key = match old.filter(|_| was.is_some()) {
             Some(old) => Some(self.key(l, old.tuple())?),
@@ -347,12 +343,12 @@ impl<'a> Changes<'a> {
             changes.push((left, Change::Remove { table: l.table, key }));
         }
         if let Some(part) = is {
-            let key = self.key(l, &said(new, full))?;
+            let key = self.key(l, &said(new, old))?;
             let put = Change::Put {
                 table: l.table,
                 old_key: old_key.filter(|old| was == is && *old != key),
                 key,
-                cells: cells(l, new, full),
+                cells: cells(l, new, old),
                 arrived: was != is,
             };
             changes.push((part, put));
@@ -401,35 +397,29 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The new row, with what it leaves unsaid taken from the old one where that came along whole.
-fn said(new: &Tuple, old: Option<&Tuple>) -> Tuple {
-    Tuple(
-        new.0
-            .iter()
-            .enumerate()
-            .map(|(n, value)| match (value, old.and_then(|o| o.0.get(n))) {
-                (TupleValue::Unchanged, Some(old)) => old.clone(),
-                (value, _) => value.clone(),
-            })
-            .collect(),
-    )
+/// A value of the new row. What it leaves unsaid is taken from the old one: from all of it where that came along whole,
+/// else from its identity, which comes along where it lies out of line.
+fn value<'a>(new: &'a Tuple, old: Option<&'a OldRow>, place: usize) -> Option<&'a TupleValue> {
+    let said = new.0.get(place);
+    let (Some(TupleValue::Unchanged), Some(old)) = (said, old) else { return said };
+    match (old, old.tuple().0.get(place)) {
+        // What is not of the identity is null here, whatever it was; what is of it never is.
+        (OldRow::Key(_), None | Some(TupleValue::Null)) | (OldRow::Full(_), None) => said,
+        (_, kept) => kept,
+    }
 }
 
-fn cells(l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Vec<Cell> {
-    l.carried
-        .iter()
-        .map(|place| {
-            let value = match (new.0.get(*place), old.and_then(|o| o.0.get(*place))) {
-                (Some(TupleValue::Unchanged), Some(old)) => Some(old),
-                (value, _) => value,
-            };
-            match value {
-                Some(TupleValue::Text(text) | TupleValue::Binary(text)) => Cell::Text(text.clone()),
-                Some(TupleValue::Unchanged) => Cell::Unsaid,
-                Some(TupleValue::Null) | None => Cell::Null,
-            }
-        })
-        .collect()
+fn said(new: &Tuple, old: Option<&OldRow>) -> Tuple {
+    Tuple((0..new.0.len()).filter_map(|place| value(new, old, place).cloned()).collect())
+}
+
+fn cells(l: &Layout, new: &Tuple, old: Option<&OldRow>) -> Vec<Cell> {
+    let cell = |place: &usize| match value(new, old, *place) {
+        Some(TupleValue::Text(text) | TupleValue::Binary(text)) => Cell::Text(text.clone()),
+        Some(TupleValue::Unchanged) => Cell::Unsaid,
+        Some(TupleValue::Null) | None => Cell::Null,
+    };
+    l.carried.iter().map(cell).collect()
 }
 
 fn reshaped(table: &str, why: &str) -> EngineError {

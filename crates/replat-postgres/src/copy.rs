@@ -172,7 +172,7 @@ pub async fn copy_chunk(
         return Ok((0, 0));
     }
     // The way back of a cohort may be read already, and these are nobody's writes.
-    emit(&tx, &plan.partition, &Mark::Own { deployment: deployment.to_owned() }).await.map_err(&on)?;
+    emit(&tx, plan, Side::Green, &Mark::Own { deployment: deployment.to_owned() }).await.map_err(&on)?;
     let wanted = format!(
         "{} AND {}",
         predicate(plan, table, Side::Blue, ""),

@@ -18,7 +18,7 @@ use crate::sql::quote_ident;
 ///
 /// No transaction of replat's is idle but for an instant: one that is for ten seconds belongs to a process that
 /// stands still, and gives its locks back to those that do not.
-const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
+pub(crate) const PINNED: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
      SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmloption = 'content'; \
      SET lc_monetary = 'C'; SET array_nulls = on; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET statement_timeout = 0; \
      SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; \
@@ -126,9 +126,10 @@ impl Ends {
         slot_name(&self.label, side)
     }
 
-    /// The publication on either side.
-    pub fn publication(&self) -> String {
-        format!("replat_{}", self.cohort().unwrap_or(&self.label))
+    /// The publication on `side`. Each has a name of its own, since one database can hold both.
+    pub fn publication(&self, side: Side) -> String {
+        format!("replat_{}_{}", self.cohort().unwrap_or(&self.label), crate::apply::side_text(side))
+    }
     }
 
     /// A connection to `side` with pinned settings and with the home's schema first in its search path.
@@ -231,8 +232,9 @@ impl Ends {
         let database = self.database(side);
         let taken = client
             .query(
-                "SELECT set_config('replat.pass', pass, false) IS NOT NULL FROM replat.fence WHERE partition = $1",
-                &[&self.plan.partition.as_str()],
+                "SELECT set_config('replat.pass', pass, false) IS NOT NULL FROM replat.fence \
+                 WHERE partition = $1 AND schema_name = $2",
+                &[&self.plan.partition.as_str(), &self.plan.end(side).home.schema],
             )
             .await;
         match taken {

@@ -12,7 +12,7 @@ use replat_engine::{Engine, EngineError, Soon, Verdict};
 use replat_model::deploy::{Certificate, Chunk, Deployment, KeptBack, Timestamp, Token};
 use replat_model::ids::{DeploymentId, Epoch, Lsn, Side};
 use replat_model::next::{Action, Evidence, Observation, Scope, SideSeen, StreamSeen};
-use replat_model::plan::Plan;
+use replat_model::plan::{Path, Plan};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -27,7 +27,7 @@ use crate::freshness;
 use crate::guard::{self, Closing};
 use crate::pool::Session;
 use crate::verify::{Verifier, VerifyProgress};
-use crate::{contracts, parked, prepare, retire, sequences};
+use crate::{contracts, leaves, parked, prepare, retire, sequences, views};
 
 /// Both ends of one deployment on PostgreSQL.
 pub struct PostgresEngine {
@@ -219,7 +219,7 @@ impl PostgresEngine {
 
     async fn look_now(&self, d: &Deployment) -> Result<Observation, EngineError> {
         let mut seen = Observation { now: now(), ..Observation::default() };
-        if !d.prepared {
+        if !d.prepared || d.plan.path.shares_rows() {
             return Ok(seen);
         }
         if let Some((cohort, _)) = &self.cohort
@@ -246,6 +246,7 @@ impl PostgresEngine {
                 if self.ends.plan.has_way_back() {
                     self.is_published(Side::Green).await?;
                 }
+                try_join(self.has_its_leaves(Side::Blue), self.has_its_leaves(Side::Green)).await?;
             }
             if d.copied.is_some() && d.settled && !ends {
                 seen.leaks = Some(self.count_incidents().await?);
@@ -278,6 +279,9 @@ impl PostgresEngine {
             {
                 return Err(self.unpublished(side));
             }
+            if d.forward_slot.is_some() && !ends && self.shared.has_leaves(side) {
+                self.has_its_leaves(side).await?;
+            }
             leaks += there.incidents.get(self.ends.deployment.as_str()).copied().unwrap_or_default();
             let settled = d.forward_slot.filter(|_| side == Side::Blue && d.copied.is_none());
             let fence = there.fences.get(d.plan.partition.as_str()).copied();
@@ -309,7 +313,7 @@ impl PostgresEngine {
         let control = self.control(side).await?;
         let client = control.as_ref().expect("control connects");
         let database = self.ends.database(side);
-        let fence = guard::read(client, database, &d.plan.partition).await?;
+        let fence = guard::read(client, &d.plan, side).await?;
         let mut seen = SideSeen { fence: Some(fence), ..SideSeen::default() };
         if let Some(slot) = d.forward_slot.filter(|_| settled_too && side == Side::Blue && d.copied.is_none())
         {
@@ -321,7 +325,7 @@ impl PostgresEngine {
     /// Whether the publication still has all tables. What is not in it, the stream passes over in silence; from
     /// PostgreSQL 18 on, so it does if there is no publication at all.
     async fn is_published(&self, side: Side) -> Result<(), EngineError> {
-        let (database, name) = (self.ends.database(side), self.ends.publication());
+        let (database, name) = (self.ends.database(side), self.ends.publication(side));
         let control = self.control(side).await?;
         let client = control.as_ref().expect("control connects");
         let row = client
@@ -339,7 +343,7 @@ impl PostgresEngine {
     }
 
     fn unpublished(&self, side: Side) -> EngineError {
-        let (database, name) = (self.ends.database(side), self.ends.publication());
+        let (database, name) = (self.ends.database(side), self.ends.publication(side));
         EngineError::Precondition {
             what: format!(
                 "the publication {name} on {database} is gone, or was altered: changes may be lost"
@@ -349,6 +353,16 @@ impl PostgresEngine {
                      what it has passed over."
                     .to_owned(),
         }
+    }
+
+    /// Whether all leaves are there that were there. Where one has come, what was compared is forgotten.
+    async fn has_its_leaves(&self, side: Side) -> Result<(), EngineError> {
+        let control = self.control(side).await?;
+        let client = control.as_ref().expect("control connects");
+        if self.shared.has_leaves(side) {
+            self.shared.see_trees(side, &leaves::trees(client, &self.ends.plan, side).await?);
+        }
+        leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
     }
 
     async fn stream_seen(
@@ -377,8 +391,8 @@ impl PostgresEngine {
             let client = control.as_ref().expect("control connects");
             let row = client
                 .query_one(
-                    "SELECT count(*) FROM replat.incident WHERE deployment = $1",
-                    &[&self.ends.deployment.as_str()],
+                    "SELECT count(*) FROM replat.incident WHERE deployment = $1 AND source = $2",
+                    &[&self.ends.deployment.as_str(), &crate::apply::side_text(side.other())],
                 )
                 .await
                 .map_err(on(self.ends.database(side), "counting incidents"))?;
@@ -475,6 +489,20 @@ impl PostgresEngine {
     ) -> Result<Evidence, EngineError> {
         let ends = &self.ends;
         let lock_timeout = d.policy.lock_timeout.millis();
+        if let Path::Views { views } = &ends.plan.path {
+            match action {
+                Action::Prepare => {
+                    return views::prepare(ends, views, lock_timeout).await.map(|()| Evidence::Done);
+                }
+                Action::Prove { from, .. } => {
+                    return views::prove(ends, views, from.other()).await.map(Evidence::Compared);
+                }
+                // The views are what green is; there is nothing beside them.
+                Action::Retire => return Ok(Evidence::Done),
+                Action::Clean => return views::clean(ends, lock_timeout).await.map(|()| Evidence::Done),
+                _ => {}
+            }
+        }
         match action {
             Action::Prepare => prepare::prepare(ends, token, lock_timeout).await.map(|()| Evidence::Done),
             Action::OpenSlot { side } => {
@@ -510,6 +538,11 @@ impl PostgresEngine {
                 let mut control = self.control(*side).await?;
                 let client = control.as_mut().expect("control connects");
                 guard::seal(client, &ends.plan, *side, token, *epoch).await.map(|()| Evidence::Done)
+            }
+            Action::HandOver { to, epoch } => {
+                let mut control = self.control(*to).await?;
+                let client = control.as_mut().expect("control connects");
+                guard::hand_over(client, &ends.plan, *to, token, *epoch).await.map(|()| Evidence::Done)
             }
             Action::Retire => {
                 self.stop_streams().await;
@@ -637,7 +670,11 @@ impl PostgresEngine {
         let verifier =
             Verifier::new(&self.ends, &self.shared, from, d.home, Arc::clone(&self.comparing)).await?;
         let certificate = match scope {
-            Scope::Full => verifier.full().await?,
+            Scope::Full => {
+                // Leaves that have come since are guarded before they are compared.
+                prepare::guard_anew(&self.ends, d.policy.lock_timeout.millis()).await?;
+                verifier.full().await?
+            }
             Scope::Touched => verifier.touched().await?,
         };
         // A comparison of what was touched proves nothing of the rest, but can show that something is wrong.
@@ -699,9 +736,15 @@ impl PostgresEngine {
             let stands = async {
                 let control = self.control(from).await?;
                 let client = control.as_ref().expect("control connects");
-                let fence = guard::read(client, self.ends.database(from), &d.plan.partition).await?;
+                let fence = guard::read(client, &d.plan, from).await?;
                 Ok(fence.is_some_and(|f| !f.open && f.epoch == d.epoch))
             };
+            prover.look_at_trees().await?;
+            if self.shared.unproved(from).is_none() {
+                return Ok(Evidence::NotNow {
+                    why: "leaves have come or gone since the sides were compared".into(),
+                });
+            }
             let (proof, stands) = try_join(prover.prove(), stands).await?;
             room.await?;
             if !stands {

@@ -24,6 +24,7 @@ use crate::ends::Ends;
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, Mark};
+use crate::leaves::Trees;
 use crate::parked::Patience;
 
 /// A batch is applied when it has this many changes: at 10,000 the cost of a commit is spread thin, and more
@@ -85,6 +86,8 @@ struct State {
     touches: u64,
     /// Whether that comparison was completed.
     compared: [bool; 2],
+    /// What the trees on blue and on green were when it began.
+    trees: [Option<[Trees; 2]>; 2],
     /// How often what is parked was copied in vain.
     patience: [Patience; 2],
     /// What cannot be stored at the other end; `None` while that is not known.
@@ -160,12 +163,31 @@ impl Shared {
         })
     }
 
-    /// From now on, touched keys are counted for a comparison that begins.
-    pub fn begin_comparison(&self, from: Side) {
+    /// From now on, touched keys are counted for a comparison that begins, of what has these trees on blue and green.
+    pub fn begin_comparison(&self, from: Side, trees: [Trees; 2]) {
         self.with(|s| {
             s.touched[index(from)] = Some(Touched::new());
             s.compared[index(from)] = false;
+            s.trees[index(from)] = Some(trees);
         });
+    }
+
+    /// Forgets what was compared while `side` had other trees than these: leaves come with rows and go with rows.
+    pub fn see_trees(&self, side: Side, trees: &Trees) {
+        self.with(|s| {
+            for from in 0..2 {
+                if s.trees[from].as_ref().is_some_and(|known| known[index(side)] != *trees) {
+                    s.trees[from] = None;
+                    s.touched[from] = None;
+                    s.compared[from] = false;
+                }
+            }
+        });
+    }
+
+    /// Whether a comparison is to be believed only as long as `side` has the trees that it has.
+    pub fn has_leaves(&self, side: Side) -> bool {
+        self.with(|s| s.trees.iter().flatten().any(|known| !known[index(side)].are_bare()))
     }
 
     /// The comparison is complete. False if the count was lost meanwhile: then it counts for nothing.
@@ -356,7 +378,7 @@ async fn backlog(
     let start = applier.position().at;
     check_slot(ends, from, &reader, applier).await?;
     // Before the rows begin to flow: a connection answers one question after the other.
-    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
+    let secret = guard::mark_secret(&reader, &ends.plan, from).await?;
     // Asked before the backlog: its rows hold the session until they are all taken.
     let mut rows = Box::pin(
         reader
@@ -366,7 +388,7 @@ async fn backlog(
                 [
                     &ends.slot(from) as &(dyn ToSql + Sync),
                     &BACKLOG_CHANGES,
-                    &crate::sql::quote_ident(&ends.publication()),
+                    &crate::sql::quote_ident(&ends.publication(from)),
                 ],
             )
             .await
@@ -529,12 +551,12 @@ async fn read(
     };
     let connection = ends.connect_to_read_log(from).await?;
     let mut stream = connection
-        .start(&ends.slot(from), start, &ends.publication())
+        .start(&ends.slot(from), start, &ends.publication(from))
         .await
         .map_err(|e| broke(Box::new(e)))?;
     let secret = {
         let client = ends.connect(from, "log").await?;
-        guard::mark_secret(&client, database, &ends.plan.partition).await?
+        guard::mark_secret(&client, &ends.plan, from).await?
     };
     let mut changes =
         Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);

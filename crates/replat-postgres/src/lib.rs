@@ -5,7 +5,9 @@
 //! | reach a server as libpq would | [`conninfo`], [`connect`], [`replication`] |
 //! | read a catalogue, rehearse DDL | [`survey`] |
 //! | a partition as SQL | [`mod@slice`] |
+//! | green's tables as views of blue's | [`views`] |
 //! | the write fence | [`guard`] |
+//! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
@@ -30,6 +32,7 @@ pub mod error;
 pub mod follow;
 pub mod freshness;
 pub mod guard;
+pub mod leaves;
 pub mod lifecycle;
 pub mod merge;
 pub mod parked;
@@ -44,5 +47,6 @@ pub mod sql;
 pub mod survey;
 pub mod tls;
 pub mod verify;
+pub mod views;
 
 pub use replat_engine::failpoint;

@@ -17,7 +17,7 @@ use crate::copy::copied_tables;
 use crate::ends::Ends;
 use crate::error::{is_lock, on};
 use crate::failpoint::crash_at;
-use crate::guard::{self, Closed, Fenced};
+use crate::guard::{self, Closed};
 use crate::slice::table_name;
 use crate::sql::{quote_ident, quote_literal};
 
@@ -29,10 +29,9 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
     let plan = &ends.plan;
     let mut blue = ends.connect(Side::Blue, "prepare").await?;
     let mut green = ends.connect(Side::Green, "prepare").await?;
-    let members = [Fenced { plan, deployment: ends.deployment.as_str(), token }];
-    guard::install(&mut blue, &members, None, Side::Blue).await?;
+    guard::install(&mut blue, plan, ends.deployment.as_str(), Side::Blue, token).await?;
     crash_at("prepare.blue_installed");
-    guard::install(&mut green, &members, None, Side::Green).await?;
+    guard::install(&mut green, plan, ends.deployment.as_str(), Side::Green, token).await?;
     ends.take_pass(&green, Side::Green).await?;
     crash_at("prepare.green_installed");
     create_tables(ends, &mut green).await?;
@@ -60,6 +59,18 @@ pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(),
     let digest = ddl_digest(&plan.ddl);
     let tx = green.transaction().await.map_err(&on)?;
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948552)").await.map_err(&on)?;
+    let views = tx
+        .query_opt("SELECT 1 FROM replat.view WHERE schema_name = $1 LIMIT 1", &[schema])
+        .await
+        .map_err(&on)?;
+    if views.is_some() {
+        return Err(EngineError::Precondition {
+            what: format!(
+                "schema {schema} on {database} holds views by now, and rows cannot be copied into them"
+            ),
+            remedy: "Plan again.".into(),
+        });
+    }
     let there = tx
         .query_opt("SELECT version, digest FROM replat.schema_version WHERE schema_name = $1", &[schema])
         .await
@@ -93,27 +104,41 @@ pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(),
     tx.batch_execute("SET LOCAL search_path = pg_catalog").await.map_err(&on)?;
     let made: Vec<_> =
         objects(&tx, schema).await.map_err(&on)?.into_iter().filter(|o| !before.contains(o)).collect();
+    write_down(ends, &tx, &made, fresh).await.map_err(&on)?;
+    defer_indexes(ends, &tx).await?;
+    tx.commit().await.map_err(&on)
+}
+
+/// What was made of green's schema, and that it has this version now.
+pub(crate) async fn write_down(
+    ends: &Ends,
+    tx: &Transaction<'_>,
+    made: &[(String, String)],
+    fresh: bool,
+) -> Result<(), tokio_postgres::Error> {
+    let plan = &ends.plan;
+    let schema = &plan.green.home.schema;
     for (n, (kind, identity)) in made.iter().enumerate() {
         tx.execute(
             "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
              VALUES ($1, $2, $3, $4, $5, $6)",
             &[&ends.maker(), schema, &fresh, &i32::try_from(n).expect("few objects"), kind, identity],
         )
-        .await
-        .map_err(&on)?;
+        .await?;
     }
     tx.execute(
         "INSERT INTO replat.schema_version (schema_name, version, digest) VALUES ($1, $2, $3)",
-        &[schema, &plan.version, &digest],
+        &[schema, &plan.version, &ddl_digest(&plan.ddl)],
     )
     .await
-    .map_err(&on)?;
-    defer_indexes(ends, &tx).await?;
-    tx.commit().await.map_err(&on)
+    .map(drop)
 }
 
 /// The objects of a schema: kind and identity, as the server names them.
-async fn objects(tx: &Transaction<'_>, schema: &str) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+pub(crate) async fn objects(
+    tx: &Transaction<'_>,
+    schema: &str,
+) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
     let rows = tx
         .query(
             "SELECT o.type, o.identity FROM pg_depend d \
@@ -265,10 +290,7 @@ async fn close_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         return arm_side(ends, green, Side::Green, lock_timeout_ms).await;
     }
     for table in &plan.tables {
-        for why in [Closed::Loading, Closed::Truncate] {
-            let closed = guard::statement_trigger(plan, table, Side::Green, why);
-            arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
-        }
+        arm(ends, green, table, Side::Green, Some(Closed::Loading), lock_timeout_ms).await?;
     }
     arm_references(ends, green, Side::Green, lock_timeout_ms).await
 }
@@ -293,14 +315,18 @@ async fn arm_side(
 ) -> Result<(), EngineError> {
     let plan = &ends.plan;
     for table in &plan.tables {
-        for trigger in guard::triggers(plan, table, side) {
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
-        let truncate = guard::statement_trigger(plan, table, side, Closed::Truncate);
-        arm(ends, client, table, side, &truncate, lock_timeout_ms).await?;
-        arm_leaves(ends, client, table, side, lock_timeout_ms).await?;
+        arm(ends, client, table, side, None, lock_timeout_ms).await?;
     }
     arm_references(ends, client, side, lock_timeout_ms).await
+}
+
+/// The full guard on both sides, where anything of it is missing: leaves may have come.
+pub async fn guard_anew(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    for side in [Side::Blue, Side::Green] {
+        let mut client = ends.connect(side, "guard").await?;
+        arm_side(ends, &mut client, side, lock_timeout_ms).await?;
+    }
+    Ok(())
 }
 
 /// A reference table is read-only on both sides while the deployment lasts.
@@ -311,75 +337,33 @@ async fn arm_references(
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     for table in &ends.plan.references {
-        for why in [Closed::Reference, Closed::Truncate] {
-            let trigger = guard::statement_trigger(&ends.plan, table, side, why);
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
+        arm(ends, client, table, side, Some(Closed::Reference), lock_timeout_ms).await?;
     }
     Ok(())
 }
 
-/// A statement trigger on a partitioned table does not fire for a statement that names a leaf.
-async fn arm_leaves(
-    ends: &Ends,
-    client: &mut Client,
-    table: &TablePlan,
-    side: Side,
-    lock_timeout_ms: u64,
-) -> Result<(), EngineError> {
-    let on = on(ends.database(side), "reading a table's leaves");
-    let root = table_name(&ends.plan, table, side);
-    let leaves = client
-        .query(
-            "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0",
-            &[&root],
-        )
-        .await
-        .map_err(&on)?;
-    let (name, create) = guard::statement_trigger(&ends.plan, table, side, Closed::Truncate);
-    for leaf in leaves {
-        let leaf: String = leaf.get(0);
-        let create = create.replacen(&format!(" ON {root} "), &format!(" ON {leaf} "), 1);
-        let statements = format!(
-            "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {name} ON {leaf}; {create}; \
-             ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {name}",
-            name = quote_ident(&name)
-        );
-        let mut patience = Patience::default();
-        loop {
-            let done = in_one_transaction(client, &statements).await.map_err(&on);
-            if !patience.is_worth_another_try(&done).await {
-                done?;
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
+/// Guards the partition's rows of a table, or closes it as a whole.
 async fn arm(
     ends: &Ends,
     client: &mut Client,
     table: &TablePlan,
     side: Side,
-    trigger: &(String, String),
+    whole: Option<Closed>,
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
+    let (plan, deployment) = (&ends.plan, ends.deployment.as_str());
     let mut patience = Patience::default();
     loop {
-        let done =
-            guard::arm(client, &ends.plan, ends.deployment.as_str(), table, side, trigger, lock_timeout_ms)
-                .await;
+        let done = match whole {
+            None => guard::arm(client, plan, deployment, table, side, lock_timeout_ms).await,
+            Some(why) => {
+                guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await
+            }
+        };
         if !patience.is_worth_another_try(&done).await {
             return done;
         }
     }
-}
-
-async fn in_one_transaction(client: &mut Client, statements: &str) -> Result<(), tokio_postgres::Error> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(statements).await?;
-    tx.commit().await
 }
 
 /// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
@@ -411,7 +395,7 @@ impl Patience {
 pub(crate) async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let plan = &ends.plan;
     let on = on(ends.database(side), "publishing the tables");
-    let name = ends.publication();
+    let name = ends.publication(side);
     let tables: Vec<String> = plan.tables.iter().map(|t| table_name(plan, t, side)).collect();
     let there =
         client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name]).await.map_err(&on)?;
@@ -482,8 +466,8 @@ async fn open_first(
     crash_at("slot.created");
     other
         .execute(
-            "INSERT INTO replat.stream (deployment, source, position, open) \
-             SELECT d, $2, $3::text::pg_lsn, $4 FROM unnest($1::text[]) AS d \
+            "INSERT INTO replat.stream (deployment, source, schema_name, position, open) \
+             SELECT d, $2, $5, $3::text::pg_lsn, $4 FROM unnest($1::text[]) AS d \
              ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
             &[
                 &deployments,
@@ -491,6 +475,7 @@ async fn open_first(
                 &at.to_string(),
                 // Blue's log begins with blue open, green's with green closed.
                 &(side == Side::Blue),
+                &ends.plan.end(side.other()).home.schema,
             ],
         )
         .await
@@ -568,15 +553,7 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     crash_at("indexes.armed");
     let on = on(ends.database(Side::Green), "building indexes");
     for table in &plan.tables {
-        let (name, _) = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
-        green
-            .batch_execute(&format!(
-                "DROP TRIGGER IF EXISTS {} ON {}",
-                quote_ident(&name),
-                table_name(plan, table, Side::Green)
-            ))
-            .await
-            .map_err(&on)?;
+        guard::reopen_table(&green, plan, table, Side::Green, Closed::Loading).await?;
     }
     crash_at("indexes.loading_over");
     build_deferred(ends, &mut green).await?;

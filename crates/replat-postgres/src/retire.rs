@@ -98,7 +98,7 @@ async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), 
             drop_slot(ends, client, side, &slot_name(cohort, side)).await?;
         }
         client
-            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication())))
+            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication(side))))
             .await
             .map_err(on(ends.database(side), "dropping the publication"))?;
     }
@@ -146,8 +146,13 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
 async fn is_installed(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let row = green
         .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2)",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "SELECT EXISTS (SELECT 1 FROM replat.fence \
+             WHERE partition = $1 AND schema_name = $3 AND deployment = $2)",
+            &[
+                &ends.plan.partition.as_str(),
+                &ends.deployment.as_str(),
+                &ends.plan.end(Side::Green).home.schema,
+            ],
         )
         .await;
     match row {
@@ -269,50 +274,65 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
 
 /// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
 /// as long as the schema: they are rows that somebody wrote.
-async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -> Result<(), EngineError> {
-    let on = on(ends.database(side), "removing the deployment's records");
-    let there = client.query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[]).await.map_err(&on)?;
-    if !there.get::<_, bool>(0) {
-        return Ok(());
+pub(crate) async fn forget(
+    ends: &Ends,
+    client: &Client,
+    side: Side,
+    fence_row_too: bool,
+) -> Result<(), EngineError> {
+    match try_to_forget(ends, client, side, fence_row_too).await {
+        Ok(()) => Ok(()),
+        // Another runner was faster, and has taken away all there was.
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(on(ends.database(side), "removing the deployment's records")(error)),
     }
-    for table in ["stream", "chunk", "parked", "deferred"] {
+}
+
+async fn try_to_forget(
+    ends: &Ends,
+    client: &Client,
+    side: Side,
+    fence_row_too: bool,
+) -> Result<(), tokio_postgres::Error> {
+    for table in ["stream", "chunk", "parked", "deferred", "leaf"] {
         client
             .execute(
                 &format!("DELETE FROM replat.{table} WHERE deployment = $1"),
                 &[&ends.deployment.as_str()],
             )
-            .await
-            .map_err(&on)?;
+            .await?;
     }
-    if let Some(cohort) = ends.cohort()
-        && is_last(ends, client, side).await?
-    {
+    if let Some(cohort) = ends.cohort() {
         for table in ["chunk", "deferred"] {
-            client
-                .execute(&format!("DELETE FROM replat.{table} WHERE deployment = $1"), &[&cohort])
-                .await
-                .map_err(&on)?;
+            let sql = format!(
+                "DELETE FROM replat.{table} WHERE deployment = $1 \
+                 AND NOT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)"
+            );
+            client.execute(&sql, &[&cohort]).await?;
         }
     }
+    guard::forget_tables(client).await?;
     if !fence_row_too {
         return Ok(());
     }
     client
         .execute(
-            "DELETE FROM replat.fence WHERE partition = $1 AND deployment = $2",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "DELETE FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2",
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str(), &ends.plan.end(side).home.schema],
         )
-        .await
-        .map_err(&on)?;
+        .await?;
+    // Under the lock of whoever installs the schema, so that it is not taken from under them.
     client
         .batch_execute(
             "DO $$ BEGIN \
+               PERFORM pg_advisory_xact_lock(7311340948551); \
+               IF to_regclass('replat.fence') IS NULL THEN RETURN; END IF; \
                IF NOT EXISTS (SELECT 1 FROM replat.fence) AND NOT EXISTS (SELECT 1 FROM replat.incident) \
-                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) THEN \
+                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) AND NOT EXISTS (SELECT 1 FROM replat.viewer) \
+                  AND NOT EXISTS (SELECT 1 FROM replat.added_column) THEN \
                  DROP SCHEMA replat CASCADE; \
                END IF; \
              END $$",
         )
         .await
-        .map_err(&on)
 }

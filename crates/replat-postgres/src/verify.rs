@@ -22,6 +22,7 @@ use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
+use crate::leaves::{self, Trees};
 use crate::merge::{is_foreign, keys};
 use crate::pool::Session;
 use crate::slice::{key_name, key_range, key_text, predicate, table_name};
@@ -92,7 +93,8 @@ impl Verifier {
 
     /// Compares all rows of all tables.
     pub async fn full(&self) -> Result<Certificate, EngineError> {
-        self.shared.begin_comparison(self.from);
+        let (blue, green) = try_join(self.trees(Side::Blue), self.trees(Side::Green)).await?;
+        self.shared.begin_comparison(self.from, [blue, green]);
         let mut total = Certificate::default();
         let mut digest = Sha256::new();
         let mut suspects: Vec<TouchedKey> = Vec::new();
@@ -117,6 +119,22 @@ impl Verifier {
             self.shared.distrust(self.from);
         }
         Ok(total)
+    }
+
+    async fn trees(&self, side: Side) -> Result<Trees, EngineError> {
+        let client = if side == self.from { &self.original } else { &self.other };
+        leaves::trees(client, &self.ends.plan, side).await
+    }
+
+    /// Forgets the comparison if leaves have come or gone on either side since. No question is asked where there are
+    /// none.
+    pub async fn look_at_trees(&self) -> Result<(), EngineError> {
+        for side in [Side::Blue, Side::Green] {
+            if self.shared.has_leaves(side) {
+                self.shared.see_trees(side, &self.trees(side).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Compares the keys that were touched since, takes the equal ones off the list, and says what is different

@@ -285,6 +285,14 @@ impl WorkLog for Store {
     }
 
     /// Comparable only to numbers from this very `Store`.
+    fn traffic(&self, context: &str) -> Result<BTreeMap<PartitionId, Traffic>, LogError> {
+        self.read_with(|tx| routes::newest_traffic(tx, context))
+    }
+
+    fn schema_version(&self, context: &str, partition: &PartitionId) -> Result<Option<String>, LogError> {
+        self.read_with(|tx| routes::schema_version(tx, context, partition))
+    }
+
     fn data_version(&self) -> Result<u64, LogError> {
         let inner = self.inner();
         // SQLite counts what others commit, and we what we do.

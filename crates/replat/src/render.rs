@@ -7,6 +7,7 @@ mod deployment;
 pub mod doctor;
 mod happened;
 mod plan;
+mod prediction;
 pub mod rotate;
 pub mod route;
 

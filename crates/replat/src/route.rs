@@ -238,7 +238,7 @@ impl Desk<'_> {
             let address = address.clone().or_else(|| known?.get(database).cloned())?;
             Some((database.clone(), address))
         });
-        let traffic = told.as_ref().map(|routes| routes.traffic().clone()).unwrap_or_default();
+        let traffic = self.store.traffic(name)?;
         Routes::new(telling.project.clone(), map, addresses.collect(), traffic).map_err(|why| {
             Failure::new("RP2001", Exit::Invalid, why.to_string())
                 .remedy("Say in [databases] how it is reached, with a host and a port.")

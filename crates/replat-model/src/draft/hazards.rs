@@ -30,6 +30,13 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
         );
     }
     ground.ask.crossings.iter().for_each(|crossing| cross(ground, crossing, notes));
+    for key in &ground.ask.unsettled_keys {
+        let what = format!(
+            "foreign key {key}: whether rows refer across the partition's edge was not found out in time; if rows of the \
+             partition refer to others, green's foreign key cannot be built, and nothing switches"
+        );
+        notes.warn(Check::FkUnsettled, false, what);
+    }
     for name in ground.tables(TableMode::Slice) {
         let blue = ground.blue.table(name);
         let green = ground.green.table(ground.green_name(name));

@@ -129,11 +129,45 @@ impl Check<'_> {
             self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
         }
         self.endpoints(&at.key("endpoints"), &context.endpoints);
+        self.versions(&at.key("versions"), &context.versions);
         for (name, contract) in &context.contracts {
             self.contract(&at.key("contracts").key(name), contract, context);
         }
         if let Some(rollout) = &context.rollout {
             self.rollout(&at.key("rollout"), rollout, context);
+        }
+    }
+
+    /// An order has each version once.
+    fn versions(&mut self, at: &Path, versions: &[String]) {
+        for (index, version) in versions.iter().enumerate() {
+            if version.trim().is_empty() {
+                self.refuse(&at.index(index), "a version's name must not be empty");
+            } else if versions[..index].contains(version) {
+                self.refuse(&at.index(index), format!("{} is listed twice", quoted(version)));
+            }
+        }
+    }
+
+    /// What a rollout says of versions is in their order.
+    fn step(&mut self, at: &Path, rollout: &Rollout, versions: &[String]) {
+        let known = || versions.iter().map(String::as_str);
+        let place = |version: &str| known().position(|name| name == version);
+        if !versions.is_empty() && place(&rollout.version).is_none() {
+            self.refuse_reference(&at.key("version"), "version", &rollout.version, known());
+        }
+        let Some(after) = &rollout.after else { return };
+        let at = at.key("after");
+        if *after == rollout.version {
+            self.refuse(
+                &at,
+                "a version does not come after itself; leave it out where only the place changes",
+            );
+        } else if !versions.is_empty() && place(after).is_none() {
+            self.refuse_reference(&at, "version", after, known());
+        } else if place(after).zip(place(&rollout.version)).is_some_and(|(before, it)| before > it) {
+            let message = format!("{} comes after {} in `versions`", quoted(after), quoted(&rollout.version));
+            self.refuse(&at, message);
         }
     }
 
@@ -226,6 +260,7 @@ impl Check<'_> {
 
     fn rollout(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
         self.home(&at.key("to"), &rollout.to);
+        self.step(at, rollout, &context.versions);
         if rollout.to == context.home {
             let message = format!(
                 "the partitions already live in {}; name another database, or another schema for the new version",
@@ -312,6 +347,16 @@ impl Check<'_> {
 }
 
 impl Rollout {
+    /// The version that a partition must be at: said, or the one before this in the order. `None` if there is none
+    /// before it.
+    pub fn comes_after<'a>(&'a self, versions: &'a [String]) -> Option<&'a str> {
+        let before = || {
+            let at = versions.iter().position(|version| *version == self.version)?;
+            versions.get(at.checked_sub(1)?)
+        };
+        self.after.as_ref().or_else(before).map(String::as_str)
+    }
+
     /// What the table `new` of the new version is called in the old one; `None` if the new version has no such
     /// table.
     pub fn old_table<'a>(&'a self, new: &'a str, context: &Context) -> Option<&'a str> {

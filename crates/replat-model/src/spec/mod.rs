@@ -121,6 +121,11 @@ pub struct Context {
     /// Every table of the context, by its name in the home schema. An empty table takes all defaults. At least one
     /// is of mode `slice`.
     pub tables: BTreeMap<String, Table>,
+    /// The versions of the context's schema in their order; the first is that of `home`. A partition goes from each to the
+    /// next, and a rollout that would pass one over is refused. Default: versions have no order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub versions: Vec<String>,
     /// The queries that consumers rely on, by names of your choice, such as `billing/open_items`. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contracts: BTreeMap<String, Contract>,
@@ -167,6 +172,11 @@ pub struct Rollout {
     /// The schema version that the rollout brings. Opaque text.
     #[schemars(length(min = 1))]
     pub version: String,
+    /// The version that a partition must be at, since `map` is written for it. Default: the one before `version` in
+    /// `versions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub after: Option<String>,
     /// Where the partitions are to live. Another database or another schema than the context's home.
     pub to: Home,
     /// SQL files that create the new tables, in this order, with the schema of `to` as the search path. Paths
@@ -174,6 +184,9 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub ddl: Vec<String>,
+    /// By which way green comes to its rows. Default: shortest.
+    #[serde(default = "PathWish::shipped")]
+    pub path: PathWish,
     /// Whether there must be a way back. Default: required.
     #[serde(default = "Reversible::shipped")]
     pub reversible: Reversible,
@@ -184,6 +197,24 @@ pub struct Rollout {
     /// The tables that change their name, by their new names. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, Rename>,
+}
+
+/// By which way green comes to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathWish {
+    /// By views where that means the same, else by a copy.
+    Shortest,
+    /// Its rows are copied, also where views would do.
+    Copy,
+    /// Green's tables are views of blue's; what cannot be a view is not deployed.
+    Views,
+}
+
+impl PathWish {
+    fn shipped() -> PathWish {
+        PathWish::Shortest
+    }
 }
 
 /// What a rollout says about the way back.

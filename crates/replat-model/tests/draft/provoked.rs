@@ -7,7 +7,7 @@ use replat_model::facts::{
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
-use replat_model::spec::{Reversible, TableMode};
+use replat_model::spec::{PathWish, Reversible, TableMode};
 
 use crate::world::*;
 
@@ -18,10 +18,15 @@ fn provoke(check: Check, w: &mut World) {
         Check::NoRollout => w.context().rollout = None,
         Check::UnknownTable => w.add_table("ordres", TableMode::Slice),
         Check::UnknownColumn => w.map("orders", "notes", "note", None),
+        Check::VersionGap => {
+            w.context().versions = ["v1", "v1b", "v2"].map(str::to_owned).to_vec();
+            w.ask.version = Some("v1".into());
+        }
         Check::SameHome => {
             w.green = w.blue.clone();
             w.rollout().to = w.ask.home.clone();
         }
+        Check::PathNotOpen => w.rollout().path = PathWish::Views,
         Check::DownTwice => {
             add_column(orders(&mut w.green), "other", "text");
             w.map("orders", "note", "note", Some(("note", "note")));
@@ -33,6 +38,8 @@ fn provoke(check: Check, w: &mut World) {
         Check::WalLevel => w.blue.wal_level = "replica".into(),
         Check::NoSlot => w.green.slots_used = 10,
         Check::NoSender => w.green.senders_used = 10,
+        Check::SlotTimeout => w.blue.slot_idle_max_s = 3_600,
+        Check::SlotFailover => w.blue.standbys = 1,
         Check::PreparedTransactions => w.blue.prepared_transactions = 1,
         Check::Privilege => w.blue.can_replicate = false,
         Check::NotOwner => orders(&mut w.blue).owned = false,
@@ -42,6 +49,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::Inheritance => orders(&mut w.blue).inherits = true,
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
+        Check::ReservedName => w.both(|table| add_column(table, "replat_k0", "text")),
         Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
@@ -106,10 +114,12 @@ fn provoke(check: Check, w: &mut World) {
             w.ask.crossings.push(crossing(true));
         }
         Check::FkEnters => w.ask.crossings.push(crossing(false)),
+        Check::FkUnsettled => w.ask.unsettled_keys.push("orders_author".into()),
         Check::Triggers => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Origin)),
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
         Check::RowSecurityGone => orders(&mut w.blue).row_security = true,
+        Check::RowsShared => w.beside(),
         Check::GrantsGone => {
             orders(&mut w.blue).grants.insert("app".into(), vec!["INSERT".into(), "SELECT".into()]);
             orders(&mut w.green).grants.insert("app".into(), vec!["SELECT".into()]);

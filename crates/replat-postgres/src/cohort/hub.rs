@@ -635,7 +635,7 @@ async fn read_from(
     let end = Instant::now() + SLOT_FREE_WITHIN;
     loop {
         let connection: ReplicationConnection = ends.connect_to_read_log(from).await?;
-        match connection.start(&common.slot(from), start, &ends.publication()).await {
+        match connection.start(&common.slot(from), start, &ends.publication(from)).await {
             Ok(stream) => return Ok(stream),
             Err(_) if Instant::now() < end => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => {

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::Common;
 use crate::failpoint::crash_at;
-use crate::guard::{self, Fenced};
+use crate::guard::{self, Closed, Fenced};
 use crate::prepare::{Patience, create_tables, publish};
 
 /// Fence rows, green's tables, guards and publications. What is there already stays as it is.
@@ -20,9 +20,9 @@ pub(super) async fn prepare(common: &Common, lock_timeout_ms: u64) -> Result<(),
     let plan = first.plan;
     let mut blue = ends.connect(Side::Blue, "prepare").await?;
     let mut green = ends.connect_to_write(Side::Green, "prepare").await?;
-    guard::install(&mut blue, &members, Some(&common.label), Side::Blue).await?;
+    guard::install_all(&mut blue, &members, &common.label, Side::Blue).await?;
     crash_at("prepare.blue_installed");
-    guard::install(&mut green, &members, Some(&common.label), Side::Green).await?;
+    guard::install_all(&mut green, &members, &common.label, Side::Green).await?;
     crash_at("prepare.green_installed");
     ends.take_pass(&green, Side::Green).await?;
     create_tables(ends, &mut green).await?;
@@ -46,10 +46,22 @@ async fn arm(
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     let plan = members[0].plan;
-    for table in plan.tables.iter().chain(&plan.references) {
+    for table in &plan.tables {
         let mut patience = Patience::default();
         loop {
             let done = guard::arm_all(client, members, table, side, lock_timeout_ms).await;
+            if !patience.is_worth_another_try(&done).await {
+                done?;
+                break;
+            }
+        }
+    }
+    // Each member keeps a reference table closed until it has ended.
+    for (member, table) in members.iter().flat_map(|m| m.plan.references.iter().map(move |table| (m, table))) {
+        let (plan, deployment, why) = (member.plan, member.deployment, Closed::Reference);
+        let mut patience = Patience::default();
+        loop {
+            let done = guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await;
             if !patience.is_worth_another_try(&done).await {
                 done?;
                 break;

@@ -49,7 +49,7 @@ async fn look_at(common: &Common, side: Side) -> Result<SideSight, EngineError> 
     let client = ends.connect(side, "look").await?;
     // Once the last member has ended, replat's tables are gone.
     let none = |error: tokio_postgres::Error| if is_missing(&error) { Ok(Vec::new()) } else { Err(error) };
-    let publication = ends.publication();
+    let publication = ends.publication(side);
     let fences = async {
         let sql = "SELECT f.partition, f.open, f.epoch FROM replat.fence f JOIN replat.cohort c USING (deployment) \
                    WHERE c.cohort = $1";
@@ -57,8 +57,8 @@ async fn look_at(common: &Common, side: Side) -> Result<SideSight, EngineError> 
     };
     let incidents = async {
         let sql = "SELECT i.deployment, count(*) FROM replat.incident i JOIN replat.cohort c USING (deployment) \
-                   WHERE c.cohort = $1 GROUP BY i.deployment";
-        client.query(sql, &[&common.label]).await.or_else(none)
+                   WHERE c.cohort = $1 AND i.source = $2 GROUP BY i.deployment";
+        client.query(sql, &[&common.label, &crate::apply::side_text(side.other())]).await.or_else(none)
     };
     let published = async {
         let sql = "SELECT count(*) FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid \

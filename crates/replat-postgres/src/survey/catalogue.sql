@@ -105,7 +105,8 @@ index_facts as (
          jsonb_agg(jsonb_build_object(
            'name', x.relname,
            'columns', c.names,
-           'unique', i.indisunique,
+           -- A key WITHOUT OVERLAPS keeps more than equal values apart, and a conflict with it cannot be named.
+           'unique', i.indisunique and not i.indisexclusion,
            'partial', i.indpred is not null,
            'expression', i.indexprs is not null,
            'deferrable', not i.indimmediate,
@@ -267,6 +268,10 @@ select jsonb_build_object(
          'slots_used', (select count(*) from pg_replication_slots),
          'max_wal_senders', current_setting('max_wal_senders')::int,
          'senders_used', (select count(*) from pg_stat_replication),
+         -- Its text is a number with a unit, as an interval may be written. Older servers have no such setting.
+         'slot_idle_max_s',
+           extract(epoch from coalesce(current_setting('idle_replication_slot_timeout', true), '0')::interval)::bigint,
+         'standbys', (select count(*) from pg_replication_slots where slot_type = 'physical'),
          'role', current_user,
          'is_superuser', own.rolsuper,
          -- On managed services a role stands for the attribute.

@@ -118,6 +118,10 @@ impl WorkLog for MemberLog<'_> {
         self.together.store.map(context)
     }
 
+    fn schema_version(&self, context: &str, partition: &PartitionId) -> Result<Option<String>, LogError> {
+        self.together.store.schema_version(context, partition)
+    }
+
     fn chart(&self, map: &Map) -> Result<Map, LogError> {
         self.together.store.chart(map)
     }

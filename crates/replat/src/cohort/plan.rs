@@ -5,26 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use replat_engine::WorkLog;
+use replat_model::compatibility::{Compatibility, compatibility};
 use replat_model::contract::ContractPlan;
 use replat_model::draft::{Ask, SliceSize, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home, PartitionId, Side};
 use replat_model::map::{Map, Selection};
-use replat_model::plan::{Hazard, Plan};
+use replat_model::plan::{FORMAT, Hazard, Plan};
+use replat_model::prediction::{Measured, Prediction};
 use replat_model::region::Region;
 use replat_model::spec::{Context, TableMode};
 use replat_postgres::cohort::CONNECTIONS_MIN;
 use replat_postgres::connect::Connected;
 use replat_postgres::slice::region_predicate;
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, check_expressions, rehearse, survey};
+use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cli::Targets;
 use crate::contracts::contract_plans;
 use crate::failure::{Exit, Failure};
-use crate::planning::{self, Ends, Wanted, drafted, find_in, found, green_tables, measure, rollout, session};
+use crate::planning::{
+    self, Ends, Wanted, drafted, find_in, found, green_tables, rollout, sample, session, weigh,
+};
 use crate::project::Project;
 
 /// What the kind of a cohort's plan file is called.
@@ -48,6 +52,8 @@ pub struct CohortFile {
     pub green: DatabaseFacts,
     /// The schema difference, for people.
     pub difference: Vec<String>,
+    /// Whether code of either version can run on the other's schema.
+    pub compatibility: Compatibility,
 }
 
 /// What is a member's own in its plan.
@@ -68,6 +74,10 @@ pub struct MemberPlan {
     pub contracts: Vec<ContractPlan>,
     /// What a person should know of it.
     pub hazards: Vec<Hazard>,
+    /// The schema version that it is at, if that is known.
+    pub version_before: Option<String>,
+    /// What it will take.
+    pub prediction: Prediction,
 }
 
 impl MemberPlan {
@@ -81,6 +91,8 @@ impl MemberPlan {
             sizes,
             contracts: plan.contracts.clone(),
             hazards: plan.hazards.clone(),
+            version_before: plan.version_before.clone(),
+            prediction: plan.prediction.clone(),
         }
     }
 
@@ -92,6 +104,8 @@ impl MemberPlan {
             epoch: self.epoch,
             contracts: self.contracts.clone(),
             hazards: self.hazards.clone(),
+            version_before: self.version_before.clone(),
+            prediction: self.prediction.clone(),
             ..other.clone()
         };
         for (table, size) in plan.tables.iter_mut().zip(&self.sizes) {
@@ -241,12 +255,13 @@ pub async fn plan(
     let (name, context) = project.context(targets.context.as_deref())?;
     let map = project.map(store, name, context)?;
     let selections = selections(project, (name, context), &map, targets).await?;
-    plan_these(project, (name, context), map, selections).await
+    plan_these(project, store, (name, context), map, selections).await
 }
 
 /// The same for partitions that are known by name.
 pub async fn plan_these(
     project: &Project,
+    store: &dyn WorkLog,
     (name, context): (&str, &Context),
     map: Map,
     selections: Vec<String>,
@@ -254,7 +269,7 @@ pub async fn plan_these(
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     let mut maps: Vec<Map> = Vec::new();
     for selection in &selections {
-        let one = find_in(name, context, maps.last().unwrap_or(&map), selection)?;
+        let one = find_in(store, name, context, maps.last().unwrap_or(&map), selection)?;
         maps.push(one.map.clone());
         wanted.push(one);
     }
@@ -293,7 +308,13 @@ pub async fn plan_these(
         ddl: &ddl,
     };
     let rehearsal = rehearse(&ends.green.client, target, &green_tables(context, rollout)).await?;
+    if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
+        let what = format!("{home} and {} are schemas of one database", rollout.to);
+        return Err(Failure::new("RP2002", Exit::Precondition, what)
+            .remedy("Deploy the partitions by themselves: within one database there is no log to share."));
+    }
     let mut plans = Vec::new();
+    let mut measured = None;
     for one in &wanted {
         let mut ask = Ask {
             context: name.to_owned(),
@@ -306,9 +327,18 @@ pub async fn plan_these(
             occupied: Vec::new(),
             contracts: contracts(project, one, &ends.blue, &home).await?,
             crossings: Vec::new(),
+            version: one.version.clone(),
+            beside: None,
+            measured: Measured::default(),
+            unsettled_keys: Vec::new(),
         };
         let first = drafted(&project.spec, &ask, &blue, &rehearsal.facts)?;
-        measure(&ends, &first, &blue, &rehearsal.facts, &mut ask).await?;
+        weigh(&ends, &first, &blue, &rehearsal.facts, &mut ask).await?;
+        // How fast the servers are is the same for all.
+        ask.measured = match &measured {
+            Some(measured) => Measured::clone(measured),
+            None => measured.insert(sample(&ends, &first, &ask).await).clone(),
+        };
         plans.push(drafted(&project.spec, &ask, &blue, &rehearsal.facts)?);
     }
     let plan = plans.first().expect("somebody is meant").clone();
@@ -320,9 +350,11 @@ pub async fn plan_these(
     }
     let members = selections.into_iter().zip(&plans).map(|(s, plan)| MemberPlan::of(s, plan)).collect();
     let difference = schema_difference(&blue, &rehearsal.facts, &plan);
+    let compatibility = compatibility(&blue, &rehearsal.facts, &plan);
     let digest = CohortFile::sealed(plans.into_iter());
+    let green = rehearsal.facts;
     let file =
-        CohortFile { kind: KIND.into(), digest, plan, members, blue, green: rehearsal.facts, difference };
+        CohortFile { kind: KIND.into(), digest, plan, members, blue, green, difference, compatibility };
     Ok(PlannedCohort { file, maps })
 }
 
@@ -374,11 +406,12 @@ pub fn read_file(path: &Path) -> Result<CohortFile, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     let file: CohortFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if file.kind != KIND || file.plan.format != 1 || file.members.is_empty() {
+    if file.kind != KIND || file.plan.format != FORMAT || file.members.is_empty() {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
     if CohortFile::sealed(file.plans()) != file.digest
         || file.difference != schema_difference(&file.blue, &file.green, &file.plan)
+        || file.compatibility != compatibility(&file.blue, &file.green, &file.plan)
     {
         return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
     }

@@ -78,7 +78,7 @@ impl Desk<'_> {
         let (name, context) = self.project.context(Some(&file.plan.context))?;
         let map = self.project.map(&self.store, name, context)?;
         let selections = file.members.iter().map(|member| member.selection.clone()).collect();
-        let current = plan::plan_these(&self.project, (name, context), map, selections).await?;
+        let current = plan::plan_these(&self.project, &self.store, (name, context), map, selections).await?;
         let mut changes: Vec<String> = Vec::new();
         for (then, now) in file.plans().zip(current.file.plans()) {
             let one = |plan: Plan, of: &CohortFile| planning::PlanFile {
@@ -89,6 +89,7 @@ impl Desk<'_> {
                 blue: of.blue.clone(),
                 green: of.green.clone(),
                 difference: Vec::new(),
+                compatibility: of.compatibility.clone(),
             };
             changes.extend(planning::what_changed(&one(then, &file), &one(now, &current.file)));
         }
@@ -278,6 +279,7 @@ fn plan_text(file: &CohortFile, detail: bool) -> String {
         blue: file.blue.clone(),
         green: file.green.clone(),
         difference: file.difference.clone(),
+        compatibility: file.compatibility.clone(),
     };
     let mut t = render::cohort_plan(&of_first, file.members.len(), detail);
     let size = |of: fn(&replat_model::draft::SliceSize) -> u64| -> u64 {

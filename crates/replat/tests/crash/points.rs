@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Failure;
+use crate::beside;
 use crate::story::{self, Way};
 use crate::world::Servers;
 
@@ -22,6 +23,9 @@ const POINTS: &[(&str, Way)] = &[
     ("prepare.green_tables", Way::Forward),
     ("prepare.green_closed", Way::Forward),
     ("prepare.blue_published", Way::Forward),
+    ("arm.before_commit", Way::Forward),
+    ("arm.after_commit", Way::Forward),
+    ("arm.after_commit:2", Way::Forward),
     ("prepare.blue_armed", Way::Forward),
     ("slot.absent", Way::Forward),
     ("slot.absent:2", Way::Forward),
@@ -56,6 +60,8 @@ const POINTS: &[(&str, Way)] = &[
     ("retire.streams_stopped", Way::Finish),
     ("retire.green_free", Way::Finish),
     ("retire.green_forgotten", Way::Finish),
+    ("disarm.after_commit", Way::Finish),
+    ("disarm.after_commit", Way::Abort),
     ("drop.rows_deleted", Way::Drop),
     ("clean.streams_stopped", Way::Abort),
     ("clean.blue_free", Way::Abort),
@@ -145,9 +151,18 @@ fn every_failpoint_in_the_sources_has_its_crash() {
     for event in events.difference(&said_by_people) {
         in_sources.extend(["before", "after"].map(|when| format!("append.{when}.{event}")));
     }
-    let visited: BTreeSet<String> =
-        cases().iter().map(|(point, _)| point.split(':').next().unwrap_or_default().to_owned()).collect();
+    let visited: BTreeSet<String> = cases()
+        .into_iter()
+        .map(|(point, _)| point)
+        .chain(beside::points())
+        .map(|point| plain(&point))
+        .collect();
     assert_eq!(visited, in_sources);
+}
+
+/// A failpoint's name, whichever time it is passed.
+fn plain(point: &str) -> String {
+    point.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// The names that `crash_at` is called with, and the events that a work log can hold.
