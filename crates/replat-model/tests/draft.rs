@@ -14,10 +14,10 @@ mod hazards;
 mod plans;
 #[path = "draft/provoked.rs"]
 mod provoked;
-#[path = "draft/views.rs"]
-mod views;
 #[path = "draft/versions.rs"]
 mod versions;
+#[path = "draft/views.rs"]
+mod views;
 #[path = "draft/ways_back.rs"]
 mod ways_back;
 #[path = "draft/world.rs"]

@@ -130,7 +130,6 @@ impl Ends {
     pub fn publication(&self, side: Side) -> String {
         format!("replat_{}_{}", self.cohort().unwrap_or(&self.label), crate::apply::side_text(side))
     }
-    }
 
     /// A connection to `side` with pinned settings and with the home's schema first in its search path.
     ///

@@ -551,7 +551,6 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
     arm_side(ends, &mut green, Side::Green, lock_timeout_ms).await?;
     crash_at("indexes.armed");
-    let on = on(ends.database(Side::Green), "building indexes");
     for table in &plan.tables {
         guard::reopen_table(&green, plan, table, Side::Green, Closed::Loading).await?;
     }

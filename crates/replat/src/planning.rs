@@ -20,8 +20,8 @@ use replat_postgres::connect::Connected;
 use replat_postgres::slice::{predicate, region_predicate, table_name};
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Sampled, Target, check_expressions, crossings_within, is_one_database, rehearse, slice_is_occupied, slice_size,
-    survey,
+    Sampled, Target, check_expressions, crossings_within, is_one_database, rehearse, slice_is_occupied,
+    slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 
 use replat_engine::EngineError;
 use replat_model::ids::Side;
+use replat_model::plan::TablePlan;
 use tokio_postgres::Client;
 
 use super::Common;
@@ -57,16 +58,27 @@ async fn arm(
         }
     }
     // Each member keeps a reference table closed until it has ended.
-    for (member, table) in members.iter().flat_map(|m| m.plan.references.iter().map(move |table| (m, table))) {
-        let (plan, deployment, why) = (member.plan, member.deployment, Closed::Reference);
-        let mut patience = Patience::default();
-        loop {
-            let done = guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await;
-            if !patience.is_worth_another_try(&done).await {
-                done?;
-                break;
-            }
+    for member in members {
+        for table in &member.plan.references {
+            close_reference(member, table, client, side, lock_timeout_ms).await?;
         }
     }
     Ok(())
+}
+
+async fn close_reference(
+    member: &Fenced<'_>,
+    table: &TablePlan,
+    client: &mut Client,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let (plan, deployment, why) = (member.plan, member.deployment, Closed::Reference);
+    let mut patience = Patience::default();
+    loop {
+        let done = guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await;
+        if !patience.is_worth_another_try(&done).await {
+            return done;
+        }
+    }
 }
