@@ -541,7 +541,7 @@ pub async fn drop_slot(ends: &Ends, client: &Client, side: Side, slot: &str) -> 
     }
     Err(EngineError::Precondition {
         what: format!("slot {slot} on {database} is held by a reader that does not end"),
-        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(&slot)),
+        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(slot)),
     })
 }
 

@@ -144,6 +144,9 @@ pub(crate) fn again(error: &EngineError) -> EngineError {
     }
 }
 
+/// A member, by its place, and the pieces in which it is copied.
+type Scan = (usize, Arc<Vec<Chunk>>);
+
 /// What the members of a cohort share while one process runs them.
 pub struct Cohort {
     common: Arc<Common>,
@@ -155,7 +158,7 @@ pub struct Cohort {
     apart: OnceCell<()>,
     looks: Joint<(), Result<Arc<Sight>, EngineError>>,
     plans: Joint<usize, Result<Vec<Chunk>, EngineError>>,
-    scans: Joint<(usize, Arc<Vec<Chunk>>), Result<(), EngineError>>,
+    scans: Joint<Scan, Result<(), EngineError>>,
 }
 
 impl Cohort {

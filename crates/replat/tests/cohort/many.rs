@@ -99,11 +99,13 @@ async fn forty_tenants_go_over_and_one_that_does_not_fit_holds_nobody_up() {
     for (side, fences) in [(&blue, TENANTS - 2), (&shop.green().await, 0)] {
         let publications = side.query_one("select count(*) from pg_publication", &[]).await.expect("a count");
         assert_eq!(publications.get::<_, i64>(0), 0);
-        let sql = "select count(*) from pg_trigger where tgname like 'zz_replat_%_i'";
+        let sql = "select count(*) from pg_trigger where tgname = 'zz_replat_insert'";
         let guards = side.query_one(sql, &[]).await.expect("a count");
-        assert_eq!(guards.get::<_, i64>(0), 2 * fences);
+        assert_eq!(guards.get::<_, i64>(0), if fences > 0 { 2 } else { 0 });
         let left = side.query_one("select to_regclass('replat.cohort')::text", &[]).await.expect("a name");
         if left.get::<_, Option<String>>(0).is_some() {
+            let rows = side.query_one("select count(*) from replat.fence", &[]).await.expect("a count");
+            assert_eq!(rows.get::<_, i64>(0), fences);
             for table in ["cohort", "stream", "chunk", "parked", "deferred"] {
                 let rows = side.query_one(&format!("select count(*) from replat.{table}"), &[]).await;
                 assert_eq!(rows.expect("a count").get::<_, i64>(0), 0, "{table}");
