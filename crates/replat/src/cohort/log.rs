@@ -138,6 +138,10 @@ impl WorkLog for MemberLog<'_> {
         self.together.store.routes_after(known)
     }
 
+    fn traffic(&self, context: &str) -> Result<BTreeMap<PartitionId, Traffic>, LogError> {
+        self.together.store.traffic(context)
+    }
+
     fn tell(
         &self,
         context: &str,
