@@ -19,6 +19,7 @@ use crate::copy::{copied_table, copied_tables};
 use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
+use crate::pool::Session;
 
 /// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
 /// itself, and the row there is somebody's.
@@ -62,9 +63,24 @@ pub struct Applier<'a> {
     plan: &'a Plan,
     deployment: &'a str,
     from: Side,
-    client: Client,
-    statements: HashMap<String, Statement>,
+    lane: Lane,
     position: Position,
+}
+
+/// A connection to the target, with what is prepared in it.
+pub struct Lane {
+    client: Session,
+    statements: HashMap<String, Statement>,
+}
+
+/// Statements that are prepared on one connection at most: each member of a cohort has its own.
+const STATEMENTS_MAX: usize = 1_000;
+
+impl Lane {
+    /// A lane over a connection that fires no ordinary triggers.
+    pub fn new(client: Session) -> Lane {
+        Lane { client, statements: HashMap::new() }
+    }
 }
 
 /// Text arrays, one for each column.
@@ -76,11 +92,11 @@ impl<'a> Applier<'a> {
         plan: &'a Plan,
         deployment: &'a str,
         from: Side,
-        client: Client,
+        client: Session,
     ) -> Result<Applier<'a>, EngineError> {
         let database = &plan.end(from.other()).home.database;
         let position = recorded(&client, database, deployment, from).await?;
-        Ok(Applier { plan, deployment, from, client, statements: HashMap::new(), position })
+        Ok(Applier { plan, deployment, from, lane: Lane::new(client), position })
     }
 
     /// Where the stream stands, as far as this runner knows.
@@ -90,12 +106,12 @@ impl<'a> Applier<'a> {
 
     /// Where the stream stands at the target now: another runner may have moved it on.
     pub async fn recorded(&self) -> Result<Position, EngineError> {
-        recorded(&self.client, self.database(), self.deployment, self.from).await
+        recorded(&self.lane.client, self.database(), self.deployment, self.from).await
     }
 
     /// The connection to the target.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.lane.client
     }
 
     fn database(&self) -> &'a str {
@@ -108,12 +124,75 @@ impl<'a> Applier<'a> {
     ///
     /// [`EngineError::Superseded`] if another runner moved the stream on, or the target is open.
     pub async fn apply(&mut self, batch: &Batch) -> Result<u64, EngineError> {
+        let (next, parked) =
+            self.lane.apply(self.plan, self.deployment, self.from, self.position, batch).await?;
+        self.position = next;
+        Ok(parked)
+    }
+
+    /// Applies the rows that `read` reads from the source, outside the stream, and takes their keys off the list of
+    /// parked ones.
+    ///
+    /// The stream stands still from before they are read until they are there: a change that it applied in between
+    /// would be overwritten by an older row.
+    pub async fn apply_copied(
+        &mut self,
+        read: impl Future<Output = Result<Vec<Change>, EngineError>>,
+    ) -> Result<u64, EngineError> {
         let (database, from) = (self.database(), self.from);
-        let on = on(database, "applying changes");
         let (plan, deployment) = (self.plan, self.deployment);
+        let on = on(database, "copying parked rows");
+        let tx = self.lane.client.transaction().await.map_err(&on)?;
+        tx.execute(
+            "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
+            &[&deployment, &side_text(from)],
+        )
+        .await
+        .map_err(&on)?;
+        let changes = read.await?;
+        let mut work =
+            Work { plan, deployment, from, tx: &tx, statements: &mut self.lane.statements, parked: 0 };
+        work.enter().await?;
+        for change in &changes {
+            for key in change.keys() {
+                let key = texts(key)?;
+                tx.execute(
+                    "DELETE FROM replat.parked WHERE deployment = $1 AND source = $2 AND tbl = $3 AND key = $4",
+                    &[&deployment, &side_text(from), &table_number(change.table()), &key],
+                )
+                .await
+                .map_err(&on)?;
+            }
+        }
+        work.replace(&changes).await?;
+        let parked = work.parked;
+        tx.commit().await.map_err(&on)?;
+        Ok(parked)
+    }
+}
+
+impl Lane {
+    /// Brings a batch about for one deployment, whose stream is at `known`, in one transaction. Returns where the stream
+    /// is then, and how many keys were parked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Applier::apply`].
+    pub async fn apply(
+        &mut self,
+        plan: &Plan,
+        deployment: &str,
+        from: Side,
+        known: Position,
+        batch: &Batch,
+    ) -> Result<(Position, u64), EngineError> {
+        if self.statements.len() > STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        let on = on(&plan.end(from.other()).home.database, "applying changes");
         let tx = self.client.transaction().await.map_err(&on)?;
         // First of all, so that whoever applies rows from outside the stream can hold it still: `apply_copied`.
-        let next = batch.reached.unwrap_or(self.position);
+        let next = batch.reached.unwrap_or(known);
         let moved = tx
             .execute(
                 "UPDATE replat.stream SET position = $1::text::pg_lsn, barrier = $2, open = $3 \
@@ -124,7 +203,7 @@ impl<'a> Applier<'a> {
                     &next.open,
                     &deployment,
                     &side_text(from),
-                    &self.position.at.to_string(),
+                    &known.at.to_string(),
                 ],
             )
             .await
@@ -142,47 +221,7 @@ impl<'a> Applier<'a> {
         crate::failpoint::crash_at("apply.before_commit");
         tx.commit().await.map_err(&on)?;
         crate::failpoint::crash_at("apply.after_commit");
-        self.position = next;
-        Ok(parked)
-    }
-
-    /// Applies the rows that `read` reads from the source, outside the stream, and takes their keys off the list of
-    /// parked ones.
-    ///
-    /// The stream stands still from before they are read until they are there: a change that it applied in between
-    /// would be overwritten by an older row.
-    pub async fn apply_copied(
-        &mut self,
-        read: impl Future<Output = Result<Vec<Change>, EngineError>>,
-    ) -> Result<u64, EngineError> {
-        let (database, from) = (self.database(), self.from);
-        let (plan, deployment) = (self.plan, self.deployment);
-        let on = on(database, "copying parked rows");
-        let tx = self.client.transaction().await.map_err(&on)?;
-        tx.execute(
-            "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
-            &[&deployment, &side_text(from)],
-        )
-        .await
-        .map_err(&on)?;
-        let changes = read.await?;
-        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
-        work.enter().await?;
-        for change in &changes {
-            for key in change.keys() {
-                let key = texts(key)?;
-                tx.execute(
-                    "DELETE FROM replat.parked WHERE deployment = $1 AND source = $2 AND tbl = $3 AND key = $4",
-                    &[&deployment, &side_text(from), &table_number(change.table()), &key],
-                )
-                .await
-                .map_err(&on)?;
-            }
-        }
-        work.replace(&changes).await?;
-        let parked = work.parked;
-        tx.commit().await.map_err(&on)?;
-        Ok(parked)
+        Ok((next, parked))
     }
 }
 
@@ -236,6 +275,15 @@ impl<'a> Work<'_, 'a> {
         let on = on(self.database(), "entering the target");
         let side = self.from.other();
         emit(self.tx, self.plan, side, &Mark::Own { deployment: self.deployment.to_owned() })
+            .await
+            .map_err(&on)?;
+        // A connection that was lent serves one partition after the other.
+        self.tx
+            .execute(
+                "SELECT set_config('replat.pass', pass, true) IS NOT NULL FROM replat.fence \
+                 WHERE partition = $1 AND schema_name = $2",
+                &[&self.plan.partition.as_str(), &self.plan.end(side).home.schema],
+            )
             .await
             .map_err(&on)?;
         guard::hold_closed(self.tx, self.plan, self.deployment, side).await

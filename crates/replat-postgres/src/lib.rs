@@ -11,6 +11,7 @@
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
 //! | a row's way | [`copy`] |
 //! | a changed row's way | [`changes`], [`merge`], [`apply`], [`follow`], [`parked`] |
+//! | many deployments that share machinery | [`cohort`], [`pool`] |
 //! | are both sides alike? | [`verify`] |
 //! | which row is refused | [`culprit`] |
 //! | all of it behind two verbs | [`engine`] |
@@ -22,6 +23,7 @@
 pub mod apply;
 pub mod changes;
 mod coalesce;
+pub mod cohort;
 mod compared;
 pub mod connect;
 pub mod conninfo;
@@ -38,6 +40,7 @@ pub mod leaves;
 pub mod lifecycle;
 pub mod merge;
 pub mod parked;
+pub mod pool;
 pub mod prepare;
 pub mod replication;
 pub mod retire;

@@ -49,7 +49,7 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
 }
 
 /// Green's schema, unless it is there: one transaction that also writes down what it made.
-async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
     let plan = &ends.plan;
     if plan.ddl.is_empty() {
         return Ok(());
@@ -122,14 +122,7 @@ pub(crate) async fn write_down(
         tx.execute(
             "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
              VALUES ($1, $2, $3, $4, $5, $6)",
-            &[
-                &ends.deployment.as_str(),
-                schema,
-                &fresh,
-                &i32::try_from(n).expect("few objects"),
-                kind,
-                identity,
-            ],
+            &[&ends.maker(), schema, &fresh, &i32::try_from(n).expect("few objects"), kind, identity],
         )
         .await?;
     }
@@ -166,11 +159,18 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
     let on = on(ends.database(Side::Green), "deferring indexes");
     let mut ord = 0_i32;
     for is_foreign in [true, false] {
+        // The rows of a cohort's members are not all consistent at one moment, so what can be broken stays in place.
+        if is_foreign && ends.cohort().is_some() {
+            continue;
+        }
         for table in copied_tables(plan) {
             let target = table_name(plan, table, Side::Green);
             for Deferrable { name, is_constraint, definition, before, after } in
                 deferrable(tx, &target, table, is_foreign).await.map_err(&on)?
             {
+                if ends.cohort().is_some() && (is_constraint || definition.starts_with("CREATE UNIQUE")) {
+                    continue;
+                }
                 let (drop, build) = if is_constraint {
                     let quoted = quote_ident(&name);
                     (
@@ -191,7 +191,7 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
                     tx.execute(
                         "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
                          VALUES ($1, $2, $3, $4, $5)",
-                        &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
+                        &[&ends.maker(), &ord, &name, &is_foreign, &build],
                     )
                     .await
                     .map_err(&on)?;
@@ -392,7 +392,7 @@ impl Patience {
 }
 
 /// The publication of the partition's tables; made again if it does not name exactly them.
-async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
+pub(crate) async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let plan = &ends.plan;
     let on = on(ends.database(side), "publishing the tables");
     let name = ends.publication(side);
@@ -414,13 +414,30 @@ async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), Eng
 
 /// The slot on `side`, and the record on the other side of where its stream begins.
 ///
-/// Returns the position, and the first transaction id that did not exist yet.
-pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
-    let on_source = on(database, "creating the slot");
+/// The slot is for all of `deployments`, of which `ends` are one's. Returns the position, and the first transaction id that
+/// did not exist yet.
+pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<(Lsn, u64), EngineError> {
     let source = ends.connect(side, "slot").await?;
     let other = ends.connect(side.other(), "slot").await?;
     one_at_a_time(ends, &other, side).await?;
+    let opened = open_first(ends, side, deployments, &source, &other).await;
+    // A connection that was lent goes back with nothing held.
+    other
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .await
+        .map_err(on(ends.database(side.other()), "letting other runners open the slot"))?;
+    opened
+}
+
+async fn open_first(
+    ends: &Ends,
+    side: Side,
+    deployments: &[&str],
+    source: &Client,
+    other: &Client,
+) -> Result<(Lsn, u64), EngineError> {
+    let (database, slot) = (ends.database(side), ends.slot(side));
+    let on_source = on(database, "creating the slot");
     // A slot from before a crash has no record on the other side yet, so nothing was ever read from it; it is
     // made anew rather than trusted.
     let known = other
@@ -435,10 +452,10 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
         .await
         .map_err(&on_source)?;
     if let (Some(row), Some(_)) = (&known, &there) {
-        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(&source, database).await?));
+        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(source, database).await?));
     }
     if there.is_some() {
-        drop_slot(ends, &source, side).await?;
+        drop_slot(ends, source, side, &slot).await?;
     }
     crash_at("slot.absent");
     let row = source
@@ -450,10 +467,10 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     other
         .execute(
             "INSERT INTO replat.stream (deployment, source, schema_name, position, open) \
-             VALUES ($1, $2, $5, $3::text::pg_lsn, $4) \
+             SELECT d, $2, $5, $3::text::pg_lsn, $4 FROM unnest($1::text[]) AS d \
              ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
             &[
-                &ends.deployment.as_str(),
+                &deployments,
                 &crate::apply::side_text(side),
                 &at.to_string(),
                 // Blue's log begins with blue open, green's with green closed.
@@ -464,7 +481,7 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
         .await
         .map_err(on(ends.database(side.other()), "recording where the stream begins"))?;
     crash_at("slot.recorded");
-    Ok((at, horizon(&source, database).await?))
+    Ok((at, horizon(source, database).await?))
 }
 
 /// Of two runners that open one slot, the second waits here until the first has recorded it, and then finds it: it
@@ -496,9 +513,9 @@ pub async fn is_settled(client: &Client, database: &str, horizon: u64) -> Result
     Ok(row.get::<_, &str>(0).parse::<u64>().is_ok_and(|xmin| xmin >= horizon))
 }
 
-/// Drops this deployment's slot on `side`, ending a reader that still holds it.
-pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
+/// Drops a slot on `side`, ending a reader that still holds it.
+pub async fn drop_slot(ends: &Ends, client: &Client, side: Side, slot: &str) -> Result<(), EngineError> {
+    let database = ends.database(side);
     let on = on(database, "dropping the slot");
     for _ in 0..50 {
         client
@@ -524,7 +541,7 @@ pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), E
     }
     Err(EngineError::Precondition {
         what: format!("slot {slot} on {database} is held by a reader that does not end"),
-        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(&slot)),
+        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(slot)),
     })
 }
 
@@ -534,17 +551,26 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
     arm_side(ends, &mut green, Side::Green, lock_timeout_ms).await?;
     crash_at("indexes.armed");
-    let on = on(ends.database(Side::Green), "building indexes");
     for table in &plan.tables {
         guard::reopen_table(&green, plan, table, Side::Green, Closed::Loading).await?;
     }
     crash_at("indexes.loading_over");
     build_deferred(ends, &mut green).await?;
-    for table in copied_tables(plan) {
-        green
-            .batch_execute(&format!("ANALYZE {}", table_name(plan, table, Side::Green)))
-            .await
-            .map_err(&on)?;
+    analyze(ends, &green).await
+}
+
+/// Builds what was deferred for all members of a cohort, and gathers statistics.
+pub(crate) async fn build_for_all(ends: &Ends) -> Result<(), EngineError> {
+    let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
+    build_deferred(ends, &mut green).await?;
+    analyze(ends, &green).await
+}
+
+async fn analyze(ends: &Ends, green: &Client) -> Result<(), EngineError> {
+    let on = on(ends.database(Side::Green), "building indexes");
+    for table in copied_tables(&ends.plan) {
+        let table = table_name(&ends.plan, table, Side::Green);
+        green.batch_execute(&format!("ANALYZE {table}")).await.map_err(&on)?;
     }
     Ok(())
 }
@@ -555,7 +581,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
     let deferred = green
         .query(
             "SELECT ord, name, is_foreign FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -570,7 +596,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
         let gone = tx
             .query_opt(
                 "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2 RETURNING definition",
-                &[&ends.deployment.as_str(), &ord],
+                &[&ends.maker(), &ord],
             )
             .await
             .map_err(&on)?;
@@ -590,7 +616,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
 async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str) -> Result<(), EngineError> {
     let building = format!("building {name}");
     let on = crate::error::on(ends.database(Side::Green), &building);
-    let deployment = ends.deployment.as_str();
+    let deployment = ends.maker();
     let tx = green.transaction().await.map_err(&on)?;
     hold_stream(&tx, deployment).await.map_err(&on)?;
     let row = tx

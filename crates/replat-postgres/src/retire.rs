@@ -8,7 +8,7 @@ use replat_model::ids::Side;
 use tokio_postgres::Client;
 
 use crate::copy::copied_tables;
-use crate::ends::Ends;
+use crate::ends::{Ends, slot_name};
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, is_missing};
@@ -87,15 +87,42 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     forget(ends, &blue, Side::Blue, true).await
 }
 
+/// Slots and publications. What a cohort shares goes with its last member.
 async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), EngineError> {
     for (client, side) in [(blue, Side::Blue), (green, Side::Green)] {
-        drop_slot(ends, client, side).await?;
+        drop_slot(ends, client, side, &ends.own_slot(side)).await?;
+        if let Some(cohort) = ends.cohort() {
+            if !is_last(ends, client, side).await? {
+                continue;
+            }
+            drop_slot(ends, client, side, &slot_name(cohort, side)).await?;
+        }
         client
             .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication(side))))
             .await
             .map_err(on(ends.database(side), "dropping the publication"))?;
     }
     Ok(())
+}
+
+/// Whether no other member of the cohort is known on `side` any more. From then on this one is not, either.
+async fn is_last(ends: &Ends, client: &Client, side: Side) -> Result<bool, EngineError> {
+    let on = on(ends.database(side), "leaving the cohort");
+    let left =
+        client.execute("DELETE FROM replat.cohort WHERE deployment = $1", &[&ends.deployment.as_str()]).await;
+    match left {
+        Ok(_) => crash_at("cohort.left"),
+        Err(e) if is_missing(&e) => return Ok(true),
+        Err(e) => return Err(on(e)),
+    }
+    let others = client
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)",
+            &[&ends.cohort().unwrap_or_default()],
+        )
+        .await
+        .map_err(&on)?;
+    Ok(!others.get::<_, bool>(0))
 }
 
 /// What this deployment made on green goes whole, unless another partition has come to live in it; its rows go in
@@ -152,16 +179,16 @@ async fn has_tables(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
 async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let database = ends.database(Side::Green);
     let created = green
-        .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
-            &[&ends.deployment.as_str()],
-        )
+        .query_one("SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)", &[&ends.maker()])
         .await;
     match created {
         Ok(row) if row.get::<_, bool>(0) => {}
         Ok(_) => return Ok(false),
         Err(e) if is_missing(&e) => return Ok(false),
         Err(e) => return Err(on(database, "reading what was created")(e)),
+    }
+    if ends.cohort().is_some() && !is_last(ends, green, Side::Green).await? {
+        return Ok(false);
     }
     if !has_tables(ends, green).await? {
         return Ok(true);
@@ -191,7 +218,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
     let rows = tx
         .query(
             "SELECT kind, identity, schema_name, whole FROM replat.created WHERE deployment = $1 ORDER BY ord DESC",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -212,9 +239,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
         }
     }
     tx.execute("DELETE FROM replat.schema_version WHERE schema_name = $1", &[&schema]).await.map_err(&on)?;
-    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.deployment.as_str()])
-        .await
-        .map_err(&on)?;
+    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.maker()]).await.map_err(&on)?;
     tx.commit().await.map_err(&on)
 }
 
@@ -280,6 +305,15 @@ async fn try_to_forget(
                 &[&ends.deployment.as_str()],
             )
             .await?;
+    }
+    if let Some(cohort) = ends.cohort() {
+        for table in ["chunk", "deferred"] {
+            let sql = format!(
+                "DELETE FROM replat.{table} WHERE deployment = $1 \
+                 AND NOT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)"
+            );
+            client.execute(&sql, &[&cohort]).await?;
+        }
     }
     guard::forget_tables(client).await?;
     if !fence_row_too {

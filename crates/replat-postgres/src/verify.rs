@@ -27,6 +27,7 @@ use crate::guard::current_lsn;
 use crate::leaves::{self, Trees};
 use crate::merge::keys;
 use crate::parked;
+use crate::pool::Session;
 use crate::slice::{key_name, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
@@ -55,8 +56,8 @@ pub struct Verifier {
     shared: Arc<Shared>,
     from: Side,
     home: Side,
-    original: Client,
-    other: Client,
+    original: Session,
+    other: Session,
     progress: Arc<VerifyProgress>,
 }
 

@@ -97,6 +97,17 @@ pub fn find<'a>(
 ) -> Result<Wanted<'a>, Failure> {
     let (name, context) = project.context(context)?;
     let map = project.map(store, name, context)?;
+    find_in(store, name, context, &map, partition)
+}
+
+/// The same in a map of the context.
+pub fn find_in<'a>(
+    store: &dyn WorkLog,
+    name: &'a str,
+    context: &'a Context,
+    map: &Map,
+    partition: &str,
+) -> Result<Wanted<'a>, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
     let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
     let selection = Selection::parse(partition, map.dimensions())
@@ -122,7 +133,8 @@ fn ways_to_name(dimensions: &[String]) -> String {
     format!("Name a partition, or a part of the key space: -p {column}=VALUE or -p '{column}=[FROM,BEFORE)'")
 }
 
-fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
+/// Where the partition is to go, as the spec has it.
+pub fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
     let name = wanted.name;
     wanted.context.rollout.as_ref().ok_or_else(|| {
         Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
@@ -309,11 +321,13 @@ pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
     rollout.new_tables(context).into_iter().map(str::to_owned).collect()
 }
 
-fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
+/// The plan, or everything that stands in its way.
+pub fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
     draft(spec, ask, blue, green).map_err(|findings| found(&findings))
 }
 
-fn found(findings: &[Finding]) -> Failure {
+/// What stands in the way of a deployment, as a failure.
+pub fn found(findings: &[Finding]) -> Failure {
     let things = counted(findings.len(), "thing stands", "things stand");
     let mut failure =
         Failure::new("RP2002", Exit::Precondition, format!("{things} in the way of this deployment"));
@@ -341,7 +355,8 @@ pub struct Ends {
 }
 
 impl Ends {
-    async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
+    /// Connects to both.
+    pub async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
         Ok(Ends { blue: session(project, blue, false).await?, green: session(project, green, false).await? })
     }
 }
@@ -360,8 +375,37 @@ pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<
 /// How long planning looks for rows of one foreign key, in one direction.
 const EDGE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How much of each table moves, and whether green holds some of it already.
+/// How much of each table moves, how fast that goes, and whether green holds some of it already.
 pub async fn measure(
+    ends: &Ends,
+    plan: &Plan,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+    ask: &mut Ask,
+) -> Result<(), Failure> {
+    weigh(ends, plan, blue, green, ask).await?;
+    // Where rows stay where they are, nothing takes time.
+    if !plan.path.shares_rows() {
+        ask.measured = sample(ends, plan, ask).await;
+    }
+    Ok(())
+}
+
+/// How fast both servers are, tried with rows of the largest table.
+pub async fn sample(ends: &Ends, plan: &Plan, ask: &Ask) -> Measured {
+    let largest =
+        plan.tables.iter().max_by_key(|table| ask.sizes.get(&table.blue.name).map_or(0, |s| s.bytes));
+    let sampled = largest.map(|table| Sampled {
+        table: table.blue.name.clone(),
+        qualified: table_name(plan, table, Side::Blue),
+        predicate: predicate(plan, table, Side::Blue, ""),
+        size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
+    });
+    replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await
+}
+
+/// How much of each table moves, and whether green holds some of it already.
+pub async fn weigh(
     ends: &Ends,
     plan: &Plan,
     blue: &DatabaseFacts,
@@ -374,18 +418,6 @@ pub async fn measure(
             let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
             ask.sizes.insert(table.blue.name.clone(), size);
         }
-    }
-    let largest =
-        plan.tables.iter().max_by_key(|table| ask.sizes.get(&table.blue.name).map_or(0, |s| s.bytes));
-    let sampled = largest.map(|table| Sampled {
-        table: table.blue.name.clone(),
-        qualified: table_name(plan, table, Side::Blue),
-        predicate: predicate(plan, table, Side::Blue, ""),
-        size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
-    });
-    // Where rows stay where they are, nothing takes time.
-    if !plan.path.shares_rows() {
-        ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
     }
     let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
     (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);

@@ -135,6 +135,7 @@ impl Story {
             gate,
             clock: now,
             name: "story".into(),
+            turns: None,
         };
         runner.run(|d, pulse| enough(d, pulse)).await.expect("a log that folds");
         self.journal.take()

@@ -10,6 +10,7 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::{Client, Transaction};
 
 use super::rows::{Guarded, TRIGGERS, guard_sql};
+use super::schema::Fenced;
 use super::whole::{Closed, trigger_on};
 use super::{schema_of, superseded};
 use crate::error::on;
@@ -67,6 +68,53 @@ pub async fn arm(
     Ok(())
 }
 
+/// The same as [`arm`] for all members of a cohort, in one transaction: the triggers are replaced once.
+pub async fn arm_all(
+    client: &mut Client,
+    members: &[Fenced<'_>],
+    table: &TablePlan,
+    side: Side,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let Some(first) = members.first() else { return Ok(()) };
+    let database = &first.plan.end(side).home.database;
+    let on = on(database, "arming the guard");
+    let target = table_name(first.plan, table, side);
+    let mut missing = Vec::new();
+    for member in members {
+        let guarded = Guarded::of(member.plan, table, side);
+        if !is_armed(client, &target, member.deployment, &guarded).await.map_err(&on)? {
+            missing.push((member, guarded));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let tx = client.transaction().await.map_err(&on)?;
+    tx.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await.map_err(&on)?;
+    one_at_a_time(&tx, &target).await.map_err(&on)?;
+    for (member, guarded) in &missing {
+        write_down(&tx, &target, member.deployment, guarded).await.map_err(&on)?;
+    }
+    tx.batch_execute(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await.map_err(&on)?;
+    rebuild(&tx, database, &target).await?;
+    let deployments: Vec<&str> = missing.iter().map(|(member, _)| member.deployment).collect();
+    let mine = tx
+        .query(
+            "SELECT 1 FROM replat.fence WHERE deployment = ANY ($1::text[]) AND schema_name = $2 FOR KEY SHARE",
+            &[&deployments, &schema_of(first.plan, side)],
+        )
+        .await
+        .map_err(&on)?;
+    if mine.len() != missing.len() {
+        return Err(superseded(first.plan, side));
+    }
+    crash_at("arm.before_commit");
+    tx.commit().await.map_err(&on)?;
+    crash_at("arm.after_commit");
+    Ok(())
+}
+
 /// Whether the partition is guarded as it should be, and every trigger is where it should be.
 async fn is_armed(
     client: &Client,
@@ -110,6 +158,19 @@ pub async fn add(
 ) -> Result<(), EngineError> {
     let on = on(database, "arming the guard");
     one_at_a_time(tx, target).await.map_err(&on)?;
+    write_down(tx, target, deployment, guarded).await.map_err(&on)?;
+    // Whoever writes to the table has ended before the guard is there, also if only a function is replaced.
+    tx.batch_execute(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await.map_err(&on)?;
+    rebuild(tx, database, target).await
+}
+
+/// Who is guarded, and on which leaves.
+async fn write_down(
+    tx: &Transaction<'_>,
+    target: &str,
+    deployment: &str,
+    guarded: &Guarded,
+) -> Result<(), tokio_postgres::Error> {
     let (region, columns) = written(guarded);
     tx.execute(
         "INSERT INTO replat.guarded (tbl, partition, schema_name, deployment, region, columns) \
@@ -118,8 +179,7 @@ pub async fn add(
            deployment = excluded.deployment, region = excluded.region, columns = excluded.columns",
         &[&target, &guarded.partition.as_str(), &guarded.schema, &deployment, &region, &columns],
     )
-    .await
-    .map_err(&on)?;
+    .await?;
     tx.execute(
         "INSERT INTO replat.leaf (deployment, tbl, leaf) \
          SELECT $2, $1::text::regclass, relid FROM pg_partition_tree($1::text::regclass) WHERE level > 0 \
@@ -127,10 +187,7 @@ pub async fn add(
         &[&target, &deployment],
     )
     .await
-    .map_err(&on)?;
-    // Whoever writes to the table has ended before the guard is there, also if only a function is replaced.
-    tx.batch_execute(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await.map_err(&on)?;
-    rebuild(tx, database, target).await
+    .map(drop)
 }
 
 /// Takes one partition out of a table's guard, and with the last one the guard away.

@@ -55,7 +55,12 @@ CREATE TABLE IF NOT EXISTS replat.stream (
   barrier    integer NOT NULL DEFAULT 0,
   open       boolean NOT NULL,
   compared   boolean NOT NULL DEFAULT false,
+  apart      boolean NOT NULL DEFAULT false,
   PRIMARY KEY (deployment, source)
+);
+CREATE TABLE IF NOT EXISTS replat.cohort (
+  cohort     text NOT NULL,
+  deployment text PRIMARY KEY
 );
 CREATE TABLE IF NOT EXISTS replat.chunk (
   deployment text NOT NULL,
@@ -207,6 +212,74 @@ pub async fn install(
             &number(token.seq),
             &schema_of(plan, side),
         ],
+    )
+    .await
+    .map_err(&on)?;
+    tx.commit().await.map_err(&on)
+}
+
+/// A member of a cohort, as its fence is installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Fenced<'a> {
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// Its name.
+    pub deployment: &'a str,
+    /// What its effects carry.
+    pub token: Token,
+}
+
+/// The same as [`install`] for all members of a cohort, which have the same ends, and are written down as members. One
+/// pass lets replat through for all of them: a scan brings the rows of many.
+pub async fn install_all(
+    client: &mut Client,
+    members: &[Fenced<'_>],
+    cohort: &str,
+    side: Side,
+) -> Result<(), EngineError> {
+    let Some(first) = members.first() else { return Ok(()) };
+    let on = on(&first.plan.end(side).home.database, "the installation of the fence rows");
+    let tx = client.transaction().await.map_err(&on)?;
+    tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
+    tx.batch_execute(SCHEMA).await.map_err(&on)?;
+    let mut locks: Vec<i64> = members.iter().map(|member| lock_of(member.plan, side)).collect();
+    locks.sort_unstable();
+    tx.execute("SELECT count(pg_advisory_xact_lock(lock)) FROM unnest($1::bigint[]) AS lock", &[&locks])
+        .await
+        .map_err(&on)?;
+    let open = side == Side::Blue;
+    let home = (!open).then(|| first.plan.blue.home.to_string());
+    let partitions: Vec<&str> = members.iter().map(|member| member.plan.partition.as_str()).collect();
+    let deployments: Vec<&str> = members.iter().map(|member| member.deployment).collect();
+    let epochs: Vec<i64> = members.iter().map(|member| number(member.plan.epoch.get())).collect();
+    let terms: Vec<i64> = members.iter().map(|member| number(member.token.term)).collect();
+    let seqs: Vec<i64> = members.iter().map(|member| number(member.token.seq)).collect();
+    tx.execute(
+        "INSERT INTO replat.fence AS f (partition, schema_name, deployment, epoch, open, home, term, seq) \
+         SELECT m.partition, $8, m.deployment, m.epoch, $6, $7, m.term, m.seq \
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+           AS m (partition, deployment, epoch, term, seq) \
+         ON CONFLICT (partition, schema_name) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
+           open = excluded.open, home = excluded.home, term = excluded.term, seq = excluded.seq \
+         WHERE f.deployment <> excluded.deployment AND (f.term, f.seq) < (excluded.term, excluded.seq)",
+        &[&partitions, &deployments, &epochs, &terms, &seqs, &open, &home, &schema_of(first.plan, side)],
+    )
+    .await
+    .map_err(&on)?;
+    tx.execute(
+        "INSERT INTO replat.cohort (cohort, deployment) \
+         SELECT DISTINCT $1, f.deployment FROM replat.fence f WHERE f.deployment = ANY ($2::text[]) \
+         ON CONFLICT DO NOTHING",
+        &[&cohort, &deployments],
+    )
+    .await
+    .map_err(&on)?;
+    tx.execute(
+        "UPDATE replat.fence f SET pass = m.pass FROM replat.cohort c, \
+           (SELECT min(f.pass) AS pass FROM replat.fence f JOIN replat.cohort c USING (deployment) \
+            WHERE c.cohort = $1) m \
+         WHERE c.deployment = f.deployment AND c.cohort = $1 AND f.pass <> m.pass",
+        &[&cohort],
     )
     .await
     .map_err(&on)?;

@@ -455,6 +455,7 @@ impl Story {
             gate: &NoGate,
             clock: now,
             name: "story".into(),
+            turns: None,
         }
     }
 

@@ -42,6 +42,28 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
             row("by", format!("{} views of blue's tables: nothing is copied, nobody waits", views.len()));
         }
     }
+    common(file, detail, t)
+}
+
+/// What all members of a cohort have in common, by the plan of one of them with the hazards of all.
+pub fn cohort_plan(file: &PlanFile, members: usize, detail: bool) -> String {
+    let p = &file.plan;
+    let t = format!(
+        "Plan {}  {}, {} partitions, each by itself  {} -> {}\n  {:<12} {}\n",
+        &file.digest[..12],
+        p.context,
+        members,
+        p.blue.home,
+        p.green.home,
+        "moves",
+        names(&p.tables)
+    );
+    common(file, detail, t)
+}
+
+fn common(file: &PlanFile, detail: bool, mut t: String) -> String {
+    let p = &file.plan;
+    let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     if !p.references.is_empty() {
         row("references", names(&p.references));
     }
