@@ -34,6 +34,7 @@ impl Program {
 
     /// The same for runs that take longer than others.
     #[must_use]
+    #[allow(dead_code, reason = "not every test target has such runs")]
     pub fn within(self, ends_within: Duration) -> Program {
         Program { ends_within, ..self }
     }
