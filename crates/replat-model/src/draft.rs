@@ -148,14 +148,14 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
-    /// The rows on blue that green would not take.
-    pub misfits: Vec<Misfit>,
     /// What is known of green if it is in blue's very database; `None` if it is in another.
     pub beside: Option<Beside>,
     /// What was measured for a prediction; nothing, if nobody looked.
     pub measured: Measured,
     /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
     pub unsettled_keys: Vec<String>,
+    /// The rows on blue that green would not take.
+    pub misfits: Vec<Misfit>,
 }
 
 /// What only the server knows of green in blue's own database.

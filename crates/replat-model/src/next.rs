@@ -449,7 +449,7 @@ fn hold_both_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
     if !is(mine, true) || !is(others, false) {
         return Some(Step::Do(Action::HandOver { to: home, epoch: d.epoch }));
     }
-    (!d.settled).then(|| Step::Record(Event::Settled { epoch: d.epoch }))
+    (!d.settled).then_some(Step::Record(Event::Settled { epoch: d.epoch }))
 }
 
 fn report_leaks(d: &Deployment, seen: &Observation) -> Option<Step> {

@@ -410,17 +410,17 @@ impl Example {
             partition: "saas_1".parse().expect("a legal name"),
             region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(1)].into())),
             epoch: Epoch::FIRST,
-            version: None,
+            version: Some("v1".into()),
             home: self.spec.contexts["saas"].home.clone(),
             ddl: rehearsal.ddl,
             sizes: [].into(),
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
-            misfits: Vec::new(),
             beside: None,
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
+            misfits: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

@@ -195,10 +195,10 @@ fn subject(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
-        misfits: Vec::new(),
         beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
@@ -246,8 +246,14 @@ const OF_A_PARTITION: [Check; 11] = [
 ];
 
 /// The checks of a rollout whose rows stay where they are.
-const OF_VIEWS: [Check; 5] =
-    [Check::UnknownContext, Check::NoRollout, Check::SameHome, Check::PathNotOpen, Check::RowsShared];
+const OF_VIEWS: [Check; 6] = [
+    Check::UnknownContext,
+    Check::NoRollout,
+    Check::SameHome,
+    Check::VersionGap,
+    Check::PathNotOpen,
+    Check::RowsShared,
+];
 
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
@@ -392,7 +398,7 @@ async fn green_alone(
     if let Some(context) = spec.contexts.get_mut(&ask.context) {
         context.rollout = Some(to_a_copy(&to.database, &to.schema));
         context.versions.clear();
-        let there = |name: &str| rollout.flows_of(name).iter().find_map(|flow| facts.table(flow.new));
+        let there = |name: &str| rollout.flows_of(name).into_iter().find_map(|flow| facts.table(flow.new));
         context.tables = std::mem::take(&mut context.tables)
             .into_iter()
             .filter_map(|(name, table)| Some((there(&name)?.name.clone(), table)))

@@ -193,10 +193,10 @@ pub async fn plan(
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
-        misfits: Vec::new(),
         beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
         ask.beside = Some(Beside { tied: rehearsal.tied });
@@ -383,7 +383,10 @@ pub async fn measure(
         predicate: predicate(plan, table, Side::Blue, ""),
         size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
     });
-    ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
+    // Where rows stay where they are, nothing takes time.
+    if !plan.path.shares_rows() {
+        ask.measured = replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await;
+    }
     let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
     (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
     ask.misfits = misfits(&ends.blue.client, plan, blue, green).await?;

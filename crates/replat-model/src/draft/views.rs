@@ -115,24 +115,21 @@ fn views(ground: &Ground) -> Result<Vec<ViewPlan>, Vec<String>> {
         let what = "is a sequence of green's own, and its numbers would meet blue's in one table";
         reasons.push(format!("{} {what}", sequence.name));
     }
+    for (new, table) in &ground.rollout.tables {
+        let is_one = table.sources.is_empty() && table.part_of.is_none();
+        if !is_one || table.rows.is_some() || !table.back.is_empty() {
+            reasons.push(format!(
+                "{new} is not one table of blue with all its rows, or has a way back of its own"
+            ));
+        }
+    }
     let names = [TableMode::Slice, TableMode::Reference].into_iter().flat_map(|mode| ground.tables(mode));
     let views: Vec<ViewPlan> = names.filter_map(|name| view(ground, name, &mut reasons)).collect();
     if reasons.is_empty() { Ok(views) } else { Err(reasons) }
 }
 
 fn view(ground: &Ground, name: &str, reasons: &mut Vec<String>) -> Option<ViewPlan> {
-    let flows = ground.rollout.flows_of(name);
-    let [flow] = flows.as_slice() else {
-        reasons.push(format!("{name} becomes several tables"));
-        return None;
-    };
-    if flow.rows.is_some()
-        || !ground.rollout.tables.get(flow.new).is_none_or(|table| table.sources.is_empty())
-    {
-        reasons.push(format!("{} has not the very rows of {name}", flow.new));
-        return None;
-    }
-    let green_name = flow.new;
+    let green_name = ground.green_names(name).next().unwrap_or(name);
     let (Some(blue), Some(green)) = (ground.blue.table(name), ground.green.table(green_name)) else {
         reasons.push(format!("{name} is not on both sides"));
         return None;

@@ -47,7 +47,11 @@ column_facts as (
              when t.typtype = 'd' and base.is_builtin then '"domain"'
              when base.is_builtin then '"builtin"'
              else '"other"' end,
-           'not_null', a.attnotnull,
+           -- From PostgreSQL 18 on a column may refuse null from now on, and hold some from before.
+           'not_null', a.attnotnull and not exists
+             (select from pg_constraint said
+               where said.conrelid = a.attrelid and said.contype = 'n' and said.conkey = array[a.attnum]
+                 and not said.convalidated),
            'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
            'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
            'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by_default' end,

@@ -18,7 +18,7 @@ use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
 use replat_model::prediction::Measured;
-use replat_model::spec::{self, Context, Spec};
+use replat_model::spec::{self, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
 use replat_postgres::ends::Ends;
@@ -95,6 +95,12 @@ async fn servers() -> &'static Servers {
 pub async fn newest_major() -> u32 {
     let servers = servers().await;
     servers.blue.version().max(servers.green.version()).major
+}
+
+/// The major release of the older side.
+pub async fn oldest_major() -> u32 {
+    let servers = servers().await;
+    servers.blue.version().min(servers.green.version()).major
 }
 
 /// What a story begins with.
@@ -366,6 +372,7 @@ impl Scene {
         let (map, partition) = map.carve(&selection).expect("the tenant is carved out");
         let leaf = map.leaf(&partition).expect("the leaf that was carved");
         let tables: Vec<String> = context.tables.keys().cloned().collect();
+        let green_tables: Vec<String> = rollout.new_tables(context).into_iter().map(str::to_owned).collect();
         let files: Vec<DdlFile> = rollout
             .ddl
             .iter()
@@ -378,8 +385,7 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let names = green_tables(context);
-        let rehearsal = rehearse(&green, target, &names).await?;
+        let rehearsal = rehearse(&green, target, &green_tables).await?;
         let beside = is_one_database(&blue, &green, "green").await?;
         let mut ask = Ask {
             context: "shop".into(),
@@ -393,10 +399,10 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
-            misfits: Vec::new(),
-            beside: beside.then(|| Beside { tied: rehearsal.tied }),
+            beside: beside.then_some(Beside { tied: rehearsal.tied }),
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
+            misfits: Vec::new(),
         };
         let first = draft(spec, &ask, &blue_facts, &rehearsal.facts);
         if let (Ok(plan), false) = (&first, self.blind) {
@@ -408,12 +414,6 @@ impl Scene {
         };
         Ok(drafted.map(|plan| (plan, map)))
     }
-}
-
-/// What the context's tables are called on green.
-fn green_tables(context: &Context) -> Vec<String> {
-    let rollouts = context.rollout.iter();
-    rollouts.flat_map(|rollout| rollout.new_tables(context)).map(str::to_owned).collect()
 }
 
 impl Story {

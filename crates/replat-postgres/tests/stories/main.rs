@@ -15,6 +15,7 @@ mod leaks;
 mod leaves;
 mod moments;
 mod moving_rows;
+mod newer_servers;
 mod nullable_keys;
 mod one_database;
 mod parked_rows;

@@ -151,10 +151,10 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
-        misfits: Vec::new(),
         beside: None,
         measured: Measured::default(),
         unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     let copy = copy_of(facts, None, &facts.schema);
     let mut found = against_a_copy(&spec, &ask, facts, &copy)?;

@@ -31,7 +31,7 @@ async fn a_bad_spec_is_shown_where_it_is_bad_with_what_was_meant() {
     let cases = [
         ("version = 1", "version = 1\nprojct = \"x\"", "replat.toml:5:1", "did you mean `project`?"),
         ("type = \"bigint\"", "type = \"bigit\"", ":16:46", "did you mean `bigint`?"),
-        ("soak = \"1h\"", "soak = \"1x\"", "replat.toml:62:8", "use one of ms, s, m, h, d"),
+        ("soak = \"1h\"", "soak = \"1x\"", "replat.toml:64:8", "use one of ms, s, m, h, d"),
         ("database = \"green\"", "database = \"gren\"", "declared: blue, green", "did you mean"),
         ("project = \"saas\"", "project = [", "this is not TOML", "has 3 errors"),
     ];
