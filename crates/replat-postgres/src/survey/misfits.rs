@@ -277,12 +277,12 @@ impl Look<'_> {
         for (n, Question { condition, .. }) in questions.iter().enumerate() {
             let comma = if n == 0 { "" } else { ", " };
             // The first by its key, as text: one example is as good as another, but it should always be the same.
-            let _ = write!(
+            let _infallible = write!(
                 sql,
                 "{comma}count(*) FILTER (WHERE {condition}), min(replat_key) FILTER (WHERE {condition})"
             );
         }
-        let _ = write!(sql, " FROM {}", self.rows());
+        let _infallible = write!(sql, " FROM {}", self.rows());
         let row = match self.query(&sql).await? {
             Answer::Said(rows) => rows.into_iter().next(),
             Answer::Unseen(why) => return Ok(vec![self.unseen(why)]),
