@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::plain_source;
 use crate::facts::{DatabaseFacts, TableFacts};
-use crate::plan::{Path, Plan, TablePlan};
+use crate::plan::{Path, Plan, TablePlan, ViewPlan};
 
 /// A kind of statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -151,14 +151,14 @@ impl Meeting<'_> {
 /// What breaks if code of the old version runs on green, and code of the new one on blue.
 pub fn compatibility(blue: &DatabaseFacts, green: &DatabaseFacts, plan: &Plan) -> Compatibility {
     let moving = || plan.tables.iter().chain(&plan.references);
+    let views: &[ViewPlan] = match &plan.path {
+        Path::Views { views } => views,
+        Path::Copy { .. } => &[],
+    };
     let names = || {
+        let shown = views.iter().map(|view| (view.table.as_str(), view.stands_for.name.as_str(), None));
         let moved = moving().map(|table| (table.blue.name.as_str(), table.green.name.as_str(), Some(table)));
-        let seen = match &plan.path {
-            Path::Views { views } => views.as_slice(),
-            Path::Copy { .. } => &[],
-        };
-        let seen = seen.iter().map(|view| (view.table.as_str(), view.stands_for.name.as_str(), None));
-        moved.chain(plan.rebuild.iter().map(|name| (name.as_str(), name.as_str(), None))).chain(seen)
+        moved.chain(shown).chain(plan.rebuild.iter().map(|name| (name.as_str(), name.as_str(), None)))
     };
     let mut all = Compatibility::default();
     for (old, new, table) in names() {

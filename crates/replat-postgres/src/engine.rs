@@ -237,14 +237,25 @@ impl PostgresEngine {
         })
     }
 
-    /// Whether all leaves are there that were there. Where one has come, what was compared is forgotten.
+    /// Whether all leaves are there that were there. Where one has come or gone, what was compared is forgotten, and the
+    /// stream begins to read anew.
     async fn has_its_leaves(&self, side: Side) -> Result<(), EngineError> {
-        let control = self.control(side).await?;
-        let client = control.as_ref().expect("control connects");
-        if self.shared.has_leaves(side) {
-            self.shared.see_trees(side, &leaves::trees(client, &self.ends.plan, side).await?);
+        let mut reads_old_trees = false;
+        let detached = {
+            let control = self.control(side).await?;
+            let client = control.as_ref().expect("control connects");
+            if self.shared.has_leaves(side) {
+                let trees = leaves::trees(client, &self.ends.plan, side).await?;
+                reads_old_trees = self.shared.see_trees(side, &trees);
+            }
+            leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
+        };
+        if reads_old_trees {
+            // PostgreSQL 14 remembers of a table that it is not published, also when it becomes a leaf of one that is.
+            // Whoever begins to read anew asks anew.
+            self.stop_stream(side).await;
         }
-        leaves::none_detached(client, &self.ends.plan, self.ends.deployment.as_str(), side).await
+        detached
     }
 
     async fn stream_seen(
@@ -406,6 +417,11 @@ impl PostgresEngine {
         {
             return Err(error);
         }
+        {
+            let control = self.control(from).await?;
+            let client = control.as_ref().expect("control connects");
+            self.shared.begin_reading(from, leaves::trees(client, &self.ends.plan, from).await?);
+        }
         let span = tracing::info_span!(
             parent: None,
             "stream",
@@ -436,15 +452,18 @@ impl PostgresEngine {
     }
 
     async fn stop_streams(&self) {
-        let mut streams = self.streams.lock().await;
-        for stream in streams.iter_mut().filter_map(Option::take) {
+        for side in [Side::Blue, Side::Green] {
+            self.stop_stream(side).await;
+        }
+    }
+
+    async fn stop_stream(&self, from: Side) {
+        if let Some(stream) = self.streams.lock().await[usize::from(from == Side::Green)].take() {
             stream.abort();
             // It was told to end; that it did, however, is all that matters.
             drop(stream.await);
         }
-        for side in [Side::Blue, Side::Green] {
-            self.shared.stopped(side);
-        }
+        self.shared.stopped(from);
     }
 
     async fn verify(&self, d: &Deployment, from: Side, scope: Scope) -> Result<Evidence, EngineError> {

@@ -88,6 +88,8 @@ struct State {
     compared: [bool; 2],
     /// What the trees on blue and on green were when it began.
     trees: [Option<[Trees; 2]>; 2],
+    /// What the trees on a side were when the stream from there began to read.
+    read_trees: [Option<Trees>; 2],
     /// How often what is parked was copied in vain.
     patience: [Patience; 2],
     /// What cannot be stored at the other end; `None` while that is not known.
@@ -172,8 +174,14 @@ impl Shared {
         });
     }
 
+    /// A stream begins to read the log of `side`, which has these trees.
+    pub fn begin_reading(&self, side: Side, trees: Trees) {
+        self.with(|s| s.read_trees[index(side)] = Some(trees));
+    }
+
     /// Forgets what was compared while `side` had other trees than these: leaves come with rows and go with rows.
-    pub fn see_trees(&self, side: Side, trees: &Trees) {
+    /// Returns whether the stream from there began to read with others as well.
+    pub fn see_trees(&self, side: Side, trees: &Trees) -> bool {
         self.with(|s| {
             for from in 0..2 {
                 if s.trees[from].as_ref().is_some_and(|known| known[index(side)] != *trees) {
@@ -182,12 +190,16 @@ impl Shared {
                     s.compared[from] = false;
                 }
             }
-        });
+            s.read_trees[index(side)].as_ref().is_some_and(|known| known != trees)
+        })
     }
 
-    /// Whether a comparison is to be believed only as long as `side` has the trees that it has.
+    /// Whether tables on `side` have leaves, which can come and go.
     pub fn has_leaves(&self, side: Side) -> bool {
-        self.with(|s| s.trees.iter().flatten().any(|known| !known[index(side)].are_bare()))
+        self.with(|s| {
+            let compared = s.trees.iter().flatten().map(|known| &known[index(side)]);
+            compared.chain(&s.read_trees[index(side)]).any(|known| !known.are_bare())
+        })
     }
 
     /// The comparison is complete. False if the count was lost meanwhile: then it counts for nothing.

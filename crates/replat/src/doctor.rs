@@ -249,8 +249,8 @@ const OF_A_PARTITION: [Check; 11] = [
 const OF_VIEWS: [Check; 6] = [
     Check::UnknownContext,
     Check::NoRollout,
-    Check::VersionGap,
     Check::SameHome,
+    Check::VersionGap,
     Check::PathNotOpen,
     Check::RowsShared,
 ];

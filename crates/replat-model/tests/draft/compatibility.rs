@@ -4,7 +4,7 @@ use replat_model::compatibility::{Fitness, compatibility};
 use replat_model::facts::{
     ConstraintFacts, DatabaseFacts, ForeignKeyFacts, Identity, ReferenceFacts, TypeKind,
 };
-use replat_model::spec::Rename;
+use replat_model::spec::NewTable;
 
 use crate::world::*;
 
@@ -207,7 +207,10 @@ fn each_change_breaks_what_it_says_and_nothing_else() {
                     .iter_mut()
                     .filter(|name| *name == "orders")
                     .for_each(|name| *name = "purchases".into());
-                w.rollout().tables.insert("purchases".into(), Rename { from: "orders".into() });
+                w.rollout().tables.insert(
+                    "purchases".into(),
+                    NewTable { from: Some("orders".into()), ..NewTable::default() },
+                );
             },
             &["orders reads+inserts+updates+deletes: the table is called purchases there"],
             &["purchases reads+inserts+updates+deletes: the table is called orders there"],

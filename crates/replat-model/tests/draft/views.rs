@@ -8,7 +8,7 @@ use replat_model::facts::{
 };
 use replat_model::plan::{AddedColumn, Path, ViewPlan};
 use replat_model::preflight::Check;
-use replat_model::spec::{PathWish, Rename, TableMode};
+use replat_model::spec::{NewTable, PathWish, TableMode};
 
 use crate::world::*;
 
@@ -54,7 +54,10 @@ fn what_is_the_same_but_for_names_and_new_columns_is_a_view() {
     blue.triggers.push(trigger(
         "CREATE TRIGGER audit BEFORE UPDATE OF note ON public.orders EXECUTE FUNCTION a.log()",
     ));
-    world.rollout().tables.insert("purchases".into(), Rename { from: "orders".into() });
+    world
+        .rollout()
+        .tables
+        .insert("purchases".into(), NewTable { from: Some("orders".into()), ..NewTable::default() });
     world.map("purchases", "remark", "note", Some(("note", "remark")));
     drop_column(orders(&mut world.blue), "nothing");
     add_column(orders(&mut world.blue), "old", "text");

@@ -228,7 +228,7 @@ async fn check(
     let [first, second] = [0, 1].map(|n| columns[n].key_type);
     // Text as a column under a language's order, and with another type's name.
     let declared = |key_type: KeyType| match key_type {
-        KeyType::Text if round % 2 == 0 => "varchar(40)".to_owned(),
+        KeyType::Text if round.is_multiple_of(2) => "varchar(40)".to_owned(),
         KeyType::Text => "text collate \"und-x-icu\"".to_owned(),
         other => other.to_string(),
     };

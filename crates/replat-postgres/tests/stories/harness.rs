@@ -399,7 +399,7 @@ impl Scene {
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
-            beside: beside.then(|| Beside { tied: rehearsal.tied }),
+            beside: beside.then_some(Beside { tied: rehearsal.tied }),
             measured: Measured::default(),
             unsettled_keys: Vec::new(),
             misfits: Vec::new(),

@@ -126,9 +126,12 @@ async fn after_a_finish_the_old_home_is_closed_and_the_new_one_is_free() {
     }
 }
 
+/// A moment by its name, and whether an event is it.
+type Moment = (&'static str, fn(&Event) -> bool);
+
 #[tokio::test]
 async fn an_abort_at_any_moment_leaves_the_old_home_as_it_was() {
-    let moments: [(&str, fn(&Event) -> bool); 3] = [
+    let moments: [Moment; 3] = [
         ("prepared", |e| matches!(e, Event::Prepared)),
         ("copied", |e| matches!(e, Event::Copied { .. })),
         ("verified", |e| matches!(e, Event::Verified { .. })),

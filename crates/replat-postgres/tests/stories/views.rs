@@ -149,7 +149,10 @@ async fn a_rule_of_blues_holds_through_the_view() {
         let refused = story.green.batch_execute(sql).await.expect_err(sql);
         assert_eq!(refused.code().map(|code| code.code()), Some(want), "{sql}");
     }
-    // A view acts with the rights of whoever uses it.
+    // A view acts with the rights of whoever uses it, where the server can do that.
+    if story.plan.green.major < 15 {
+        return;
+    }
     let app = story.session(Side::Green).await;
     run(&app, "set role new_app").await;
     run(&story.blue, "revoke delete on accounts from new_app").await;

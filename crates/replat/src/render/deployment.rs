@@ -441,7 +441,7 @@ pub fn event_text(event: &Event) -> String {
         Event::Switched { to, epoch, proof, .. } => {
             format!("switched to {to} at {epoch}; {} touched rows proved equal", count(proof.rows))
         }
-        Event::Settled { epoch } => format!("settled at {epoch}: the new home is open, the old one sealed"),
+        Event::Settled { epoch } => format!("settled at {epoch}: the new home is in use"),
         Event::LeakSeen { side, rows } => format!("{rows} rows written to {side} past its guard are kept"),
         Event::RowsKeptBack(kept) if kept.keys == 0 => {
             format!("no row of {} is kept back any more", kept.from)
@@ -452,7 +452,7 @@ pub fn event_text(event: &Event) -> String {
         Event::SwitchAsked { to, why } => format!("{to} is wanted as home: {why}"),
         Event::PolicySet { what, .. } => format!("set {what}"),
         Event::FinishAsked { why } => format!("finish asked: {why}"),
-        Event::Finished { .. } => "finished: the way back has ended; blue's copy is kept, read-only".into(),
+        Event::Finished { .. } => "finished: the way back has ended".into(),
         Event::Dropped => "blue's copy is dropped".into(),
         Event::AbortAsked { why } => format!("abort asked: {why}"),
         Event::Aborted => "aborted: nothing is left behind".into(),

@@ -17,6 +17,9 @@ to = { database = "main", schema = "v2" }
 ddl = ["v2.sql"]
 [contexts.notes.rollout.map.notes.text]
 up = "body"
+[contexts.notes.contracts."reports/ids"]
+query = "ids.sql"
+parameters = ["$tenant_id"]
 [policy]
 soak = "1h"
 "#;
@@ -33,6 +36,7 @@ const NEW: &str = "
 async fn notes(spec: &str, ddl: &str) -> World {
     let world = World::empty(spec).await;
     world.write("v2.sql", ddl);
+    world.write("ids.sql", "select id from notes where tenant_id = $1 order by id");
     world.on_blue().await.batch_execute(TABLES).await.expect("tables");
     world
 }
@@ -46,17 +50,15 @@ async fn there_and_back_and_there_again_with_no_row_moved() {
         .prints("no writer is refused");
     let plan =
         plan.prints("ROWS_SHARED").prints("notes_tag").prints("-> text  =  body").prints("new on blue: text");
-    plan.prints("~ notes.body -> notes.text").prints("+ notes.tag text");
+    let plan = plan.prints("~ notes.body -> notes.text").prints("+ notes.tag text");
+    plan.prints("old code").prints("notes.body:");
     let said = world.replat("plan deploy -p tenant_id=2 --json --out plan.json").await.succeeds().json();
     assert_eq!(said["plan"]["path"]["by"], "views", "{said}");
     world.replat("apply plan.json --dry-run").await.succeeds().prints("no row moves, nobody waits");
     let doctor = world.replat("doctor -p tenant_id=2 --json").await.succeeds().json();
     let of = |code: &str| {
-        let checks = doctor["checks"].as_array().expect("checks").iter();
-        checks
-            .filter(|check| check["code"] == code || check["check"] == code)
-            .map(|c| c["outcome"].clone())
-            .next()
+        let mut checks = doctor["checks"].as_array().expect("checks").iter();
+        checks.find(|check| check["check"] == code).map(|check| check["outcome"].clone())
     };
     assert_eq!(of("ROWS_SHARED").expect("the check"), "to_allow", "{doctor}");
     assert_eq!(of("WAL_LEVEL").expect("the check"), "not_looked", "{doctor}");
@@ -67,6 +69,7 @@ async fn there_and_back_and_there_again_with_no_row_moved() {
         .succeeds()
         .prints("ready")
         .prints("deploy switch d1");
+    world.replat("deploy events d1").await.succeeds().prints("contracts_kept");
     let client = world.on_blue().await;
     client
         .batch_execute("update v2.notes set text = 'new', tag = 'x' where tenant_id = 2 and id = 1")
