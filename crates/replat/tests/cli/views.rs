@@ -69,7 +69,7 @@ async fn there_and_back_and_there_again_with_no_row_moved() {
         .succeeds()
         .prints("ready")
         .prints("deploy switch d1");
-    world.replat("deploy events d1").await.succeeds().prints("contracts_kept");
+    world.replat("deploy events d1").await.succeeds().prints("1 contract is kept");
     let client = world.on_blue().await;
     client
         .batch_execute("update v2.notes set text = 'new', tag = 'x' where tenant_id = 2 and id = 1")
