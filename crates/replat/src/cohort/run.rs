@@ -268,9 +268,7 @@ impl Watch<'_> {
         match pulse {
             Pulse::Moved(_) => one.stuck = None,
             Pulse::Waiting(reason) if reason.needs_a_person() => {
-                if one.stuck.is_none() {
-                    one.stuck = Some(crate::watch::waits(d, reason, listed));
-                }
+                one.stuck.get_or_insert_with(|| crate::watch::waits(d, reason, listed));
             }
             Pulse::Waiting(_) => one.stuck = None,
             Pulse::Failed(error) if error.verdict() == Verdict::AskAPerson => {
