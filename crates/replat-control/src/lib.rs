@@ -7,6 +7,7 @@
 mod pause;
 pub mod rotate;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replat_engine::failpoint::crash_at_named;
@@ -15,6 +16,7 @@ use replat_engine::{Engine, EngineError, Listed, LogError, Recorded, Trouble, Ve
 use replat_model::deploy::{Deployment, Event, OutOfPlace, Timestamp, Token};
 use replat_model::ids::Epoch;
 use replat_model::next::{Action, Held, Reason, Step, next};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use crate::pause::Pause;
@@ -73,6 +75,8 @@ pub enum Pulse {
     Waiting(Reason),
     /// The log grew while something long was under way; it was broken off, to be looked at anew.
     Interrupted,
+    /// It could switch, and waited for its turn among those that are run together.
+    Queued,
     /// Another runner was faster.
     Overtaken,
     /// It could not be done.
@@ -97,6 +101,9 @@ pub struct Runner<'a> {
     pub clock: fn() -> Timestamp,
     /// A name for this runner, for people.
     pub name: String,
+    /// Where several deployments are run together: whoever wants to switch takes one of these first, and keeps it until
+    /// the switch is over. `None`: it is alone.
+    pub turns: Option<Arc<Semaphore>>,
 }
 
 /// What a runner has read of the log, so that while clients are held only the newest entries are read. Entries are
@@ -108,6 +115,8 @@ struct Memory {
     /// What came of the hold for an attempt. Not in the log: who holds is not told by what was, and the next runner
     /// asks anew.
     held: Option<(u32, Held)>,
+    /// The turn to switch.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
@@ -166,8 +175,17 @@ impl Runner<'_> {
         let held = memory.held.as_ref().filter(|(number, _)| Some(*number) == attempt);
         let held = held.map(|(_, held)| held.clone());
         let length = memory.history.len() as u64;
-        let pulse = self.advance(d, length, held, &pause).instrument(span).await?;
+        let has_turn = self.turns.is_none() || memory.turn.is_some();
+        let pulse = self.advance(d, length, held, &pause, has_turn).instrument(span).await?;
         self.tell(d, &pulse);
+        let is_calm = attempt.is_none() && d.settled;
+        match (&pulse, &self.turns) {
+            // What was seen is old by the time that it comes; it is looked at once more.
+            (Pulse::Queued, Some(turns)) => memory.turn = Arc::clone(turns).acquire_owned().await.ok(),
+            (Pulse::Moved(Event::SwitchIntended { .. }), _) => {}
+            _ if is_calm => memory.turn = None,
+            _ => {}
+        }
         if let (Pulse::Held(held), Some(attempt)) = (&pulse, attempt) {
             memory.held = Some((attempt, held.clone()));
         }
@@ -178,7 +196,9 @@ impl Runner<'_> {
     /// never before; and that a hold has ended when the old one is open again. `d` is what was before.
     fn tell(&self, d: &Deployment, pulse: &Pulse) {
         match pulse {
-            Pulse::Acted(Action::Open { .. }) if d.attempt.is_none() => self.gate.publish(),
+            Pulse::Acted(Action::Open { .. } | Action::HandOver { .. }) if d.attempt.is_none() => {
+                self.gate.publish()
+            }
             // A runner may have died between the two.
             Pulse::Moved(Event::Settled { .. }) => self.gate.publish(),
             Pulse::Moved(Event::Unfenced { attempt }) => self.gate.release(&self.listed.partition, *attempt),
@@ -192,6 +212,7 @@ impl Runner<'_> {
         length: u64,
         held: Option<Held>,
         pause: &Pause,
+        has_turn: bool,
     ) -> Result<Pulse, ControlError> {
         let mut seen = match self.engine.look(d).await {
             Ok(seen) => seen,
@@ -205,6 +226,7 @@ impl Runner<'_> {
                 pause.held(attempt, &held, begun.elapsed());
                 return Ok(Pulse::Held(held));
             }
+            Step::Record(Event::SwitchIntended { .. }) if !has_turn => return Ok(Pulse::Queued),
             Step::Record(event) => (event, None),
             Step::Wait(reason) => return Ok(Pulse::Waiting(reason)),
             Step::Done => return Ok(Pulse::Ended),
@@ -386,6 +408,7 @@ impl Runner<'_> {
             | Pulse::Acted(_)
             | Pulse::Held(_)
             | Pulse::Interrupted
+            | Pulse::Queued
             | Pulse::GaveWay
             | Pulse::Ended => Ok(()),
             Pulse::Overtaken => {

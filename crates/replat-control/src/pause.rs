@@ -111,6 +111,9 @@ impl Pause {
             (Action::Open { side, epoch }, Evidence::Done) if d.attempt.is_some() => {
                 tracing::info!(step = "unfence", took_ms, refused_ms, %epoch, "switch: {side} lets writers through again");
             }
+            (Action::HandOver { to, epoch }, Evidence::Done) if !d.settled => {
+                tracing::info!(step = "open", took_ms, refused_ms, %epoch, "switch: {to} lets writers through");
+            }
             (Action::Seal { side, epoch }, Evidence::Done) if !d.settled => {
                 tracing::info!(step = "seal", took_ms, %epoch, "switch: {side} names the new home to its writers");
             }

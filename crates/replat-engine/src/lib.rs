@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use replat_model::deploy::{Deployment, Event, Timestamp, Token};
-use replat_model::ids::{DeploymentId, PartitionId};
+use replat_model::ids::{CohortId, DeploymentId, PartitionId};
 use replat_model::map::Map;
 use replat_model::next::{Action, Evidence, Observation};
 use replat_model::route::{Address, BadRoutes, Routes, Traffic};
@@ -93,12 +93,14 @@ pub enum EngineError {
         slot: String,
     },
     /// A row cannot be had in its new shape, or cannot be stored.
-    #[error("a row of {table} cannot be stored on {database}: {why}")]
+    #[error("a row of {table}{} cannot be carried over: {database} says: {why}", in_parentheses(.key))]
     Row {
         /// The database's name.
         database: String,
         /// The table.
         table: String,
+        /// The row's key, if it is known.
+        key: Option<String>,
         /// The server's words.
         why: String,
     },
@@ -131,6 +133,10 @@ pub enum EngineError {
         /// The server's words.
         why: String,
     },
+}
+
+fn in_parentheses(key: &Option<String>) -> String {
+    key.as_ref().map(|key| format!(" ({key})")).unwrap_or_default()
 }
 
 impl EngineError {
@@ -243,6 +249,9 @@ pub struct Listed {
     pub partition: PartitionId,
     /// When it was asked for.
     pub created: Timestamp,
+    /// The cohort that it is a member of, if it was begun with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<CohortId>,
 }
 
 /// Why the work log could not do what was asked.
@@ -313,6 +322,12 @@ pub trait WorkLog: Send + Sync {
     /// one above the stored one). Refused if the partition has a deployment that has not ended or finished.
     fn begin(&self, event: &Event, map: &Map, now: Timestamp) -> Result<Listed, LogError>;
 
+    /// Begins several deployments as one cohort, all of them or none. Each comes with the map that carves its partition
+    /// out of the map of the one before it.
+    ///
+    /// Refused as [`WorkLog::begin`] would refuse any of them.
+    fn begin_all(&self, members: &[(Event, Map)], now: Timestamp) -> Result<Vec<Listed>, LogError>;
+
     /// The events of a deployment from entry `from` on, in order.
     fn read_from(&self, id: &DeploymentId, from: u64) -> Result<Vec<Recorded>, LogError>;
 
@@ -360,12 +375,28 @@ pub trait WorkLog: Send + Sync {
         traffic: &BTreeMap<PartitionId, Option<Traffic>>,
     ) -> Result<Routes, LogError>;
 
+    /// What is special about the traffic of partitions, at the newest version; also where nobody said yet where the
+    /// databases are.
+    fn traffic(&self, context: &str) -> Result<BTreeMap<PartitionId, Traffic>, LogError>;
+
+    /// The version of the schema that a partition's home has, as it was said last: by its switches, which change both in
+    /// one transaction, or by a person. `None` if nobody ever said.
+    fn schema_version(&self, context: &str, partition: &PartitionId) -> Result<Option<String>, LogError>;
+
     /// A number that changes whenever anything in the store has changed, by whatever process. Cheap.
     fn data_version(&self) -> Result<u64, LogError>;
 
     /// Tells others that a runner of this deployment is alive until `until`. A hint for people and commands,
     /// never used for safety.
     fn heartbeat(&self, id: &DeploymentId, runner: &str, until: Timestamp) -> Result<(), LogError>;
+
+    /// The same for several deployments at once.
+    fn heartbeats(&self, ids: &[DeploymentId], runner: &str, until: Timestamp) -> Result<(), LogError> {
+        ids.iter().try_for_each(|id| self.heartbeat(id, runner, until))
+    }
+
+    /// How many entries the log of each member of a cohort has.
+    fn lengths(&self, cohort: &CohortId) -> Result<BTreeMap<DeploymentId, u64>, LogError>;
 
     /// Who said last to be running this deployment, and until when.
     fn runner(&self, id: &DeploymentId) -> Result<Option<(String, Timestamp)>, LogError>;

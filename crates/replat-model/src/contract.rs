@@ -38,11 +38,30 @@ pub const ANSWER_MAX_MS: u64 = 30_000;
 /// By how much the limit of an answer exceeds its budget, so that a slow answer can be told from none.
 const PATIENCE: u64 = 10;
 
+/// The same for a budget so long that `PATIENCE` would exceed [`ANSWER_MAX_MS`].
+const PATIENCE_WITH_LONG_BUDGETS: u64 = 2;
+
+/// How many rows of an answer are compared. An answer is held in memory, three times where it has to be asked again.
+pub const ROWS_MAX: usize = 100_000;
+
 impl ContractPlan {
-    /// When the server is told to give the query up. Unit: milliseconds.
+    /// When the server is told to give the query up: after ten times its budget, but at least a second and at most
+    /// the longer of [`ANSWER_MAX_MS`] and twice the budget. Unit: milliseconds.
     pub fn answer_max_ms(&self) -> u64 {
-        self.budget_ms
-            .map_or(ANSWER_MAX_MS, |budget| budget.saturating_mul(PATIENCE).clamp(1_000, ANSWER_MAX_MS))
+        let Some(budget) = self.budget_ms else { return ANSWER_MAX_MS };
+        let most = budget.saturating_mul(PATIENCE_WITH_LONG_BUDGETS).max(ANSWER_MAX_MS);
+        budget.saturating_mul(PATIENCE).clamp(1_000, most)
+    }
+
+    /// That an answer has more rows than are compared, where rows are promised.
+    pub fn too_many(&self, answer: &Answer) -> Option<String> {
+        let over = self.rows != RowsPromise::Ignore && answer.rows.len() > ROWS_MAX;
+        over.then(|| {
+            format!(
+                "it has more than {ROWS_MAX} rows, which is more than are compared; ask for fewer, or for what they come \
+                 to, or promise nothing of them (rows = \"ignore\")"
+            )
+        })
     }
 }
 
@@ -60,7 +79,7 @@ pub struct AnsweredColumn {
 pub struct Answer {
     /// The columns.
     pub columns: Vec<AnsweredColumn>,
-    /// The rows as text, in the order in which they came.
+    /// The rows as text, in the order in which they came; one more than [`ROWS_MAX`] if there are more.
     pub rows: Vec<Vec<Option<String>>>,
     /// How long it took, to the last row. Unit: milliseconds.
     pub took_ms: u64,
@@ -91,6 +110,9 @@ fn columns_broken(promise: ColumnsPromise, blue: &Answer, green: &Answer) -> Opt
 fn rows_broken(contract: &ContractPlan, blue: &Answer, green: &Answer) -> Option<String> {
     if contract.rows == RowsPromise::Ignore {
         return None;
+    }
+    if let Some(what) = contract.too_many(blue).or_else(|| contract.too_many(green)) {
+        return Some(what);
     }
     if blue.rows.len() != green.rows.len() {
         return Some(format!("it had {} rows and has {}", blue.rows.len(), green.rows.len()));
@@ -248,5 +270,33 @@ mod tests {
             change(&mut contract, &mut green);
             assert_eq!(broken(&contract, &blue, &green).as_deref(), *want, "{case}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_longer_than_its_budget() {
+        let cases = [
+            (None, 30_000),
+            (Some(1), 1_000),
+            (Some(200), 2_000),
+            (Some(3_000), 30_000),
+            (Some(15_000), 30_000),
+            (Some(60_000), 120_000),
+            (Some(u64::MAX), u64::MAX),
+        ];
+        for (budget_ms, want) in cases {
+            assert_eq!(ContractPlan { budget_ms, ..contract() }.answer_max_ms(), want, "{budget_ms:?}");
+        }
+    }
+
+    #[test]
+    fn more_rows_than_can_be_compared_are_no_agreement() {
+        let (mut contract, mut blue) = (contract(), answer(COLUMNS, &[]));
+        blue.rows = vec![vec![Some("1".into()), None]; ROWS_MAX];
+        assert_eq!(broken(&contract, &blue, &blue), None);
+        blue.rows.push(vec![None, None]);
+        let what = broken(&contract, &blue, &blue).expect("nobody saw the other rows");
+        assert!(what.starts_with("it has more than 100000 rows"), "{what}");
+        contract.rows = RowsPromise::Ignore;
+        assert_eq!(broken(&contract, &blue, &blue), None);
     }
 }

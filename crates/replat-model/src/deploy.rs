@@ -294,7 +294,8 @@ pub struct Deployment {
     pub verified_backward: Option<Certificate>,
     /// A comparison that found differences and that nobody has answered yet.
     pub verify_failed: Option<(Side, Certificate)>,
-    /// When the consumers' queries had their answers on green last; `None` if they never had, or blue is home again.
+    /// When the consumers' queries had their answers on green last; `None` if they never had, or have them no more.
+    /// A way back leaves it as it is: it says of green what was so then, and before a later switch they are asked again.
     pub contracts_kept: Option<Timestamp>,
     /// What was found of them, if somebody's is broken and nobody has answered yet.
     pub contracts_broken: Option<Kept>,
@@ -543,8 +544,10 @@ impl Deployment {
         if to == self.home || epoch != self.epoch.next() {
             return Err("a switch goes to the other side, at the next epoch");
         }
+        // Where both sides are one set of rows there is nothing that a fence could keep apart.
+        let needs_fence = !self.plan.path.shares_rows();
         let a = self.current(attempt)?;
-        if a.given_up.is_some() || a.fence.is_none() {
+        if a.given_up.is_some() || needs_fence && a.fence.is_none() {
             return Err("a switch needs a fence that stands");
         }
         self.attempt = None;
@@ -581,7 +584,11 @@ impl Deployment {
 
     /// Whether nothing more will ever be done.
     pub fn ended(&self) -> bool {
-        self.aborted || self.dropped
+        self.aborted || self.dropped || self.finished.is_some() && self.plan.path.shares_rows()
+    }
+
+    fn has_asked_contracts(&self) -> bool {
+        self.contracts_kept.is_some() || self.plan.contracts.is_empty()
     }
 
     /// A label for people and metrics. No code decides by it.
@@ -596,15 +603,17 @@ impl Deployment {
             Phase::Soak
         } else if self.epoch > self.plan.epoch {
             Phase::RolledBack
-        } else if !self.prepared || self.forward_slot.is_none() {
+        } else if !self.prepared {
+            Phase::Prepare
+        } else if self.plan.path.shares_rows() {
+            if self.has_asked_contracts() { Phase::Ready } else { Phase::Verify }
+        } else if self.forward_slot.is_none() {
             Phase::Prepare
         } else if self.copied.is_none() {
             Phase::Copy
         } else if !self.indexed || self.reverse_slot.is_none() && self.plan.has_way_back() {
             Phase::CatchUp
-        } else if self.verified_forward.is_none()
-            || self.contracts_kept.is_none() && !self.plan.contracts.is_empty()
-        {
+        } else if self.verified_forward.is_none() || !self.has_asked_contracts() {
             Phase::Verify
         } else {
             Phase::Ready

@@ -107,7 +107,7 @@ pub fn copy_of(blue: &DatabaseFacts, server: Option<&DatabaseFacts>, schema: &st
         (green.senders_used, green.max_wal_senders) = (0, 1);
         (green.can_replicate, green.can_create, green.can_skip_triggers) = (true, true, true);
         green.major = green.major.max(crate::draft::MAJOR_MIN);
-        green.prepared_transactions = 0;
+        (green.prepared_transactions, green.slot_idle_max_s, green.standbys) = (0, 0, 0);
     }
     green.schema = schema.to_owned();
     green.relations.clone_from(&blue.relations);
@@ -127,6 +127,16 @@ fn copied(table: &TableFacts, from: &str, to: &str) -> TableFacts {
         key.schema = to.to_owned();
     });
     table
+}
+
+/// Leaves what is said of green alone, whose database has this name in the spec, where blue was made up from it.
+pub fn of_the_copy(findings: &mut Vec<Finding>, hazards: &mut Vec<Hazard>, database: &str) {
+    findings.retain(|finding| finding.side == Some(Side::Green));
+    let (first, later) = (format!("{database} "), format!(" on {database}"));
+    hazards.retain(|hazard| {
+        let what = &hazard.what;
+        what.starts_with("green.") || what.starts_with(&first) || what.contains(&later)
+    });
 }
 
 /// Leaves out what is said of a copy and of its original alike.

@@ -10,11 +10,18 @@ mod difference;
 mod ends;
 mod expression;
 mod hazards;
+mod misfits;
+mod parts;
+mod rows;
 mod tables;
 pub mod tokens;
 mod types;
+mod versions;
+mod views;
 
-pub(crate) use expression::quoted;
+pub(crate) use difference::without_schema;
+pub(crate) use expression::{plain_column as plain_source, quoted};
+pub(crate) use types::crosses;
 
 use std::collections::BTreeMap;
 
@@ -25,13 +32,15 @@ use sha2::{Digest, Sha256};
 use crate::contract::ContractPlan;
 use crate::facts::{DatabaseFacts, TableFacts};
 use crate::ids::{Epoch, Home, PartitionId, Side};
-use crate::plan::{DdlFile, End, Hazard, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::plan::{DdlFile, End, FORMAT, Hazard, Path, Plan, Reversibility, SequencePlan, TablePlan};
+use crate::prediction::{Load, Measured, predict};
 use crate::preflight::Check;
 use crate::region::Region;
-use crate::spec::{ColumnMap, Context, Policy, Reversible, Rollout, Spec, TableMode};
+use crate::spec::{ColumnMap, Context, Flow, Policy, Reversible, Rollout, Spec, TableMode};
 
 pub use difference::{changed, schema_difference};
 pub use ends::MAJOR_MIN;
+pub use misfits::{Misfit, Unfit};
 
 /// Something that must be mended before a deployment can begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +97,7 @@ impl Finding {
 }
 
 /// How much of a table belongs to the partition, estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SliceSize {
     /// Rows.
@@ -125,6 +134,8 @@ pub struct Ask {
     pub region: Region,
     /// Its epoch now.
     pub epoch: Epoch,
+    /// The schema version that it is at; `None` if nobody ever said.
+    pub version: Option<String>,
     /// Its home now: blue.
     pub home: Home,
     /// The DDL that green still needs; empty if its tables are there.
@@ -137,6 +148,21 @@ pub struct Ask {
     pub contracts: Vec<ContractPlan>,
     /// The foreign keys on blue that lead across the partition's edge.
     pub crossings: Vec<Crossing>,
+    /// What is known of green if it is in blue's very database; `None` if it is in another.
+    pub beside: Option<Beside>,
+    /// What was measured for a prediction; nothing, if nobody looked.
+    pub measured: Measured,
+    /// The foreign keys on blue of which nobody knows whether they do, since it took too long to look.
+    pub unsettled_keys: Vec<String>,
+    /// The rows on blue that green would not take.
+    pub misfits: Vec<Misfit>,
+}
+
+/// What only the server knows of green in blue's own database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What else the rollout's DDL makes that needs green's tables to be tables, as the server says it.
+    pub tied: Option<String>,
 }
 
 /// What comes to light while a plan is drafted.
@@ -182,9 +208,9 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The name on green of a table of blue.
-    fn green_name<'n>(&'n self, blue: &'n str) -> &'n str {
-        self.rollout.tables.iter().find(|(_, rename)| rename.from == blue).map_or(blue, |(name, _)| name)
+    /// The names on green of what becomes of a table of blue.
+    fn green_names<'n>(&'n self, blue: &'n str) -> impl Iterator<Item = &'n str> {
+        self.rollout.flows_of(blue).into_iter().map(|flow| flow.new)
     }
 
     /// The tables of some mode, by their names on blue.
@@ -201,12 +227,17 @@ impl<'a> Ground<'a> {
 struct Pair<'a> {
     blue: &'a TableFacts,
     green: &'a TableFacts,
-    /// What the spec says about green's columns.
-    map: &'a BTreeMap<String, ColumnMap>,
+    /// What the spec says about them.
+    flow: Flow<'a>,
     same_major: bool,
 }
 
 impl<'a> Pair<'a> {
+    /// What the spec says about green's columns.
+    fn map(&self) -> &BTreeMap<&'a str, &'a ColumnMap> {
+        &self.flow.map
+    }
+
     fn side(&self, side: Side) -> &'a TableFacts {
         match side {
             Side::Blue => self.blue,
@@ -260,11 +291,26 @@ pub fn examine(
     let ground = Ground { ask, context, rollout, blue, green };
     let mut notes = Notes::default();
 
+    versions::check(&ground, &mut notes);
+    let path = views::choose(&ground, &mut notes);
+    if path.shares_rows() {
+        let drafted = Drafted {
+            path,
+            tables: Vec::new(),
+            references: Vec::new(),
+            sequences: Vec::new(),
+            reversible: Reversibility::Lossless,
+            hazards: notes.hazards,
+        };
+        let plan = assemble(spec, &ground, drafted);
+        return Ok(Examined { plan, findings: notes.findings, unseen: Vec::new() });
+    }
     ends::check(&ground, &mut notes);
     tables::check_names(&ground, &mut notes);
     let mut tables = tables::of_mode(&ground, TableMode::Slice, &mut notes);
     let mut references = tables::of_mode(&ground, TableMode::Reference, &mut notes);
     hazards::weigh(&ground, &mut notes);
+    misfits::weigh(&ask.misfits, &mut notes);
     let sequences = hazards::sequences(&ground, spec.policy.sequence_room, &tables, &mut notes);
     let reversible = reversibility(rollout.reversible, &mut notes);
     if matches!(reversible, Reversibility::No(_)) {
@@ -281,7 +327,7 @@ pub fn examine(
     };
     tables.retain(is_sound);
     references.retain(is_sound);
-    let drafted = Drafted { tables, references, sequences, reversible, hazards: notes.hazards };
+    let drafted = Drafted { path, tables, references, sequences, reversible, hazards: notes.hazards };
     Ok(Examined { plan: assemble(spec, &ground, drafted), findings: notes.findings, unseen })
 }
 
@@ -302,6 +348,7 @@ fn asked<'a>(spec: &'a Spec, ask: &Ask) -> Result<(&'a Context, &'a Rollout), Fi
 }
 
 struct Drafted {
+    path: Path,
     tables: Vec<TablePlan>,
     references: Vec<TablePlan>,
     sequences: Vec<SequencePlan>,
@@ -311,8 +358,15 @@ struct Drafted {
 
 fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
     let ask = ground.ask;
+    let policy = policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green));
+    let load = Load {
+        bytes: drafted.tables.iter().chain(&drafted.references).map(|table| table.bytes).sum(),
+        lanes: policy.copy_parallel,
+        sequences: drafted.sequences.len(),
+        pause_max_ms: policy.pause_max.millis(),
+    };
     Plan {
-        format: 1,
+        format: FORMAT,
         context: ask.context.clone(),
         partition: ask.partition.clone(),
         region: ask.region.clone(),
@@ -320,8 +374,11 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         epoch: ask.epoch,
         blue: end(ground, Side::Blue),
         green: end(ground, Side::Green),
+        version_before: ask.version.clone(),
         version: ground.rollout.version.clone(),
         ddl: ask.ddl.clone(),
+        one_database: ask.beside.is_some(),
+        path: drafted.path,
         tables: drafted.tables,
         references: drafted.references,
         rebuild: ground.tables(TableMode::Rebuild).map(str::to_owned).collect(),
@@ -329,7 +386,8 @@ fn assemble(spec: &Spec, ground: &Ground, drafted: Drafted) -> Plan {
         contracts: ask.contracts.clone(),
         reversible: drafted.reversible,
         hazards: drafted.hazards,
-        policy: policy_within(spec, ground.home(Side::Blue), ground.home(Side::Green)),
+        policy,
+        prediction: predict(ask.measured.clone(), load),
     }
 }
 

@@ -36,6 +36,10 @@ pub struct DatabaseFacts {
     pub max_wal_senders: u32,
     /// How many of them are busy.
     pub senders_used: u32,
+    /// After how long the server gives a slot up that nobody reads; 0: never, or it is too old to do so. Unit: seconds.
+    pub slot_idle_max_s: u64,
+    /// How many slots standbys read the server's log by.
+    pub standbys: u32,
     /// The role that asked.
     pub role: String,
     /// Whether that role is a superuser.
@@ -89,6 +93,10 @@ pub struct TableFacts {
     pub name: String,
     /// What kind of relation it is.
     pub kind: TableKind,
+    /// The table that it is a view of, if replat made it so in place of a table. All else is then said of the table that
+    /// it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_of: Option<TableName>,
     /// The topmost table that it is a partition of; `None` if it is not one.
     pub partition_root: Option<String>,
     /// Whether it is not logged, so that its changes are in no stream.
@@ -164,6 +172,16 @@ impl TableFacts {
             columns.iter().all(|c| self.column(c).is_some_and(|column| column.not_null || said.contains(c)));
         never_null && self.indexes.iter().any(|index| index.is_plain_unique() && same(&index.columns))
     }
+}
+
+/// A table by its whole name, exact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableName {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What kind of relation a table is.

@@ -181,6 +181,13 @@ id! {
     DeploymentId, 40
 }
 
+id! {
+    /// A cohort's name: derived from its serial number in the control store, like a deployment's.
+    ///
+    /// At most 40 bytes, for the same reason.
+    CohortId, 40
+}
+
 /// The two roles in one deployment: blue gives up, green receives. Never the name of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -4,6 +4,7 @@
 //! SQL. What is decided here is done by the engine crates and joined by `replat-control`.
 
 pub mod cohort;
+pub mod compatibility;
 pub mod contract;
 pub mod deploy;
 pub mod doctor;
@@ -16,6 +17,7 @@ pub mod lifecycle;
 pub mod map;
 pub mod next;
 pub mod plan;
+pub mod prediction;
 pub mod preflight;
 pub mod region;
 pub mod route;

@@ -1,5 +1,7 @@
 //! What a deployment does next: a ladder of facts, of which the first that does not hold names the work.
 
+mod views;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Kept;
@@ -165,6 +167,14 @@ pub enum Action {
         /// Where.
         side: Side,
         /// At which epoch.
+        epoch: Epoch,
+    },
+    /// Let writers through on one side, and refuse them on the other with its name, in one transaction of the one database
+    /// that both are in.
+    HandOver {
+        /// The home.
+        to: Side,
+        /// Its epoch.
         epoch: Epoch,
     },
     /// End the way back: slots, publications, the reverse stream; green's guard.
@@ -377,6 +387,9 @@ pub fn next(d: &Deployment, seen: &Observation) -> Step {
     if d.ended() {
         return Step::Done;
     }
+    if d.plan.path.shares_rows() {
+        return views::next(d, seen);
+    }
     if let Some(attempt) = &d.attempt {
         return switch(d, attempt, seen);
     }
@@ -407,6 +420,9 @@ pub fn next(d: &Deployment, seen: &Observation) -> Step {
 /// Re-asserts, for ever, that the home is open and the other side closed: a failover can forget either.
 fn hold_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
     let (home, other) = (d.home, d.home.other());
+    if d.plan.one_database {
+        return hold_both_fences(d, seen);
+    }
     // The side that gives up is sealed before anything else is looked at, but the side that receives is opened
     // first of all: clients wait for that alone, and the fence has already closed the other.
     match &seen.side(home).fence {
@@ -419,6 +435,21 @@ fn hold_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
         Some(Some(f)) if !f.open && f.epoch == d.epoch && d.settled => None,
         Some(_) => Some(Step::Do(Action::Seal { side: other, epoch: d.epoch })),
     }
+}
+
+/// The same where both are in one database: there is no moment at which the one side is open and the other does not say
+/// so.
+fn hold_both_fences(d: &Deployment, seen: &Observation) -> Option<Step> {
+    let (home, other) = (d.home, d.home.other());
+    let (Some(mine), Some(others)) = (&seen.side(home).fence, &seen.side(other).fence) else {
+        return Some(unknown("the fences"));
+    };
+    let is =
+        |fence: &Option<FenceSeen>, open: bool| fence.is_some_and(|f| f.open == open && f.epoch == d.epoch);
+    if !is(mine, true) || !is(others, false) {
+        return Some(Step::Do(Action::HandOver { to: home, epoch: d.epoch }));
+    }
+    (!d.settled).then_some(Step::Record(Event::Settled { epoch: d.epoch }))
 }
 
 fn report_leaks(d: &Deployment, seen: &Observation) -> Option<Step> {
@@ -530,11 +561,16 @@ fn compare_then_switch(d: &Deployment, seen: &Observation, unproved: Option<u64>
     if unproved > PROVE_KEYS_MAX {
         return Step::Do(Action::Verify { from: home, scope: Scope::Touched });
     }
-    let wanted = d.wanted_home();
-    if home == Side::Blue && must_ask_contracts(d, seen.now, wanted == Side::Green) {
+    if home == Side::Blue && must_ask_contracts(d, seen.now, d.wanted_home() == Side::Green) {
         return Step::Do(Action::AskContracts);
     }
-    if wanted == home {
+    begin_switch(d, seen)
+}
+
+/// Nothing stands in the way of a switch: whether one is wanted, and whether it is its time.
+fn begin_switch(d: &Deployment, seen: &Observation) -> Step {
+    let home = d.home;
+    if d.wanted_home() == home {
         return match home {
             Side::Green => soak(d, seen),
             Side::Blue if d.epoch > d.plan.epoch => Step::Wait(Reason::RolledBack),

@@ -5,17 +5,22 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::contract::ContractPlan;
+use crate::facts::TableFacts;
 use crate::ids::{Epoch, Home, PartitionId, Side};
 use crate::map::Dimension;
+use crate::prediction::Prediction;
 use crate::preflight::Check;
 use crate::region::Region;
 use crate::spec::Policy;
+
+/// The format of plans that this program writes and reads.
+pub const FORMAT: u32 = 3;
 
 /// One partition's way from blue to green.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// The format of this document; 1.
+    /// The format of this document, [`FORMAT`].
     pub format: u32,
     /// The context that the partition belongs to.
     pub context: String,
@@ -31,13 +36,19 @@ pub struct Plan {
     pub blue: End,
     /// Where it is to live.
     pub green: End,
+    /// The schema version that the partition is at on blue; `None` if nobody ever said.
+    pub version_before: Option<String>,
     /// The schema version that green gets.
     pub version: String,
     /// The DDL that makes green's schema; empty if it is there already.
     pub ddl: Vec<DdlFile>,
-    /// The tables whose rows move.
+    /// Whether both ends are schemas of one database, so that one transaction can be about both.
+    pub one_database: bool,
+    /// How green comes to its rows.
+    pub path: Path,
+    /// The tables whose rows move; none where rows stay where they are.
     pub tables: Vec<TablePlan>,
-    /// The tables that are copied whole and stay read-only during the deployment.
+    /// The tables that are copied whole and stay read-only during the deployment; none where rows stay where they are.
     pub references: Vec<TablePlan>,
     /// The tables that are not copied.
     pub rebuild: Vec<String>,
@@ -51,6 +62,85 @@ pub struct Plan {
     pub hazards: Vec<Hazard>,
     /// The limits and times in force.
     pub policy: Policy,
+    /// What it will take, from what was measured when the plan was made. A plan is not stale because it changes.
+    pub prediction: Prediction,
+}
+
+/// How green comes to its rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "by")]
+pub enum Path {
+    /// Rows are copied, and changes follow them until the switch.
+    Copy {
+        /// Why not by a shorter way; `None` where there is none, since the sides are in two databases.
+        because: Option<String>,
+    },
+    /// Rows stay where they are. Green's tables are views of blue's, so both versions of the application can work at once,
+    /// and a switch says no more than which of them is used.
+    Views {
+        /// Each table of green, the ones that the spec names first come first.
+        views: Vec<ViewPlan>,
+    },
+}
+
+impl Path {
+    /// Whether both sides are one set of rows: then nothing is copied, compared, fenced or dropped.
+    pub fn shares_rows(&self) -> bool {
+        matches!(self, Path::Views { .. })
+    }
+
+    /// The way's name in the spec.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Path::Copy { .. } => "copy",
+            Path::Views { .. } => "views",
+        }
+    }
+}
+
+/// A table of green as a view of a table of blue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewPlan {
+    /// Blue's table.
+    pub table: String,
+    /// The table that the rollout's DDL makes, as the catalogue has it then: the view has its name, and stands for it.
+    pub stands_for: TableFacts,
+    /// The view's columns, in order.
+    pub columns: Vec<ViewColumn>,
+}
+
+impl ViewPlan {
+    /// The columns that blue's table gets for it.
+    pub fn added(&self) -> impl Iterator<Item = &ViewColumn> {
+        self.columns.iter().filter(|column| column.added.is_some())
+    }
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewColumn {
+    /// Its name on green.
+    pub name: String,
+    /// The column of blue's table that it is.
+    pub of: String,
+    /// What it is by default if that is not what blue's column is by default: an expression.
+    pub default: Option<String>,
+    /// What blue's table gets for it; `None` if it has the column.
+    pub added: Option<AddedColumn>,
+}
+
+/// A column that blue's table gets. It is one that can be added without a look at the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedColumn {
+    /// Its type with its modifier.
+    pub type_name: String,
+    /// Its default, a constant; that is also what the rows have that are there.
+    pub default: Option<String>,
+    /// Whether it must not be null.
+    pub not_null: bool,
 }
 
 /// One end of a deployment.
@@ -91,6 +181,16 @@ pub struct TablePlan {
     pub forward: Vec<ColumnPlan>,
     /// Blue's columns from green's row; empty if there is no way back.
     pub backward: Vec<ColumnPlan>,
+    /// Whether green's table holds a part of blue's rows only, beside the table of an earlier plan that holds the main
+    /// part. On the way back it changes rows of blue, and neither makes nor removes any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_part: bool,
+    /// Which rows of blue's table take part; `None` if all of the partition's do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_rows: Option<RowFilter>,
+    /// Which rows of green's table take part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_rows: Option<RowFilter>,
     /// Rows of the partition, estimated from statistics.
     pub rows: u64,
     /// Bytes of the partition on disk, estimated from statistics.
@@ -111,6 +211,14 @@ impl TablePlan {
         match from {
             Side::Blue => &self.forward,
             Side::Green => &self.backward,
+        }
+    }
+
+    /// Which rows of the table on `side` take part; `None` if all of the partition's do.
+    pub fn rows_on(&self, side: Side) -> Option<&RowFilter> {
+        match side {
+            Side::Blue => self.blue_rows.as_ref(),
+            Side::Green => self.green_rows.as_ref(),
         }
     }
 
@@ -185,6 +293,16 @@ pub struct ColumnPlan {
     pub depends: Vec<String>,
     /// Whether its values are hashed as they are or as text when the sides are compared.
     pub compare: Compare,
+}
+
+/// Which rows of a table take part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFilter {
+    /// A condition over one row. A row takes part if it is true.
+    pub condition: String,
+    /// The columns that the condition may look at.
+    pub depends: Vec<String>,
 }
 
 /// How values are compared between the sides.

@@ -109,8 +109,10 @@ checks! {
     NoRollout "NO_ROLLOUT" Spec Refusal "the context has a rollout";
     UnknownTable "UNKNOWN_TABLE" Spec Refusal "every table that the spec names is there";
     UnknownColumn "UNKNOWN_COLUMN" Spec Refusal "every column that the spec names is there";
+    VersionGap "VERSION_GAP" Spec Refusal "the rollout brings the version that comes next";
     SameHome "SAME_HOME" Spec Refusal "blue and green are two places";
     DownTwice "DOWN_TWICE" Spec Refusal "each column has one way back at most";
+    PathNotOpen "PATH_NOT_OPEN" Spec Refusal "the way that the spec asks for can be gone";
 
     ServerVersion "VERSION" Servers Refusal "the servers' versions have what is needed";
     ServerBug "SERVER_BUG" Servers Allow "the servers' minor releases have no known bug that loses rows";
@@ -118,6 +120,8 @@ checks! {
     WalLevel "WAL_LEVEL" Servers Refusal "the log says what changed";
     NoSlot "NO_SLOT" Servers Refusal "there are free replication slots";
     NoSender "NO_SENDER" Servers Refusal "there are free senders of the log";
+    SlotTimeout "SLOT_TIMEOUT" Servers Note "no slot is given up because replat rests";
+    SlotFailover "SLOT_FAILOVER" Servers Note "no standby may take over without replat's slots";
     PreparedTransactions "PREPARED_TRANSACTIONS" Servers Note "no prepared transaction waits";
 
     Privilege "PRIVILEGE" Rights Refusal "replat's role may read the log and make what it needs";
@@ -129,7 +133,9 @@ checks! {
     Inheritance "INHERITANCE" Tables Refusal "no table inherits";
     Unlogged "UNLOGGED" Tables Refusal "every table is in the log";
     GreenNotEmpty "GREEN_NOT_EMPTY" Tables Refusal "green holds no row of the partition";
+    ReservedName "RESERVED_NAME" Tables Refusal "no column has a name that replat gives itself";
     CatalogueNumbers "CATALOGUE_NUMBERS" Tables Refusal "no column points into a server's catalogue";
+    RowsStay "ROWS_STAY" Tables Note "all rows of the partition move";
     LargeObjects "LARGE_OBJECTS" Tables Allow "no column names large objects";
 
     NoKey "NO_KEY" Keys Refusal "every table has a key";
@@ -150,6 +156,13 @@ checks! {
     IdentityAlways "IDENTITY_ALWAYS" Columns Refusal "identity columns take the values they are given";
     UnsaidPart "UNSAID_PART" Columns Refusal "changes say all that a value is made of";
     NotNull "NOT_NULL" Columns Note "both sides take null alike";
+    PartNotNull "PART_NOT_NULL" Columns Refusal "what another part of a row gives back may be null on blue";
+    NullValues "NULL_VALUES" Columns Refusal "every row has what must not be null on green";
+    ValueUnfit "VALUE_UNFIT" Columns Refusal "every row has a value that green's column takes";
+    CheckViolated "CHECK_VIOLATED" Columns Refusal "every row satisfies green's constraints";
+    Duplicates "DUPLICATES" Columns Refusal "no two rows are one for green's unique indexes";
+    GoesTwice "GOES_TWICE" Columns Refusal "no row goes to two tables";
+    RowsUnseen "ROWS_UNSEEN" Columns Note "all rows were looked at";
     DerivedOnly "DERIVED_ONLY" Columns Note "what green's application writes has a way back";
     Irreversible "IRREVERSIBLE" Columns Allow "there is a way back";
     LossyRollback "LOSSY_ROLLBACK" Columns Allow "a rollback loses no value";
@@ -158,10 +171,12 @@ checks! {
     FkInto "FK_INTO" Effects Allow "no foreign key from elsewhere points at rows that move";
     FkLeaves "FK_LEAVES" Effects Refusal "no row of the partition refers to one of another";
     FkEnters "FK_ENTERS" Effects Allow "no row that stays refers to one that moves";
+    FkUnsettled "FK_UNSETTLED" Effects Note "every foreign key was looked at across the partition's edge";
     Triggers "TRIGGERS" Effects Note "no trigger is passed over";
     TriggersFire "TRIGGERS_FIRE" Effects Allow "no trigger fires a second time";
     Subscribed "SUBSCRIBED" Effects Allow "no subscription writes to the tables";
     RowSecurityGone "ROW_SECURITY_GONE" Effects Allow "row level security is the same on green";
+    RowsShared "ROWS_SHARED" Effects Allow "green has rows of its own";
     GrantsGone "GRANTS_GONE" Effects Note "whoever may use blue's rows may use green's";
     SequenceNew "SEQUENCE_NEW" Effects Note "green's sequences go on where blue's are";
     SequenceUnknown "SEQUENCE_UNKNOWN" Effects Allow "numbers come from sequences that can be told";

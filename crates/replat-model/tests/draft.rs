@@ -1,5 +1,7 @@
 //! Every rule by which a plan is drafted, each in a world that differs from a sound one in one thing.
 
+#[path = "draft/compatibility.rs"]
+mod compatibility;
 #[path = "draft/differences.rs"]
 mod differences;
 #[path = "draft/expressions.rs"]
@@ -12,6 +14,10 @@ mod hazards;
 mod plans;
 #[path = "draft/provoked.rs"]
 mod provoked;
+#[path = "draft/versions.rs"]
+mod versions;
+#[path = "draft/views.rs"]
+mod views;
 #[path = "draft/ways_back.rs"]
 mod ways_back;
 #[path = "draft/world.rs"]

@@ -40,6 +40,7 @@ const THERE_AND_BACK: Bounds = Bounds {
     ticks: 1,
     late_orders: true,
     blind: true,
+    one_database: false,
     asks: &[Ask::Switch(Side::Blue)],
 };
 
@@ -57,6 +58,9 @@ const TWO_RUNNERS_AND_AN_ABORT: Bounds = Bounds { crashes: 0, asks: &[Ask::Abort
 /// Two runners, and a second attempt after the first.
 const TWO_RUNNERS_TRY_TWICE: Bounds = Bounds { attempts: 2, events: 6, crashes: 0, ticks: 1, ..TWO_RUNNERS };
 
+/// Both sides in one database, where opening and sealing are one transaction.
+const ONE_DATABASE: Bounds = Bounds { one_database: true, ..THERE_AND_BACK };
+
 fn assert_promises_hold(name: &str, bounds: Bounds) {
     let explored = explore(bounds, None);
     println!("{name}: {} worlds, {} moves, {} at the bounds", explored.worlds, explored.moves, explored.cut);
@@ -73,6 +77,14 @@ fn one_runner_there_and_back_keeps_the_promises() {
 #[test]
 fn people_who_change_their_minds_break_no_promise() {
     assert_promises_hold("people", PEOPLE);
+}
+
+#[test]
+fn in_one_database_the_promises_are_the_same() {
+    assert_promises_hold("one database, there and back", ONE_DATABASE);
+    assert_promises_hold("one database, two runners", Bounds { one_database: true, ..TWO_RUNNERS });
+    let abort = Bounds { one_database: true, ..TWO_RUNNERS_AND_AN_ABORT };
+    assert_promises_hold("one database, two runners and an abort", abort);
 }
 
 #[test]
@@ -118,9 +130,16 @@ fn every_flaw_breaks_a_promise() {
         (Flaw::FenceStopsNobody, one, "write 0 was acknowledged and is not on green, the home"),
         (Flaw::WritersInFlightForgotten, one, "write 0 was acknowledged and is not on green, the home"),
         (Flaw::BarrierHeardFromOthers, two, "switched, and a row was never compared in this direction"),
+        (Flaw::TokensIgnored, Bounds { one_database: true, ..two }, "green is home, and blue accepts writes"),
         (Flaw::PauseWithoutEnd, one, "clients are held, and the runner waits"),
         (Flaw::NobodyReasserts, one, "clients are held for ever if A is left alone"),
     ];
+    let beside = Bounds { one_database: true, ..one };
+    let rows = rows.into_iter().chain([(
+        Flaw::HandedOverByHalves,
+        beside,
+        "clients are held for ever if A is left alone",
+    )]);
     for (flaw, bounds, promise) in rows {
         let broken =
             explore(bounds, Some(flaw)).violation.unwrap_or_else(|| panic!("{flaw:?} was not found"));

@@ -7,6 +7,8 @@ mod given;
 mod log;
 #[path = "explore/plan.rs"]
 mod plan;
+#[path = "ladder/views.rs"]
+mod views;
 
 use replat_model::contract::{Broken, ContractPlan, Kept};
 use replat_model::deploy::{Deployment, Event, Timestamp};

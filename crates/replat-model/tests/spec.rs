@@ -118,9 +118,9 @@ fn a_spec_means_what_it_says() {
     let amount = &rollout.map["users"]["amount_minor"];
     assert_eq!(amount.up, "round(amount * 100)::bigint");
     assert_eq!(amount.down.as_ref().map(|down| down.column.as_str()), Some("amount"));
-    assert_eq!(rollout.old_table("orders", saas), Some("order_old"));
-    assert_eq!(rollout.old_table("users", saas), Some("users"));
-    assert_eq!(rollout.old_table("order_old", saas), None);
+    assert_eq!(rollout.old_tables("orders", saas), ["order_old"]);
+    assert_eq!(rollout.old_tables("users", saas), ["users"]);
+    assert_eq!(rollout.old_tables("order_old", saas), [""; 0]);
 
     let said = Policy {
         lag_max: "2MiB".parse().expect("a size"),
@@ -175,7 +175,7 @@ fn one_mistake_is_one_error_at_its_place() {
     let rows = [
         // Shape.
         ("an unknown key", table("hmoe = 1"),
-         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: contracts, dimensions, endpoints, home, rollout, tables, tree",
+         (8, 1, "hmoe"), "contexts.saas.hmoe", "unknown key `hmoe`; allowed here: contracts, dimensions, endpoints, home, rollout, tables, tree, versions",
          Some("did you mean `home`?")),
         ("a key that is like no other", table("colour = 1"),
          (8, 1, "colour"), "contexts.saas.colour", "unknown key", None),
@@ -263,6 +263,19 @@ fn one_mistake_is_one_error_at_its_place() {
         ("a rollout to where it is", rollout("").replace("database = \"green\", schema = \"s\"", "database = \"blue\", schema = \"public\""),
          (12, 6, "{ database = \"blue\", schema = \"public\" }"), "contexts.saas.rollout.to",
          "the partitions already live in blue.public", None),
+        ("a version twice", table("versions = [\"v1\", \"v1\"]"),
+         (8, 19, "\"v1\""), "contexts.saas.versions[1]", "`v1` is listed twice", None),
+        ("a version without a name", table("versions = [\"v1\", \" \"]"),
+         (8, 19, "\" \""), "contexts.saas.versions[1]", "this must not be empty", None),
+        ("a version out of the order", rollout("").replace("# line 8", "versions = [\"v1\"]"),
+         (11, 11, "\"v2\""), "contexts.saas.rollout.version", "there is no version `v2`; declared: v1",
+         Some("did you mean `v1`?")),
+        ("a version after itself", rollout("after = \"v2\""),
+         (13, 9, "\"v2\""), "contexts.saas.rollout.after", "a version does not come after itself", None),
+        ("a version after the next", rollout("after = \"v3\"").replace("# line 8", "versions = [\"v2\", \"v3\"]"),
+         (13, 9, "\"v3\""), "contexts.saas.rollout.after", "`v3` comes after `v2` in `versions`", None),
+        ("a version after none", rollout("after = \"first\"").replace("# line 8", "versions = [\"v1\", \"v2\"]"),
+         (13, 9, "\"first\""), "contexts.saas.rollout.after", "there is no version `first`; declared: v1, v2", None),
         ("a rollout to no database", rollout("").replace("database = \"green\"", "database = \"gren\""),
          (12, 19, "\"gren\""), "contexts.saas.rollout.to.database", "there is no database `gren`",
          Some("did you mean `green`?")),
@@ -284,6 +297,23 @@ fn one_mistake_is_one_error_at_its_place() {
          (14, 17, "\"users\""), "contexts.saas.rollout.tables.b.from", "`users` already becomes `a`", None),
         ("a new name that is taken", rollout("tables.users.from = \"orders\"\n[contexts.saas.tables.orders]"),
          (13, 8, "users"), "contexts.saas.rollout.tables.users", "is another table of this context", None),
+        ("two places that rows come from",
+         rollout("tables.users.from = \"users\"\ntables.users.sources.users = {}"),
+         (13, 21, "\"users\""), "contexts.saas.rollout.tables.users.from", "keep one of them", None),
+        ("a source that is not there", rollout("tables.people.sources.user.rows.down = \"true\""),
+         (13, 23, "user"), "contexts.saas.rollout.tables.people.sources.user", "there is no table in this context `user`",
+         Some("did you mean `users`?")),
+        ("sources that cannot be told apart",
+         rollout("tables.all.sources.users = {}\ntables.all.sources.orders.rows.down = \"x\"\n[contexts.saas.tables.orders]"),
+         (13, 28, "{}"), "contexts.saas.rollout.tables.all.sources.users", "`rows.down` must say", None),
+        ("rows of which nothing is said", rollout("tables.users.rows = {}"),
+         (13, 21, "{}"), "contexts.saas.rollout.tables.users.rows", "nothing says which rows take part", None),
+        ("rows of all sources",
+         rollout("tables.all.sources.users.rows.down = \"x\"\ntables.all.rows.up = \"y\""),
+         (14, 12, "rows"), "contexts.saas.rollout.tables.all.rows", "each of the `sources` has its own `rows`", None),
+        ("a way back of all sources",
+         rollout("tables.all.sources.users.rows.down = \"x\"\ntables.all.back.name = \"y\""),
+         (14, 12, "back"), "contexts.saas.rollout.tables.all.back", "each of the `sources` has its own `back`", None),
         ("no time for writers", policy("fence_timeout = \"0s\""),
          (11, 17, "\"0s\""), "policy.fence_timeout", "allow some ms", None),
         ("a pause that is over too soon", policy("pause_max = \"200ms\""),
@@ -508,7 +538,7 @@ fn the_schema_accepts_and_refuses_what_the_parser_does() {
         ("hash = 4", "hash = \"4\""),
         ("\"reference\"", "\"referense\""),
         ("up = \"round(amount * 100)::bigint\"", "up = \"\""),
-        ("from = \"order_old\"", ""),
+        ("from = \"order_old\"", "from = \"\""),
     ] {
         let text = WHOLE.replace(good, bad);
         assert!(!by_schema(&text) && parse(&text).is_err(), "{bad}");

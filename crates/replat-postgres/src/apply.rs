@@ -2,7 +2,8 @@
 //! sets, with the position of the stream in the same transaction.
 //!
 //! What must stay true: the target is closed while this writes; the position moves only from the value that was
-//! known; a change is applied in full or its key is parked, never dropped.
+//! known; a change is applied in full or its key is parked, never dropped. One row that cannot be stored holds none of
+//! the others up.
 
 use std::collections::HashMap;
 
@@ -13,15 +14,25 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::changes::{Cell, Change, Key};
+use crate::coalesce::{Last, coalesce, unsaid};
 use crate::copy::{copied_table, copied_tables};
-use crate::error::{failed, is_of_other_rows, on};
+use crate::error::{failed, is_of_the_row, on, shows_the_row};
 use crate::guard::{self, Mark, emit};
 use crate::merge::Merge;
-use crate::slice::{predicate, table_name};
+use crate::pool::Session;
 
 /// Why a key is parked if, on the receiving side, it is that of a row of another partition. That does not pass by
 /// itself, and the row there is somebody's.
 pub const STRANGER: &str = "its key is that of a row of another partition";
+
+/// The same where several tables become one.
+pub const OF_ANOTHER_TABLE: &str = "its key is that of a row of another table or partition";
+
+/// Why a row is parked of which the log does not say enough to know whether it takes part, or to make it anew.
+const HALF_SAID: &str = "it came to take part, or may have, and is not said in full";
+
+/// Why a part of a row is parked that has no main part yet.
+const NO_MAIN_PART: &str = "the row that it is a part of is not there";
 
 /// Where a stream stands, as the target knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +63,24 @@ pub struct Applier<'a> {
     plan: &'a Plan,
     deployment: &'a str,
     from: Side,
-    client: Client,
-    statements: HashMap<String, Statement>,
+    lane: Lane,
     position: Position,
+}
+
+/// A connection to the target, with what is prepared in it.
+pub struct Lane {
+    client: Session,
+    statements: HashMap<String, Statement>,
+}
+
+/// Statements that are prepared on one connection at most: each member of a cohort has its own.
+const STATEMENTS_MAX: usize = 1_000;
+
+impl Lane {
+    /// A lane over a connection that fires no ordinary triggers.
+    pub fn new(client: Session) -> Lane {
+        Lane { client, statements: HashMap::new() }
+    }
 }
 
 /// Text arrays, one for each column.
@@ -66,11 +92,11 @@ impl<'a> Applier<'a> {
         plan: &'a Plan,
         deployment: &'a str,
         from: Side,
-        client: Client,
+        client: Session,
     ) -> Result<Applier<'a>, EngineError> {
         let database = &plan.end(from.other()).home.database;
         let position = recorded(&client, database, deployment, from).await?;
-        Ok(Applier { plan, deployment, from, client, statements: HashMap::new(), position })
+        Ok(Applier { plan, deployment, from, lane: Lane::new(client), position })
     }
 
     /// Where the stream stands, as far as this runner knows.
@@ -80,12 +106,12 @@ impl<'a> Applier<'a> {
 
     /// Where the stream stands at the target now: another runner may have moved it on.
     pub async fn recorded(&self) -> Result<Position, EngineError> {
-        recorded(&self.client, self.database(), self.deployment, self.from).await
+        recorded(&self.lane.client, self.database(), self.deployment, self.from).await
     }
 
     /// The connection to the target.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.lane.client
     }
 
     fn database(&self) -> &'a str {
@@ -98,12 +124,75 @@ impl<'a> Applier<'a> {
     ///
     /// [`EngineError::Superseded`] if another runner moved the stream on, or the target is open.
     pub async fn apply(&mut self, batch: &Batch) -> Result<u64, EngineError> {
+        let (next, parked) =
+            self.lane.apply(self.plan, self.deployment, self.from, self.position, batch).await?;
+        self.position = next;
+        Ok(parked)
+    }
+
+    /// Applies the rows that `read` reads from the source, outside the stream, and takes their keys off the list of
+    /// parked ones.
+    ///
+    /// The stream stands still from before they are read until they are there: a change that it applied in between
+    /// would be overwritten by an older row.
+    pub async fn apply_copied(
+        &mut self,
+        read: impl Future<Output = Result<Vec<Change>, EngineError>>,
+    ) -> Result<u64, EngineError> {
         let (database, from) = (self.database(), self.from);
-        let on = on(database, "applying changes");
         let (plan, deployment) = (self.plan, self.deployment);
+        let on = on(database, "copying parked rows");
+        let tx = self.lane.client.transaction().await.map_err(&on)?;
+        tx.execute(
+            "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
+            &[&deployment, &side_text(from)],
+        )
+        .await
+        .map_err(&on)?;
+        let changes = read.await?;
+        let mut work =
+            Work { plan, deployment, from, tx: &tx, statements: &mut self.lane.statements, parked: 0 };
+        work.enter().await?;
+        for change in &changes {
+            for key in change.keys() {
+                let key = texts(key)?;
+                tx.execute(
+                    "DELETE FROM replat.parked WHERE deployment = $1 AND source = $2 AND tbl = $3 AND key = $4",
+                    &[&deployment, &side_text(from), &table_number(change.table()), &key],
+                )
+                .await
+                .map_err(&on)?;
+            }
+        }
+        work.replace(&changes).await?;
+        let parked = work.parked;
+        tx.commit().await.map_err(&on)?;
+        Ok(parked)
+    }
+}
+
+impl Lane {
+    /// Brings a batch about for one deployment, whose stream is at `known`, in one transaction. Returns where the stream
+    /// is then, and how many keys were parked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Applier::apply`].
+    pub async fn apply(
+        &mut self,
+        plan: &Plan,
+        deployment: &str,
+        from: Side,
+        known: Position,
+        batch: &Batch,
+    ) -> Result<(Position, u64), EngineError> {
+        if self.statements.len() > STATEMENTS_MAX {
+            self.statements.clear();
+        }
+        let on = on(&plan.end(from.other()).home.database, "applying changes");
         let tx = self.client.transaction().await.map_err(&on)?;
         // First of all, so that whoever applies rows from outside the stream can hold it still: `apply_copied`.
-        let next = batch.reached.unwrap_or(self.position);
+        let next = batch.reached.unwrap_or(known);
         let moved = tx
             .execute(
                 "UPDATE replat.stream SET position = $1::text::pg_lsn, barrier = $2, open = $3 \
@@ -114,7 +203,7 @@ impl<'a> Applier<'a> {
                     &next.open,
                     &deployment,
                     &side_text(from),
-                    &self.position.at.to_string(),
+                    &known.at.to_string(),
                 ],
             )
             .await
@@ -132,47 +221,7 @@ impl<'a> Applier<'a> {
         crate::failpoint::crash_at("apply.before_commit");
         tx.commit().await.map_err(&on)?;
         crate::failpoint::crash_at("apply.after_commit");
-        self.position = next;
-        Ok(parked)
-    }
-
-    /// Applies the rows that `read` reads from the source, outside the stream, and takes their keys off the list of
-    /// parked ones.
-    ///
-    /// The stream stands still from before they are read until they are there: a change that it applied in between
-    /// would be overwritten by an older row.
-    pub async fn apply_copied(
-        &mut self,
-        read: impl Future<Output = Result<Vec<Change>, EngineError>>,
-    ) -> Result<u64, EngineError> {
-        let (database, from) = (self.database(), self.from);
-        let (plan, deployment) = (self.plan, self.deployment);
-        let on = on(database, "copying parked rows");
-        let tx = self.client.transaction().await.map_err(&on)?;
-        tx.execute(
-            "SELECT 1 FROM replat.stream WHERE deployment = $1 AND source = $2 FOR UPDATE",
-            &[&deployment, &side_text(from)],
-        )
-        .await
-        .map_err(&on)?;
-        let changes = read.await?;
-        let mut work = Work { plan, deployment, from, tx: &tx, statements: &mut self.statements, parked: 0 };
-        work.enter().await?;
-        for change in &changes {
-            for key in change.keys() {
-                let key = texts(key)?;
-                tx.execute(
-                    "DELETE FROM replat.parked WHERE deployment = $1 AND source = $2 AND tbl = $3 AND key = $4",
-                    &[&deployment, &side_text(from), &table_number(change.table()), &key],
-                )
-                .await
-                .map_err(&on)?;
-            }
-        }
-        work.replace(&changes).await?;
-        let parked = work.parked;
-        tx.commit().await.map_err(&on)?;
-        Ok(parked)
+        Ok((next, parked))
     }
 }
 
@@ -210,13 +259,6 @@ struct Work<'w, 'a> {
     parked: u64,
 }
 
-/// The last word on one key within a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Last {
-    Put(Vec<Cell>),
-    Removed,
-}
-
 impl<'a> Work<'_, 'a> {
     fn database(&self) -> &'a str {
         &self.plan.end(self.from.other()).home.database
@@ -231,10 +273,20 @@ impl<'a> Work<'_, 'a> {
     /// and stays so until the commit.
     async fn enter(&self) -> Result<(), EngineError> {
         let on = on(self.database(), "entering the target");
-        emit(self.tx, &self.plan.partition, &Mark::Own { deployment: self.deployment.to_owned() })
+        let side = self.from.other();
+        emit(self.tx, self.plan, side, &Mark::Own { deployment: self.deployment.to_owned() })
             .await
             .map_err(&on)?;
-        guard::hold_closed(self.tx, self.plan, self.deployment, self.from.other()).await
+        // A connection that was lent serves one partition after the other.
+        self.tx
+            .execute(
+                "SELECT set_config('replat.pass', pass, true) IS NOT NULL FROM replat.fence \
+                 WHERE partition = $1 AND schema_name = $2",
+                &[&self.plan.partition.as_str(), &self.plan.end(side).home.schema],
+            )
+            .await
+            .map_err(&on)?;
+        guard::hold_closed(self.tx, self.plan, self.deployment, side).await
     }
 
     /// As sets first; if a unique key other than the row key is in the way, once more by source transaction, and
@@ -286,7 +338,7 @@ impl<'a> Work<'_, 'a> {
             let keys: Vec<&Key> = changes.iter().filter(|c| c.table() == n).flat_map(Change::keys).collect();
             match self.delete(&self.table_of(n), &keys).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => return Ok(false),
+                Err(Merging::Refused(_)) => return Ok(false),
                 Err(Merging::Failed(error)) => return Err(error),
             }
         }
@@ -300,7 +352,7 @@ impl<'a> Work<'_, 'a> {
         for (table, rows) in last.into_iter().enumerate() {
             match self.set(table, rows).await {
                 Ok(()) => {}
-                Err(Merging::Duplicate(_)) => {
+                Err(Merging::Refused(_)) => {
                     self.command(&format!("ROLLBACK TO SAVEPOINT {savepoint}")).await?;
                     return Ok(false);
                 }
@@ -335,28 +387,45 @@ impl<'a> Work<'_, 'a> {
         let columns: Columns<'_> = (0..merge.table.key.len())
             .map(|n| keys.iter().map(|key| text(&key[n]).map(Some)).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        self.run(merge.delete(), &columns).await.map(drop)
+        self.run(merge.delete(), &columns).await?;
+        // What was filled into these rows is gone with them; should they come again, it has to come again, too.
+        for part in merge.parts() {
+            for key in keys {
+                self.park(part, key, "the row that it is a part of was taken away").await?;
+            }
+        }
+        Ok(())
     }
 
     async fn put(&mut self, merge: &Merge<'a>, unsaid: &[usize], rows: &[&Vec<Cell>]) -> Result<(), Merging> {
         let names: Vec<&str> = merge.carried().collect();
-        let sql = if unsaid.is_empty() {
-            merge.upsert()
-        } else {
-            let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
-            match merge.update(&unsaid) {
-                Some(sql) => sql,
-                None => return Ok(()),
-            }
-        };
         let columns: Columns<'_> = (0..names.len())
             .map(|n| rows.iter().map(|cells| cell_text(&cells[n])).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
-        let written = self.run(sql, &columns).await?;
-        if unsaid.is_empty() && merge.may_meet_strangers() && written < rows.len() as u64 {
-            return Err(Merging::Duplicate(STRANGER.into()));
+        let is_whole = unsaid.is_empty();
+        let unsaid: Vec<&str> = unsaid.iter().map(|n| names[*n]).collect();
+        let mut taking_part = rows.len() as u64;
+        if merge.filter().is_some() {
+            if merge.is_filtered_by(&unsaid) {
+                return Err(Merging::Refused(HALF_SAID.into()));
+            }
+            self.run(merge.delete_others(), &columns).await?;
+            taking_part = self.count(merge.count(), &columns).await?;
         }
-        Ok(())
+        let sql = match (is_whole && !merge.fills_in(), merge.update(&unsaid)) {
+            (true, _) => merge.upsert(),
+            (false, Some(sql)) => sql,
+            (false, None) => return Ok(()),
+        };
+        let written = self.run(sql, &columns).await?;
+        match written < taking_part {
+            true if merge.fills_in() => Err(Merging::Refused(NO_MAIN_PART.into())),
+            true if is_whole && merge.shares_its_table() => Err(Merging::Refused(OF_ANOTHER_TABLE.into())),
+            true if is_whole && merge.may_meet_strangers() => Err(Merging::Refused(STRANGER.into())),
+            // It came to take part by this change.
+            true if !is_whole && merge.filter().is_some() => Err(Merging::Refused(HALF_SAID.into())),
+            _ => Ok(()),
+        }
     }
 
     /// One change in its turn. If a unique key is in the way, which passes while rows are copied, the key is
@@ -365,8 +434,9 @@ impl<'a> Work<'_, 'a> {
         self.command("SAVEPOINT replat_row").await?;
         match self.one_unguarded(change).await {
             Ok(()) => self.command("RELEASE SAVEPOINT replat_row").await,
-            Err(Merging::Duplicate(why)) => {
+            Err(Merging::Refused(why)) => {
                 self.command("ROLLBACK TO SAVEPOINT replat_row").await?;
+                let why = self.without_value(change).await?.unwrap_or(why);
                 for key in change.keys() {
                     self.park(change.table(), key, &why).await?;
                 }
@@ -397,15 +467,31 @@ impl<'a> Work<'_, 'a> {
         }
     }
 
+    /// Which expression has no value for the row of `change`, and why. `None` if all have one, or if not all of the row
+    /// is said.
+    async fn without_value(&self, change: &Change) -> Result<Option<String>, EngineError> {
+        let Change::Put { table, cells, .. } = change else { return Ok(None) };
+        if cells.contains(&Cell::Unsaid) {
+            return Ok(None);
+        }
+        let merge = self.table_of(*table);
+        let values: Columns<'_> =
+            cells.iter().map(|cell| Ok(vec![cell_text(cell)?])).collect::<Result<_, EngineError>>()?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|c| c as _).collect();
+        for column in merge.columns() {
+            self.command("SAVEPOINT replat_value").await?;
+            let tried = self.tx.query(&merge.value(column), &parameters).await;
+            self.command("ROLLBACK TO SAVEPOINT replat_value; RELEASE SAVEPOINT replat_value").await?;
+            if let Some(server) = tried.as_ref().err().and_then(tokio_postgres::Error::as_db_error) {
+                let why = format!("{} = {}: {}", column.target, column.expression, server.message());
+                return Ok(Some(why.chars().take(WHY_MAX).collect()));
+            }
+        }
+        Ok(None)
+    }
+
     async fn empty(&self, merge: &Merge<'a>) -> Result<(), Merging> {
-        let other = self.from.other();
-        self.command(&format!(
-            "DELETE FROM {} WHERE {}",
-            table_name(self.plan, merge.table, other),
-            predicate(self.plan, merge.table, other, "")
-        ))
-        .await
-        .map_err(Merging::Failed)
+        self.command(&merge.empty()).await.map_err(Merging::Failed)
     }
 
     async fn park(&mut self, table: usize, key: &Key, why: &str) -> Result<(), EngineError> {
@@ -452,17 +538,30 @@ impl<'a> Work<'_, 'a> {
 
     /// How many rows were written.
     async fn run(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(self.database(), e))
+    }
+
+    /// The number that a statement says.
+    async fn count(&mut self, sql: String, columns: &Columns<'_>) -> Result<u64, Merging> {
+        let statement = self.prepared(sql).await?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        let row = self.tx.query_one(&statement, &parameters).await;
+        let row = row.map_err(|e| merging(self.database(), e))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+    }
+
+    async fn prepared(&mut self, sql: String) -> Result<Statement, Merging> {
         let database = self.database();
-        let statement = match self.statements.get(&sql) {
+        Ok(match self.statements.get(&sql) {
             Some(statement) => statement.clone(),
             None => {
                 let statement = self.tx.prepare(&sql).await.map_err(|e| merging(database, e))?;
                 self.statements.insert(sql, statement.clone());
                 statement
             }
-        };
-        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
-        self.tx.execute(&statement, &parameters).await.map_err(|e| merging(database, e))
+        })
     }
 
     async fn command(&self, sql: &str) -> Result<(), EngineError> {
@@ -472,8 +571,8 @@ impl<'a> Work<'_, 'a> {
 
 /// Why a merge did not happen.
 enum Merging {
-    /// A unique key is in the way.
-    Duplicate(String),
+    /// A row cannot be stored as things are: a unique key is in the way, or it has a value that does not fit.
+    Refused(String),
     /// Something else.
     Failed(EngineError),
 }
@@ -485,8 +584,8 @@ impl From<EngineError> for Merging {
 }
 
 fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
-    if is_of_other_rows(&error) {
-        return Merging::Duplicate(error.as_db_error().map_or_else(String::new, duplicate));
+    if is_of_the_row(&error) {
+        return Merging::Refused(error.as_db_error().map_or_else(String::new, words));
     }
     Merging::Failed(failed(database, "applying changes", error))
 }
@@ -494,59 +593,13 @@ fn merging(database: &str, error: tokio_postgres::Error) -> Merging {
 /// The longest reason that is kept for a key. Unit: characters.
 const WHY_MAX: usize = 300;
 
-/// Which constraint, and which value: without it nobody finds the other row.
-fn duplicate(error: &tokio_postgres::error::DbError) -> String {
-    let whole = match error.detail() {
+/// Which constraint, and where another row is in the way also which value: without it nobody finds the other row.
+fn words(error: &tokio_postgres::error::DbError) -> String {
+    let whole = match error.detail().filter(|_| !shows_the_row(error.code())) {
         Some(detail) => format!("{}: {detail}", error.message()),
         None => error.message().to_owned(),
     };
     whole.chars().take(WHY_MAX).collect()
-}
-
-/// For each table, the last word on each key. `None` if the changes have to be taken in their order: a key whose
-/// equality is not that of its bytes, a table that was emptied, or a row that changed its key and is not said in
-/// full.
-fn coalesce(plan: &Plan, changes: &[Change]) -> Option<Vec<HashMap<Key, Last>>> {
-    let mut tables: Vec<HashMap<Key, Last>> = vec![HashMap::new(); copied_tables(plan).count()];
-    for change in changes {
-        let rows = &mut tables[change.table()];
-        let table = copied_table(plan, change.table())?;
-        if table.key.iter().any(|k| !k.bytes_comparable) && changes.len() > 1 {
-            return None;
-        }
-        match change {
-            Change::Empty { .. } => return None,
-            Change::Remove { key, .. } => {
-                rows.insert(key.clone(), Last::Removed);
-            }
-            Change::Put { old_key, key, cells, arrived, .. } => {
-                let before = match old_key {
-                    Some(old) => rows.insert(old.clone(), Last::Removed),
-                    None => rows.get(key).cloned(),
-                };
-                let cells = filled(cells, before.as_ref());
-                if !unsaid(&cells).is_empty() && (old_key.is_some() || *arrived) {
-                    return None;
-                }
-                rows.insert(key.clone(), Last::Put(cells));
-            }
-        }
-    }
-    Some(tables)
-}
-
-/// A row whose unsaid values are taken from what the same batch said before.
-fn filled(cells: &[Cell], before: Option<&Last>) -> Vec<Cell> {
-    let Some(Last::Put(before)) = before else { return cells.to_vec() };
-    cells
-        .iter()
-        .zip(before)
-        .map(|(now, before)| if *now == Cell::Unsaid { before.clone() } else { now.clone() })
-        .collect()
-}
-
-fn unsaid(cells: &[Cell]) -> Vec<usize> {
-    cells.iter().enumerate().filter(|(_, c)| **c == Cell::Unsaid).map(|(n, _)| n).collect()
 }
 
 fn cell_text(cell: &Cell) -> Result<Option<&str>, EngineError> {

@@ -1,14 +1,16 @@
-//! From the log's messages to what changed in one partition.
+//! From the log's messages to what changed in one partition, or in each of several.
 //!
 //! Pure: bytes in, changes out. Rows of other partitions are dropped here, by the very region that the map holds;
-//! so are transactions that replat itself wrote for this deployment, which carry a mark as their first entry.
+//! so are transactions that replat itself wrote for a deployment, which carry a mark as their first entry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use replat_engine::EngineError;
-use replat_model::ids::{Lsn, Side};
+use replat_model::ids::{Lsn, PartitionId, Side};
+use replat_model::key::KeyValue;
 use replat_model::plan::{Plan, TablePlan};
+use replat_model::region::{Constraint, Region};
 use replat_wire::pgoutput::{Message, OldRow, Relation, Tuple, TupleValue};
 
 use crate::guard::Mark;
@@ -112,77 +114,168 @@ struct Layout {
     dimensions: Vec<usize>,
 }
 
-/// Reads one side's log for one deployment.
-pub struct Changes<'a> {
-    plan: &'a Plan,
-    deployment: &'a str,
-    from: Side,
-    secret: String,
-    layouts: HashMap<u32, Option<Layout>>,
-    own: bool,
+/// A deployment whose changes are looked for.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its keys.
+    pub region: Region,
+    /// Its name.
+    pub deployment: String,
+    /// What replat's marks for it begin with in this log.
+    pub secret: String,
 }
 
-impl<'a> Changes<'a> {
-    /// A reader that has seen nothing yet; `secret` is what replat's marks in this log begin with.
-    pub fn new(plan: &'a Plan, deployment: &'a str, from: Side, secret: String) -> Changes<'a> {
-        Changes { plan, deployment, from, secret, layouts: HashMap::new(), own: false }
+impl Part {
+    /// What a plan says of it.
+    pub fn of(plan: &Plan, deployment: &str, secret: String) -> Part {
+        Part {
+            partition: plan.partition.clone(),
+            region: plan.region.clone(),
+            deployment: deployment.to_owned(),
+            secret,
+        }
+    }
+}
+
+/// Whose a key is, of several parts that exclude each other.
+#[derive(Debug)]
+struct Owners {
+    /// Parts that are lists of values of one dimension, if all are.
+    by_value: Option<(usize, HashMap<KeyValue, usize>)>,
+}
+
+impl Owners {
+    fn of(parts: &[Part]) -> Owners {
+        let mut by_value = HashMap::new();
+        let mut dimension = None;
+        for (n, part) in parts.iter().enumerate() {
+            let mut constraints = part.region.constraints();
+            let (Some((at, Constraint::OneOf(values))), None) = (constraints.next(), constraints.next())
+            else {
+                return Owners { by_value: None };
+            };
+            if *dimension.get_or_insert(at) != at {
+                return Owners { by_value: None };
+            }
+            by_value.extend(values.iter().map(|value| (value.clone(), n)));
+        }
+        Owners { by_value: dimension.map(|at| (at, by_value)) }
     }
 
-    /// What `message`, found at `at`, comes to for this partition.
+    fn of_key(&self, parts: &[Part], key: &[KeyValue]) -> Option<usize> {
+        match &self.by_value {
+            Some((dimension, owners)) => owners.get(key.get(*dimension)?).copied(),
+            None => parts.iter().position(|part| part.region.contains(key)),
+        }
+    }
+}
+
+/// Reads one side's log for one deployment, or for several that differ in nothing but their keys.
+pub struct Changes<'a> {
+    /// The plan of any of them: all have the same tables.
+    plan: &'a Plan,
+    from: Side,
+    parts: Vec<Part>,
+    owners: Owners,
+    by_secret: HashMap<String, usize>,
+    /// A table may have several: its rows become rows of several tables.
+    layouts: HashMap<u32, Vec<Layout>>,
+    /// The parts for which replat wrote the transaction that is being read.
+    own: HashSet<usize>,
+}
+
+/// A change, and the place of the part that it is of.
+type Parted = (usize, Change);
+
+impl<'a> Changes<'a> {
+    /// A reader that has seen nothing yet. The plan is that of any of the parts.
+    pub fn new(plan: &'a Plan, from: Side, parts: Vec<Part>) -> Changes<'a> {
+        let owners = Owners::of(&parts);
+        let by_secret = parts.iter().enumerate().map(|(n, part)| (part.secret.clone(), n)).collect();
+        Changes { plan, from, parts, owners, by_secret, layouts: HashMap::new(), own: HashSet::new() }
+    }
+
+    /// What `message`, found at `at`, comes to where there is one part only: the end of a transaction is told as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Changes::take_all`].
+    pub fn take(&mut self, at: Lsn, message: Message) -> Result<Vec<Entry>, EngineError> {
+        if let Message::Commit(commit) = &message {
+            return Ok(vec![Entry::Committed(commit.end_lsn)]);
+        }
+        Ok(self.take_all(at, message)?.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// What `message`, found at `at`, comes to, and for which part.
     ///
     /// # Errors
     ///
     /// [`EngineError::Precondition`] if a table no longer has the shape that was planned, or a row's identity does
     /// not say which partition it belongs to.
-    pub fn take(&mut self, at: Lsn, message: Message) -> Result<Vec<Entry>, EngineError> {
-        let changed = |changes: Vec<Change>| changes.into_iter().map(|c| Entry::Changed(at, c)).collect();
-        Ok(match message {
+    pub fn take_all(&mut self, at: Lsn, message: Message) -> Result<Vec<(usize, Entry)>, EngineError> {
+        let changes = match message {
             Message::Begin(_) => {
-                self.own = false;
-                Vec::new()
+                self.own.clear();
+                return Ok(Vec::new());
             }
-            Message::Commit(commit) => vec![Entry::Committed(commit.end_lsn)],
             Message::Relation(relation) => {
-                let layout = self.layout(&relation)?;
-                self.layouts.insert(relation.id, layout);
-                Vec::new()
+                let layouts = self.layouts_of(&relation)?;
+                self.layouts.insert(relation.id, layouts);
+                return Ok(Vec::new());
             }
-            Message::Message(m) => self.mark(&m.prefix, &m.content),
-            _ if self.own => Vec::new(),
-            Message::Insert(m) => changed(self.insert(m.relation, &m.new)?),
-            Message::Update(m) => changed(self.update(m.relation, m.old.as_ref(), &m.new)?),
-            Message::Delete(m) => changed(self.delete(m.relation, &m.old)?),
+            Message::Message(m) => return Ok(self.mark(&m.prefix, &m.content).into_iter().collect()),
+            // Where there is no other part, nobody asks whose the rows are.
+            _ if self.own.len() == self.parts.len() => return Ok(Vec::new()),
+            Message::Insert(m) => self.each(m.relation, |l| self.insert(l, &m.new))?,
+            Message::Update(m) => self.each(m.relation, |l| self.update(l, m.old.as_ref(), &m.new))?,
+            Message::Delete(m) => self.each(m.relation, |l| self.delete(l, &m.old))?,
             Message::Truncate(m) => {
-                let tables = m.relations.iter().filter_map(|r| self.layouts.get(r)?.as_ref());
-                changed(tables.map(|l| Change::Empty { table: l.table }).collect())
-            }
-            Message::Origin(_) | Message::Type(_) => Vec::new(),
-        })
-    }
-
-    fn mark(&mut self, prefix: &str, content: &[u8]) -> Vec<Entry> {
-        match Mark::decode(prefix, content, &self.secret) {
-            Some(Mark::Own { deployment }) if deployment == self.deployment => {
-                self.own = true;
-                Vec::new()
-            }
-            Some(Mark::Own { .. }) | None => Vec::new(),
-            Some(mark @ (Mark::Barrier { .. } | Mark::Opened { .. })) => {
-                let (Mark::Barrier { partition, .. } | Mark::Opened { partition }) = &mark else {
-                    return Vec::new();
+                let tables = m.relations.iter().filter_map(|r| self.layouts.get(r)).flatten();
+                let emptied = |l: &Layout| {
+                    let table = l.table;
+                    (0..self.parts.len()).map(move |part| (part, Change::Empty { table }))
                 };
-                if *partition == self.plan.partition { vec![Entry::Mark(mark)] } else { Vec::new() }
+                tables.flat_map(emptied).collect()
+            }
+            Message::Commit(_) | Message::Origin(_) | Message::Type(_) => return Ok(Vec::new()),
+        };
+        let others = changes.into_iter().filter(|(part, _)| !self.own.contains(part));
+        Ok(others.map(|(part, change)| (part, Entry::Changed(at, change))).collect())
+    }
+
+    fn mark(&mut self, prefix: &str, content: &[u8]) -> Option<(usize, Entry)> {
+        let end = content.iter().position(|b| *b == b' ')?;
+        let secret = std::str::from_utf8(&content[..end]).ok()?;
+        let part = *self.by_secret.get(secret)?;
+        match Mark::decode(prefix, content, secret)? {
+            Mark::Own { deployment } => {
+                if deployment == self.parts[part].deployment {
+                    self.own.insert(part);
+                }
+                None
+            }
+            mark @ (Mark::Barrier { .. } | Mark::Opened { .. }) => {
+                let (Mark::Barrier { partition, .. } | Mark::Opened { partition }) = &mark else {
+                    return None;
+                };
+                (*partition == self.parts[part].partition).then_some((part, Entry::Mark(mark)))
             }
         }
     }
 
-    fn layout(&self, relation: &Relation) -> Result<Option<Layout>, EngineError> {
+    fn layouts_of(&self, relation: &Relation) -> Result<Vec<Layout>, EngineError> {
         if relation.namespace != self.plan.end(self.from).home.schema {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let found =
-            self.plan.tables.iter().enumerate().find(|(_, t)| t.shape(self.from).name == relation.name);
-        let Some((table, shape)) = found else { return Ok(None) };
+        let tables = self.plan.tables.iter().enumerate();
+        let found = tables.filter(|(_, t)| t.shape(self.from).name == relation.name);
+        found.map(|(n, table)| self.layout(n, table, relation)).collect()
+    }
+
+    fn layout(&self, table: usize, shape: &TablePlan, relation: &Relation) -> Result<Layout, EngineError> {
         self.check_columns(shape, relation)?;
         let place = |name: &str| {
             relation
@@ -192,7 +285,7 @@ impl<'a> Changes<'a> {
                 .ok_or_else(|| reshaped(&relation.name, &format!("its column {name} is not in the log")))
         };
         let shape_columns = &shape.shape(self.from).columns;
-        Ok(Some(Layout {
+        Ok(Layout {
             table,
             carried: shape_columns
                 .iter()
@@ -206,7 +299,7 @@ impl<'a> Changes<'a> {
                 .iter()
                 .map(|d| place(dimension_column(shape, self.from, &d.column)))
                 .collect::<Result<_, _>>()?,
-        }))
+        })
     }
 
     /// A column that came after the plan would be lost without a word.
@@ -218,83 +311,75 @@ impl<'a> Changes<'a> {
         }
     }
 
-    fn known(&self, relation: u32) -> Option<&Layout> {
-        self.layouts.get(&relation)?.as_ref()
+    /// What a message about `relation` comes to for each table that its rows become.
+    fn each(
+        &self,
+        relation: u32,
+        change: impl Fn(&Layout) -> Result<Vec<Parted>, EngineError>,
+    ) -> Result<Vec<Parted>, EngineError> {
+        let mut changes = Vec::new();
+        for layout in self.layouts.get(&relation).into_iter().flatten() {
+            changes.append(&mut change(layout)?);
+        }
+        Ok(changes)
     }
 
-    fn insert(&self, relation: u32, new: &Tuple) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
-        if !self.belongs(l, new)? {
-            return Ok(Vec::new());
-        }
-        Ok(vec![Change::Put {
+    fn insert(&self, l: &Layout, new: &Tuple) -> Result<Vec<Parted>, EngineError> {
+        let Some(part) = self.owner(l, new)? else { return Ok(Vec::new()) };
+        let put = Change::Put {
             table: l.table,
             old_key: None,
             key: self.key(l, new)?,
             cells: cells(l, new, None),
             arrived: false,
-        }])
+        };
+        Ok(vec![(part, put)])
     }
 
-    fn update(&self, relation: u32, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
-        let full = match old {
-            Some(OldRow::Full(tuple)) => Some(tuple),
-            _ => None,
-        };
+    fn update(&self, l: &Layout, old: Option<&OldRow>, new: &Tuple) -> Result<Vec<Parted>, EngineError> {
         // The partition's dimensions are part of the identity, so an update without an old tuple leaves them alone.
         let was = match old {
-            Some(old) => self.belongs(l, old.tuple())?,
-            None => self.belongs(l, new)?,
+            Some(old) => self.owner(l, old.tuple())?,
+            None => self.owner(l, new)?,
         };
-        let is = self.belongs_after(l, new, full)?;
+        let is = self.owner(l, &said(new, old))?;
         // A row of no partition may have no key either.
-        let old_key = match old.filter(|_| was) {
+        let old_key = match old.filter(|_| was.is_some()) {
             Some(old) => Some(self.key(l, old.tuple())?),
             None => None,
         };
-        match (was, is) {
-            (false, false) => Ok(Vec::new()),
-            (true, false) => {
-                let key = old_key.map_or_else(|| self.key(l, new), Ok)?;
-                Ok(vec![Change::Remove { table: l.table, key }])
-            }
-            (was, true) => {
-                let key = self.key_after(l, new, full)?;
-                Ok(vec![Change::Put {
-                    table: l.table,
-                    old_key: old_key.filter(|old| *old != key),
-                    key,
-                    cells: cells(l, new, full),
-                    arrived: !was,
-                }])
-            }
+        let mut changes = Vec::new();
+        if let Some(left) = was.filter(|_| was != is) {
+            let key = old_key.clone().map_or_else(|| self.key(l, new), Ok)?;
+            changes.push((left, Change::Remove { table: l.table, key }));
         }
-    }
-
-    fn delete(&self, relation: u32, old: &OldRow) -> Result<Vec<Change>, EngineError> {
-        let Some(l) = self.known(relation) else { return Ok(Vec::new()) };
-        if !self.belongs(l, old.tuple())? {
-            return Ok(Vec::new());
+        if let Some(part) = is {
+            let key = self.key(l, &said(new, old))?;
+            let put = Change::Put {
+                table: l.table,
+                old_key: old_key.filter(|old| was == is && *old != key),
+                key,
+                cells: cells(l, new, old),
+                arrived: was != is,
+            };
+            changes.push((part, put));
         }
-        Ok(vec![Change::Remove { table: l.table, key: self.key(l, old.tuple())? }])
+        Ok(changes)
     }
 
-    fn belongs_after(&self, l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Result<bool, EngineError> {
-        self.belongs(l, &said(new, old))
+    fn delete(&self, l: &Layout, old: &OldRow) -> Result<Vec<Parted>, EngineError> {
+        let Some(part) = self.owner(l, old.tuple())? else { return Ok(Vec::new()) };
+        Ok(vec![(part, Change::Remove { table: l.table, key: self.key(l, old.tuple())? })])
     }
 
-    fn key_after(&self, l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Result<Key, EngineError> {
-        self.key(l, &said(new, old))
-    }
-
-    fn belongs(&self, l: &Layout, row: &Tuple) -> Result<bool, EngineError> {
+    /// Whose the row is; `None` if it is of none of the parts.
+    fn owner(&self, l: &Layout, row: &Tuple) -> Result<Option<usize>, EngineError> {
         let mut key = Vec::with_capacity(l.dimensions.len());
         for (place, dimension) in l.dimensions.iter().zip(&self.plan.dimensions) {
             let text = match row.0.get(*place) {
                 Some(TupleValue::Text(text)) => std::str::from_utf8(text).ok(),
                 // A row without a value for a dimension belongs to no partition that a constraint names.
-                Some(TupleValue::Null) => return Ok(false),
+                Some(TupleValue::Null) => return Ok(None),
                 _ => None,
             };
             let value = text.and_then(|t| dimension.key_type.parse(t).ok()).ok_or_else(|| {
@@ -305,7 +390,7 @@ impl<'a> Changes<'a> {
             })?;
             key.push(value);
         }
-        Ok(self.plan.region.contains(&key))
+        Ok(self.owners.of_key(&self.parts, &key))
     }
 
     fn key(&self, l: &Layout, row: &Tuple) -> Result<Key, EngineError> {
@@ -322,35 +407,29 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The new row, with what it leaves unsaid taken from the old one where that came along whole.
-fn said(new: &Tuple, old: Option<&Tuple>) -> Tuple {
-    Tuple(
-        new.0
-            .iter()
-            .enumerate()
-            .map(|(n, value)| match (value, old.and_then(|o| o.0.get(n))) {
-                (TupleValue::Unchanged, Some(old)) => old.clone(),
-                (value, _) => value.clone(),
-            })
-            .collect(),
-    )
+/// A value of the new row. What it leaves unsaid is taken from the old one: from all of it where that came along whole,
+/// else from its identity, which comes along where it lies out of line.
+fn value<'a>(new: &'a Tuple, old: Option<&'a OldRow>, place: usize) -> Option<&'a TupleValue> {
+    let said = new.0.get(place);
+    let (Some(TupleValue::Unchanged), Some(old)) = (said, old) else { return said };
+    match (old, old.tuple().0.get(place)) {
+        // What is not of the identity is null here, whatever it was; what is of it never is.
+        (OldRow::Key(_), None | Some(TupleValue::Null)) | (OldRow::Full(_), None) => said,
+        (_, kept) => kept,
+    }
 }
 
-fn cells(l: &Layout, new: &Tuple, old: Option<&Tuple>) -> Vec<Cell> {
-    l.carried
-        .iter()
-        .map(|place| {
-            let value = match (new.0.get(*place), old.and_then(|o| o.0.get(*place))) {
-                (Some(TupleValue::Unchanged), Some(old)) => Some(old),
-                (value, _) => value,
-            };
-            match value {
-                Some(TupleValue::Text(text) | TupleValue::Binary(text)) => Cell::Text(text.clone()),
-                Some(TupleValue::Unchanged) => Cell::Unsaid,
-                Some(TupleValue::Null) | None => Cell::Null,
-            }
-        })
-        .collect()
+fn said(new: &Tuple, old: Option<&OldRow>) -> Tuple {
+    Tuple((0..new.0.len()).filter_map(|place| value(new, old, place).cloned()).collect())
+}
+
+fn cells(l: &Layout, new: &Tuple, old: Option<&OldRow>) -> Vec<Cell> {
+    let cell = |place: &usize| match value(new, old, *place) {
+        Some(TupleValue::Text(text) | TupleValue::Binary(text)) => Cell::Text(text.clone()),
+        Some(TupleValue::Unchanged) => Cell::Unsaid,
+        Some(TupleValue::Null) | None => Cell::Null,
+    };
+    l.carried.iter().map(cell).collect()
 }
 
 fn reshaped(table: &str, why: &str) -> EngineError {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use replat_engine::EngineError;
-use replat_model::contract::{Answer, AnsweredColumn, Broken, ContractPlan, Kept, broken};
+use replat_model::contract::{Answer, AnsweredColumn, Broken, ContractPlan, Kept, ROWS_MAX, broken};
 use replat_model::ids::{Home, Side};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
-use crate::ends::Ends;
+use crate::ends::{Ends, PINNED};
 use crate::error::on;
 use crate::sql::quote_ident;
 
@@ -103,6 +103,8 @@ async fn one(
 
 /// A side's answer, or in the server's words why it gives none.
 ///
+/// The settings under which values are written alike hold for this transaction, whatever session is given.
+///
 /// # Errors
 ///
 /// See [`ask`].
@@ -111,10 +113,11 @@ pub async fn answer(
     (client, home): (&Client, &Home),
 ) -> Result<Result<Answer, String>, EngineError> {
     let on = on(&home.database, ASKING);
+    // What is set in a transaction is taken back with it. The server counts milliseconds in 31 bits.
     let begin = format!(
-        "BEGIN TRANSACTION READ ONLY; SET LOCAL search_path = {}, pg_catalog; SET LOCAL statement_timeout = {}",
+        "BEGIN TRANSACTION READ ONLY; {PINNED}; SET LOCAL search_path = {}, pg_catalog; SET LOCAL statement_timeout = {}",
         quote_ident(&home.schema),
-        contract.answer_max_ms()
+        contract.answer_max_ms().min(i32::MAX.unsigned_abs().into())
     );
     client.batch_execute(&begin).await.map_err(&on)?;
     let answered = run(contract, client).await;
@@ -147,10 +150,11 @@ async fn run(contract: &ContractPlan, client: &Client) -> Result<Answer, Error> 
     let places: Vec<String> = (0..types.len()).map(|n| format!("c{n}")).collect();
     let texts: Vec<String> = places.iter().map(|place| format!("q.{place}::text")).collect();
     let sql = format!(
-        "SELECT ARRAY[{}]::text[] FROM (\n{}\n) AS q ({})",
+        "SELECT ARRAY[{}]::text[] FROM (\n{}\n) AS q ({}) LIMIT {}",
         texts.join(", "),
         contract.sql.trim().trim_end_matches(';'),
-        places.join(", ")
+        places.join(", "),
+        ROWS_MAX + 1
     );
     let statement = client.prepare(&sql).await?;
     let values: Vec<Value<'_>> = contract.parameters.iter().map(|value| Value(value.as_deref())).collect();
@@ -165,7 +169,7 @@ async fn run(contract: &ContractPlan, client: &Client) -> Result<Answer, Error> 
 fn why(contract: &ContractPlan, error: &Error) -> Option<String> {
     let Some(refusal) = error.as_db_error() else {
         // A number of values that does not fit is found before the server is asked.
-        return error.is_closed().then_some(()).map_or_else(|| Some(error.to_string()), |()| None);
+        return (!error.is_closed()).then(|| error.to_string());
     };
     if *refusal.code() == SqlState::QUERY_CANCELED {
         return Some(format!("it did not answer within {} ms", contract.answer_max_ms()));

@@ -18,9 +18,12 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use crate::culprit::{Rows, named};
 use crate::error::{failed, is_of_other_rows, on};
+use crate::guard::{Mark, emit};
 use crate::merge::is_foreign;
-use crate::slice::{key_order, key_range, key_text, predicate, table_name};
+use crate::pool::Session;
+use crate::slice::{key_order, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Rows are gathered to this many bytes before they are passed on: a message for each row would cost more than
@@ -75,7 +78,7 @@ pub async fn plan_chunks(
     Ok(chunks)
 }
 
-async fn has_rows(green: &Client, plan: &Plan, table: &TablePlan) -> Result<bool, EngineError> {
+pub(crate) async fn has_rows(green: &Client, plan: &Plan, table: &TablePlan) -> Result<bool, EngineError> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", table_name(plan, table, Side::Green));
     let row = green
         .query_one(&sql, &[])
@@ -101,7 +104,7 @@ pub async fn boundaries(
         key_text(table, side, ""),
         names.join(", "),
         table_name(plan, table, side),
-        predicate(plan, table, side, ""),
+        members(plan, table, side, ""),
         order = key_order(table, side, ""),
     );
     let found = client.query(&sql, &[]).await.map_err(on(database, "cutting a table into ranges"))?;
@@ -110,7 +113,7 @@ pub async fn boundaries(
 
 /// How the rows of a table travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub enum Format {
     /// As the types' binary form, which needs no parsing.
     Binary,
     /// As text, where a type has no binary form that both servers share.
@@ -120,7 +123,7 @@ enum Format {
 impl Format {
     /// Binary, if every value's binary form is understood by the receiving column: a label that travels as text
     /// is, since an enum's binary form is its label.
-    fn of(table: &TablePlan, from: Side, enums: &[String]) -> Format {
+    pub(crate) fn of(table: &TablePlan, from: Side, enums: &[String]) -> Format {
         let fits = |c: &&replat_model::plan::ColumnPlan| !is_foreign(c) || enums.contains(&c.target);
         if table.columns_from(from).iter().filter(|c| !fits(c)).count() == 0 {
             Format::Binary
@@ -153,8 +156,7 @@ pub async fn copy_chunk(
         what: format!("chunk {n} speaks of a table that the plan does not have"),
         remedy: "Abort the deployment and start it again.".into(),
     })?;
-    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
-    let on = on(target, "copying a chunk");
+    let on = on(&plan.green.home.database, "copying a chunk");
     let from = Side::Blue;
     let format = Format::of(table, from, &enum_columns(green, plan, table, from.other()).await?);
     let tx = green.transaction().await.map_err(&on)?;
@@ -170,27 +172,23 @@ pub async fn copy_chunk(
     if mine == 0 {
         return Ok((0, 0));
     }
-    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
-    let into = format!(
-        "COPY {} ({}) FROM STDIN {}",
-        table_name(plan, table, Side::Green),
-        columns.join(", "),
-        format.option()
-    );
-    let sink = tx.copy_in::<_, Bytes>(&into).await.map_err(&on)?;
-    let rows = blue
-        .copy_out(&copy_query(plan, table, chunk, format))
-        .await
-        .map_err(|e| failed(source, &format!("reading {}", table.blue.name), e))?;
-    let (rows, bytes) = match pump(rows, sink, source, target, table).await {
-        Ok(done) => done,
-        Err(Pumping::Failed(error)) => return Err(error),
-        Err(Pumping::Duplicate(why)) => {
-            tx.rollback().await.map_err(&on)?;
-            park_chunk(blue, green, plan, deployment, number, chunk, table, &why).await?;
-            return Ok((0, 0));
-        }
-    };
+    // The way back of a cohort may be read already, and these are nobody's writes.
+    emit(&tx, plan, Side::Green, &Mark::Own { deployment: deployment.to_owned() }).await.map_err(&on)?;
+    let wanted = in_range(plan, table, chunk.after.as_ref(), chunk.upto.as_ref());
+    let (rows, bytes) =
+        match carry(blue, tx.client(), Carrying { plan, table, wanted: &wanted, format }).await {
+            Ok(done) => done,
+            Err(Pumping::Failed(error @ EngineError::Row { .. })) => {
+                tx.rollback().await.map_err(&on)?;
+                return Err(culprit_of(blue, green, plan, table, chunk, format, error).await?);
+            }
+            Err(Pumping::Failed(error)) => return Err(error),
+            Err(Pumping::Duplicate(why)) => {
+                tx.rollback().await.map_err(&on)?;
+                park_chunk(blue, green, plan, deployment, number, chunk, table, &why).await?;
+                return Ok((0, 0));
+            }
+        };
     tx.execute(
         "UPDATE replat.chunk SET rows = $3, bytes = $4 WHERE deployment = $1 AND n = $2",
         &[&deployment, &number, &crate::guard::number(rows), &crate::guard::number(bytes)],
@@ -204,11 +202,60 @@ pub async fn copy_chunk(
 }
 
 /// Why rows did not get through.
-enum Pumping {
+pub(crate) enum Pumping {
     /// A unique key is in the way.
     Duplicate(String),
     /// Something else.
     Failed(EngineError),
+}
+
+impl Pumping {
+    /// The same where nothing can be made of it.
+    pub(crate) fn into_error(self, plan: &Plan, table: &TablePlan) -> EngineError {
+        match self {
+            Pumping::Failed(error) => error,
+            Pumping::Duplicate(why) => EngineError::Row {
+                database: plan.green.home.database.clone(),
+                table: table.green.name.clone(),
+                key: None,
+                why,
+            },
+        }
+    }
+}
+
+/// Rows that go over by one COPY.
+#[derive(Clone, Copy)]
+pub(crate) struct Carrying<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// Their table.
+    pub(crate) table: &'a TablePlan,
+    /// What they satisfy on blue.
+    pub(crate) wanted: &'a str,
+    /// How they travel.
+    pub(crate) format: Format,
+}
+
+/// Pipes COPY out of blue into COPY on green. Returns rows and bytes.
+pub(crate) async fn carry(
+    blue: &Client,
+    green: &Client,
+    carrying: Carrying<'_>,
+) -> Result<(u64, u64), Pumping> {
+    let Carrying { plan, table, format, .. } = carrying;
+    let (source, target) = (&plan.blue.home.database, &plan.green.home.database);
+    let columns: Vec<String> = table.forward.iter().map(|c| quote_ident(&c.target)).collect();
+    let into = format!(
+        "COPY {} ({}) FROM STDIN {}",
+        table_name(plan, table, Side::Green),
+        columns.join(", "),
+        format.option()
+    );
+    let sink = green.copy_in::<_, Bytes>(&into).await.map_err(pumping(target, "copying a chunk"))?;
+    let reading = format!("reading {}", table.blue.name);
+    let rows = blue.copy_out(&copy_query(carrying)).await.map_err(pumping(source, &reading))?;
+    pump(rows, sink, source, target, table).await
 }
 
 /// What a server's refusal means for rows under way.
@@ -219,6 +266,49 @@ fn pumping<'a>(database: &'a str, during: &'a str) -> impl Fn(tokio_postgres::Er
         }
         Pumping::Failed(failed(database, during, error))
     }
+}
+
+/// Copies the rows of a key range, in whatever transaction `green` is in. Returns rows and bytes.
+///
+/// # Errors
+///
+/// [`EngineError::Row`] if a row has no value for some column, or cannot be stored.
+pub async fn copy_range(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    after: Option<&Vec<String>>,
+    upto: Option<&Vec<String>>,
+    format: Format,
+) -> Result<(u64, u64), EngineError> {
+    let wanted = in_range(plan, table, after, upto);
+    match carry(blue, green, Carrying { plan, table, wanted: &wanted, format }).await {
+        Ok(done) => Ok(done),
+        Err(Pumping::Failed(error)) => Err(error),
+        // Other rows are in the way, which is not this row's fault.
+        Err(Pumping::Duplicate(_)) => Ok((0, 0)),
+    }
+}
+
+/// The error with the row that it is about, which is looked for.
+async fn culprit_of(
+    blue: &Client,
+    green: &Client,
+    plan: &Plan,
+    table: &TablePlan,
+    chunk: &Chunk,
+    format: Format,
+    error: EngineError,
+) -> Result<EngineError, EngineError> {
+    let rows = Rows { plan, table, side: Side::Blue, client: blue };
+    let range = (chunk.after.as_ref(), chunk.upto.as_ref());
+    let columns: Vec<_> = table.forward.iter().collect();
+    let culprit = match rows.without_value(&columns, range).await? {
+        Some(culprit) => Some(culprit),
+        None => rows.not_storable(green, format, range).await?,
+    };
+    Ok(named(error, &table.blue.name, culprit))
 }
 
 async fn pump(
@@ -267,7 +357,7 @@ async fn park_chunk(
                 "SELECT {} FROM {} WHERE {} AND {}",
                 key_text(table, Side::Blue, ""),
                 table_name(plan, table, Side::Blue),
-                predicate(plan, table, Side::Blue, ""),
+                members(plan, table, Side::Blue, ""),
                 key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref())
             ),
             &[],
@@ -303,7 +393,17 @@ async fn park_chunk(
     tx.commit().await.map_err(&on)
 }
 
-fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> String {
+/// The rows of a key range that take part, as SQL on blue.
+fn in_range(
+    plan: &Plan,
+    table: &TablePlan,
+    after: Option<&Vec<String>>,
+    upto: Option<&Vec<String>>,
+) -> String {
+    format!("{} AND {}", members(plan, table, Side::Blue, ""), key_range(table, Side::Blue, after, upto))
+}
+
+fn copy_query(Carrying { plan, table, wanted, format }: Carrying<'_>) -> String {
     let values: Vec<String> = table
         .forward
         .iter()
@@ -313,17 +413,15 @@ fn copy_query(plan: &Plan, table: &TablePlan, chunk: &Chunk, format: Format) -> 
         })
         .collect();
     format!(
-        "COPY (SELECT {} FROM {} WHERE {} AND {}) TO STDOUT {}",
+        "COPY (SELECT {} FROM {} WHERE {wanted}) TO STDOUT {}",
         values.join(", "),
         table_name(plan, table, Side::Blue),
-        predicate(plan, table, Side::Blue, ""),
-        key_range(table, Side::Blue, chunk.after.as_ref(), chunk.upto.as_ref()),
         format.option()
     )
 }
 
 /// The columns of a table that are enums: their binary form is their label.
-async fn enum_columns(
+pub(crate) async fn enum_columns(
     client: &Client,
     plan: &Plan,
     table: &TablePlan,
@@ -363,9 +461,9 @@ pub async fn chunks_done(
 /// A pair of connections that copies chunks.
 pub struct Lane {
     /// Reads.
-    pub blue: Client,
+    pub blue: Session,
     /// Writes, with the pass that lets replat through.
-    pub green: Client,
+    pub green: Session,
 }
 
 /// Copies every chunk that is not there yet, on as many lanes as there are.

@@ -13,7 +13,7 @@ pub fn failed(database: &str, during: &str, error: tokio_postgres::Error) -> Eng
         return EngineError::Unreachable { database, during, source: Box::new(error) };
     };
     let code = server.code();
-    let why = match server.detail() {
+    let why = match server.detail().filter(|_| !shows_the_row(code)) {
         Some(detail) => format!("{} ({detail}; {})", server.message(), code.code()),
         None => format!("{} ({})", server.message(), code.code()),
     };
@@ -25,7 +25,7 @@ pub fn failed(database: &str, during: &str, error: tokio_postgres::Error) -> Eng
     }
     if is_row(code) {
         let table = server.table().unwrap_or("a table").to_owned();
-        return EngineError::Row { database, table, why };
+        return EngineError::Row { database, table, key: None, why };
     }
     EngineError::Refused { database, during, why }
 }
@@ -52,6 +52,16 @@ fn is_temporary(code: &SqlState) -> bool {
 /// Whether the trouble lies in the values of a row.
 fn is_row(code: &SqlState) -> bool {
     ["22", "23", "44"].iter().any(|class| code.code().starts_with(class))
+}
+
+/// Whether the server's detail is the whole row. Its values are nobody's business but the database's.
+pub fn shows_the_row(code: &SqlState) -> bool {
+    [SqlState::NOT_NULL_VIOLATION, SqlState::CHECK_VIOLATION].contains(code)
+}
+
+/// Whether `error` lies in the values of a row: another row, or this one after it was mended, would do.
+pub fn is_of_the_row(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(is_row)
 }
 
 /// Whether `error` says that other rows are in the way, or are not there yet, which passes as they come and go: a

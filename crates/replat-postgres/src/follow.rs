@@ -19,11 +19,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::types::ToSql;
 
 use crate::apply::{Applier, Batch, Position, texts};
-use crate::changes::{Change, Changes, Entry};
+use crate::changes::{Change, Changes, Entry, Part};
 use crate::ends::Ends;
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, Mark};
+use crate::leaves::Trees;
 use crate::parked::Patience;
 
 /// A batch is applied when it has this many changes: at 10,000 the cost of a commit is spread thin, and more
@@ -85,6 +86,10 @@ struct State {
     touches: u64,
     /// Whether that comparison was completed.
     compared: [bool; 2],
+    /// What the trees on blue and on green were when it began.
+    trees: [Option<[Trees; 2]>; 2],
+    /// What the trees on a side were when the stream from there began to read.
+    read_trees: [Option<Trees>; 2],
     /// How often what is parked was copied in vain.
     patience: [Patience; 2],
     /// What cannot be stored at the other end; `None` while that is not known.
@@ -160,12 +165,41 @@ impl Shared {
         })
     }
 
-    /// From now on, touched keys are counted for a comparison that begins.
-    pub fn begin_comparison(&self, from: Side) {
+    /// From now on, touched keys are counted for a comparison that begins, of what has these trees on blue and green.
+    pub fn begin_comparison(&self, from: Side, trees: [Trees; 2]) {
         self.with(|s| {
             s.touched[index(from)] = Some(Touched::new());
             s.compared[index(from)] = false;
+            s.trees[index(from)] = Some(trees);
         });
+    }
+
+    /// A stream begins to read the log of `side`, which has these trees.
+    pub fn begin_reading(&self, side: Side, trees: Trees) {
+        self.with(|s| s.read_trees[index(side)] = Some(trees));
+    }
+
+    /// Forgets what was compared while `side` had other trees than these: leaves come with rows and go with rows.
+    /// Returns whether the stream from there began to read with others as well.
+    pub fn see_trees(&self, side: Side, trees: &Trees) -> bool {
+        self.with(|s| {
+            for from in 0..2 {
+                if s.trees[from].as_ref().is_some_and(|known| known[index(side)] != *trees) {
+                    s.trees[from] = None;
+                    s.touched[from] = None;
+                    s.compared[from] = false;
+                }
+            }
+            s.read_trees[index(side)].as_ref().is_some_and(|known| known != trees)
+        })
+    }
+
+    /// Whether tables on `side` have leaves, which can come and go.
+    pub fn has_leaves(&self, side: Side) -> bool {
+        self.with(|s| {
+            let compared = s.trees.iter().flatten().map(|known| &known[index(side)]);
+            compared.chain(&s.read_trees[index(side)]).any(|known| !known.are_bare())
+        })
     }
 
     /// The comparison is complete. False if the count was lost meanwhile: then it counts for nothing.
@@ -219,7 +253,7 @@ impl Shared {
         });
     }
 
-    fn begins(&self, side: Side, position: Position, parked: u64) {
+    pub(crate) fn begins(&self, side: Side, position: Position, parked: u64) {
         self.with(|s| {
             // Somebody else moved this stream on: what was touched meanwhile is not known here.
             if s.left_at[index(side)] != Some(position.at) {
@@ -237,7 +271,18 @@ impl Shared {
         self.announce();
     }
 
-    fn reached(&self, side: Side, taken: Position, recorded: Position, parked: Option<u64>) {
+    /// Nothing of the stream from `side` is left before `at`, and `recorded` is what the other end knows of that. Nobody is
+    /// told: it is so all the time.
+    pub(crate) fn passed(&self, side: Side, at: Lsn, recorded: Lsn) {
+        self.with(|s| {
+            s.left_at[index(side)] = Some(recorded);
+            if let Some(standing) = &mut s.streams[index(side)] {
+                standing.through = standing.through.max(at);
+            }
+        });
+    }
+
+    pub(crate) fn reached(&self, side: Side, taken: Position, recorded: Position, parked: Option<u64>) {
         self.with(|s| {
             s.left_at[index(side)] = Some(recorded.at);
             if let Some(standing) = &mut s.streams[index(side)] {
@@ -279,7 +324,7 @@ impl Shared {
         self.with(|s| change(&mut s.patience[index(side)]))
     }
 
-    fn ended(&self, side: Side, error: Option<EngineError>) {
+    pub(crate) fn ended(&self, side: Side, error: Option<EngineError>) {
         self.with(|s| {
             s.streams[index(side)] = None;
             s.errors[index(side)] = error;
@@ -345,7 +390,7 @@ async fn backlog(
     let start = applier.position().at;
     check_slot(ends, from, &reader, applier).await?;
     // Before the rows begin to flow: a connection answers one question after the other.
-    let secret = guard::mark_secret(&reader, database, &ends.plan.partition).await?;
+    let secret = guard::mark_secret(&reader, &ends.plan, from).await?;
     // Asked before the backlog: its rows hold the session until they are all taken.
     let mut rows = Box::pin(
         reader
@@ -355,7 +400,7 @@ async fn backlog(
                 [
                     &ends.slot(from) as &(dyn ToSql + Sync),
                     &BACKLOG_CHANGES,
-                    &crate::sql::quote_ident(&ends.publication()),
+                    &crate::sql::quote_ident(&ends.publication(from)),
                 ],
             )
             .await
@@ -365,7 +410,8 @@ async fn backlog(
         shared.begins(from, applier.position(), parked);
     }
     let mut read = 0;
-    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
+    let mut changes =
+        Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
     let mut skipping = false;
     while let Some(row) = rows.try_next().await.map_err(|e| slot_error(ends, from, e))? {
         read += 1;
@@ -440,7 +486,7 @@ fn slot_error(ends: &Ends, side: Side, error: tokio_postgres::Error) -> EngineEr
     on(ends.database(side), "reading the slot")(error)
 }
 
-fn decode(database: &str, data: Bytes) -> Result<pgoutput::Message, EngineError> {
+pub(crate) fn decode(database: &str, data: Bytes) -> Result<pgoutput::Message, EngineError> {
     pgoutput::decode(data).map_err(|e| EngineError::Refused {
         database: database.to_owned(),
         during: "reading its log".into(),
@@ -517,14 +563,15 @@ async fn read(
     };
     let connection = ends.connect_to_read_log(from).await?;
     let mut stream = connection
-        .start(&ends.slot(from), start, &ends.publication())
+        .start(&ends.slot(from), start, &ends.publication(from))
         .await
         .map_err(|e| broke(Box::new(e)))?;
     let secret = {
         let client = ends.connect(from, "log").await?;
-        guard::mark_secret(&client, database, &ends.plan.partition).await?
+        guard::mark_secret(&client, &ends.plan, from).await?
     };
-    let mut changes = Changes::new(&ends.plan, ends.deployment.as_str(), from, secret);
+    let mut changes =
+        Changes::new(&ends.plan, from, vec![Part::of(&ends.plan, ends.deployment.as_str(), secret)]);
     let mut queue: VecDeque<Item> = VecDeque::new();
     let mut timer = tokio::time::interval(STATUS_EVERY);
     loop {
@@ -580,16 +627,8 @@ async fn settle(
     let behind = !gather.in_transaction && gather.position.at > applier.position().at;
     if gather.has_work() || persist == Persist::Always && behind {
         let batch = gather.cut();
-        let mut touched = Vec::new();
-        // A write past the guard makes the sides differ as well, and no switch may find them equal unseen.
-        let leaked = batch.incidents.iter().map(|(_, change)| change);
-        for change in batch.changes.iter().chain(leaked) {
-            for key in change.keys() {
-                touched.push((change.table(), texts(key)?));
-            }
-        }
         // Before the commit: a key must never be on the other side without being on the list.
-        shared.touch(touched);
+        shared.touch(touched_by(&batch)?);
         let newly = applier.apply(&batch).await?;
         if newly > 0 {
             let before = shared.standing(from).map_or(0, |s| s.parked);
@@ -600,18 +639,31 @@ async fn settle(
     Ok(())
 }
 
+/// The keys that a batch touches. A write past the guard makes the sides differ as well, and no switch may find them
+/// equal unseen.
+pub(crate) fn touched_by(batch: &Batch) -> Result<Vec<TouchedKey>, EngineError> {
+    let mut touched = Vec::new();
+    let leaked = batch.incidents.iter().map(|(_, change)| change);
+    for change in batch.changes.iter().chain(leaked) {
+        for key in change.keys() {
+            touched.push((change.table(), texts(key)?));
+        }
+    }
+    Ok(touched)
+}
+
 /// Collects entries into a batch.
-struct Gather {
+pub(crate) struct Gather {
     batch: Batch,
     bytes: usize,
     /// Everything before it has been taken in. While a transaction is being taken in, its beginning.
-    position: Position,
-    in_transaction: bool,
+    pub(crate) position: Position,
+    pub(crate) in_transaction: bool,
     marked: bool,
 }
 
 impl Gather {
-    fn new(position: Position) -> Gather {
+    pub(crate) fn new(position: Position) -> Gather {
         Gather { batch: Batch::default(), bytes: 0, position, in_transaction: false, marked: false }
     }
 
@@ -623,7 +675,7 @@ impl Gather {
         }
     }
 
-    fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) {
         match entry {
             Entry::Changed(at, change) => {
                 self.in_transaction = true;
@@ -655,17 +707,27 @@ impl Gather {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.batch.changes.len() + self.batch.incidents.len() >= BATCH_CHANGES || self.bytes >= BATCH_BYTES
     }
 
-    fn has_work(&self) -> bool {
+    /// Whether its partition is closed or opened.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// Nothing is left before `at`.
+    pub(crate) fn pass(&mut self, at: Lsn) {
+        self.take(Item::Idle(at));
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
         !self.batch.changes.is_empty() || !self.batch.incidents.is_empty() || self.marked
     }
 
     /// The batch so far. In the middle of a source transaction it has no position: its rows are applied, and
     /// would be applied again after a crash, which changes nothing.
-    fn cut(&mut self) -> Batch {
+    pub(crate) fn cut(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.reached = (!self.in_transaction).then_some(self.position);
         self.bytes = 0;

@@ -18,6 +18,8 @@ use crate::guard::parse_lsn;
 pub struct Copy {
     /// The partition.
     pub partition: PartitionId,
+    /// The schema that the copy is in.
+    pub schema: String,
     /// Everything before it in the log of the partition's home is here.
     pub through: Lsn,
 }
@@ -42,17 +44,18 @@ pub async fn copies(client: &Client, database: &str) -> Result<Vec<Copy>, Engine
     }
     let rows = client
         .query(
-            "SELECT f.partition, min(s.position)::text FROM replat.fence f JOIN replat.stream s USING (deployment) \
-             WHERE NOT f.open \
-               AND NOT EXISTS (SELECT 1 FROM replat.parked p WHERE p.deployment = f.deployment) \
-             GROUP BY f.partition HAVING count(*) = 1 AND bool_and(s.compared)",
+            "SELECT f.partition, s.position::text, f.schema_name \
+             FROM replat.fence f JOIN replat.stream s USING (deployment, schema_name) \
+             WHERE NOT f.open AND s.compared \
+               AND NOT EXISTS (SELECT 1 FROM replat.parked p \
+                               WHERE p.deployment = s.deployment AND p.source = s.source)",
             &[],
         )
         .await
         .map_err(&on)?;
     let copy = |row: &tokio_postgres::Row| -> Result<Option<Copy>, EngineError> {
         let Ok(partition) = row.get::<_, &str>(0).parse() else { return Ok(None) };
-        Ok(Some(Copy { partition, through: parse_lsn(row.get(1), database)? }))
+        Ok(Some(Copy { partition, through: parse_lsn(row.get(1), database)?, schema: row.get(2) }))
     };
     rows.iter().filter_map(|row| copy(row).transpose()).collect()
 }

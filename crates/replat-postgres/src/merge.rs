@@ -5,9 +5,9 @@
 //! the result by key. Nothing is written but the rows themselves: no staging table, no catalogue churn.
 
 use replat_model::ids::Side;
-use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+use replat_model::plan::{ColumnPlan, Plan, RowFilter, TablePlan};
 
-use crate::slice::{dimension_column, key_name, predicate, table_name};
+use crate::slice::{dimension_column, key_name, members, predicate, satisfies, table_name};
 use crate::sql::quote_ident;
 
 /// One direction of one table.
@@ -31,7 +31,8 @@ impl<'a> Merge<'a> {
         table_name(self.plan, self.table, self.from.other())
     }
 
-    fn columns(&self) -> &'a [ColumnPlan] {
+    /// The receiving columns.
+    pub fn columns(&self) -> &'a [ColumnPlan] {
         self.table.columns_from(self.from)
     }
 
@@ -52,13 +53,57 @@ impl<'a> Merge<'a> {
             let name = dimension_column(self.table, other, column);
             self.table.key_on(other).any(|key| key == name)
         };
-        is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+        self.shares_its_table()
+            || is_slice && !self.plan.dimensions.iter().all(|dimension| says(&dimension.column))
+    }
+
+    /// Whether the receiving table has rows of the partition that do not take part here: those of another table, perhaps.
+    pub fn shares_its_table(&self) -> bool {
+        self.table.rows_on(self.from.other()).is_some()
+    }
+
+    /// Which of the sending rows take part.
+    pub fn filter(&self) -> Option<&'a RowFilter> {
+        self.table.rows_on(self.from)
+    }
+
+    /// Whether these columns are needed to know whether a row takes part.
+    pub fn is_filtered_by(&self, columns: &[&str]) -> bool {
+        self.filter().is_some_and(|rows| rows.depends.iter().any(|name| columns.contains(&name.as_str())))
+    }
+
+    /// `rows()`, of those that take part.
+    fn taking_part(&self) -> String {
+        match self.filter() {
+            None => self.rows(),
+            Some(filter) => format!("{} WHERE {}", self.rows(), satisfies(filter, "")),
+        }
+    }
+
+    /// Whether the rows are parts of rows that others make and remove: they only fill columns in.
+    pub fn fills_in(&self) -> bool {
+        self.table.is_part && self.from == Side::Green
+    }
+
+    /// Whether other tables of the sending side hold parts of these rows.
+    pub fn parts(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let (table, is_green) = (self.table, self.from == Side::Green);
+        let tables = self.plan.tables.iter().enumerate();
+        tables
+            .filter(move |(_, part)| {
+                is_green && part.is_part && !table.is_part && part.blue.name == table.blue.name
+            })
+            .map(|(n, _)| n)
     }
 
     /// What a row `t` of the receiving side must satisfy to be changed: that it is the partition's own.
     fn own(&self, before: &str) -> String {
+        if self.fills_in() {
+            // Whether it takes part is a matter of the columns that are filled in.
+            return format!("{before} {}", predicate(self.plan, self.table, self.from.other(), "t."));
+        }
         match self.may_meet_strangers() {
-            true => format!("{before} {}", predicate(self.plan, self.table, self.from.other(), "t.")),
+            true => format!("{before} {}", members(self.plan, self.table, self.from.other(), "t.")),
             false => String::new(),
         }
     }
@@ -91,6 +136,11 @@ impl<'a> Merge<'a> {
         format!("(SELECT *, {} FROM ({plain}) g) s", generated.join(", "))
     }
 
+    /// The value of one receiving column, of rows that are said in full.
+    pub fn value(&self, column: &ColumnPlan) -> String {
+        format!("SELECT {} FROM {}", assigned(column), self.rows())
+    }
+
     /// Full rows: inserted, or put in the place of the partition's row with that key. A row of another partition is left
     /// as it is, and then fewer rows are written than were given.
     pub fn upsert(&self) -> String {
@@ -112,7 +162,7 @@ impl<'a> Merge<'a> {
             self.target(),
             names.join(", "),
             values.join(", "),
-            self.rows(),
+            self.taking_part(),
             self.key_list(self.from.other()),
         )
     }
@@ -132,34 +182,72 @@ impl<'a> Merge<'a> {
             known.iter().enumerate().map(|(n, c)| format!("{} = e.v{n}", quote_ident(&c.target))).collect();
         let values: Vec<String> =
             known.iter().enumerate().map(|(n, c)| format!("{} AS v{n}", assigned(c))).collect();
-        let keys: Vec<String> = self
-            .table
-            .key
-            .iter()
-            .enumerate()
-            .map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from))))
-            .collect();
+        let keys = self.sent_keys();
         Some(format!(
             "UPDATE {} t SET {} FROM (SELECT {}, {} FROM {}) e WHERE {}{}",
             self.target(),
             sets.join(", "),
             keys.join(", "),
             values.join(", "),
-            self.rows(),
+            self.taking_part(),
             self.key_match("t.", "e.replat_k"),
             self.own(" AND"),
         ))
     }
 
+    fn sent_keys(&self) -> Vec<String> {
+        let keys = self.table.key.iter().enumerate();
+        keys.map(|(n, k)| format!("{} AS replat_k{n}", quote_ident(key_name(k, self.from)))).collect()
+    }
+
+    /// How many of the rows take part.
+    pub fn count(&self) -> String {
+        format!("SELECT count(*) FROM {}", self.taking_part())
+    }
+
+    /// Deletes what is there of those rows that do not take part, or no longer.
+    pub fn delete_others(&self) -> String {
+        let others =
+            self.filter().map_or_else(|| "false".into(), |rows| format!("NOT ({})", satisfies(rows, "")));
+        self.remove(&format!(
+            "(SELECT {} FROM {} WHERE {others}) e",
+            self.sent_keys().join(", "),
+            self.rows()
+        ))
+    }
+
     /// Rows that are gone, by key: one array for each key column.
     pub fn delete(&self) -> String {
-        format!(
-            "DELETE FROM {} t USING {} WHERE {}{}",
-            self.target(),
-            keys(self.table, 1),
-            self.key_match("t.", "e.replat_k"),
-            self.own(" AND"),
-        )
+        self.remove(&keys(self.table, 1))
+    }
+
+    /// Takes rows off the receiving table, by a relation `e` of keys; of a part, what it filled in.
+    fn remove(&self, keys: &str) -> String {
+        let (target, own) = (self.target(), self.own(" AND"));
+        let matching = self.key_match("t.", "e.replat_k");
+        match self.fills_in() {
+            false => format!("DELETE FROM {target} t USING {keys} WHERE {matching}{own}"),
+            true => format!("UPDATE {target} t SET {} FROM {keys} WHERE {matching}{own}", self.emptied()),
+        }
+    }
+
+    /// The columns of a part as they are where the part is not there.
+    fn emptied(&self) -> String {
+        let columns = self.columns().iter().filter(|column| !self.is_key(column));
+        let nulls: Vec<String> = columns.map(|c| format!("{} = NULL", quote_ident(&c.target))).collect();
+        // A part of keys alone has nothing to take back.
+        let first = || self.key_list(self.from.other()).split(", ").next().unwrap_or_default().to_owned();
+        if nulls.is_empty() { format!("{0} = t.{0}", first()) } else { nulls.join(", ") }
+    }
+
+    /// All rows of the partition are gone.
+    pub fn empty(&self) -> String {
+        let (target, other) = (self.target(), self.from.other());
+        let members = members(self.plan, self.table, other, "");
+        match self.fills_in() {
+            false => format!("DELETE FROM {target} WHERE {members}"),
+            true => format!("UPDATE {target} t SET {} WHERE {members}", self.emptied()),
+        }
     }
 
     fn key_match(&self, row: &str, values: &str) -> String {

@@ -1,6 +1,6 @@
 //! Keys that could not be applied when their turn came are copied once more from the side that has the rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use replat_engine::EngineError;
@@ -10,14 +10,14 @@ use replat_model::plan::TablePlan;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use crate::apply::{Applier, STRANGER, side_text};
+use crate::apply::{Applier, OF_ANOTHER_TABLE, STRANGER, side_text};
 use crate::changes::{Cell, Change};
 use crate::copy::{copied_table, copied_tables};
 use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, TouchedKey};
 use crate::merge::keys;
-use crate::slice::{key_name, key_text, predicate, table_name};
+use crate::slice::{key_name, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Keys that are copied at once.
@@ -60,7 +60,7 @@ impl Patience {
             self.keys.insert(key.clone(), Vain { rounds: vain.rounds + 1, ..vain });
         }
         let lasts = |(key, why): &&Parked| {
-            why == STRANGER
+            is_anothers(why)
                 || self.keys.get(key).is_some_and(|v| v.rounds >= LASTS_AFTER && v.since <= through)
         };
         left.iter().filter(lasts).cloned().collect()
@@ -123,6 +123,21 @@ pub async fn seen(ends: &Ends, target: &Client, from: Side) -> Result<Option<Kep
     Ok(Some(KeptBack { keys, ..kept_back(ends, from, &parked) }))
 }
 
+/// All keys of the rows of `from` that are parked.
+///
+/// # Errors
+///
+/// What the server says.
+pub async fn keys_of(ends: &Ends, target: &Client, from: Side) -> Result<HashSet<TouchedKey>, EngineError> {
+    let sql = "SELECT tbl, key FROM replat.parked WHERE deployment = $1 AND source = $2";
+    let rows = target
+        .query(sql, &[&ends.deployment.as_str(), &side_text(from)])
+        .await
+        .map_err(on(ends.database(from.other()), "reading the parked keys"))?;
+    let table = |n: i32| usize::try_from(n).unwrap_or_default();
+    Ok(rows.iter().map(|row| (table(row.get(0)), row.get(1))).collect())
+}
+
 fn kept_back(ends: &Ends, from: Side, parked: &[Parked]) -> KeptBack {
     let samples = parked.iter().take(NAMED_MAX).map(|((n, key), why)| {
         let name = copied_table(&ends.plan, *n).map_or("?", |table| table.shape(from).name.as_str());
@@ -134,7 +149,7 @@ fn kept_back(ends: &Ends, from: Side, parked: &[Parked]) -> KeptBack {
 fn refusal(ends: &Ends, from: Side, parked: &[Parked], lasting: bool) -> EngineError {
     let KeptBack { keys, samples, .. } = kept_back(ends, from, parked);
     let (rows, more) = (if keys == 1 { "row" } else { "rows" }, if keys > 3 { "; …" } else { "" });
-    let (home, strangers) = (ends.database(from), parked.iter().any(|(_, why)| why == STRANGER));
+    let (home, strangers) = (ends.database(from), parked.iter().any(|(_, why)| is_anothers(why)));
     EngineError::KeptBack {
         what: format!(
             "{keys} {rows} of the partition on {from} cannot be stored on {}: {}{more}",
@@ -153,6 +168,11 @@ fn refusal(ends: &Ends, from: Side, parked: &[Parked], lasting: bool) -> EngineE
         },
         lasting,
     }
+}
+
+/// Whether a row has its key on the receiving side that is not this one, so that waiting does not help.
+fn is_anothers(why: &str) -> bool {
+    [STRANGER, OF_ANOTHER_TABLE].contains(&why)
 }
 
 async fn read(ends: &Ends, target: &Client, from: Side) -> Result<Vec<Parked>, EngineError> {
@@ -200,7 +220,7 @@ async fn current(
         table_name(&ends.plan, table, from),
         keys(table, 1),
         matching.join(" AND "),
-        predicate(&ends.plan, table, from, "t."),
+        members(&ends.plan, table, from, "t."),
     );
     let columns: Vec<Vec<&str>> =
         (0..table.key.len()).map(|i| wanted.iter().map(|key| key[i].as_str()).collect()).collect();
@@ -208,7 +228,7 @@ async fn current(
     let rows =
         source.query(&sql, &parameters).await.map_err(on(ends.database(from), "copying parked rows"))?;
     let bytes = |key: &[String]| key.iter().map(|v| Bytes::from(v.clone())).collect::<Vec<_>>();
-    let mut found = std::collections::HashSet::new();
+    let mut found = HashSet::new();
     let mut there = Vec::new();
     for row in rows {
         let key: Vec<String> = row.get(0);

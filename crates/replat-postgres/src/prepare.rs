@@ -49,7 +49,7 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
 }
 
 /// Green's schema, unless it is there: one transaction that also writes down what it made.
-async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
+pub(crate) async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineError> {
     let plan = &ends.plan;
     if plan.ddl.is_empty() {
         return Ok(());
@@ -59,6 +59,18 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
     let digest = ddl_digest(&plan.ddl);
     let tx = green.transaction().await.map_err(&on)?;
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948552)").await.map_err(&on)?;
+    let views = tx
+        .query_opt("SELECT 1 FROM replat.view WHERE schema_name = $1 LIMIT 1", &[schema])
+        .await
+        .map_err(&on)?;
+    if views.is_some() {
+        return Err(EngineError::Precondition {
+            what: format!(
+                "schema {schema} on {database} holds views by now, and rows cannot be copied into them"
+            ),
+            remedy: "Plan again.".into(),
+        });
+    }
     let there = tx
         .query_opt("SELECT version, digest FROM replat.schema_version WHERE schema_name = $1", &[schema])
         .await
@@ -92,34 +104,41 @@ async fn create_tables(ends: &Ends, green: &mut Client) -> Result<(), EngineErro
     tx.batch_execute("SET LOCAL search_path = pg_catalog").await.map_err(&on)?;
     let made: Vec<_> =
         objects(&tx, schema).await.map_err(&on)?.into_iter().filter(|o| !before.contains(o)).collect();
-    for (n, (kind, identity)) in made.iter().enumerate() {
-        tx.execute(
-            "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
-            &[
-                &ends.deployment.as_str(),
-                schema,
-                &fresh,
-                &i32::try_from(n).expect("few objects"),
-                kind,
-                identity,
-            ],
-        )
-        .await
-        .map_err(&on)?;
-    }
-    tx.execute(
-        "INSERT INTO replat.schema_version (schema_name, version, digest) VALUES ($1, $2, $3)",
-        &[schema, &plan.version, &digest],
-    )
-    .await
-    .map_err(&on)?;
+    write_down(ends, &tx, &made, fresh).await.map_err(&on)?;
     defer_indexes(ends, &tx).await?;
     tx.commit().await.map_err(&on)
 }
 
+/// What was made of green's schema, and that it has this version now.
+pub(crate) async fn write_down(
+    ends: &Ends,
+    tx: &Transaction<'_>,
+    made: &[(String, String)],
+    fresh: bool,
+) -> Result<(), tokio_postgres::Error> {
+    let plan = &ends.plan;
+    let schema = &plan.green.home.schema;
+    for (n, (kind, identity)) in made.iter().enumerate() {
+        tx.execute(
+            "INSERT INTO replat.created (deployment, schema_name, whole, ord, kind, identity) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            &[&ends.maker(), schema, &fresh, &i32::try_from(n).expect("few objects"), kind, identity],
+        )
+        .await?;
+    }
+    tx.execute(
+        "INSERT INTO replat.schema_version (schema_name, version, digest) VALUES ($1, $2, $3)",
+        &[schema, &plan.version, &ddl_digest(&plan.ddl)],
+    )
+    .await
+    .map(drop)
+}
+
 /// The objects of a schema: kind and identity, as the server names them.
-async fn objects(tx: &Transaction<'_>, schema: &str) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+pub(crate) async fn objects(
+    tx: &Transaction<'_>,
+    schema: &str,
+) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
     let rows = tx
         .query(
             "SELECT o.type, o.identity FROM pg_depend d \
@@ -140,11 +159,18 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
     let on = on(ends.database(Side::Green), "deferring indexes");
     let mut ord = 0_i32;
     for is_foreign in [true, false] {
+        // The rows of a cohort's members are not all consistent at one moment, so what can be broken stays in place.
+        if is_foreign && ends.cohort().is_some() {
+            continue;
+        }
         for table in copied_tables(plan) {
             let target = table_name(plan, table, Side::Green);
             for Deferrable { name, is_constraint, definition, before, after } in
                 deferrable(tx, &target, table, is_foreign).await.map_err(&on)?
             {
+                if ends.cohort().is_some() && (is_constraint || definition.starts_with("CREATE UNIQUE")) {
+                    continue;
+                }
                 let (drop, build) = if is_constraint {
                     let quoted = quote_ident(&name);
                     (
@@ -165,7 +191,7 @@ async fn defer_indexes(ends: &Ends, tx: &Transaction<'_>) -> Result<(), EngineEr
                     tx.execute(
                         "INSERT INTO replat.deferred (deployment, ord, name, is_foreign, definition) \
                          VALUES ($1, $2, $3, $4, $5)",
-                        &[&ends.deployment.as_str(), &ord, &name, &is_foreign, &build],
+                        &[&ends.maker(), &ord, &name, &is_foreign, &build],
                     )
                     .await
                     .map_err(&on)?;
@@ -264,10 +290,7 @@ async fn close_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         return arm_side(ends, green, Side::Green, lock_timeout_ms).await;
     }
     for table in &plan.tables {
-        for why in [Closed::Loading, Closed::Truncate] {
-            let closed = guard::statement_trigger(plan, table, Side::Green, why);
-            arm(ends, green, table, Side::Green, &closed, lock_timeout_ms).await?;
-        }
+        arm(ends, green, table, Side::Green, Some(Closed::Loading), lock_timeout_ms).await?;
     }
     arm_references(ends, green, Side::Green, lock_timeout_ms).await
 }
@@ -292,14 +315,18 @@ async fn arm_side(
 ) -> Result<(), EngineError> {
     let plan = &ends.plan;
     for table in &plan.tables {
-        for trigger in guard::triggers(plan, table, side) {
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
-        let truncate = guard::statement_trigger(plan, table, side, Closed::Truncate);
-        arm(ends, client, table, side, &truncate, lock_timeout_ms).await?;
-        arm_leaves(ends, client, table, side, lock_timeout_ms).await?;
+        arm(ends, client, table, side, None, lock_timeout_ms).await?;
     }
     arm_references(ends, client, side, lock_timeout_ms).await
+}
+
+/// The full guard on both sides, where anything of it is missing: leaves may have come.
+pub async fn guard_anew(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
+    for side in [Side::Blue, Side::Green] {
+        let mut client = ends.connect(side, "guard").await?;
+        arm_side(ends, &mut client, side, lock_timeout_ms).await?;
+    }
+    Ok(())
 }
 
 /// A reference table is read-only on both sides while the deployment lasts.
@@ -310,79 +337,37 @@ async fn arm_references(
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     for table in &ends.plan.references {
-        for why in [Closed::Reference, Closed::Truncate] {
-            let trigger = guard::statement_trigger(&ends.plan, table, side, why);
-            arm(ends, client, table, side, &trigger, lock_timeout_ms).await?;
-        }
+        arm(ends, client, table, side, Some(Closed::Reference), lock_timeout_ms).await?;
     }
     Ok(())
 }
 
-/// A statement trigger on a partitioned table does not fire for a statement that names a leaf.
-async fn arm_leaves(
-    ends: &Ends,
-    client: &mut Client,
-    table: &TablePlan,
-    side: Side,
-    lock_timeout_ms: u64,
-) -> Result<(), EngineError> {
-    let on = on(ends.database(side), "reading a table's leaves");
-    let root = table_name(&ends.plan, table, side);
-    let leaves = client
-        .query(
-            "SELECT relid::regclass::text FROM pg_partition_tree($1::text::regclass) WHERE level > 0",
-            &[&root],
-        )
-        .await
-        .map_err(&on)?;
-    let (name, create) = guard::statement_trigger(&ends.plan, table, side, Closed::Truncate);
-    for leaf in leaves {
-        let leaf: String = leaf.get(0);
-        let create = create.replacen(&format!(" ON {root} "), &format!(" ON {leaf} "), 1);
-        let statements = format!(
-            "SET LOCAL lock_timeout = {lock_timeout_ms}; DROP TRIGGER IF EXISTS {name} ON {leaf}; {create}; \
-             ALTER TABLE {leaf} ENABLE ALWAYS TRIGGER {name}",
-            name = quote_ident(&name)
-        );
-        let mut patience = Patience::default();
-        loop {
-            let done = in_one_transaction(client, &statements).await.map_err(&on);
-            if !patience.is_worth_another_try(&done).await {
-                done?;
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
+/// Guards the partition's rows of a table, or closes it as a whole.
 async fn arm(
     ends: &Ends,
     client: &mut Client,
     table: &TablePlan,
     side: Side,
-    trigger: &(String, String),
+    whole: Option<Closed>,
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
+    let (plan, deployment) = (&ends.plan, ends.deployment.as_str());
     let mut patience = Patience::default();
     loop {
-        let done =
-            guard::arm(client, &ends.plan, ends.deployment.as_str(), table, side, trigger, lock_timeout_ms)
-                .await;
+        let done = match whole {
+            None => guard::arm(client, plan, deployment, table, side, lock_timeout_ms).await,
+            Some(why) => {
+                guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await
+            }
+        };
         if !patience.is_worth_another_try(&done).await {
             return done;
         }
     }
 }
 
-async fn in_one_transaction(client: &mut Client, statements: &str) -> Result<(), tokio_postgres::Error> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(statements).await?;
-    tx.commit().await
-}
-
 /// Asks for a lock in short turns with growing pauses, so that writers do not queue behind it for long.
-struct Patience {
+pub(crate) struct Patience {
     tries: u32,
     pause: Duration,
 }
@@ -395,7 +380,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Whether a lock stood in the way and there is patience left; waits before it says yes.
-    async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
+    pub(crate) async fn is_worth_another_try(&mut self, done: &Result<(), EngineError>) -> bool {
         if !matches!(done, Err(EngineError::Locked { .. })) || self.tries >= ARM_TRIES {
             return false;
         }
@@ -407,10 +392,10 @@ impl Patience {
 }
 
 /// The publication of the partition's tables; made again if it does not name exactly them.
-async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
+pub(crate) async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), EngineError> {
     let plan = &ends.plan;
     let on = on(ends.database(side), "publishing the tables");
-    let name = ends.publication();
+    let name = ends.publication(side);
     let tables: Vec<String> = plan.tables.iter().map(|t| table_name(plan, t, side)).collect();
     let there =
         client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name]).await.map_err(&on)?;
@@ -429,13 +414,30 @@ async fn publish(ends: &Ends, client: &mut Client, side: Side) -> Result<(), Eng
 
 /// The slot on `side`, and the record on the other side of where its stream begins.
 ///
-/// Returns the position, and the first transaction id that did not exist yet.
-pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
-    let on_source = on(database, "creating the slot");
+/// The slot is for all of `deployments`, of which `ends` are one's. Returns the position, and the first transaction id that
+/// did not exist yet.
+pub async fn open_slot(ends: &Ends, side: Side, deployments: &[&str]) -> Result<(Lsn, u64), EngineError> {
     let source = ends.connect(side, "slot").await?;
     let other = ends.connect(side.other(), "slot").await?;
     one_at_a_time(ends, &other, side).await?;
+    let opened = open_first(ends, side, deployments, &source, &other).await;
+    // A connection that was lent goes back with nothing held.
+    other
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .await
+        .map_err(on(ends.database(side.other()), "letting other runners open the slot"))?;
+    opened
+}
+
+async fn open_first(
+    ends: &Ends,
+    side: Side,
+    deployments: &[&str],
+    source: &Client,
+    other: &Client,
+) -> Result<(Lsn, u64), EngineError> {
+    let (database, slot) = (ends.database(side), ends.slot(side));
+    let on_source = on(database, "creating the slot");
     // A slot from before a crash has no record on the other side yet, so nothing was ever read from it; it is
     // made anew rather than trusted.
     let known = other
@@ -450,10 +452,10 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
         .await
         .map_err(&on_source)?;
     if let (Some(row), Some(_)) = (&known, &there) {
-        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(&source, database).await?));
+        return Ok((guard::parse_lsn(row.get(0), database)?, horizon(source, database).await?));
     }
     if there.is_some() {
-        drop_slot(ends, &source, side).await?;
+        drop_slot(ends, source, side, &slot).await?;
     }
     crash_at("slot.absent");
     let row = source
@@ -464,20 +466,22 @@ pub async fn open_slot(ends: &Ends, side: Side) -> Result<(Lsn, u64), EngineErro
     crash_at("slot.created");
     other
         .execute(
-            "INSERT INTO replat.stream (deployment, source, position, open) VALUES ($1, $2, $3::text::pg_lsn, $4) \
+            "INSERT INTO replat.stream (deployment, source, schema_name, position, open) \
+             SELECT d, $2, $5, $3::text::pg_lsn, $4 FROM unnest($1::text[]) AS d \
              ON CONFLICT (deployment, source) DO UPDATE SET position = excluded.position, open = excluded.open",
             &[
-                &ends.deployment.as_str(),
+                &deployments,
                 &crate::apply::side_text(side),
                 &at.to_string(),
                 // Blue's log begins with blue open, green's with green closed.
                 &(side == Side::Blue),
+                &ends.plan.end(side.other()).home.schema,
             ],
         )
         .await
         .map_err(on(ends.database(side.other()), "recording where the stream begins"))?;
     crash_at("slot.recorded");
-    Ok((at, horizon(&source, database).await?))
+    Ok((at, horizon(source, database).await?))
 }
 
 /// Of two runners that open one slot, the second waits here until the first has recorded it, and then finds it: it
@@ -509,9 +513,9 @@ pub async fn is_settled(client: &Client, database: &str, horizon: u64) -> Result
     Ok(row.get::<_, &str>(0).parse::<u64>().is_ok_and(|xmin| xmin >= horizon))
 }
 
-/// Drops this deployment's slot on `side`, ending a reader that still holds it.
-pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), EngineError> {
-    let (database, slot) = (ends.database(side), ends.slot(side));
+/// Drops a slot on `side`, ending a reader that still holds it.
+pub async fn drop_slot(ends: &Ends, client: &Client, side: Side, slot: &str) -> Result<(), EngineError> {
+    let database = ends.database(side);
     let on = on(database, "dropping the slot");
     for _ in 0..50 {
         client
@@ -537,7 +541,7 @@ pub async fn drop_slot(ends: &Ends, client: &Client, side: Side) -> Result<(), E
     }
     Err(EngineError::Precondition {
         what: format!("slot {slot} on {database} is held by a reader that does not end"),
-        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(&slot)),
+        remedy: format!("End it: SELECT pg_drop_replication_slot({});", quote_literal(slot)),
     })
 }
 
@@ -547,25 +551,26 @@ pub async fn build_indexes(ends: &Ends, lock_timeout_ms: u64) -> Result<(), Engi
     let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
     arm_side(ends, &mut green, Side::Green, lock_timeout_ms).await?;
     crash_at("indexes.armed");
-    let on = on(ends.database(Side::Green), "building indexes");
     for table in &plan.tables {
-        let (name, _) = guard::statement_trigger(plan, table, Side::Green, Closed::Loading);
-        green
-            .batch_execute(&format!(
-                "DROP TRIGGER IF EXISTS {} ON {}",
-                quote_ident(&name),
-                table_name(plan, table, Side::Green)
-            ))
-            .await
-            .map_err(&on)?;
+        guard::reopen_table(&green, plan, table, Side::Green, Closed::Loading).await?;
     }
     crash_at("indexes.loading_over");
     build_deferred(ends, &mut green).await?;
-    for table in copied_tables(plan) {
-        green
-            .batch_execute(&format!("ANALYZE {}", table_name(plan, table, Side::Green)))
-            .await
-            .map_err(&on)?;
+    analyze(ends, &green).await
+}
+
+/// Builds what was deferred for all members of a cohort, and gathers statistics.
+pub(crate) async fn build_for_all(ends: &Ends) -> Result<(), EngineError> {
+    let mut green = ends.connect_to_write(Side::Green, "indexes").await?;
+    build_deferred(ends, &mut green).await?;
+    analyze(ends, &green).await
+}
+
+async fn analyze(ends: &Ends, green: &Client) -> Result<(), EngineError> {
+    let on = on(ends.database(Side::Green), "building indexes");
+    for table in copied_tables(&ends.plan) {
+        let table = table_name(&ends.plan, table, Side::Green);
+        green.batch_execute(&format!("ANALYZE {table}")).await.map_err(&on)?;
     }
     Ok(())
 }
@@ -576,7 +581,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
     let deferred = green
         .query(
             "SELECT ord, name, is_foreign FROM replat.deferred WHERE deployment = $1 ORDER BY is_foreign, ord",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -591,7 +596,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
         let gone = tx
             .query_opt(
                 "DELETE FROM replat.deferred WHERE deployment = $1 AND ord = $2 RETURNING definition",
-                &[&ends.deployment.as_str(), &ord],
+                &[&ends.maker(), &ord],
             )
             .await
             .map_err(&on)?;
@@ -611,7 +616,7 @@ async fn build_deferred(ends: &Ends, green: &mut Client) -> Result<(), EngineErr
 async fn begin_foreign_key(ends: &Ends, green: &mut Client, ord: i32, name: &str) -> Result<(), EngineError> {
     let building = format!("building {name}");
     let on = crate::error::on(ends.database(Side::Green), &building);
-    let deployment = ends.deployment.as_str();
+    let deployment = ends.maker();
     let tx = green.transaction().await.map_err(&on)?;
     hold_stream(&tx, deployment).await.map_err(&on)?;
     let row = tx

@@ -8,12 +8,12 @@ use replat_model::ids::Side;
 use tokio_postgres::Client;
 
 use crate::copy::copied_tables;
-use crate::ends::Ends;
+use crate::ends::{Ends, slot_name};
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::guard::{self, is_missing};
 use crate::prepare::drop_slot;
-use crate::slice::{predicate, table_name};
+use crate::slice::{members, predicate, table_name};
 use crate::sql::quote_ident;
 use crate::survey::crossings;
 
@@ -87,15 +87,42 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     forget(ends, &blue, Side::Blue, true).await
 }
 
+/// Slots and publications. What a cohort shares goes with its last member.
 async fn stop_streams(ends: &Ends, blue: &Client, green: &Client) -> Result<(), EngineError> {
     for (client, side) in [(blue, Side::Blue), (green, Side::Green)] {
-        drop_slot(ends, client, side).await?;
+        drop_slot(ends, client, side, &ends.own_slot(side)).await?;
+        if let Some(cohort) = ends.cohort() {
+            if !is_last(ends, client, side).await? {
+                continue;
+            }
+            drop_slot(ends, client, side, &slot_name(cohort, side)).await?;
+        }
         client
-            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication())))
+            .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote_ident(&ends.publication(side))))
             .await
             .map_err(on(ends.database(side), "dropping the publication"))?;
     }
     Ok(())
+}
+
+/// Whether no other member of the cohort is known on `side` any more. From then on this one is not, either.
+async fn is_last(ends: &Ends, client: &Client, side: Side) -> Result<bool, EngineError> {
+    let on = on(ends.database(side), "leaving the cohort");
+    let left =
+        client.execute("DELETE FROM replat.cohort WHERE deployment = $1", &[&ends.deployment.as_str()]).await;
+    match left {
+        Ok(_) => crash_at("cohort.left"),
+        Err(e) if is_missing(&e) => return Ok(true),
+        Err(e) => return Err(on(e)),
+    }
+    let others = client
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)",
+            &[&ends.cohort().unwrap_or_default()],
+        )
+        .await
+        .map_err(&on)?;
+    Ok(!others.get::<_, bool>(0))
 }
 
 /// What this deployment made on green goes whole, unless another partition has come to live in it; its rows go in
@@ -119,8 +146,13 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
 async fn is_installed(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let row = green
         .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.fence WHERE partition = $1 AND deployment = $2)",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "SELECT EXISTS (SELECT 1 FROM replat.fence \
+             WHERE partition = $1 AND schema_name = $3 AND deployment = $2)",
+            &[
+                &ends.plan.partition.as_str(),
+                &ends.deployment.as_str(),
+                &ends.plan.end(Side::Green).home.schema,
+            ],
         )
         .await;
     match row {
@@ -147,16 +179,16 @@ async fn has_tables(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
 async fn made_alone(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
     let database = ends.database(Side::Green);
     let created = green
-        .query_one(
-            "SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)",
-            &[&ends.deployment.as_str()],
-        )
+        .query_one("SELECT EXISTS (SELECT 1 FROM replat.created WHERE deployment = $1)", &[&ends.maker()])
         .await;
     match created {
         Ok(row) if row.get::<_, bool>(0) => {}
         Ok(_) => return Ok(false),
         Err(e) if is_missing(&e) => return Ok(false),
         Err(e) => return Err(on(database, "reading what was created")(e)),
+    }
+    if ends.cohort().is_some() && !is_last(ends, green, Side::Green).await? {
+        return Ok(false);
     }
     if !has_tables(ends, green).await? {
         return Ok(true);
@@ -186,7 +218,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
     let rows = tx
         .query(
             "SELECT kind, identity, schema_name, whole FROM replat.created WHERE deployment = $1 ORDER BY ord DESC",
-            &[&ends.deployment.as_str()],
+            &[&ends.maker()],
         )
         .await
         .map_err(&on)?;
@@ -207,9 +239,7 @@ async fn drop_created(ends: &Ends, green: &mut Client) -> Result<(), EngineError
         }
     }
     tx.execute("DELETE FROM replat.schema_version WHERE schema_name = $1", &[&schema]).await.map_err(&on)?;
-    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.deployment.as_str()])
-        .await
-        .map_err(&on)?;
+    tx.execute("DELETE FROM replat.created WHERE deployment = $1", &[&ends.maker()]).await.map_err(&on)?;
     tx.commit().await.map_err(&on)
 }
 
@@ -221,7 +251,11 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
     let on = on(ends.database(side), "deleting the partition's rows");
     for table in ends.plan.tables.iter().rev() {
         let name = table_name(&ends.plan, table, side);
-        let slice = predicate(&ends.plan, table, side, "");
+        // Rows that never went over are nobody's copy.
+        let slice = match side {
+            Side::Blue => members(&ends.plan, table, side, ""),
+            Side::Green => predicate(&ends.plan, table, side, ""),
+        };
         let keys: Vec<String> = table.key_on(side).map(quote_ident).collect();
         let sql = format!(
             "DELETE FROM {name} WHERE {slice} AND ({keys}) IN \
@@ -244,40 +278,65 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
 
 /// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
 /// as long as the schema: they are rows that somebody wrote.
-async fn forget(ends: &Ends, client: &Client, side: Side, fence_row_too: bool) -> Result<(), EngineError> {
-    let on = on(ends.database(side), "removing the deployment's records");
-    let there = client.query_one("SELECT to_regclass('replat.fence') IS NOT NULL", &[]).await.map_err(&on)?;
-    if !there.get::<_, bool>(0) {
-        return Ok(());
+pub(crate) async fn forget(
+    ends: &Ends,
+    client: &Client,
+    side: Side,
+    fence_row_too: bool,
+) -> Result<(), EngineError> {
+    match try_to_forget(ends, client, side, fence_row_too).await {
+        Ok(()) => Ok(()),
+        // Another runner was faster, and has taken away all there was.
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(on(ends.database(side), "removing the deployment's records")(error)),
     }
-    for table in ["stream", "chunk", "parked", "deferred"] {
+}
+
+async fn try_to_forget(
+    ends: &Ends,
+    client: &Client,
+    side: Side,
+    fence_row_too: bool,
+) -> Result<(), tokio_postgres::Error> {
+    for table in ["stream", "chunk", "parked", "deferred", "leaf"] {
         client
             .execute(
                 &format!("DELETE FROM replat.{table} WHERE deployment = $1"),
                 &[&ends.deployment.as_str()],
             )
-            .await
-            .map_err(&on)?;
+            .await?;
     }
+    if let Some(cohort) = ends.cohort() {
+        for table in ["chunk", "deferred"] {
+            let sql = format!(
+                "DELETE FROM replat.{table} WHERE deployment = $1 \
+                 AND NOT EXISTS (SELECT 1 FROM replat.cohort WHERE cohort = $1)"
+            );
+            client.execute(&sql, &[&cohort]).await?;
+        }
+    }
+    guard::forget_tables(client).await?;
     if !fence_row_too {
         return Ok(());
     }
     client
         .execute(
-            "DELETE FROM replat.fence WHERE partition = $1 AND deployment = $2",
-            &[&ends.plan.partition.as_str(), &ends.deployment.as_str()],
+            "DELETE FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2",
+            &[&ends.plan.partition.as_str(), &ends.deployment.as_str(), &ends.plan.end(side).home.schema],
         )
-        .await
-        .map_err(&on)?;
+        .await?;
+    // Under the lock of whoever installs the schema, so that it is not taken from under them.
     client
         .batch_execute(
             "DO $$ BEGIN \
+               PERFORM pg_advisory_xact_lock(7311340948551); \
+               IF to_regclass('replat.fence') IS NULL THEN RETURN; END IF; \
                IF NOT EXISTS (SELECT 1 FROM replat.fence) AND NOT EXISTS (SELECT 1 FROM replat.incident) \
-                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) THEN \
+                  AND NOT EXISTS (SELECT 1 FROM replat.schema_version) AND NOT EXISTS (SELECT 1 FROM replat.viewer) \
+                  AND NOT EXISTS (SELECT 1 FROM replat.added_column) THEN \
                  DROP SCHEMA replat CASCADE; \
                END IF; \
              END $$",
         )
         .await
-        .map_err(&on)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use replat_model::ids::Side;
 use replat_model::key::{KeyType, KeyValue};
 use replat_model::map::Dimension;
-use replat_model::plan::{KeyColumn, Plan, TablePlan};
+use replat_model::plan::{KeyColumn, Plan, RowFilter, TablePlan};
 use replat_model::region::{Constraint, Region};
 
 use crate::sql::{quote_ident, quote_literal};
@@ -33,7 +33,26 @@ pub fn predicate(plan: &Plan, table: &TablePlan, side: Side, row: &str) -> Strin
     })
 }
 
-/// The same for a region by itself; `column` writes the column of a dimension.
+/// What a row of `table` on `side` must satisfy to take part: that it belongs to the partition, and what the rollout says
+/// of the table's rows. `row` as for [`predicate`].
+pub fn members(plan: &Plan, table: &TablePlan, side: Side, row: &str) -> String {
+    let slice = predicate(plan, table, side, row);
+    match table.rows_on(side) {
+        None => slice,
+        Some(rows) => format!("{slice} AND {}", satisfies(rows, row)),
+    }
+}
+
+/// That a condition of the spec is true of a row; `row` is an alias with its dot, or empty.
+pub fn satisfies(rows: &RowFilter, row: &str) -> String {
+    match row {
+        "" => format!("({}) IS TRUE", rows.condition),
+        // The condition names columns as they are, which could be those of another table of the statement.
+        row => format!("(SELECT ({}) IS TRUE FROM (SELECT {row}*) AS replat_member)", rows.condition),
+    }
+}
+
+/// What [`predicate`] says, for a region by itself; `column` writes the column of a dimension.
 pub fn region_predicate(
     region: &Region,
     dimensions: &[Dimension],
@@ -43,7 +62,7 @@ pub fn region_predicate(
         .constraints()
         .map(|(dimension, constraint)| {
             let at = &dimensions[dimension];
-            term(&column(&at.column), at.key_type, constraint)
+            constraint_predicate(&column(&at.column), at.key_type, constraint)
         })
         .collect();
     if terms.is_empty() { "true".into() } else { terms.join(" AND ") }
@@ -62,7 +81,8 @@ pub fn dimension_column<'a>(table: &'a TablePlan, side: Side, blue: &'a str) -> 
         .map_or(blue, |c| c.target.as_str())
 }
 
-fn term(column: &str, key_type: KeyType, constraint: &Constraint) -> String {
+/// The same for one constraint on `column`.
+pub(crate) fn constraint_predicate(column: &str, key_type: KeyType, constraint: &Constraint) -> String {
     let literal = |value: &KeyValue| {
         format!("{}::{}", quote_literal(&key_type.text_of(value)), key_type.postgres_name())
     };
@@ -71,15 +91,18 @@ fn term(column: &str, key_type: KeyType, constraint: &Constraint) -> String {
         Constraint::OneOf(values) if values.is_empty() => "false".into(),
         Constraint::OneOf(values) if values.len() == 1 => format!("{column} = {}", list(values)),
         Constraint::OneOf(values) => format!("{column} IN ({})", list(values)),
-        Constraint::NoneOf(values) if values.is_empty() => "true".into(),
+        // A row without a value is in no partition that asks for one, whichever.
+        Constraint::NoneOf(values) if values.is_empty() => format!("{column} IS NOT NULL"),
         Constraint::NoneOf(values) => format!("{column} NOT IN ({})", list(values)),
         Constraint::Within { lower, upper } => {
-            let lower = lower.as_ref().map(|v| format!("{column} >= {}", literal(v)));
-            let upper = upper.as_ref().map(|v| format!("{column} < {}", literal(v)));
+            // A range of texts is one of their bytes, as for whoever reads the map: languages sort otherwise.
+            let collate = if key_type == KeyType::Text { " COLLATE \"C\"" } else { "" };
+            let lower = lower.as_ref().map(|v| format!("{column}{collate} >= {}", literal(v)));
+            let upper = upper.as_ref().map(|v| format!("{column}{collate} < {}", literal(v)));
             match (lower, upper) {
                 (Some(a), Some(b)) => format!("({a} AND {b})"),
                 (Some(one), None) | (None, Some(one)) => one,
-                (None, None) => "true".into(),
+                (None, None) => format!("{column} IS NOT NULL"),
             }
         }
         Constraint::Bucket { modulus, remainder } => bucket(column, key_type, *modulus, *remainder),

@@ -6,8 +6,11 @@
 //! the session is left inside one and must be closed.
 
 mod across;
+mod beside;
 mod check;
 mod ddl;
+mod measure;
+mod misfits;
 mod rehearsal;
 mod size;
 
@@ -18,8 +21,11 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::on;
 
-pub use across::crossings;
+pub use across::{AtTheEdge, crossings, crossings_within};
+pub use beside::is_one_database;
 pub use check::check_expressions;
+pub use measure::{Sampled, measure};
+pub use misfits::misfits;
 pub use rehearsal::{Rehearsal, Target, rehearse};
 pub use size::{slice_is_occupied, slice_size};
 
@@ -72,11 +78,14 @@ async fn read_facts(
     client.batch_execute("SET LOCAL search_path = pg_catalog; SET LOCAL jit = off").await.map_err(&on)?;
     let row = client.query_one(CATALOGUE, &[&schema, &only, &can_skip_triggers]).await.map_err(&on)?;
     let text: String = row.try_get(0).map_err(&on)?;
-    serde_json::from_str(&text).map_err(|error| EngineError::Refused {
+    let odd = |error: serde_json::Error| EngineError::Refused {
         database: database.to_owned(),
         during: SURVEYING.to_owned(),
         why: format!("its answer is not understood: {error}"),
-    })
+    };
+    let mut facts: DatabaseFacts = serde_json::from_str(&text).map_err(odd)?;
+    beside::views_as_tables(client, &mut facts).await.map_err(&on)?;
+    Ok(facts)
 }
 
 /// Whether this role may write without firing ordinary triggers. Tried, since the right has several sources.

@@ -4,7 +4,7 @@
 //! meanwhile, a row that differs is looked at again after the stream has passed; what differs then, although nobody
 //! touched it, is different.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +12,23 @@ use futures_util::future::try_join;
 use replat_engine::EngineError;
 use replat_model::deploy::Certificate;
 use replat_model::ids::Side;
-use replat_model::plan::{ColumnPlan, Compare, TablePlan};
+use replat_model::plan::TablePlan;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use crate::compared::compared;
 use crate::copy::{boundaries, copied_tables};
+use crate::culprit::{Rows, named};
 use crate::ends::Ends;
 use crate::error::on;
 use crate::follow::{Shared, Touched, TouchedKey};
 use crate::guard::current_lsn;
-use crate::merge::{is_foreign, keys};
-use crate::slice::{key_name, key_range, key_text, predicate, table_name};
+use crate::leaves::{self, Trees};
+use crate::merge::keys;
+use crate::parked;
+use crate::pool::Session;
+use crate::slice::{key_name, key_range, key_text, members, table_name};
 use crate::sql::quote_ident;
 
 /// Rows in a range that is compared at once: large enough to cost one statement little, small enough to be halved
@@ -51,8 +56,8 @@ pub struct Verifier {
     shared: Arc<Shared>,
     from: Side,
     home: Side,
-    original: Client,
-    other: Client,
+    original: Session,
+    other: Session,
     progress: Arc<VerifyProgress>,
 }
 
@@ -91,7 +96,8 @@ impl Verifier {
 
     /// Compares all rows of all tables.
     pub async fn full(&self) -> Result<Certificate, EngineError> {
-        self.shared.begin_comparison(self.from);
+        let (blue, green) = try_join(self.trees(Side::Blue), self.trees(Side::Green)).await?;
+        self.shared.begin_comparison(self.from, [blue, green]);
         let mut total = Certificate::default();
         let mut digest = Sha256::new();
         let mut suspects: Vec<TouchedKey> = Vec::new();
@@ -100,7 +106,12 @@ impl Verifier {
                 boundaries(&self.original, &self.ends.plan, table, self.from, "true", RANGE_ROWS).await?;
             let mut after = None;
             for upto in cuts.into_iter().map(Some).chain([None]) {
-                let sum = self.range(n, table, after.as_ref(), upto.as_ref(), &mut suspects).await?;
+                let sum = match self.range(n, table, after.as_ref(), upto.as_ref(), &mut suspects).await {
+                    Err(error @ EngineError::Row { .. }) => {
+                        return Err(self.culprit(table, after.as_ref(), upto.as_ref(), error).await?);
+                    }
+                    sum => sum?,
+                };
                 total.rows += sum.rows;
                 self.progress.rows.store(total.rows, std::sync::atomic::Ordering::Relaxed);
                 digest.update(format!("{n} {} {} {}\n", sum.rows, sum.one, sum.two));
@@ -116,6 +127,22 @@ impl Verifier {
             self.shared.distrust(self.from);
         }
         Ok(total)
+    }
+
+    async fn trees(&self, side: Side) -> Result<Trees, EngineError> {
+        let client = if side == self.from { &self.original } else { &self.other };
+        leaves::trees(client, &self.ends.plan, side).await
+    }
+
+    /// Forgets the comparison if leaves have come or gone on either side since. No question is asked where there are
+    /// none.
+    pub async fn look_at_trees(&self) -> Result<(), EngineError> {
+        for side in [Side::Blue, Side::Green] {
+            if self.shared.has_leaves(side) {
+                self.shared.see_trees(side, &self.trees(side).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Compares the keys that were touched since, takes the equal ones off the list, and says what is different
@@ -215,6 +242,24 @@ impl Verifier {
         Ok(a)
     }
 
+    /// The error with the row of which an expression has no value.
+    async fn culprit(
+        &self,
+        table: &TablePlan,
+        after: Option<&Vec<String>>,
+        upto: Option<&Vec<String>>,
+        error: EngineError,
+    ) -> Result<EngineError, EngineError> {
+        for (client, side) in [(&self.original, self.from), (&self.other, self.from.other())] {
+            let rows = Rows { plan: &self.ends.plan, table, side, client };
+            let columns: Vec<_> = table.columns_from(side).iter().collect();
+            if let Some(culprit) = rows.without_value(&columns, (after, upto)).await? {
+                return Ok(named(error, &table.shape(side).name, Some(culprit)));
+            }
+        }
+        Ok(error)
+    }
+
     async fn sum(
         &self,
         client: &Client,
@@ -231,7 +276,7 @@ impl Verifier {
             SEEDS.1,
             self.values(table, side),
             table_name(&self.ends.plan, table, side),
-            predicate(&self.ends.plan, table, side, ""),
+            members(&self.ends.plan, table, side, ""),
             key_range(table, side, after, upto),
         );
         let row =
@@ -253,7 +298,7 @@ impl Verifier {
     ) -> Result<HashMap<Vec<String>, RowHash>, EngineError> {
         let condition = format!(
             "{} AND {}",
-            predicate(&self.ends.plan, table, side, ""),
+            members(&self.ends.plan, table, side, ""),
             key_range(table, side, after, upto)
         );
         self.hashes(client, table, side, &format!("t WHERE {condition}"), &[]).await
@@ -267,23 +312,52 @@ impl Verifier {
         side: Side,
         wanted: &[Vec<String>],
     ) -> Result<HashMap<Vec<String>, RowHash>, EngineError> {
-        let columns: Vec<Vec<&str>> =
-            (0..table.key.len()).map(|n| wanted.iter().map(|key| key[n].as_str()).collect()).collect();
+        let columns = key_arrays(table, wanted);
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        self.hashes(client, table, side, &self.matching(table, side), &parameters).await
+    }
+
+    /// The rows whose keys are the parameters. A key that was touched may have left the partition.
+    fn matching(&self, table: &TablePlan, side: Side) -> String {
         let matching: Vec<String> = table
             .key
             .iter()
             .enumerate()
             .map(|(n, k)| format!("t.{} = e.replat_k{n}", quote_ident(key_name(k, side))))
             .collect();
-        // A key that was touched may have left the partition.
-        let rest = format!(
+        format!(
             "t JOIN {} ON {} WHERE {}",
             keys(table, 1),
             matching.join(" AND "),
-            predicate(&self.ends.plan, table, side, "t.")
+            members(&self.ends.plan, table, side, "t.")
+        )
+    }
+
+    /// The hash of each value that is compared, of the row with this key; empty if there is none.
+    async fn each_by_key(
+        &self,
+        client: &Client,
+        table: &TablePlan,
+        side: Side,
+        wanted: &[Vec<String>],
+    ) -> Result<Vec<i64>, EngineError> {
+        let hashes: Vec<String> = compared(table, self.from)
+            .iter()
+            .map(|value| format!("hash_record_extended(ROW({}), {})", value.on(side), SEEDS.0))
+            .collect();
+        let sql = format!(
+            "SELECT ARRAY[{}]::bigint[] FROM {} {}",
+            hashes.join(", "),
+            table_name(&self.ends.plan, table, side),
+            self.matching(table, side)
         );
-        self.hashes(client, table, side, &rest, &parameters).await
+        let columns = key_arrays(table, wanted);
+        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as _).collect();
+        let row = client
+            .query_opt(&sql, &parameters)
+            .await
+            .map_err(on(self.ends.database(side), "comparing a row"))?;
+        Ok(row.map(|row| row.get(0)).unwrap_or_default())
     }
 
     async fn hashes(
@@ -308,12 +382,9 @@ impl Verifier {
         Ok(rows.iter().map(|r| (r.get(2), (r.get(0), r.get(1)))).collect())
     }
 
-    /// The values that are hashed: on the original's side the expressions, on the other side the columns that they
-    /// became, both in the same type.
+    /// The values that are hashed.
     fn values(&self, table: &TablePlan, side: Side) -> String {
-        let columns = table.columns_from(self.from);
-        let values: Vec<String> =
-            columns.iter().map(|c| if side == self.from { transformed(c) } else { stored(c) }).collect();
+        let values: Vec<String> = compared(table, self.from).iter().map(|value| value.on(side)).collect();
         values.join(", ")
     }
 
@@ -347,13 +418,24 @@ impl Verifier {
         total: &mut Certificate,
     ) -> Result<(), EngineError> {
         let looked_at = suspects.len();
+        let mut parked = Vec::new();
         for _ in 0..RECHECKS {
             if suspects.is_empty() {
                 break;
             }
             self.wait_for_stream().await?;
-            suspects = self.differing(suspects).await?;
+            // The stream has passed them, and they are copied once more when this comparison is over.
+            // Whoever only compares, and has no stream, says of such a row what is so.
+            let waiting = match self.shared.standing(self.home).is_some() {
+                true => parked::keys_of(&self.ends, self.receiver(), self.home).await?,
+                false => HashSet::new(),
+            };
+            let (set_aside, rest): (Vec<_>, Vec<_>) =
+                suspects.into_iter().partition(|key| waiting.contains(key));
+            parked.extend(set_aside);
+            suspects = self.differing(rest).await?;
         }
+        self.shared.touch(parked);
         let touched = self.shared.touched(self.from).unwrap_or_default();
         let anew = |key: &TouchedKey| touched.get(key).is_some_and(|touch| seen.get(key) != Some(touch));
         let (late, different): (Vec<_>, Vec<_>) = suspects.into_iter().partition(anew);
@@ -365,6 +447,11 @@ impl Verifier {
         }
         tracing::debug!(looked_at, different = total.different, "comparison settled");
         Ok(())
+    }
+
+    /// The session on the side that the home's stream writes to.
+    fn receiver(&self) -> &Client {
+        if self.home == self.from { &self.other } else { &self.original }
     }
 
     /// Until the home's stream has passed where its log ends now. A home without a stream settles nothing.
@@ -401,50 +488,34 @@ impl Verifier {
         let what = match (mine.is_empty(), theirs.is_empty()) {
             (false, true) => format!("missing on {}", self.from.other()),
             (true, false) => format!("only on {}", self.from.other()),
-            _ => "different".to_owned(),
+            _ => self.unlike(table, key).await?,
         };
         Ok(format!("{} ({}) is {what}", table.shape(self.from).name, key.join(", ")))
     }
-}
 
-/// The value that the receiving column should hold, in the type in which it is hashed.
-fn transformed(column: &ColumnPlan) -> String {
-    let e = &column.expression;
-    match (is_foreign(column), column.compare) {
-        (true, _) => as_text(&format!("({e})")),
-        (false, Compare::Native) => format!("({e})::{}", column.target_type),
-        (false, Compare::Text) => written(column, &format!("({e})::{}", shared_type(column))),
+    /// Which columns of a row that both sides have are not alike.
+    async fn unlike(&self, table: &TablePlan, key: &[String]) -> Result<String, EngineError> {
+        let wanted = [key.to_vec()];
+        let (mine, theirs) = try_join(
+            self.each_by_key(&self.original, table, self.from, &wanted),
+            self.each_by_key(&self.other, table, self.from.other(), &wanted),
+        )
+        .await?;
+        let values = compared(table, self.from);
+        let unlike: Vec<String> = values
+            .iter()
+            .zip(mine.iter().zip(&theirs))
+            .filter(|(_, (mine, theirs))| mine != theirs)
+            .map(|(value, _)| value.describe())
+            .collect();
+        // Somebody may have mended it since.
+        Ok(if unlike.is_empty() { "different".into() } else { format!("different in {}", unlike.join(", ")) })
     }
 }
 
-/// A value as it is hashed where its type's own hash will not do: as bytes, whatever its collation takes for equal.
-fn as_text(value: &str) -> String {
-    format!("{value}::text COLLATE \"C\"")
-}
-
-/// The same for a value of the receiving type. A document is written without its declaration wherever it crosses, and
-/// only a cast would show the one that was stored.
-fn written(column: &ColumnPlan, value: &str) -> String {
-    match column.wire_type.as_str() {
-        "xml" => format!("textin(xml_out({value}))"),
-        _ => as_text(value),
-    }
-}
-
-/// The receiving type, or what stands for it on a server that does not have it: for a domain, which the catalogue
-/// names with its schema, the built-in type that it is made of.
-fn shared_type(column: &ColumnPlan) -> &str {
-    if column.target_type.contains('.') { &column.wire_type } else { &column.target_type }
-}
-
-/// The value that it does hold.
-fn stored(column: &ColumnPlan) -> String {
-    let name = quote_ident(&column.target);
-    match (is_foreign(column), column.compare) {
-        (false, Compare::Native) => name,
-        (true, _) => as_text(&name),
-        (false, Compare::Text) => written(column, &name),
-    }
+/// One array for each column of the key.
+fn key_arrays<'k>(table: &TablePlan, wanted: &'k [Vec<String>]) -> Vec<Vec<&'k str>> {
+    (0..table.key.len()).map(|n| wanted.iter().map(|key| key[n].as_str()).collect()).collect()
 }
 
 /// Keys whose row is not the same in both.

@@ -10,6 +10,7 @@ use replat_model::facts::{
 use replat_model::ids::{Epoch, Side};
 use replat_model::key::KeyValue;
 use replat_model::plan::{DdlFile, Plan, Reversibility};
+use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Spec};
 use replat_postgres::survey::{
@@ -409,12 +410,17 @@ impl Example {
             partition: "saas_1".parse().expect("a legal name"),
             region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(1)].into())),
             epoch: Epoch::FIRST,
+            version: Some("v1".into()),
             home: self.spec.contexts["saas"].home.clone(),
             ddl: rehearsal.ddl,
             sizes: [].into(),
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: None,
+            measured: Measured::default(),
+            unsettled_keys: Vec::new(),
+            misfits: Vec::new(),
         };
         draft(&self.spec, &ask, &blue, &rehearsal.facts)
     }

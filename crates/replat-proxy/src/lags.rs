@@ -13,6 +13,7 @@ use replat_model::ids::{Lsn, PartitionId};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::ConnInfo;
 use replat_postgres::freshness;
+use replat_postgres::sql::quote_ident;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
@@ -40,11 +41,18 @@ pub(crate) struct Lags {
 /// The names of two databases and the hosts that they are on.
 type Pair = [(String, String); 2];
 
-/// The copies in one database of partitions that live in another.
+/// A partition's copy, and the `search_path` that leads to it: of two homes in one database, one may be its copy.
+type CopyAt = (PartitionId, String);
+
+/// The copies in one database of partitions that live at another home.
 #[derive(Debug)]
 struct Copies {
-    as_of: RwLock<HashMap<PartitionId, Instant>>,
+    as_of: RwLock<HashMap<CopyAt, Instant>>,
     wanted: Mutex<Instant>,
+}
+
+fn search_path(home: &Home) -> &str {
+    home.settings.iter().find(|(name, _)| name == "search_path").map_or("", |(_, path)| path.as_str())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,7 +76,8 @@ impl Lags {
         let copies = locked(&self.watched).get(&pair).cloned();
         let copies = copies.unwrap_or_else(|| self.begin(pair, own, other));
         *locked(&copies.wanted) = Instant::now();
-        copies.as_of.read().unwrap_or_else(PoisonError::into_inner).get(partition).copied()
+        let copy = (partition.clone(), search_path(other).to_owned());
+        copies.as_of.read().unwrap_or_else(PoisonError::into_inner).get(&copy).copied()
     }
 
     fn begin(self: &Arc<Lags>, pair: Pair, own: &Home, other: &Home) -> Arc<Copies> {
@@ -142,7 +151,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn look(&mut self) -> Result<HashMap<PartitionId, Instant>, Failure> {
+    async fn look(&mut self) -> Result<HashMap<CopyAt, Instant>, Failure> {
         let database = self.home.database.clone();
         let home = self.home.client().await?;
         // Before the question, so that the copy is never taken for newer than it is.
@@ -153,7 +162,9 @@ impl Watch {
         let copies = freshness::copies(self.copy.client().await?, &database).await?;
         Ok(copies
             .into_iter()
-            .filter_map(|copy| Some((copy.partition, self.reached(copy.through)?)))
+            .filter_map(|copy| {
+                Some(((copy.partition, quote_ident(&copy.schema)), self.reached(copy.through)?))
+            })
             .collect())
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use replat_engine::{Listed, LogError, Recorded, Trouble, WorkLog};
 use replat_model::deploy::{Deployment, Event, Timestamp};
-use replat_model::ids::{DeploymentId, PartitionId};
+use replat_model::ids::{CohortId, DeploymentId, PartitionId};
 use replat_model::map::{FORMAT as MAP_FORMAT, Map};
 use replat_model::route::{Address, Routes, Traffic};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -161,22 +161,47 @@ impl Store {
     }
 }
 
+fn begin(
+    tx: &Transaction,
+    event: &Event,
+    map: &Map,
+    now: Timestamp,
+    cohort: Option<i64>,
+) -> Result<Listed, Fault> {
+    let Event::Asked { plan } = event else {
+        return Err(LogError::OutOfPlace { why: "the first event must be Asked" }.into());
+    };
+    log::refuse_if_busy(tx, &plan.context, &plan.partition)?;
+    maps::check_plan(plan, map)?;
+    let stored = maps::newest(tx, &plan.context)?;
+    if let Some(stored) = &stored {
+        maps::check_successor(stored, map)?;
+        log::refuse_to_cut_what_moves(tx, stored, map)?;
+        routes::carved(tx, stored, map)?;
+    }
+    maps::publish(tx, stored.as_ref(), map)?;
+    log::begin(tx, plan, event, now, cohort)
+}
+
+fn heartbeat(tx: &Transaction, id: &DeploymentId, runner: &str, until: Timestamp) -> Result<(), Fault> {
+    let serial = log::serial(tx, id)?;
+    tx.execute(
+        "INSERT INTO runner (deployment, name, until) VALUES (?1, ?2, ?3)
+         ON CONFLICT (deployment) DO UPDATE SET name = excluded.name, until = excluded.until",
+        params![serial, runner, signed(until.0)?],
+    )?;
+    Ok(())
+}
+
 impl WorkLog for Store {
     fn begin(&self, event: &Event, map: &Map, now: Timestamp) -> Result<Listed, LogError> {
-        let Event::Asked { plan } = event else {
-            return Err(LogError::OutOfPlace { why: "the first event must be Asked" });
-        };
+        self.write_with(|tx, _| begin(tx, event, map, now, None))
+    }
+
+    fn begin_all(&self, members: &[(Event, Map)], now: Timestamp) -> Result<Vec<Listed>, LogError> {
         self.write_with(|tx, _| {
-            log::refuse_if_busy(tx, &plan.context, &plan.partition)?;
-            maps::check_plan(plan, map)?;
-            let stored = maps::newest(tx, &plan.context)?;
-            if let Some(stored) = &stored {
-                maps::check_successor(stored, map)?;
-                log::refuse_to_cut_what_moves(tx, stored, map)?;
-                routes::carved(tx, stored, map)?;
-            }
-            maps::publish(tx, stored.as_ref(), map)?;
-            log::begin(tx, plan, event, now)
+            let cohort = log::gather(tx, now)?;
+            members.iter().map(|(event, map)| begin(tx, event, map, now, Some(cohort))).collect()
         })
     }
 
@@ -260,6 +285,14 @@ impl WorkLog for Store {
     }
 
     /// Comparable only to numbers from this very `Store`.
+    fn traffic(&self, context: &str) -> Result<BTreeMap<PartitionId, Traffic>, LogError> {
+        self.read_with(|tx| routes::newest_traffic(tx, context))
+    }
+
+    fn schema_version(&self, context: &str, partition: &PartitionId) -> Result<Option<String>, LogError> {
+        self.read_with(|tx| routes::schema_version(tx, context, partition))
+    }
+
     fn data_version(&self) -> Result<u64, LogError> {
         let inner = self.inner();
         // SQLite counts what others commit, and we what we do.
@@ -272,15 +305,15 @@ impl WorkLog for Store {
     }
 
     fn heartbeat(&self, id: &DeploymentId, runner: &str, until: Timestamp) -> Result<(), LogError> {
-        self.write_with(|tx, _| {
-            let serial = log::serial(tx, id)?;
-            tx.execute(
-                "INSERT INTO runner (deployment, name, until) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (deployment) DO UPDATE SET name = excluded.name, until = excluded.until",
-                params![serial, runner, signed(until.0)?],
-            )?;
-            Ok(())
-        })
+        self.write_with(|tx, _| heartbeat(tx, id, runner, until))
+    }
+
+    fn heartbeats(&self, ids: &[DeploymentId], runner: &str, until: Timestamp) -> Result<(), LogError> {
+        self.write_with(|tx, _| ids.iter().try_for_each(|id| heartbeat(tx, id, runner, until)))
+    }
+
+    fn lengths(&self, cohort: &CohortId) -> Result<BTreeMap<DeploymentId, u64>, LogError> {
+        self.read_with(|tx| log::lengths(tx, cohort))
     }
 
     fn runner(&self, id: &DeploymentId) -> Result<Option<(String, Timestamp)>, LogError> {

@@ -1,8 +1,10 @@
 //! Deployments and their events.
 
+use std::collections::BTreeMap;
+
 use replat_engine::{Listed, LogError, Recorded};
 use replat_model::deploy::{Deployment, Event, Timestamp};
-use replat_model::ids::{DeploymentId, PartitionId};
+use replat_model::ids::{CohortId, DeploymentId, PartitionId};
 use replat_model::map::Map;
 use replat_model::plan::Plan;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -29,16 +31,44 @@ pub(crate) fn refuse_to_cut_what_moves(tx: &Transaction, stored: &Map, map: &Map
 }
 
 /// Writes a deployment and its first event.
-pub(crate) fn begin(tx: &Transaction, plan: &Plan, event: &Event, now: Timestamp) -> Result<Listed, Fault> {
+pub(crate) fn begin(
+    tx: &Transaction,
+    plan: &Plan,
+    event: &Event,
+    now: Timestamp,
+    cohort: Option<i64>,
+) -> Result<Listed, Fault> {
     let listed = tx.query_row(
-        "INSERT INTO deployment (context, partition, created) VALUES (?1, ?2, ?3)
-         RETURNING serial, context, partition, created",
-        params![plan.context, plan.partition.as_str(), signed(now.0)?],
+        "INSERT INTO deployment (context, partition, created, cohort) VALUES (?1, ?2, ?3, ?4)
+         RETURNING serial, context, partition, created, cohort",
+        params![plan.context, plan.partition.as_str(), signed(now.0)?, cohort],
         raw_listed,
     )?;
     let serial = listed.0;
     insert(tx, serial, 0, event, now)?;
     checked_listed(listed)
+}
+
+/// Makes a cohort that has no members yet.
+pub(crate) fn gather(tx: &Transaction, now: Timestamp) -> Result<i64, Fault> {
+    let made = "INSERT INTO cohort (created) VALUES (?1) RETURNING serial";
+    Ok(tx.query_row(made, [signed(now.0)?], |row| row.get(0))?)
+}
+
+/// How long the logs of a cohort's members are.
+pub(crate) fn lengths(tx: &Transaction, cohort: &CohortId) -> Result<BTreeMap<DeploymentId, u64>, Fault> {
+    let mut statement = tx.prepare_cached(
+        "SELECT d.id, coalesce((SELECT max(seq) + 1 FROM event e WHERE e.deployment = d.serial), 0)
+         FROM deployment d JOIN cohort c ON c.serial = d.cohort WHERE c.id = ?1",
+    )?;
+    let rows = statement
+        .query_map([cohort.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    rows.map(|row| {
+        let (id, length) = row?;
+        let id = id.parse().map_err(|why| Fault::damaged(format!("deployment {id}: {why}")))?;
+        Ok((id, unsigned(length)?))
+    })
+    .collect()
 }
 
 /// The serial number of a deployment that exists.
@@ -118,26 +148,27 @@ pub(crate) fn let_go(tx: &Transaction, serial: i64) -> Result<(), Fault> {
 
 /// All deployments, oldest first.
 pub(crate) fn list(tx: &Transaction) -> Result<Vec<Listed>, Fault> {
-    let mut statement =
-        tx.prepare_cached("SELECT serial, context, partition, created FROM deployment ORDER BY serial")?;
+    let mut statement = tx.prepare_cached(
+        "SELECT serial, context, partition, created, cohort FROM deployment ORDER BY serial",
+    )?;
     statement.query_map([], raw_listed)?.map(|row| checked_listed(row?)).collect()
 }
 
 /// A context's deployments that are not over.
 fn under_way(tx: &Transaction, context: &str) -> Result<Vec<Listed>, Fault> {
     let mut statement = tx.prepare_cached(
-        "SELECT serial, context, partition, created FROM deployment WHERE context = ?1 AND over = 0",
+        "SELECT serial, context, partition, created, cohort FROM deployment WHERE context = ?1 AND over = 0",
     )?;
     statement.query_map([context], raw_listed)?.map(|row| checked_listed(row?)).collect()
 }
 
-type RawListed = (i64, String, String, i64);
+type RawListed = (i64, String, String, i64, Option<i64>);
 
 fn raw_listed(row: &Row) -> rusqlite::Result<RawListed> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
 }
 
-fn checked_listed((serial, context, partition, created): RawListed) -> Result<Listed, Fault> {
+fn checked_listed((serial, context, partition, created, cohort): RawListed) -> Result<Listed, Fault> {
     let bad_id = |why| Fault::damaged(format!("deployment d{serial}: {why}"));
     Ok(Listed {
         id: format!("d{serial}").parse().map_err(bad_id)?,
@@ -145,5 +176,6 @@ fn checked_listed((serial, context, partition, created): RawListed) -> Result<Li
         context,
         partition: partition.parse().map_err(bad_id)?,
         created: Timestamp(unsigned(created)?),
+        cohort: cohort.map(|serial| format!("c{serial}").parse()).transpose().map_err(bad_id)?,
     })
 }

@@ -107,6 +107,7 @@ pub(crate) fn switched(tx: &Transaction, state: &Deployment, version: i64) -> Re
     let before = traffic_before(tx, context, partition, version)?.unwrap_or_default();
     let schema_version = match state.home {
         Side::Green => Some(state.plan.version.clone()),
+        Side::Blue if state.plan.version_before.is_some() => state.plan.version_before.clone(),
         // What blue's schema is called was known before the first switch, if ever.
         Side::Blue => {
             let first = "SELECT version FROM switch WHERE context = ?1 AND partition = ?2 AND epoch = ?3";
@@ -125,6 +126,23 @@ pub(crate) fn switched(tx: &Transaction, state: &Deployment, version: i64) -> Re
         return Ok(());
     }
     insert_traffic(tx, context, version, partition, Some(after).filter(|t| !t.is_plain()).as_ref())
+}
+
+/// What is special at the newest version.
+pub(crate) fn newest_traffic(
+    tx: &Transaction,
+    context: &str,
+) -> Result<BTreeMap<PartitionId, Traffic>, Fault> {
+    Ok(special(traffic(tx, context, 0, i64::MAX)?))
+}
+
+/// The version of the schema that a partition's home has.
+pub(crate) fn schema_version(
+    tx: &Transaction,
+    context: &str,
+    partition: &PartitionId,
+) -> Result<Option<String>, Fault> {
+    Ok(traffic_before(tx, context, partition, i64::MAX)?.and_then(|traffic| traffic.schema_version))
 }
 
 /// Partitions that were carved out of one inherit what is special about its traffic: their rows are where they were.

@@ -18,11 +18,15 @@ const APPLICATION_ID: i64 = 0x7270_6c74;
 
 /// What brings a file from each version to the next; the first makes an empty file one of version 1. A step that
 /// was ever released is never edited.
-const STEPS: [&str; FORMAT as usize] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const STEPS: [&str; FORMAT as usize] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// The version of the file that this program reads and writes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Opens the file, settles how durable it is, and brings it up to date.
 pub(crate) fn open(path: &Path) -> Result<Connection, Fault> {

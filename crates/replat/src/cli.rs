@@ -136,7 +136,7 @@ pub enum Command {
     },
     /// Carry out a plan file.
     Apply(ApplyArgs),
-    /// Move a partition: plan, confirm, apply, watch; or look after a deployment.
+    /// Move a partition, or many together: plan, confirm, apply, watch; or look after a deployment.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Deploy(DeployArgs),
     /// Make partitions before they are needed, and retire old ones, so that nobody notices.
@@ -223,11 +223,11 @@ pub enum ContractsVerb {
 /// What can be planned.
 #[derive(Debug, Subcommand)]
 pub enum PlanWhat {
-    /// A deployment of one partition.
+    /// A deployment of one partition, or of many together.
     Deploy {
-        /// Which partition.
+        /// Which partitions.
         #[command(flatten)]
-        target: Target,
+        target: Targets,
         /// Write the plan here.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -248,6 +248,34 @@ pub struct Target {
     /// The partition: its name, or a part of the key space such as tenant_id=42 or tenant_id=[100,200).
     #[arg(short = 'p', long, required = true)]
     pub partition: Option<String>,
+}
+
+/// Which partitions.
+#[derive(Clone, Debug, Args)]
+pub struct Targets {
+    /// The context; may be left out where the spec has one.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// A partition: its name, or a part of the key space such as tenant_id=42 or tenant_id=[100,200). Given several
+    /// times, or as @FILE with one on each line: all of them together, each a deployment of its own.
+    #[arg(short = 'p', long = "partition", required_unless_present = "each", value_name = "PARTITION")]
+    pub partitions: Vec<String>,
+    /// Every tenant by itself: each value of the dimension that the home has in these parts of the key space, or anywhere,
+    /// becomes a partition of its own.
+    #[arg(long)]
+    pub each: bool,
+}
+
+impl Targets {
+    /// The one partition that was named, if it is one.
+    pub fn one(&self) -> Option<Target> {
+        match &self.partitions[..] {
+            [one] if !self.each && !one.starts_with('@') => {
+                Some(Target { context: self.context.clone(), partition: Some(one.clone()) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Options of `apply`.
@@ -289,9 +317,9 @@ pub struct DeployArgs {
     /// A verb.
     #[command(subcommand)]
     pub verb: Option<DeployVerb>,
-    /// Which partition.
+    /// Which partitions.
     #[command(flatten)]
-    pub target: Target,
+    pub target: Targets,
     /// Options of carrying out.
     #[command(flatten)]
     pub run: RunArgs,

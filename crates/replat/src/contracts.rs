@@ -1,6 +1,6 @@
 //! `contracts`: the queries that consumers rely on, listed, tried, and asked on both sides.
 
-use replat_model::contract::{Answer, ContractPlan};
+use replat_model::contract::{Answer, ContractPlan, ROWS_MAX};
 use replat_model::ids::Home;
 use replat_model::map::Dimension;
 use replat_model::region::{Constraint, Region};
@@ -112,6 +112,10 @@ impl Desk<'_> {
             let said = match answer(plan, (&blue.client, home)).await? {
                 Ok(answered) => {
                     let over = plan.budget_ms.filter(|budget| answered.took_ms > *budget);
+                    broken.extend(
+                        plan.too_many(&answered)
+                            .map(|why| format!("{} ({}): {why}", plan.name, plan.consumer)),
+                    );
                     broken.extend(over.map(|budget| {
                         let took = answered.took_ms;
                         format!(
@@ -139,7 +143,17 @@ impl Desk<'_> {
             Failure::new("RP2002", Exit::Invalid, format!("context {} has no rollout", wanted.name))
                 .remedy("`replat contracts check` asks the home alone.")
         })?;
-        let home = &wanted.context.home;
+        // While green is home, blue is followed: both can be asked then, too.
+        let present = &*wanted.leaf.home;
+        let home = if *present == rollout.to { &wanted.context.home } else { present };
+        if *home == rollout.to {
+            return Err(Failure::new(
+                "RP2007",
+                Exit::Invalid,
+                format!("{} lives on {home} already", wanted.id),
+            )
+            .remedy("There is no other side to compare with; `replat contracts check` asks one alone."));
+        }
         let blue = session(&self.project, home, true).await?;
         let green = session(&self.project, &rollout.to, true).await?;
         let dimensions = wanted.map.dimensions();
@@ -158,7 +172,11 @@ impl Desk<'_> {
 fn shown(answer: &Answer) -> String {
     let columns: Vec<String> =
         answer.columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
-    format!("{} rows ({}) in {} ms", answer.rows.len(), columns.join(", "), answer.took_ms)
+    let rows = match answer.rows.len() {
+        many if many > ROWS_MAX => format!("more than {ROWS_MAX}"),
+        few => few.to_string(),
+    };
+    format!("{rows} rows ({}) in {} ms", columns.join(", "), answer.took_ms)
 }
 
 fn refuse(broken: Vec<String>, place: String) -> Result<(), Failure> {

@@ -13,7 +13,8 @@ use replat_store::Store;
 use serde_json::json;
 
 use crate::ask;
-use crate::cli::{ApplyArgs, DeployArgs, Global, Progress, RunArgs, Target};
+use crate::cli::{ApplyArgs, DeployArgs, Global, Progress, RunArgs, Target, Targets};
+use crate::cohort;
 use crate::failure::{Exit, Failure};
 use crate::planning::{self, PlanFile, Planned};
 use crate::project::Project;
@@ -58,7 +59,10 @@ impl<'a> Desk<'a> {
     }
 
     /// `plan deploy`.
-    pub async fn plan(&self, target: &Target, out: Option<&Path>, detail: bool) -> Result<(), Failure> {
+    pub async fn plan(&self, targets: &Targets, out: Option<&Path>, detail: bool) -> Result<(), Failure> {
+        let Some(target) = &targets.one() else {
+            return self.plan_cohort(targets, out, detail).await;
+        };
         if self.global.dry_run {
             return self.outlook(target).await;
         }
@@ -92,6 +96,9 @@ impl<'a> Desk<'a> {
 
     /// `apply`.
     pub async fn apply(&self, args: &ApplyArgs) -> Result<(), Failure> {
+        if cohort::is_cohort_file(&args.plan) {
+            return self.apply_cohort(args).await;
+        }
         let file = planning::read_file(&args.plan)?;
         if let Some(listed) = self.carried_out(&file)? {
             let text = format!(
@@ -138,12 +145,15 @@ impl<'a> Desk<'a> {
         if let Some(verb) = &args.verb {
             return self.verb(verb).await;
         }
+        let Some(target) = &args.target.one() else {
+            return self.deploy_cohort(&args.target, &args.run).await;
+        };
         if self.global.dry_run {
-            return self.outlook(&args.target).await;
+            return self.outlook(target).await;
         }
-        let asked = planning::wanted(&self.project, &self.store, &args.target)?;
+        let asked = planning::wanted(&self.project, &self.store, target)?;
         planning::refuse_if_busy(&self.store, asked.name, &asked.id)?;
-        let planned = self.planned(&args.target).await?;
+        let planned = self.planned(target).await?;
         match self.watch().progress {
             Progress::Json => {
                 self.style.progress(&json!({ "plan": planned.file.digest, "partition": asked.id }))
@@ -166,7 +176,7 @@ impl<'a> Desk<'a> {
             self.say(&listed, &held)?;
         }
         if run.detach {
-            return self.detach(&listed);
+            return self.detach(listed.id.as_str());
         }
         self.follow(&listed, !run.hold).await
     }
@@ -181,13 +191,13 @@ impl<'a> Desk<'a> {
     }
 
     /// Leaves the work to a process of its own, whose log lies beside the store.
-    fn detach(&self, listed: &Listed) -> Result<(), Failure> {
+    pub fn detach(&self, id: &str) -> Result<(), Failure> {
         use std::os::unix::process::CommandExt;
         let failed = |e: std::io::Error| {
             Failure::new("RP9001", Exit::Internal, format!("no background process could be started: {e}"))
-                .remedy(format!("Run it here: replat deploy watch {}", listed.id))
+                .remedy(format!("Run it here: replat deploy watch {id}"))
         };
-        let path = self.project.beside_store(&format!("{}.log", listed.id));
+        let path = self.project.beside_store(&format!("{id}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         let mut command = std::process::Command::new(std::env::current_exe().map_err(failed)?);
         command.arg("-c").arg(&self.project.file);
@@ -195,7 +205,7 @@ impl<'a> Desk<'a> {
             command.arg("--store").arg(store);
         }
         command
-            .args(["--progress", "plain", "deploy", "watch", listed.id.as_str()])
+            .args(["--progress", "plain", "deploy", "watch", id])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -206,10 +216,10 @@ impl<'a> Desk<'a> {
         let text = format!(
             "{0} is under way in the background, and tells of it in {1}.\n\
              Next:  replat deploy watch {0}     replat deploy wait {0} --for soak",
-            listed.id,
+            id,
             path.display()
         );
-        self.style.result(&text, &json!({ "id": listed.id, "detached": true, "log": path }));
+        self.style.result(&text, &json!({ "id": id, "detached": true, "log": path }));
         Ok(())
     }
 
@@ -233,6 +243,9 @@ impl<'a> Desk<'a> {
     pub async fn show(&self, what: &str) -> Result<(), Failure> {
         let path = Path::new(what);
         if path.is_file() {
+            if cohort::is_cohort_file(path) {
+                return self.show_cohort_file(path);
+            }
             let file = planning::read_file(path)?;
             self.style.result(&render::plan(&file, true), &json!(file));
             return Ok(());
@@ -257,7 +270,8 @@ fn refuse_if_stale(file: &PlanFile, changes: Vec<String>) -> Result<(), Failure>
     )))
 }
 
-fn refuse_unless_allowed(plan: &Plan, allowed: &[String]) -> Result<(), Failure> {
+/// Refuses a plan with hazards that were not allowed.
+pub fn refuse_unless_allowed(plan: &Plan, allowed: &[String]) -> Result<(), Failure> {
     let must = plan.hazards.iter().filter(|h| h.must_allow);
     let missing = must.filter(|h| !allowed.iter().any(|name| name == h.name.code()));
     let missing: Vec<String> = render::by_check(missing)

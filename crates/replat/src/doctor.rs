@@ -10,14 +10,15 @@ use std::collections::BTreeMap;
 
 use replat_model::doctor::keys::Candidate;
 use replat_model::doctor::{self, Outcome, Verdict};
-use replat_model::draft::{Ask, Examined, Finding, examine};
+use replat_model::draft::{Ask, Beside, Examined, Finding, examine};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home, Side};
 use replat_model::plan::Hazard;
+use replat_model::prediction::{Measured, Prediction};
 use replat_model::preflight::{Area, Check};
 use replat_model::region::Region;
-use replat_model::spec::{Reversible, Rollout, Spec};
-use replat_postgres::survey::{Target, check_expressions, rehearse, survey};
+use replat_model::spec::{Context, PathWish, Reversible, Rollout, Spec};
+use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::Serialize;
 use serde_json::json;
 
@@ -44,6 +45,8 @@ pub struct Diagnosis {
     pub candidates: Vec<Candidate>,
     /// What was left out of the look, as sentences.
     pub left_out: Vec<String>,
+    /// What a deployment of the partition will take; `None` if none was named or it could not be looked at.
+    pub predicted: Option<Prediction>,
     /// What makes sense now.
     pub next: String,
     /// How many things stand in the way.
@@ -95,6 +98,12 @@ pub struct Trouble {
     pub remedy: Vec<String>,
 }
 
+impl Trouble {
+    fn of(failure: Failure) -> Trouble {
+        Trouble { code: failure.code, what: failure.what.to_string(), remedy: failure.remedy }
+    }
+}
+
 /// What was found, before it is put into the order of the table.
 #[derive(Default)]
 struct Found {
@@ -102,6 +111,7 @@ struct Found {
     hazards: Vec<Hazard>,
     unlooked: BTreeMap<Check, String>,
     unseen: Vec<String>,
+    predicted: Option<Prediction>,
 }
 
 impl Found {
@@ -111,6 +121,7 @@ impl Found {
             hazards: examined.plan.hazards,
             unseen: examined.unseen,
             unlooked: BTreeMap::new(),
+            predicted: None,
         }
     }
 
@@ -172,31 +183,41 @@ fn subject(
     args: &DoctorArgs,
 ) -> Result<(String, Subject), Failure> {
     let (name, context) = project.context(args.context.as_deref())?;
-    let ask = |partition, region, epoch, home| Ask {
+    let ask = |partition, region, epoch, version, home| Ask {
         context: name.to_owned(),
         partition,
         region,
         epoch,
+        version,
         home,
         ddl: Vec::new(),
         sizes: BTreeMap::new(),
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
+        measured: Measured::default(),
+        unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     if let Some(partition) = &args.partition {
         let wanted = planning::find(project, store, Some(name), partition)?;
         let home = Home::clone(&wanted.leaf.home);
-        let ask = ask(wanted.id, wanted.region, wanted.leaf.epoch, home);
+        let ask = ask(wanted.id, wanted.region, wanted.leaf.epoch, wanted.version, home);
         return Ok((name.to_owned(), Subject { ask, whole: false }));
     }
     let all = "all".parse().map_err(|e| Failure::new("RP9001", Exit::Internal, format!("{e}")))?;
-    let ask = ask(all, Region::everything(), Epoch::FIRST, context.home.clone());
+    // Each partition has a version of its own, so that of all is none that a rule could find fault with.
+    let version = context.rollout.as_ref().map(|rollout| rollout.version.clone());
+    let ask = ask(all, Region::everything(), Epoch::FIRST, version, context.home.clone());
     Ok((name.to_owned(), Subject { ask, whole: true }))
 }
 
 /// The checks of a place that no rollout goes to.
-const OF_A_ROLLOUT: [Check; 10] = [
+const OF_A_ROLLOUT: [Check; 13] = [
+    Check::PathNotOpen,
+    Check::RowsShared,
+    Check::VersionGap,
     Check::SameHome,
     Check::DownTwice,
     Check::Expression,
@@ -210,14 +231,38 @@ const OF_A_ROLLOUT: [Check; 10] = [
 ];
 
 /// The checks that are about the rows of one partition.
-const OF_A_PARTITION: [Check; 3] = [Check::GreenNotEmpty, Check::FkLeaves, Check::FkEnters];
+const OF_A_PARTITION: [Check; 11] = [
+    Check::VersionGap,
+    Check::GreenNotEmpty,
+    Check::NullValues,
+    Check::ValueUnfit,
+    Check::CheckViolated,
+    Check::Duplicates,
+    Check::GoesTwice,
+    Check::RowsUnseen,
+    Check::FkLeaves,
+    Check::FkEnters,
+    Check::FkUnsettled,
+];
+
+/// The checks of a rollout whose rows stay where they are.
+const OF_VIEWS: [Check; 6] = [
+    Check::UnknownContext,
+    Check::NoRollout,
+    Check::SameHome,
+    Check::VersionGap,
+    Check::PathNotOpen,
+    Check::RowsShared,
+];
 
 /// A rollout to a copy: as if nothing but the place changed.
 fn to_a_copy(database: &str, schema: &str) -> Rollout {
     Rollout {
         version: "as it is".into(),
+        after: None,
         to: Home { database: database.to_owned(), schema: schema.to_owned() },
         ddl: Vec::new(),
+        path: PathWish::Copy,
         reversible: Reversible::Required,
         map: BTreeMap::new(),
         tables: BTreeMap::new(),
@@ -241,11 +286,17 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
     let (name, mut subject) = subject(&project, &store, args)?;
     let context = &project.spec.contexts[&name];
     let home = subject.ask.home.clone();
-    let blue = planning::session(&project, &home, true).await?;
-    let tables: Vec<String> = context.tables.keys().cloned().collect();
-    let blue_facts = survey(&blue.client, &home.database, &home.schema, Some(&tables)).await?;
     let command =
         format!("-C {name} -p {}", args.partition.as_deref().map_or("…".into(), |p| format!("'{p}'")));
+    let blue = match (planning::session(&project, &home, true).await, &context.rollout) {
+        (Ok(blue), _) => blue,
+        (Err(failure), Some(rollout)) => {
+            return green_alone(&project, context, &subject.ask, rollout, failure, &command).await;
+        }
+        (Err(failure), None) => return Err(failure),
+    };
+    let tables: Vec<String> = context.tables.keys().cloned().collect();
+    let blue_facts = survey(&blue.client, &home.database, &home.schema, Some(&tables)).await?;
     let mut trouble = Vec::new();
 
     let Some(rollout) = &context.rollout else {
@@ -264,8 +315,20 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
         return Ok(told(found, trouble, Place::of(home.to_string(), &blue_facts), green, &command, false));
     };
 
-    let green = planning::session(&project, &rollout.to, global.dry_run).await?;
     let to = &rollout.to;
+    let green = match planning::session(&project, to, global.dry_run).await {
+        Ok(green) => green,
+        Err(failure) => {
+            let copy = doctor::copy_of(&blue_facts, None, &to.schema);
+            let mut found = against_a_copy(&project.spec, &subject.ask, &blue_facts, &copy)?;
+            let why = "green was not reached, and was taken to be an empty copy of blue";
+            found.not_asked(OF_A_ROLLOUT.into_iter().chain(OF_A_PARTITION), why);
+            let trouble = vec![Trouble::of(failure)];
+            let blue = Place::of(home.to_string(), &blue_facts);
+            let told = told(found, trouble, blue, unseen_place(&to.to_string()), &command, false);
+            return Ok(Diagnosis { left_out: vec!["green, which was not reached".into()], ..told });
+        }
+    };
     let rehearsed = match (global.dry_run, planning::read_ddl(project.folder(), rollout)) {
         (true, _) => Err("the DDL is not rehearsed in a dry run".to_owned()),
         (false, Err(failure)) => {
@@ -306,12 +369,51 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
         Ok(rehearsal) => {
             let green_facts = rehearsal.facts;
             subject.ask.ddl = rehearsal.ddl;
+            if is_one_database(&ends.blue.client, &ends.green.client, &to.database).await? {
+                subject.ask.beside = Some(Beside { tied: rehearsal.tied });
+            }
             let found = against_green(&project.spec, &mut subject, &ends, &blue_facts, &green_facts).await?;
             let pending = !subject.ask.ddl.is_empty();
             let (blue, green) = places(&green_facts);
             Ok(told(found, trouble, blue, green, &command, pending))
         }
     }
+}
+
+/// Blue was not reached: what can be said of green alone, as it is now. It is taken to be a copy of a blue that has
+/// nothing against it.
+async fn green_alone(
+    project: &Project,
+    context: &Context,
+    ask: &Ask,
+    rollout: &Rollout,
+    failure: Failure,
+    command: &str,
+) -> Result<Diagnosis, Failure> {
+    let to = &rollout.to;
+    let Ok(green) = planning::session(project, to, true).await else { return Err(failure) };
+    let names = green_tables(context, rollout);
+    let facts = survey(&green.client, &to.database, &to.schema, Some(&names)).await?;
+    let mut spec = project.spec.clone();
+    if let Some(context) = spec.contexts.get_mut(&ask.context) {
+        context.rollout = Some(to_a_copy(&to.database, &to.schema));
+        context.versions.clear();
+        let there = |name: &str| rollout.flows_of(name).into_iter().find_map(|flow| facts.table(flow.new));
+        context.tables = std::mem::take(&mut context.tables)
+            .into_iter()
+            .filter_map(|(name, table)| Some((there(&name)?.name.clone(), table)))
+            .collect();
+    }
+    let blue = doctor::copy_of(&facts, None, &ask.home.schema);
+    let mut found = Found::of(examined(&spec, ask, &blue, &facts)?);
+    doctor::of_the_copy(&mut found.findings, &mut found.hazards, &to.database);
+    let why = "blue was not reached, and only green was looked at, as it is now";
+    let of_a_server = |check: &Check| matches!(check.area(), Area::Servers | Area::Rights);
+    found.not_asked(Check::ALL.iter().copied().filter(|check| !of_a_server(check)), why);
+    let place = Place::of(to.to_string(), &facts);
+    let told =
+        told(found, vec![Trouble::of(failure)], unseen_place(&ask.home.to_string()), place, command, false);
+    Ok(Diagnosis { left_out: vec!["blue, which was not reached".into()], ..told })
 }
 
 /// All rules against what green will be, with a look at the rows where a partition was named.
@@ -331,8 +433,15 @@ async fn against_green(
     for (side, session) in [(Side::Blue, &ends.blue), (Side::Green, &ends.green)] {
         expressions.extend(check_expressions(&session.client, side, &last.plan).await?);
     }
-    let mut found = Found::of(last);
+    let shares_rows = last.plan.path.shares_rows();
+    let predicted = (!subject.whole && !shares_rows).then(|| last.plan.prediction.clone());
+    let mut found = Found { predicted, ..Found::of(last) };
     found.findings.extend(expressions);
+    if shares_rows {
+        let others = Check::ALL.iter().copied().filter(|check| !OF_VIEWS.contains(check));
+        found.not_asked(others, "green's tables are views of blue's, so no row moves");
+        return Ok(found);
+    }
     if subject.whole {
         found.not_asked(OF_A_PARTITION, "no partition was named; name one with -p");
     }
@@ -348,6 +457,7 @@ fn against_a_copy(
 ) -> Result<Found, Failure> {
     let mut spec = spec.clone();
     if let Some(context) = spec.contexts.get_mut(&ask.context) {
+        context.versions.clear();
         let to = context.rollout.as_ref().map(|rollout| rollout.to.clone());
         let to = to.unwrap_or_else(|| Home { database: "green".into(), schema: copy.schema.clone() });
         context.rollout = Some(to_a_copy(&to.database, &to.schema));
@@ -390,6 +500,7 @@ fn told(
         trouble,
         candidates: Vec::new(),
         left_out: Vec::new(),
+        predicted: found.predicted,
         next,
         blocking: 0,
         to_allow: 0,

@@ -3,6 +3,7 @@
 mod ask;
 mod cli;
 mod codes;
+mod cohort;
 mod contracts;
 mod daemon;
 mod deploy;

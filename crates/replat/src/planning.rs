@@ -2,21 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use replat_engine::{LogError, WorkLog};
+use replat_model::compatibility::{Compatibility, compatibility};
 use replat_model::deploy::Event;
 use replat_model::draft::tokens::without_restrictions;
-use replat_model::draft::{Ask, Finding, SliceSize, changed, draft, schema_difference};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::map::{Leaf, Map, Selection};
-use replat_model::plan::{DdlFile, Plan};
+use replat_model::plan::{DdlFile, FORMAT, Plan};
+use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::{predicate, region_predicate};
+use replat_postgres::slice::{members, predicate, region_predicate, table_name};
+use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
-    Target, check_expressions, crossings, rehearse, slice_is_occupied, slice_size, survey,
+    Sampled, Target, check_expressions, crossings_within, is_one_database, misfits, rehearse,
+    slice_is_occupied, slice_size, survey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +49,8 @@ pub struct PlanFile {
     pub green: DatabaseFacts,
     /// The schema difference, for people.
     pub difference: Vec<String>,
+    /// Whether code of either version can run on the other's schema.
+    pub compatibility: Compatibility,
 }
 
 /// A plan, with the map that it needs: the partition is a leaf of its own in it.
@@ -66,6 +73,8 @@ pub struct Wanted<'a> {
     pub region: Region,
     /// Its home and epoch.
     pub leaf: Leaf,
+    /// The schema version that it is at, if that is known.
+    pub version: Option<String>,
     /// The map in which it is a leaf of its own.
     pub map: Map,
 }
@@ -88,18 +97,34 @@ pub fn find<'a>(
 ) -> Result<Wanted<'a>, Failure> {
     let (name, context) = project.context(context)?;
     let map = project.map(store, name, context)?;
+    find_in(store, name, context, &map, partition)
+}
+
+/// The same in a map of the context.
+pub fn find_in<'a>(
+    store: &dyn WorkLog,
+    name: &'a str,
+    context: &'a Context,
+    map: &Map,
+    partition: &str,
+) -> Result<Wanted<'a>, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::new("RP2006", Exit::Invalid, e.to_string());
     let dimensions = map.dimensions().iter().map(|d| d.column.clone()).collect::<Vec<_>>();
     let selection = Selection::parse(partition, map.dimensions())
         .map_err(|e| bad(&e).remedy(ways_to_name(&dimensions)))?;
-    let (map, id) = map.carve(&selection).map_err(|e| {
+    let whole = map;
+    let (map, id) = whole.carve(&selection).map_err(|e| {
         bad(&e).remedy(
             "Name one partition, or a part of one; `replat deploy list` shows what was cut out already.",
         )
     })?;
     let leaf = map.leaf(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?.clone();
     let region = map.region(&id).ok_or_else(|| bad(&format!("{id} is not in the map")))?;
-    Ok(Wanted { name, context, id, region, leaf, map })
+    // What is carved out is where its rows were before.
+    let holder = whole.carved_from(&map, &id).map_or(&id, |leaf| &leaf.partition);
+    let first = || context.versions.first().filter(|_| *leaf.home == context.home).cloned();
+    let version = store.schema_version(name, holder)?.or_else(first);
+    Ok(Wanted { name, context, id, region, leaf, version, map })
 }
 
 /// How a partition is named, with the dimensions of this very map.
@@ -108,7 +133,8 @@ fn ways_to_name(dimensions: &[String]) -> String {
     format!("Name a partition, or a part of the key space: -p {column}=VALUE or -p '{column}=[FROM,BEFORE)'")
 }
 
-fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
+/// Where the partition is to go, as the spec has it.
+pub fn rollout<'a>(project: &Project, wanted: &Wanted<'a>) -> Result<&'a Rollout, Failure> {
     let name = wanted.name;
     wanted.context.rollout.as_ref().ok_or_else(|| {
         Failure::new("RP2002", Exit::Invalid, format!("context {name} has no rollout"))
@@ -150,7 +176,7 @@ pub async fn plan(
 ) -> Result<Planned, Failure> {
     let wanted = find(project, store, context, partition)?;
     let rollout = rollout(project, &wanted)?;
-    let Wanted { name, context, id, region, leaf, map } = wanted;
+    let Wanted { name, context, id, region, leaf, version, map } = wanted;
     let spec = &project.spec;
     if *leaf.home == rollout.to {
         return Err(Failure::new("RP2007", Exit::Invalid, format!("{id} lives on {} already", leaf.home))
@@ -172,13 +198,21 @@ pub async fn plan(
         partition: id,
         region,
         epoch: leaf.epoch,
+        version,
         home: Home::clone(&leaf.home),
         ddl: rehearsal.ddl,
         sizes: BTreeMap::new(),
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
+        measured: Measured::default(),
+        unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
+    if is_one_database(&ends.blue.client, &ends.green.client, &rollout.to.database).await? {
+        ask.beside = Some(Beside { tied: rehearsal.tied });
+    }
     ask.contracts =
         contract_plans(project, context, map.dimensions(), &ask.region, &ends.blue, &ask.home).await?;
     let first = drafted(spec, &ask, &blue, &rehearsal.facts)?;
@@ -190,6 +224,7 @@ pub async fn plan(
         return Err(found(&findings));
     }
     let difference = schema_difference(&blue, &rehearsal.facts, &plan);
+    let compatibility = compatibility(&blue, &rehearsal.facts, &plan);
     let file = PlanFile {
         kind: "DeployPlan".into(),
         selection: partition.to_owned(),
@@ -198,6 +233,7 @@ pub async fn plan(
         blue,
         green: rehearsal.facts,
         difference,
+        compatibility,
     };
     Ok(Planned { file, map })
 }
@@ -220,6 +256,8 @@ pub struct Outlook {
     pub tables: BTreeMap<String, SliceSize>,
     /// Whether green's schema holds tables already.
     pub green_has_tables: bool,
+    /// What it will take, as far as reading tells.
+    pub prediction: Prediction,
 }
 
 /// Looks at both databases through read-only sessions.
@@ -246,12 +284,28 @@ pub async fn outlook(
     let mut tables = BTreeMap::new();
     for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
         if let Some(facts) = blue_facts.table(table) {
-            let slice = region_predicate(&region, map.dimensions(), replat_postgres::sql::quote_ident);
+            let slice = region_predicate(&region, map.dimensions(), quote_ident);
             let size = slice_size(&blue.client, &leaf.home.database, facts, &slice).await?;
             tables.insert(table.clone(), size);
         }
     }
+    let largest = tables.iter().max_by_key(|(_, size)| size.bytes);
+    let sampled = largest.map(|(table, size)| Sampled {
+        table: table.clone(),
+        qualified: [&leaf.home.schema, table].map(|name| quote_ident(name)).join("."),
+        predicate: region_predicate(&region, map.dimensions(), quote_ident),
+        size: *size,
+    });
+    let load = Load {
+        bytes: tables.values().map(|size| size.bytes).sum(),
+        lanes: project.spec.policy.copy_parallel,
+        // Which are continued is known when the DDL was rehearsed.
+        sequences: 0,
+        pause_max_ms: project.spec.policy.pause_max.millis(),
+    };
+    let measured = replat_postgres::survey::measure(&blue.client, &green.client, sampled).await;
     Ok(Outlook {
+        prediction: predict(measured, load),
         partition: id.to_string(),
         region: region.describe(map.dimensions()),
         from: Home::clone(&leaf.home),
@@ -264,20 +318,16 @@ pub async fn outlook(
 
 /// What the context's tables are called on green.
 pub fn green_tables(context: &Context, rollout: &Rollout) -> Vec<String> {
-    context
-        .tables
-        .keys()
-        .map(|blue| {
-            rollout.tables.iter().find(|(_, r)| &r.from == blue).map_or(blue, |(green, _)| green).clone()
-        })
-        .collect()
+    rollout.new_tables(context).into_iter().map(str::to_owned).collect()
 }
 
-fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
+/// The plan, or everything that stands in its way.
+pub fn drafted(spec: &Spec, ask: &Ask, blue: &DatabaseFacts, green: &DatabaseFacts) -> Result<Plan, Failure> {
     draft(spec, ask, blue, green).map_err(|findings| found(&findings))
 }
 
-fn found(findings: &[Finding]) -> Failure {
+/// What stands in the way of a deployment, as a failure.
+pub fn found(findings: &[Finding]) -> Failure {
     let things = counted(findings.len(), "thing stands", "things stand");
     let mut failure =
         Failure::new("RP2002", Exit::Precondition, format!("{things} in the way of this deployment"));
@@ -305,7 +355,8 @@ pub struct Ends {
 }
 
 impl Ends {
-    async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
+    /// Connects to both.
+    pub async fn connect(project: &Project, blue: &Home, green: &Home) -> Result<Ends, Failure> {
         Ok(Ends { blue: session(project, blue, false).await?, green: session(project, green, false).await? })
     }
 }
@@ -321,8 +372,40 @@ pub async fn session(project: &Project, home: &Home, read_only: bool) -> Result<
     })
 }
 
-/// How much of each table moves, and whether green holds some of it already.
+/// How long planning looks for rows of one foreign key, in one direction.
+const EDGE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of each table moves, how fast that goes, and whether green holds some of it already.
 pub async fn measure(
+    ends: &Ends,
+    plan: &Plan,
+    blue: &DatabaseFacts,
+    green: &DatabaseFacts,
+    ask: &mut Ask,
+) -> Result<(), Failure> {
+    weigh(ends, plan, blue, green, ask).await?;
+    // Where rows stay where they are, nothing takes time.
+    if !plan.path.shares_rows() {
+        ask.measured = sample(ends, plan, ask).await;
+    }
+    Ok(())
+}
+
+/// How fast both servers are, tried with rows of the largest table.
+pub async fn sample(ends: &Ends, plan: &Plan, ask: &Ask) -> Measured {
+    let largest =
+        plan.tables.iter().max_by_key(|table| ask.sizes.get(&table.blue.name).map_or(0, |s| s.bytes));
+    let sampled = largest.map(|table| Sampled {
+        table: table.blue.name.clone(),
+        qualified: table_name(plan, table, Side::Blue),
+        predicate: predicate(plan, table, Side::Blue, ""),
+        size: ask.sizes.get(&table.blue.name).copied().unwrap_or_default(),
+    });
+    replat_postgres::survey::measure(&ends.blue.client, &ends.green.client, sampled).await
+}
+
+/// How much of each table moves, and whether green holds some of it already.
+pub async fn weigh(
     ends: &Ends,
     plan: &Plan,
     blue: &DatabaseFacts,
@@ -331,12 +414,14 @@ pub async fn measure(
 ) -> Result<(), Failure> {
     for table in plan.tables.iter().chain(&plan.references) {
         if let Some(facts) = blue.table(&table.blue.name) {
-            let slice = predicate(plan, table, Side::Blue, "");
+            let slice = members(plan, table, Side::Blue, "");
             let size = slice_size(&ends.blue.client, &plan.blue.home.database, facts, &slice).await?;
             ask.sizes.insert(table.blue.name.clone(), size);
         }
     }
-    ask.crossings = crossings(&ends.blue.client, plan).await?;
+    let at_the_edge = crossings_within(&ends.blue.client, plan, EDGE_PATIENCE).await?;
+    (ask.crossings, ask.unsettled_keys) = (at_the_edge.found, at_the_edge.unsettled);
+    ask.misfits = misfits(&ends.blue.client, plan, blue, green).await?;
     if !ask.ddl.is_empty() {
         return Ok(());
     }
@@ -379,11 +464,12 @@ pub fn read_file(path: &Path) -> Result<PlanFile, Failure> {
     };
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     let file: PlanFile = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-    if file.kind != "DeployPlan" || file.plan.format != 1 {
+    if file.kind != "DeployPlan" || file.plan.format != FORMAT {
         return Err(bad(format!("its kind is {}, its format {}", file.kind, file.plan.format)));
     }
     if file.plan.digest() != file.digest
         || file.difference != schema_difference(&file.blue, &file.green, &file.plan)
+        || file.compatibility != compatibility(&file.blue, &file.green, &file.plan)
     {
         return Err(bad("its digest does not fit its content; it was changed after it was made".into()));
     }
@@ -442,6 +528,7 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
         ("blue's home", then.plan.blue.home.to_string(), now.plan.blue.home.to_string()),
         ("green's home", then.plan.green.home.to_string(), now.plan.green.home.to_string()),
         ("the version", then.plan.version.clone(), now.plan.version.clone()),
+        ("the version on blue", said(&then.plan.version_before), said(&now.plan.version_before)),
     ] {
         if was != is {
             lines.push(format!("{what} was {was} and is {is}"));
@@ -458,6 +545,11 @@ pub fn what_changed(then: &PlanFile, now: &PlanFile) -> Vec<String> {
     lines
 }
 
+/// A version that may never have been said.
+fn said(version: &Option<String>) -> String {
+    version.clone().unwrap_or_else(|| "unknown".into())
+}
+
 /// A plan without its estimates, which change by themselves, and without its limits, which it brings along.
 fn unsized_plan(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
@@ -466,5 +558,6 @@ fn unsized_plan(plan: &Plan) -> Plan {
     }
     plan.hazards.clear();
     plan.policy = Policy::shipped();
+    plan.prediction = Prediction::default();
     plan
 }

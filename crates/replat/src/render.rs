@@ -7,6 +7,7 @@ mod deployment;
 pub mod doctor;
 mod happened;
 mod plan;
+mod prediction;
 pub mod rotate;
 pub mod route;
 
@@ -23,7 +24,7 @@ pub use deployment::{
     event_value, list, reason_text, trouble_text,
 };
 pub use happened::Happened;
-pub use plan::{by_check, outlook, plan, plan_next, steps, told_once};
+pub use plan::{by_check, cohort_plan, outlook, plan, plan_next, steps, told_once};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]

@@ -238,7 +238,7 @@ impl Desk<'_> {
             let address = address.clone().or_else(|| known?.get(database).cloned())?;
             Some((database.clone(), address))
         });
-        let traffic = told.as_ref().map(|routes| routes.traffic().clone()).unwrap_or_default();
+        let traffic = self.store.traffic(name)?;
         Routes::new(telling.project.clone(), map, addresses.collect(), traffic).map_err(|why| {
             Failure::new("RP2001", Exit::Invalid, why.to_string())
                 .remedy("Say in [databases] how it is reached, with a host and a port.")
@@ -457,7 +457,8 @@ pub fn tables_of(name: &str, context: &Context) -> Tables {
     let schema = context.home.schema.as_str();
     let mut tables = Tables::new([schema]).with_context(name, &context.dimensions);
     let renamed = context.rollout.iter().flat_map(|rollout| rollout.tables.iter());
-    let later = renamed.map(|(new, rename)| (new.as_str(), rename.from.as_str()));
+    let later =
+        renamed.flat_map(|(new, table)| table.old_names(new).into_iter().map(move |old| (new.as_str(), old)));
     let now = context.tables.keys().map(|table| (table.as_str(), table.as_str()));
     for (shown, table) in now.chain(later) {
         let name = TableName::new(schema, shown);

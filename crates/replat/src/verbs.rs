@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use replat_engine::{Engine, Listed, LogError, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase};
-use replat_model::ids::Side;
+use replat_model::ids::{CohortId, Side};
 use replat_model::next::next;
 use replat_model::spec::{DurationText, Policy};
 use replat_postgres::engine::now;
@@ -28,6 +28,10 @@ impl Desk<'_> {
         match verb {
             DeployVerb::List => self.list(),
             DeployVerb::Get { id, live } => self.get(id.as_deref(), *live).await,
+            DeployVerb::Watch { id } if self.cohort(id.as_deref())?.is_some() => {
+                let cohort = self.cohort(id.as_deref())?.expect("it was just found");
+                self.follow_cohort(&cohort, true).await
+            }
             DeployVerb::Watch { id } => self.follow(&self.find(id.as_deref())?, true).await,
             DeployVerb::Wait { id, phase, timeout } => self.wait(id.as_deref(), phase, timeout).await,
             DeployVerb::Events { id, follow } => self.events(id.as_deref(), *follow).await,
@@ -38,9 +42,13 @@ impl Desk<'_> {
                 let asked = |why| Event::SwitchAsked { to: Side::Green, why };
                 self.word(b, asked, |d| is_home(d, Side::Green)).await
             }
-            DeployVerb::Rollback(b) => {
+            DeployVerb::Rollback(b) if self.cohort(b.id.as_deref())?.is_none() => {
                 let listed = self.find(b.id.as_deref())?;
                 self.refuse_rollback(&listed, &self.watch().state(&listed)?)?;
+                let asked = |why| Event::SwitchAsked { to: Side::Blue, why };
+                self.word(b, asked, |d| is_home(d, Side::Blue)).await
+            }
+            DeployVerb::Rollback(b) => {
                 let asked = |why| Event::SwitchAsked { to: Side::Blue, why };
                 self.word(b, asked, |d| is_home(d, Side::Blue)).await
             }
@@ -49,6 +57,11 @@ impl Desk<'_> {
             }
             DeployVerb::Abort(b) => self.word(b, |why| Event::AbortAsked { why }, |d| d.aborted).await,
         }
+    }
+
+    /// The cohort that somebody means, if it is one.
+    fn cohort(&self, named: Option<&str>) -> Result<Option<CohortId>, Failure> {
+        crate::cohort::named(&self.store, named)
     }
 
     /// Says why there can be no rollback, where that is so.
@@ -98,6 +111,9 @@ impl Desk<'_> {
 
     /// Shows a deployment; `live` looks at both databases too.
     pub async fn get(&self, id: Option<&str>, live: bool) -> Result<(), Failure> {
+        if let Some(cohort) = self.cohort(id)? {
+            return self.tell_cohort(&cohort);
+        }
         let listed = self.find(id)?;
         let d = self.watch().state(&listed)?;
         let mut card = self.card(&listed, &d)?;
@@ -113,7 +129,11 @@ impl Desk<'_> {
     }
 
     async fn wait(&self, id: Option<&str>, phase: &str, timeout: &str) -> Result<(), Failure> {
-        let listed = self.find(id)?;
+        let cohort = self.cohort(id)?;
+        let all = match &cohort {
+            Some(cohort) => crate::cohort::members(&self.store, cohort)?,
+            None => vec![self.find(id)?],
+        };
         let wanted: Phase = serde_json::from_value(json!(phase)).map_err(|_| {
             let known = PHASES.map(Phase::as_str);
             let meant = replat_model::spec::nearest(phase, known);
@@ -124,9 +144,25 @@ impl Desk<'_> {
             Failure::new("RP2006", Exit::Usage, format!("--timeout {timeout}: {e}"))
                 .remedy("Write it with its unit: 90s, 15m, 2h, 7d")
         })?;
-        match tokio::time::timeout(patience.as_duration(), self.reached(&listed, wanted)).await {
-            Ok(d) => self.tell(&listed, &d?),
-            Err(_) => Err(self.too_late(&listed, timeout)?),
+        let end = tokio::time::Instant::now() + patience.as_duration();
+        let mut failed = Vec::new();
+        for listed in &all {
+            let failure = match tokio::time::timeout_at(end, self.reached(listed, wanted)).await {
+                Ok(Ok(d)) if cohort.is_none() => return self.tell(listed, &d),
+                Ok(Ok(_)) => continue,
+                Ok(Err(failure)) => failure,
+                Err(_) => self.too_late(listed, timeout)?,
+            };
+            if cohort.is_none() {
+                return Err(failure);
+            }
+            failed.push((listed.clone(), format!("{} {}", failure.code, failure.what)));
+        }
+        let Some(cohort) = cohort else { return Ok(()) };
+        self.tell_cohort(&cohort)?;
+        match crate::cohort::failure(&cohort, &failed, all.len()) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
         }
     }
 
@@ -202,8 +238,11 @@ impl Desk<'_> {
         event: impl Fn(String) -> Event,
         done: impl Fn(&Deployment) -> bool + Send + Sync + 'static,
     ) -> Result<(), Failure> {
-        let listed = self.find(because.id.as_deref())?;
         let event = event(because.reason.clone());
+        if let Some(cohort) = self.cohort(because.id.as_deref())? {
+            return self.word_to_all(&cohort, &event, &done).await;
+        }
+        let listed = self.find(because.id.as_deref())?;
         let before = self.watch().state(&listed)?;
         if already(&before, &event) && done(&before) {
             self.style.remark("Nothing needs to be done.");
@@ -268,7 +307,8 @@ impl Desk<'_> {
     }
 }
 
-fn already(d: &Deployment, event: &Event) -> bool {
+/// Whether a word changes nothing.
+pub fn already(d: &Deployment, event: &Event) -> bool {
     match event {
         Event::SwitchAsked { to, .. } => d.home == *to && d.wanted_home() == *to,
         Event::FinishAsked { .. } => d.finished.is_some(),

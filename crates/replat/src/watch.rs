@@ -77,6 +77,7 @@ impl Watch<'_> {
                     }
                     tokio::time::sleep(FOLLOW_EVERY).await;
                 }
+                None if listed.cohort.is_some() => return self.run_member(listed, &goal).await,
                 None => {
                     if let Some(d) = self.run(listed, &goal, patient).await? {
                         return Ok(d);
@@ -84,6 +85,17 @@ impl Watch<'_> {
                     shown = self.store.read(&listed.id)?.len();
                 }
             }
+        }
+    }
+
+    /// A member is run with its whole cohort: what they share cannot be had by one of them.
+    async fn run_member(&self, listed: &Listed, goal: &Goal) -> Result<Deployment, Failure> {
+        let cohort = listed.cohort.as_ref().expect("it was just looked at");
+        let watched = [listed.id.clone()].into();
+        let mut outcome = self.until_all(cohort, &crate::cohort::Goal { watched, reached: &**goal }).await?;
+        match outcome.failures.remove(&listed.id) {
+            Some(failure) => Err(failure),
+            None => self.state(listed),
         }
     }
 
@@ -140,6 +152,14 @@ impl Watch<'_> {
         d: &Deployment,
         read_only: bool,
     ) -> Result<PostgresEngine, Failure> {
+        if let Some(cohort) = &listed.cohort {
+            let all = crate::cohort::members(self.store, cohort)?.into_iter();
+            let all = all.map(|listed| Ok((listed.clone(), self.state(&listed)?)));
+            let shared = self.shared(cohort, &all.collect::<Result<Vec<_>, Failure>>()?, read_only)?;
+            if let Some(engine) = PostgresEngine::of_member(&shared, &listed.id) {
+                return Ok(if read_only { engine.reading_only() } else { engine });
+            }
+        }
         let plan = Arc::new(d.plan.clone());
         let blue = self.project.connection(&plan.blue.home, read_only)?;
         let green = self.project.connection(&plan.green.home, read_only)?;
@@ -159,6 +179,7 @@ impl Watch<'_> {
             gate: &*gate,
             clock: now,
             name: me(),
+            turns: None,
         };
         let told = RefCell::new(Told::new(self, listed, &engine));
         let stopping = Cell::new(false);
@@ -210,7 +231,7 @@ impl Watch<'_> {
 }
 
 /// Whether no writer is held and no decision is half done: a runner can stop here.
-fn at_rest(d: &Deployment) -> bool {
+pub fn at_rest(d: &Deployment) -> bool {
     d.attempt.is_none() && d.settled
 }
 
@@ -245,7 +266,7 @@ pub async fn interrupted() {
 }
 
 /// This runner's name.
-fn me() -> String {
+pub fn me() -> String {
     format!("pid {}", std::process::id())
 }
 
@@ -414,7 +435,7 @@ fn bar_style() -> ProgressStyle {
 }
 
 /// The failure of somebody who does not want to wait for what only a person can do.
-fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
+pub fn waits(d: &Deployment, reason: &Reason, listed: &Listed) -> Failure {
     let (code, exit) = match reason {
         Reason::Different => ("RP4003", Exit::Different),
         Reason::ContractBroken => ("RP4004", Exit::Different),

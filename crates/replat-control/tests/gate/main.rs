@@ -20,7 +20,8 @@ use replat_model::ids::{Epoch, Home, Lsn, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map};
 use replat_model::next::Action;
-use replat_model::plan::{End, Plan, Reversibility};
+use replat_model::plan::{End, FORMAT, Path, Plan, Reversibility};
+use replat_model::prediction::Prediction;
 use replat_model::region::Region;
 use replat_model::route::Address;
 use replat_model::spec::{Policy, ReadsPolicy};
@@ -134,6 +135,7 @@ impl Story {
             gate,
             clock: now,
             name: "story".into(),
+            turns: None,
         };
         runner.run(|d, pulse| enough(d, pulse)).await.expect("a log that folds");
         self.journal.take()
@@ -190,7 +192,7 @@ fn plan(map: &Map) -> Plan {
         major: 15,
     };
     Plan {
-        format: 1,
+        format: FORMAT,
         context: "shop".into(),
         partition: "shop".parse().expect("a legal id"),
         region: Region::everything(),
@@ -198,8 +200,11 @@ fn plan(map: &Map) -> Plan {
         epoch: Epoch::FIRST,
         blue: end("old"),
         green: end("new"),
+        version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),
@@ -208,6 +213,7 @@ fn plan(map: &Map) -> Plan {
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
+        prediction: Prediction::default(),
     }
 }
 

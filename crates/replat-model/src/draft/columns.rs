@@ -1,6 +1,6 @@
 //! Rules about columns: how each is had from a row of the other side, and what is lost on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{depends, plain_column, quoted, refusal};
 use super::{Finding, Notes, Pair, meant, types};
@@ -28,7 +28,7 @@ pub(super) fn forward(pair: &Pair, notes: &mut Notes) -> Vec<ColumnPlan> {
 fn up(pair: &Pair, column: &ColumnFacts, notes: &mut Notes) -> Option<String> {
     let name = &column.name;
     let find = |finding: Finding| finding.at(&pair.green.name).column(name);
-    if let Some(map) = pair.map.get(name) {
+    if let Some(map) = pair.map().get(name.as_str()) {
         return usable(&map.up, pair.blue)
             .map_err(|why| notes.find(find(unusable("up", &map.up, &why))))
             .ok();
@@ -55,7 +55,7 @@ fn up(pair: &Pair, column: &ColumnFacts, notes: &mut Notes) -> Option<String> {
 }
 
 /// The expression as it will be used, or why it cannot be.
-fn usable(expression: &str, source: &TableFacts) -> Result<String, String> {
+pub(super) fn usable(expression: &str, source: &TableFacts) -> Result<String, String> {
     match refusal(expression, source) {
         Some(why) => Err(why),
         // A plain column is always written alike, so that it is recognised as unchanged everywhere.
@@ -63,7 +63,7 @@ fn usable(expression: &str, source: &TableFacts) -> Result<String, String> {
     }
 }
 
-fn unusable(what: &str, expression: &str, why: &str) -> Finding {
+pub(super) fn unusable(what: &str, expression: &str, why: &str) -> Finding {
     Finding::new(
         Check::Expression,
         format!("{what} = {expression:?} cannot be used: {why}"),
@@ -73,7 +73,7 @@ fn unusable(what: &str, expression: &str, why: &str) -> Finding {
 
 /// What the spec says about columns that do not exist or cannot be written.
 fn check_map(pair: &Pair, notes: &mut Notes) {
-    for (name, map) in pair.map {
+    for name in pair.map().keys() {
         match pair.green.column(name) {
             None => notes.find(unknown(pair.green, name, "green")),
             Some(column) if column.generated.is_some() => notes.find(
@@ -87,11 +87,20 @@ fn check_map(pair: &Pair, notes: &mut Notes) {
             ),
             Some(_) => {}
         }
-        let Some(down) = &map.down else { continue };
-        if pair.blue.column(&down.column).is_none() {
-            notes.find(unknown(pair.blue, &down.column, "blue"));
+    }
+    for (_, column, _) in said_back(pair) {
+        if pair.blue.column(column).is_none() {
+            notes.find(unknown(pair.blue, column, "blue"));
         }
     }
+}
+
+/// What the spec says about the way back: under which word, for which column of blue, and the expression.
+fn said_back<'a>(pair: &Pair<'a>) -> Vec<(&'static str, &'a str, &'a str)> {
+    let downs = pair.map().values().filter_map(|map| map.down.as_ref());
+    let downs = downs.map(|down| ("down", down.column.as_str(), down.sql.as_str()));
+    let backs = pair.flow.back.into_iter().flatten();
+    downs.chain(backs.map(|(column, sql)| ("back", column.as_str(), sql.as_str()))).collect()
 }
 
 pub(super) fn unknown(table: &TableFacts, column: &str, side: &str) -> Finding {
@@ -102,15 +111,24 @@ pub(super) fn unknown(table: &TableFacts, column: &str, side: &str) -> Finding {
         .column(column)
 }
 
-/// Blue's columns from green's row.
-pub(super) fn backward(pair: &Pair, notes: &mut Notes) -> Backward {
+/// The columns of blue that green's row gives back.
+pub(super) fn given_back<'a>(pair: &Pair<'a>) -> BTreeSet<&'a str> {
+    let said: BTreeSet<&str> = said_back(pair).into_iter().map(|(_, column, _)| column).collect();
+    let written = pair.blue.columns.iter().filter(|column| column.generated.is_none());
+    let given = written.filter(|c| said.contains(c.name.as_str()) || way_back(pair, c).is_some());
+    given.map(|column| column.name.as_str()).collect()
+}
+
+/// Blue's columns from green's row, but for those that another part of the row gives back.
+pub(super) fn backward(pair: &Pair, elsewhere: &BTreeSet<&str>, notes: &mut Notes) -> Backward {
     let mut found = Backward::default();
     let downs = downs(pair, notes);
-    for column in pair.blue.columns.iter().filter(|column| column.generated.is_none()) {
+    let written = pair.blue.columns.iter().filter(|column| column.generated.is_none());
+    for column in written.filter(|column| !elsewhere.contains(column.name.as_str())) {
         let expression = match downs.get(column.name.as_str()) {
-            Some(sql) => usable(sql, pair.green)
+            Some((word, sql)) => usable(sql, pair.green)
                 .map_err(|why| {
-                    let finding = unusable("down", sql, &why);
+                    let finding = unusable(word, sql, &why);
                     notes.find(finding.at(&pair.blue.name).column(&column.name));
                 })
                 .ok(),
@@ -125,14 +143,14 @@ pub(super) fn backward(pair: &Pair, notes: &mut Notes) -> Backward {
     found
 }
 
-/// The `down` expressions by blue's columns.
-fn downs<'a>(pair: &Pair<'a>, notes: &mut Notes) -> BTreeMap<&'a str, &'a str> {
+/// The expressions of the way back by blue's columns, each with the word of the spec that says it.
+fn downs<'a>(pair: &Pair<'a>, notes: &mut Notes) -> BTreeMap<&'a str, (&'static str, &'a str)> {
     let mut downs = BTreeMap::new();
-    for down in pair.map.values().filter_map(|map| map.down.as_ref()) {
-        if downs.insert(down.column.as_str(), down.sql.as_str()).is_some() {
-            let what = format!("{} has two `down` expressions", down.column);
+    for (word, column, sql) in said_back(pair) {
+        if downs.insert(column, (word, sql)).is_some() {
+            let what = format!("{column} is given back by two expressions");
             let finding = Finding::new(Check::DownTwice, what, "Keep one of them.");
-            notes.find(finding.at(&pair.blue.name).column(&down.column));
+            notes.find(finding.at(&pair.blue.name).column(column));
         }
     }
     downs
@@ -147,7 +165,7 @@ fn way_back(pair: &Pair, column: &ColumnFacts) -> Option<String> {
 
 /// Whether `green` takes its value from `blue` and nothing else.
 fn carries(pair: &Pair, green: &ColumnFacts, blue: &ColumnFacts) -> bool {
-    match pair.map.get(&green.name) {
+    match pair.map().get(green.name.as_str()) {
         Some(map) => plain_column(&map.up, pair.blue) == Some(blue.name.as_str()),
         None => green.name == blue.name,
     }
@@ -157,7 +175,7 @@ fn carries(pair: &Pair, green: &ColumnFacts, blue: &ColumnFacts) -> bool {
 pub(super) fn counterpart<'a>(pair: &Pair<'a>, name: &str) -> Option<&'a ColumnFacts> {
     let blue = pair.blue.column(name)?;
     let carriers = || pair.green.columns.iter().filter(|green| carries(pair, green, blue));
-    carriers().find(|green| pair.map.contains_key(&green.name)).or_else(|| carriers().next())
+    carriers().find(|green| pair.map().contains_key(green.name.as_str())).or_else(|| carriers().next())
 }
 
 fn left_behind(pair: &Pair, column: &ColumnFacts, found: &mut Backward) {
@@ -182,7 +200,7 @@ fn green_only(pair: &Pair, found: &mut Backward, notes: &mut Notes) {
     let unread = pair.green.columns.iter().filter(|c| c.generated.is_none() && !is_read(&c.name));
     for column in unread {
         let name = format!("green.{}.{}", pair.green.name, column.name);
-        if pair.map.contains_key(&column.name) {
+        if pair.map().contains_key(column.name.as_str()) {
             let what =
                 format!("a value that green's application itself writes to {name} is not carried back");
             notes.warn(Check::DerivedOnly, false, what);

@@ -4,39 +4,60 @@ use std::collections::BTreeMap;
 
 use super::expression::plain_column;
 use crate::facts::{ColumnFacts, DatabaseFacts, ForeignKeyFacts, IndexFacts, ReplicaIdentity, TableFacts};
-use crate::plan::{Plan, TablePlan};
+use crate::plan::{Path, Plan, ViewPlan};
 
 /// What green's schema has that blue's has not, and the other way round: one line each, `+`, `-` or `~` first.
 ///
 /// Tables that are neither moved nor new are left out, since they are not the plan's concern.
 pub fn schema_difference(blue: &DatabaseFacts, green: &DatabaseFacts, plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
-    let planned: Vec<&TablePlan> = plan.tables.iter().chain(&plan.references).collect();
-    for table in &planned {
-        let (Some(before), Some(after)) = (blue.table(&table.blue.name), green.table(&table.green.name))
-        else {
+    let planned = pairs(blue, plan);
+    for pair in &planned {
+        let (Some(before), Some(after)) = (blue.table(pair.blue), green.table(pair.green)) else {
             continue;
         };
         if before.name != after.name {
             lines.push(format!("~ {} -> {}", before.name, after.name));
         }
-        lines.extend(columns_apart(table, before, after));
+        lines.extend(columns_apart(pair, before, after));
         lines.extend(rest_apart(before, after));
     }
-    let is_known = |name: &&String| {
-        planned.iter().any(|table| table.green.name == **name) || blue.relations.contains(name)
-    };
+    let is_known =
+        |name: &&String| planned.iter().any(|pair| pair.green == **name) || blue.relations.contains(name);
     lines.extend(green.relations.iter().filter(|name| !is_known(name)).map(|name| format!("+ {name}")));
     lines
 }
 
-fn columns_apart(plan: &TablePlan, before: &TableFacts, after: &TableFacts) -> Vec<String> {
+/// A table by its names on both sides, and the columns of green that are columns of blue.
+struct Paired<'a> {
+    blue: &'a str,
+    green: &'a str,
+    columns: BTreeMap<&'a str, &'a str>,
+}
+
+fn pairs<'a>(blue: &'a DatabaseFacts, plan: &'a Plan) -> Vec<Paired<'a>> {
+    let copied = plan.tables.iter().chain(&plan.references).map(|table| {
+        let before = blue.table(&table.blue.name);
+        let plain = table.forward.iter().filter_map(|forward| {
+            Some((forward.target.as_str(), plain_column(&forward.expression, before?)?))
+        });
+        Paired { blue: &table.blue.name, green: &table.green.name, columns: plain.collect() }
+    });
+    let views: &[ViewPlan] = match &plan.path {
+        Path::Views { views } => views,
+        Path::Copy { .. } => &[],
+    };
+    let shown = views.iter().map(|view| {
+        let columns = view.columns.iter().map(|column| (column.name.as_str(), column.of.as_str()));
+        Paired { blue: &view.table, green: &view.stands_for.name, columns: columns.collect() }
+    });
+    copied.chain(shown).collect()
+}
+
+fn columns_apart(pair: &Paired<'_>, before: &TableFacts, after: &TableFacts) -> Vec<String> {
     let origin = |column: &ColumnFacts| {
-        let forward = plan.forward.iter().find(|forward| forward.target == column.name);
-        match forward.and_then(|forward| plain_column(&forward.expression, before)) {
-            Some(name) => before.column(name),
-            None => before.column(&column.name),
-        }
+        let name = column.name.as_str();
+        before.column(pair.columns.get(name).copied().unwrap_or(name))
     };
     let mut lines = Vec::new();
     for column in &after.columns {
@@ -207,6 +228,6 @@ fn kind_says(table: &TableFacts) -> String {
 }
 
 /// `text` without the schema's name before other names.
-fn without_schema(text: &str, schema: &str) -> String {
+pub(crate) fn without_schema(text: &str, schema: &str) -> String {
     text.replace(&format!("{schema}."), "").replace(&format!("\"{schema}\"."), "")
 }

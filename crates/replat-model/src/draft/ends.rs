@@ -18,6 +18,7 @@ pub(super) fn check(ground: &Ground, notes: &mut Notes) {
         log_can_be_read(facts, database, slots_needed(ground), notes);
         privileges(facts, database, notes);
         notes.findings[before..].iter_mut().for_each(|finding| finding.side = Some(side));
+        slots_last(facts, database, notes);
         prepared(facts, database, notes);
     }
 }
@@ -27,7 +28,7 @@ fn slots_needed(ground: &Ground) -> u32 {
     if ground.blue.system_id == ground.green.system_id { 2 } else { 1 }
 }
 
-fn apart(ground: &Ground, notes: &mut Notes) {
+pub(super) fn apart(ground: &Ground, notes: &mut Notes) {
     let place =
         |facts: &DatabaseFacts| (facts.system_id.clone(), facts.database_name.clone(), facts.schema.clone());
     if place(ground.blue) == place(ground.green) {
@@ -109,6 +110,26 @@ fn privileges(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
             facts.role
         );
         notes.warn(Check::TriggersFire, true, what);
+    }
+}
+
+/// What may become of a slot while nobody looks.
+fn slots_last(facts: &DatabaseFacts, database: &str, notes: &mut Notes) {
+    if facts.slot_idle_max_s > 0 {
+        let what = format!(
+            "{database} gives up a slot that nobody reads for {} s (idle_replication_slot_timeout); if replat does not run \
+             for that long, the deployment has to be begun anew, or has no way back",
+            facts.slot_idle_max_s
+        );
+        notes.warn(Check::SlotTimeout, false, what);
+    }
+    if facts.standbys > 0 {
+        let what = format!(
+            "{database} has {} that may become its primary, and a slot of replat is not taken along; after a failover the \
+             deployment has to be begun anew, or has no way back",
+            if facts.standbys == 1 { "a standby".to_owned() } else { format!("{} standbys", facts.standbys) }
+        );
+        notes.warn(Check::SlotFailover, false, what);
     }
 }
 

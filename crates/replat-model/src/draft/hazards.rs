@@ -8,7 +8,7 @@ use crate::facts::{ColumnFacts, ForeignKeyFacts, TableFacts, TriggerEnabled, Tri
 use crate::ids::Side;
 use crate::plan::{SequencePlan, TablePlan};
 use crate::preflight::Check;
-use crate::spec::TableMode;
+use crate::spec::{Flow, TableMode};
 
 pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
     for table in &ground.ask.occupied {
@@ -30,19 +30,33 @@ pub(super) fn weigh(ground: &Ground, notes: &mut Notes) {
         );
     }
     ground.ask.crossings.iter().for_each(|crossing| cross(ground, crossing, notes));
+    for key in &ground.ask.unsettled_keys {
+        let what = format!(
+            "foreign key {key}: whether rows refer across the partition's edge was not found out in time; if rows of the \
+             partition refer to others, green's foreign key cannot be built, and nothing switches"
+        );
+        notes.warn(Check::FkUnsettled, false, what);
+    }
+    let mut seen = BTreeSet::new();
     for name in ground.tables(TableMode::Slice) {
         let blue = ground.blue.table(name);
-        let green = ground.green.table(ground.green_name(name));
-        for (side, table) in [(Side::Blue, blue), (Side::Green, green)] {
-            let Some(table) = table else { continue };
+        let flows = ground.rollout.flows_of(name);
+        let greens =
+            flows.iter().filter_map(|flow| ground.green.table(flow.new)).map(|table| (Side::Green, table));
+        for (side, table) in blue.map(|table| (Side::Blue, table)).into_iter().chain(greens) {
+            // A table of green that several become is looked at once.
+            if side == Side::Green && !seen.insert(&table.name) {
+                continue;
+            }
             foreign_keys(ground, side, table, notes);
             triggers(side, table, notes);
             unique_across(ground, name, side, table, notes);
             odd_values(side, table, notes);
         }
-        if let (Some(blue), Some(green)) = (blue, green) {
+        for flow in &flows {
+            let (Some(blue), Some(green)) = (blue, ground.green.table(flow.new)) else { continue };
             guards_gone(blue, green, notes);
-            stricter(ground, blue, green, notes);
+            stricter(flow, blue, green, notes);
         }
     }
 }
@@ -61,8 +75,8 @@ fn cross(ground: &Ground, crossing: &Crossing, notes: &mut Notes) {
     }
     let blue = ground.blue.tables.iter().find(|table| table.foreign_keys.iter().any(|fk| fk.name == *key));
     let checked_again = |table: &TableFacts| {
-        let green = ground.green.table(ground.green_name(&table.name));
-        green.is_some_and(|green| green.foreign_keys.iter().any(|fk| fk.columns == *columns))
+        let mut greens = ground.green_names(&table.name).filter_map(|name| ground.green.table(name));
+        greens.any(|green| green.foreign_keys.iter().any(|fk| fk.columns == *columns))
     };
     if blue.is_some_and(checked_again) {
         let what = format!("{row} refers to a row of {parent} that stays (foreign key {key})");
@@ -77,9 +91,9 @@ fn cross(ground: &Ground, crossing: &Crossing, notes: &mut Notes) {
 /// The names of the tables of some modes on one side.
 fn moving<'a>(ground: &'a Ground, side: Side, modes: &'a [TableMode]) -> impl Iterator<Item = &'a str> {
     let names = modes.iter().flat_map(|mode| ground.tables(*mode));
-    names.map(move |blue| match side {
-        Side::Blue => blue,
-        Side::Green => ground.green_name(blue),
+    names.flat_map(move |blue| match side {
+        Side::Blue => vec![blue],
+        Side::Green => ground.green_names(blue).collect(),
     })
 }
 
@@ -186,11 +200,10 @@ fn guards_gone(blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     }
 }
 
-/// Where one side takes null and the other does not, a row can stop the stream.
-fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
-    let map = ground.rollout.map.get(&green.name);
+/// Where one side takes null and the other does not, a row that comes later can be kept back.
+fn stricter(flow: &Flow, blue: &TableFacts, green: &TableFacts, notes: &mut Notes) {
     for column in &green.columns {
-        let mapped = map.and_then(|map| map.get(&column.name));
+        let mapped = flow.map.get(column.name.as_str());
         let source = match mapped {
             Some(mapped) => plain_column(&mapped.up, blue).and_then(|name| blue.column(name)),
             None => blue.column(&column.name),
@@ -198,8 +211,8 @@ fn stricter(ground: &Ground, blue: &TableFacts, green: &TableFacts, notes: &mut 
         let Some(source) = source.filter(|source| source.not_null != column.not_null) else { continue };
         let (loose, strict) = if column.not_null { ("blue", "green") } else { ("green", "blue") };
         let what = format!(
-            "blue.{}.{} becomes green.{}.{}, and {loose} takes null where {strict} does not; such a row stops the \
-             stream",
+            "blue.{}.{} becomes green.{}.{}, and {loose} takes null where {strict} does not; such a row is \
+             kept back",
             blue.name, source.name, green.name, column.name
         );
         notes.warn(Check::NotNull, false, what);

@@ -1,17 +1,14 @@
 //! Rules about tables: that both sides have them, that their rows can be found again, and what of the old row comes
 //! with a change.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use super::{Finding, Ground, Notes, Pair, columns, meant, quoted, types};
+use super::{Finding, Ground, Notes, Pair, columns, meant, parts, quoted, rows, types};
 use crate::facts::{ColumnFacts, DatabaseFacts, TableFacts, TableKind};
 use crate::ids::Side;
 use crate::map::Dimension;
 use crate::plan::{ColumnShape, KeyColumn, TablePlan, TableShape};
 use crate::preflight::{self, Check};
 use crate::region::Constraint;
-use crate::spec::{ColumnMap, TableMode};
+use crate::spec::{Flow, TableMode};
 
 /// A table's schema and name, quoted.
 pub(super) fn qualified(table: &TableFacts) -> String {
@@ -23,7 +20,7 @@ pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
     let moving: Vec<&str> = [TableMode::Slice, TableMode::Reference]
         .into_iter()
         .flat_map(|mode| ground.tables(mode))
-        .map(|blue| ground.green_name(blue))
+        .flat_map(|blue| ground.green_names(blue))
         .collect();
     for name in ground.rollout.map.keys().filter(|name| !moving.contains(&name.as_str())) {
         let remedy =
@@ -33,25 +30,36 @@ pub(super) fn check_names(ground: &Ground, notes: &mut Notes) {
     }
 }
 
-/// The plans of all tables of a mode that copies rows.
+/// The plans of all tables of a mode that copies rows: one for each table of blue and what becomes of its rows.
 pub(super) fn of_mode(ground: &Ground, mode: TableMode, notes: &mut Notes) -> Vec<TablePlan> {
-    ground.tables(mode).filter_map(|name| table(ground, name, mode, notes)).collect()
+    let mut plans = Vec::new();
+    for name in ground.tables(mode) {
+        let flows = ground.rollout.flows_of(name);
+        let before = plans.len();
+        let given = parts::given_back(ground, &flows);
+        let drafted = flows.into_iter().zip(&given);
+        plans.extend(drafted.filter_map(|(flow, given)| table(ground, flow, given, mode, notes)));
+        rows::stay(name, &plans[before..], notes);
+    }
+    plans
 }
 
-fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Option<TablePlan> {
-    static NOTHING: LazyLock<BTreeMap<String, ColumnMap>> = LazyLock::new(BTreeMap::new);
-    let green_name = ground.green_name(name);
+fn table<'a>(
+    ground: &Ground<'a>,
+    flow: Flow<'a>,
+    given: &parts::Given<'a>,
+    mode: TableMode,
+    notes: &mut Notes,
+) -> Option<TablePlan> {
+    let name = flow.old;
     let blue = found(ground, Side::Blue, name, notes);
-    let green = found(ground, Side::Green, green_name, notes);
-    let pair = Pair {
-        blue: blue?,
-        green: green?,
-        map: ground.rollout.map.get(green_name).unwrap_or(&NOTHING),
-        same_major: ground.same_major(),
-    };
+    let green = found(ground, Side::Green, flow.new, notes);
+    let pair = Pair { blue: blue?, green: green?, flow, same_major: ground.same_major() };
     let key = key(ground, &pair, name, mode, notes);
     let forward = columns::forward(&pair, notes);
-    let back = columns::backward(&pair, notes);
+    let mut back = columns::backward(&pair, &given.elsewhere, notes);
+    parts::check(&pair, given, &key, notes);
+    let (blue_rows, green_rows) = rows::filters(&pair, &mut back, notes);
     let size = ground.ask.sizes.get(name).copied().unwrap_or_default();
     let plan = TablePlan {
         blue: shape(pair.blue),
@@ -59,6 +67,9 @@ fn table(ground: &Ground, name: &str, mode: TableMode, notes: &mut Notes) -> Opt
         key,
         forward,
         backward: back.columns,
+        is_part: pair.flow.is_part,
+        blue_rows,
+        green_rows,
         rows: size.rows,
         bytes: size.bytes,
     };
@@ -115,7 +126,13 @@ fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> 
         TableKind::MaterializedView => Some("is a materialized view"),
     };
     if let Some(kind) = kind {
-        find(Check::NotATable, kind.into(), "Take it out of the context.".into());
+        let remedy = match table.view_of {
+            Some(_) => {
+                "Make tables of the views first; docs/decisions/0030-one-set-of-rows.md has the statements."
+            }
+            None => "Take it out of the context.",
+        };
+        find(Check::NotATable, kind.into(), remedy.into());
     }
     if let Some(root) = &table.partition_root {
         find(Check::PartitionLeaf, format!("is a partition of {root}"), format!("Name {root} in its place."));
@@ -129,6 +146,14 @@ fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> 
             Check::Unlogged,
             "is unlogged, so its changes are in no stream".into(),
             format!("ALTER TABLE {full} SET LOGGED;"),
+        );
+    }
+    for column in table.columns.iter().filter(|column| is_reserved(&column.name)) {
+        let remedy = format!("ALTER TABLE {full} RENAME COLUMN {} TO …;", quoted(&column.name));
+        find(
+            Check::ReservedName,
+            format!("has a column {}, which replat calls its own", column.name),
+            remedy,
         );
     }
     let pointing = |column: &&ColumnFacts| column.generated.is_none() && types::is_of_the_catalogue(column);
@@ -152,6 +177,12 @@ fn unfit(facts: &DatabaseFacts, table: &TableFacts, side: Side) -> Vec<Finding> 
         find(Check::NotOwner, format!("does not belong to {role}"), remedy);
     }
     findings
+}
+
+/// Whether queries of replat's give this name to a column of their own, beside those of the table.
+fn is_reserved(name: &str) -> bool {
+    let number = name.strip_prefix("replat_k");
+    name == "replat_n" || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The columns that name a row on both sides; what is found wrong with them is left out.
@@ -279,7 +310,7 @@ fn not_unique(table: &TableFacts, side: Side, said: &[&str], columns: &[&str]) -
 fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
     for dimension in &ground.context.dimensions {
         let Some(column) = pair.blue.column(&dimension.column) else {
-            notes.find(no_dimension(pair.blue, dimension));
+            notes.find(no_dimension(ground, pair.blue, dimension));
             continue;
         };
         if types::key_type(column) != Some(dimension.key_type) || !column.deterministic {
@@ -321,12 +352,34 @@ fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
     }
 }
 
-fn no_dimension(table: &TableFacts, dimension: &Dimension) -> Finding {
+/// A table without the partition key gets it from a table that it refers to, where there is one.
+fn no_dimension(ground: &Ground, table: &TableFacts, dimension: &Dimension) -> Finding {
     let known = table.columns.iter().map(|c| c.name.as_str());
-    let otherwise = format!(
-        "Add the column {} to it and to its key, or declare the table as reference or rebuild.",
-        dimension.column
-    );
+    let (full, column) = (qualified(table), quoted(&dimension.column));
+    let adding = format!("ALTER TABLE {full} ADD COLUMN {column} {};", dimension.key_type.postgres_name());
+    let leads = table.foreign_keys.iter().find_map(|key| {
+        let parent = ground.blue.table(&key.ref_table).filter(|parent| parent.schema == key.ref_schema)?;
+        parent.column(&dimension.column).map(|_| (key, parent))
+    });
+    let otherwise = match leads {
+        Some((key, parent)) => {
+            let matching: Vec<String> = key
+                .columns
+                .iter()
+                .zip(&key.ref_columns)
+                .map(|(from, to)| format!("c.{} = p.{}", quoted(from), quoted(to)))
+                .collect();
+            format!(
+                "{adding} UPDATE {full} c SET {column} = p.{column} FROM {} p WHERE {}; ALTER TABLE {full} ALTER COLUMN \
+                 {column} SET NOT NULL; -- a large table in batches; or declare it as reference or rebuild",
+                qualified(parent),
+                matching.join(" AND "),
+            )
+        }
+        None => {
+            format!("{adding} -- then fill it, SET NOT NULL; or declare the table as reference or rebuild")
+        }
+    };
     let what =
         format!("{} has no column {}, which is part of the partition key", table.name, dimension.column);
     Finding::new(Check::NoDimension, what, meant(&dimension.column, known, &otherwise))

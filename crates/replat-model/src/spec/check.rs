@@ -129,11 +129,45 @@ impl Check<'_> {
             self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
         }
         self.endpoints(&at.key("endpoints"), &context.endpoints);
+        self.versions(&at.key("versions"), &context.versions);
         for (name, contract) in &context.contracts {
             self.contract(&at.key("contracts").key(name), contract, context);
         }
         if let Some(rollout) = &context.rollout {
             self.rollout(&at.key("rollout"), rollout, context);
+        }
+    }
+
+    /// An order has each version once.
+    fn versions(&mut self, at: &Path, versions: &[String]) {
+        for (index, version) in versions.iter().enumerate() {
+            if version.trim().is_empty() {
+                self.refuse(&at.index(index), "a version's name must not be empty");
+            } else if versions[..index].contains(version) {
+                self.refuse(&at.index(index), format!("{} is listed twice", quoted(version)));
+            }
+        }
+    }
+
+    /// What a rollout says of versions is in their order.
+    fn step(&mut self, at: &Path, rollout: &Rollout, versions: &[String]) {
+        let known = || versions.iter().map(String::as_str);
+        let place = |version: &str| known().position(|name| name == version);
+        if !versions.is_empty() && place(&rollout.version).is_none() {
+            self.refuse_reference(&at.key("version"), "version", &rollout.version, known());
+        }
+        let Some(after) = &rollout.after else { return };
+        let at = at.key("after");
+        if *after == rollout.version {
+            self.refuse(
+                &at,
+                "a version does not come after itself; leave it out where only the place changes",
+            );
+        } else if !versions.is_empty() && place(after).is_none() {
+            self.refuse_reference(&at, "version", after, known());
+        } else if place(after).zip(place(&rollout.version)).is_some_and(|(before, it)| before > it) {
+            let message = format!("{} comes after {} in `versions`", quoted(after), quoted(&rollout.version));
+            self.refuse(&at, message);
         }
     }
 
@@ -226,6 +260,7 @@ impl Check<'_> {
 
     fn rollout(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
         self.home(&at.key("to"), &rollout.to);
+        self.step(at, rollout, &context.versions);
         if rollout.to == context.home {
             let message = format!(
                 "the partitions already live in {}; name another database, or another schema for the new version",
@@ -233,24 +268,85 @@ impl Check<'_> {
             );
             self.refuse(&at.key("to"), message);
         }
-        self.renames(&at.key("tables"), rollout, context);
+        self.new_tables(&at.key("tables"), rollout, context);
         self.column_maps(&at.key("map"), rollout, context);
     }
 
-    fn renames(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
-        let mut renamed = BTreeMap::new();
-        for (new, rename) in &rollout.tables {
-            let from = rename.from.as_str();
-            if !context.tables.contains_key(from) {
-                let known = context.tables.keys().map(String::as_str);
-                self.refuse_reference(&at.key(new).key("from"), "table in this context", from, known);
-            } else if let Some(other) = renamed.insert(from, new) {
-                let message = format!("{} already becomes {}", quoted(from), quoted(other));
-                self.refuse(&at.key(new).key("from"), message);
+    fn new_tables(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
+        let mut taken: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
+        for (new, table) in &rollout.tables {
+            let at = at.key(new);
+            if table.from.is_some() && !table.sources.is_empty() {
+                self.refuse(
+                    &at.key("from"),
+                    "`from` and `sources` both say where its rows come from; keep one of them",
+                );
+                continue;
+            }
+            for old in table.old_names(new) {
+                let (place, rows) = match table.sources.get(old) {
+                    Some(source) => (at.key("sources").key(old), source.rows.as_ref()),
+                    None => (at.key("from"), table.rows.as_ref()),
+                };
+                if !context.tables.contains_key(old) {
+                    let known = context.tables.keys().map(String::as_str);
+                    match (table.from.is_some(), table.sources.is_empty()) {
+                        (_, false) => {
+                            let known: Vec<&str> = known.collect();
+                            let message = no_such("table in this context", old, &known);
+                            self.refuse_name(&place, message, did_you_mean(old, known));
+                        }
+                        (true, true) => self.refuse_reference(&place, "table in this context", old, known),
+                        (false, true) => {
+                            let known: Vec<&str> = known.collect();
+                            let message = no_such("table in this context", old, &known);
+                            self.refuse_name(&at, message, did_you_mean(old, known));
+                        }
+                    }
+                    continue;
+                }
+                if let Some(main) = &table.part_of {
+                    self.part(&at.key("part_of"), (new, old), main, rollout, context);
+                    continue;
+                }
+                let chooses = rows.is_some_and(|rows| rows.up.is_some());
+                if let Some((other, others)) = taken.insert(old, (new, chooses))
+                    && !(chooses && others)
+                {
+                    let message = format!(
+                        "{} already becomes {}; `rows.up` of both must say which rows go where",
+                        quoted(old),
+                        quoted(other)
+                    );
+                    self.refuse(&place, message);
+                }
+                if table.sources.len() > 1 && rows.is_none_or(|rows| rows.down.is_none()) {
+                    self.refuse(&place, "`rows.down` must say which rows of the new table are of this one");
+                }
+            }
+            for (place, rows) in [(at.key("rows"), table.rows.as_ref())].into_iter().chain(
+                table
+                    .sources
+                    .iter()
+                    .map(|(old, s)| (at.key("sources").key(old).key("rows"), s.rows.as_ref())),
+            ) {
+                if rows.is_some_and(|rows| rows.up.is_none() && rows.down.is_none()) {
+                    self.refuse(&place, "nothing says which rows take part; add `up`, `down` or both");
+                }
+            }
+            if !table.sources.is_empty() && table.part_of.is_some() {
+                self.refuse(&at.key("part_of"), "a table of several `sources` cannot be a part of another");
+            }
+            if !table.sources.is_empty() && table.rows.is_some() {
+                self.refuse(&at.key("rows"), "each of the `sources` has its own `rows`");
+            }
+            if !table.sources.is_empty() && !table.back.is_empty() {
+                self.refuse(&at.key("back"), "each of the `sources` has its own `back`");
             }
         }
-        for new in rollout.tables.keys() {
-            if context.tables.contains_key(new) && !renamed.contains_key(new.as_str()) {
+        for (new, table) in &rollout.tables {
+            let comes_from_itself = table.old_names(new).contains(&new.as_str());
+            if context.tables.contains_key(new) && !taken.contains_key(new.as_str()) && !comes_from_itself {
                 let message =
                     format!("{} is another table of this context, which keeps its name", quoted(new));
                 self.refuse_name(&at.key(new), message, None);
@@ -258,12 +354,34 @@ impl Check<'_> {
         }
     }
 
+    /// A part has a main part, made of the same table.
+    fn part(
+        &mut self,
+        at: &Path,
+        (new, old): (&str, &str),
+        main: &str,
+        rollout: &Rollout,
+        context: &Context,
+    ) {
+        let known = rollout.new_tables(context);
+        if !known.contains(&main) {
+            self.refuse_reference(at, "table in the new version", main, known);
+            return;
+        }
+        let is_main = rollout.flows_of(old).iter().any(|flow| flow.new == main && !flow.is_part);
+        if main == new || !is_main {
+            let message =
+                format!("{} does not hold the main part of the rows of {}", quoted(main), quoted(old));
+            self.refuse(at, message);
+        }
+    }
+
     fn column_maps(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
         for (table, columns) in &rollout.map {
             let at = at.key(table);
-            match rollout.old_table(table, context) {
+            match rollout.old_tables(table, context).first().copied() {
                 None => {
-                    let known: Vec<&str> = rollout.new_tables(context).collect();
+                    let known: Vec<&str> = rollout.new_tables(context);
                     let message = no_such("table in the new version", table, &known);
                     self.refuse_name(&at, message, did_you_mean(table, known));
                 }
@@ -312,19 +430,14 @@ impl Check<'_> {
 }
 
 impl Rollout {
-    /// What the table `new` of the new version is called in the old one; `None` if the new version has no such
-    /// table.
-    pub fn old_table<'a>(&'a self, new: &'a str, context: &Context) -> Option<&'a str> {
-        let old = self.tables.get(new).map_or(new, |rename| &rename.from);
-        let left = old == new && self.tables.iter().any(|(other, rename)| rename.from == new && other != new);
-        (context.tables.contains_key(old) && !left).then_some(old)
-    }
-
-    /// The tables of the new version, by their new names.
-    pub fn new_tables<'a>(&'a self, context: &'a Context) -> impl Iterator<Item = &'a str> {
-        let kept =
-            context.tables.keys().filter(|old| !self.tables.values().any(|rename| rename.from == **old));
-        self.tables.keys().chain(kept).map(String::as_str)
+    /// The version that a partition must be at: said, or the one before this in the order. `None` if there is none
+    /// before it.
+    pub fn comes_after<'a>(&'a self, versions: &'a [String]) -> Option<&'a str> {
+        let before = || {
+            let at = versions.iter().position(|version| *version == self.version)?;
+            versions.get(at.checked_sub(1)?)
+        };
+        self.after.as_ref().or_else(before).map(String::as_str)
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod contract;
 mod document;
 mod error;
+mod flows;
 mod hook;
 mod nearest;
 mod policy;
@@ -29,6 +30,7 @@ use crate::map::{Dimension, Tree};
 
 pub use contract::{ColumnsPromise, Contract, OrderPromise, RowsPromise};
 pub use error::{Position, SpecError, render_errors};
+pub use flows::{Flow, NewTable, Rows, Source};
 pub use hook::{BadHook, Hook, HookUrl, SecretRef, TextSource};
 pub use nearest::nearest;
 pub use policy::{Policy, ReadsPolicy, SwitchMode};
@@ -121,6 +123,11 @@ pub struct Context {
     /// Every table of the context, by its name in the home schema. An empty table takes all defaults. At least one
     /// is of mode `slice`.
     pub tables: BTreeMap<String, Table>,
+    /// The versions of the context's schema in their order; the first is that of `home`. A partition goes from each to the
+    /// next, and a rollout that would pass one over is refused. Default: versions have no order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub versions: Vec<String>,
     /// The queries that consumers rely on, by names of your choice, such as `billing/open_items`. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contracts: BTreeMap<String, Contract>,
@@ -167,6 +174,11 @@ pub struct Rollout {
     /// The schema version that the rollout brings. Opaque text.
     #[schemars(length(min = 1))]
     pub version: String,
+    /// The version that a partition must be at, since `map` is written for it. Default: the one before `version` in
+    /// `versions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub after: Option<String>,
     /// Where the partitions are to live. Another database or another schema than the context's home.
     pub to: Home,
     /// SQL files that create the new tables, in this order, with the schema of `to` as the search path. Paths
@@ -174,6 +186,9 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub ddl: Vec<String>,
+    /// By which way green comes to its rows. Default: shortest.
+    #[serde(default = "PathWish::shipped")]
+    pub path: PathWish,
     /// Whether there must be a way back. Default: required.
     #[serde(default = "Reversible::shipped")]
     pub reversible: Reversible,
@@ -181,9 +196,27 @@ pub struct Rollout {
     /// value of the column of the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, BTreeMap<String, ColumnMap>>,
-    /// The tables that change their name, by their new names. Default: none.
+    /// The tables of the new version of which more is to be said, by their new names. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tables: BTreeMap<String, Rename>,
+    pub tables: BTreeMap<String, NewTable>,
+}
+
+/// By which way green comes to its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathWish {
+    /// By views where that means the same, else by a copy.
+    Shortest,
+    /// Its rows are copied, also where views would do.
+    Copy,
+    /// Green's tables are views of blue's; what cannot be a view is not deployed.
+    Views,
+}
+
+impl PathWish {
+    fn shipped() -> PathWish {
+        PathWish::Shortest
+    }
 }
 
 /// What a rollout says about the way back.
@@ -228,15 +261,6 @@ pub struct Down {
     /// Its value: an SQL expression over one row of the new version, with the same limits as `up`.
     #[schemars(length(min = 1))]
     pub sql: String,
-}
-
-/// What a table was called before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Rename {
-    /// The table's name in the old version; a table of the context.
-    #[schemars(length(min = 1))]
-    pub from: String,
 }
 
 /// The spec that `text` says.

@@ -273,6 +273,43 @@ fn a_row_must_be_named_alike_on_both_sides() {
             ],
         ),
         (
+            "a dimension that the table has from nowhere",
+            |w| {
+                w.context().dimensions[0].column = "zone".into();
+            },
+            &[
+                "NO_DIMENSION orders.zone: orders has no column zone, which is part of the partition key | ALTER TABLE \"public\".\"orders\" ADD COLUMN \"zone\" bigint; -- then fill it, SET NOT NULL; or declare the table as reference or rebuild",
+            ],
+        ),
+        (
+            "a dimension that the table has from another",
+            |w| {
+                w.context().dimensions[0].column = "zone".into();
+                let currencies =
+                    w.blue.tables.iter_mut().find(|table| table.name == "currencies").expect("currencies");
+                add_column(currencies, "zone", "bigint");
+                orders(&mut w.blue).foreign_keys.push(in_currency("public"));
+                orders(&mut w.green).foreign_keys.push(in_currency("shop"));
+            },
+            &[
+                "NO_DIMENSION orders.zone: orders has no column zone, which is part of the partition key | ALTER TABLE \"public\".\"orders\" ADD COLUMN \"zone\" bigint; UPDATE \"public\".\"orders\" c SET \"zone\" = p.\"zone\" FROM \"public\".\"currencies\" p WHERE c.\"note\" = p.\"code\"; ALTER TABLE \"public\".\"orders\" ALTER COLUMN \"zone\" SET NOT NULL; -- a large table in batches; or declare it as reference or rebuild",
+            ],
+        ),
+        (
+            "a column by a name of replat's",
+            |w| {
+                w.both(|table| {
+                    add_column(table, "replat_k12", "text");
+                    add_column(table, "replat_kind", "text");
+                    add_column(table, "replat_k", "text");
+                })
+            },
+            &[
+                "RESERVED_NAME orders: orders has a column replat_k12, which replat calls its own on blue | ALTER TABLE \"public\".\"orders\" RENAME COLUMN \"replat_k12\" TO …;",
+                "RESERVED_NAME orders: orders has a column replat_k12, which replat calls its own on green | ALTER TABLE \"shop\".\"orders\" RENAME COLUMN \"replat_k12\" TO …;",
+            ],
+        ),
+        (
             "a dimension of another type",
             |w| w.context().dimensions[0].key_type = KeyType::Uuid,
             &[
@@ -390,7 +427,7 @@ fn every_column_of_green_needs_a_source() {
                 w.map("orders", "note", "note", Some(("note", "note")));
                 w.map("orders", "other", "note", Some(("note", "other")));
             },
-            &["DOWN_TWICE orders.note: note has two `down` expressions | Keep one of them."],
+            &["DOWN_TWICE orders.note: note is given back by two expressions | Keep one of them."],
         ),
         (
             "an identity that refuses values",
@@ -440,5 +477,17 @@ fn every_column_of_green_needs_a_source() {
         let mut world = World::new();
         change(&mut world);
         assert_eq!(world.findings(), *want, "{case}");
+    }
+}
+
+fn in_currency(schema: &str) -> replat_model::facts::ForeignKeyFacts {
+    replat_model::facts::ForeignKeyFacts {
+        name: "in_currency".into(),
+        columns: vec!["note".into()],
+        ref_schema: schema.into(),
+        ref_table: "currencies".into(),
+        ref_columns: vec!["code".into()],
+        on_delete_cascade: false,
+        on_update_cascade: false,
     }
 }

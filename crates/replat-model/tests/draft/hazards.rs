@@ -72,7 +72,7 @@ fn what_a_person_should_know_is_a_hazard() {
             "stricter on green",
             Box::new(|w| column(orders(&mut w.green), "note").not_null = true),
             &[
-                "NOT_NULL: blue.orders.note becomes green.orders.note, and blue takes null where green does not; such a row stops the stream",
+                "NOT_NULL: blue.orders.note becomes green.orders.note, and blue takes null where green does not; such a row is kept back",
             ],
         ),
         (

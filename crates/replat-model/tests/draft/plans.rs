@@ -3,7 +3,7 @@
 use replat_model::facts::{ColumnFacts, TypeKind};
 use replat_model::ids::Side;
 use replat_model::plan::{Compare, Reversibility};
-use replat_model::spec::Rename;
+use replat_model::spec::NewTable;
 
 use crate::world::*;
 
@@ -66,7 +66,10 @@ fn a_renamed_column_is_recognised_in_both_directions() {
 fn a_renamed_table_is_found_under_its_new_name() {
     let mut world = World::new();
     orders(&mut world.green).name = "purchases".into();
-    world.rollout().tables.insert("purchases".into(), Rename { from: "orders".into() });
+    world
+        .rollout()
+        .tables
+        .insert("purchases".into(), NewTable { from: Some("orders".into()), ..NewTable::default() });
     world.map("purchases", "note", "upper(note)", Some(("note", "lower(note)")));
 
     let plan = world.draft().expect("nothing in the way");

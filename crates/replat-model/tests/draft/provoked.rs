@@ -1,13 +1,13 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
-use replat_model::draft::Crossing;
+use replat_model::draft::{Crossing, Misfit, Unfit};
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
 };
 use replat_model::key::KeyType;
 use replat_model::preflight::{Check, Severity};
-use replat_model::spec::{Reversible, TableMode};
+use replat_model::spec::{NewTable, PathWish, Reversible, Rows, TableMode};
 
 use crate::world::*;
 
@@ -18,10 +18,15 @@ fn provoke(check: Check, w: &mut World) {
         Check::NoRollout => w.context().rollout = None,
         Check::UnknownTable => w.add_table("ordres", TableMode::Slice),
         Check::UnknownColumn => w.map("orders", "notes", "note", None),
+        Check::VersionGap => {
+            w.context().versions = ["v1", "v1b", "v2"].map(str::to_owned).to_vec();
+            w.ask.version = Some("v1".into());
+        }
         Check::SameHome => {
             w.green = w.blue.clone();
             w.rollout().to = w.ask.home.clone();
         }
+        Check::PathNotOpen => w.rollout().path = PathWish::Views,
         Check::DownTwice => {
             add_column(orders(&mut w.green), "other", "text");
             w.map("orders", "note", "note", Some(("note", "note")));
@@ -33,6 +38,8 @@ fn provoke(check: Check, w: &mut World) {
         Check::WalLevel => w.blue.wal_level = "replica".into(),
         Check::NoSlot => w.green.slots_used = 10,
         Check::NoSender => w.green.senders_used = 10,
+        Check::SlotTimeout => w.blue.slot_idle_max_s = 3_600,
+        Check::SlotFailover => w.blue.standbys = 1,
         Check::PreparedTransactions => w.blue.prepared_transactions = 1,
         Check::Privilege => w.blue.can_replicate = false,
         Check::NotOwner => orders(&mut w.blue).owned = false,
@@ -42,7 +49,13 @@ fn provoke(check: Check, w: &mut World) {
         Check::Inheritance => orders(&mut w.blue).inherits = true,
         Check::Unlogged => orders(&mut w.blue).unlogged = true,
         Check::GreenNotEmpty => w.ask.occupied.push("orders".into()),
+        Check::ReservedName => w.both(|table| add_column(table, "replat_k0", "text")),
         Check::CatalogueNumbers => w.both(|table| add_column(table, "source", "regclass")),
+        Check::RowsStay => {
+            let rows = Rows { up: Some("amount > 0".into()), down: Some("true".into()) };
+            w.rollout().reversible = Reversible::AcceptLossy;
+            w.rollout().tables.insert("orders".into(), NewTable { rows: Some(rows), ..NewTable::default() });
+        }
         Check::LargeObjects => w.both(|table| add_column(table, "scan", "oid")),
         Check::NoKey => w.both(|table| {
             table.primary_key.clear();
@@ -86,6 +99,34 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::UnsaidPart => w.map("orders", "note", "note || amount", Some(("note", "note"))),
         Check::NotNull => column(orders(&mut w.green), "note").not_null = true,
+        Check::PartNotNull => {
+            let mut notes = orders(&mut w.green).clone();
+            notes.name = "notes".into();
+            drop_column(&mut notes, "amount");
+            w.green.relations.push("notes".into());
+            w.green.tables.push(notes);
+            drop_column(orders(&mut w.green), "note");
+            column(orders(&mut w.blue), "note").not_null = true;
+            let part = NewTable {
+                from: Some("orders".into()),
+                part_of: Some("orders".into()),
+                ..NewTable::default()
+            };
+            w.rollout().tables.insert("notes".into(), part);
+        }
+        Check::NullValues => misfit(w, Unfit::Null { column: "note".into() }),
+        Check::ValueUnfit => {
+            misfit(w, Unfit::Valueless { column: Some("note".into()), why: "division by zero".into() });
+        }
+        Check::CheckViolated => misfit(
+            w,
+            Unfit::Violates { constraint: "positive".into(), definition: "CHECK ((amount > 0))".into() },
+        ),
+        Check::Duplicates => {
+            misfit(w, Unfit::Twice { index: "orders_note_key".into(), over: "note".into() });
+        }
+        Check::GoesTwice => misfit(w, Unfit::GoesTwice { other: "old_orders".into() }),
+        Check::RowsUnseen => misfit(w, Unfit::Unseen { why: "it took too long".into() }),
         Check::DerivedOnly => {
             add_column(orders(&mut w.green), "length", "integer");
             w.map("orders", "length", "length(note)", None);
@@ -106,10 +147,12 @@ fn provoke(check: Check, w: &mut World) {
             w.ask.crossings.push(crossing(true));
         }
         Check::FkEnters => w.ask.crossings.push(crossing(false)),
+        Check::FkUnsettled => w.ask.unsettled_keys.push("orders_author".into()),
         Check::Triggers => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Origin)),
         Check::TriggersFire => orders(&mut w.green).triggers.push(trigger(TriggerEnabled::Always)),
         Check::Subscribed => orders(&mut w.blue).subscribed = true,
         Check::RowSecurityGone => orders(&mut w.blue).row_security = true,
+        Check::RowsShared => w.beside(),
         Check::GrantsGone => {
             orders(&mut w.blue).grants.insert("app".into(), vec!["INSERT".into(), "SELECT".into()]);
             orders(&mut w.green).grants.insert("app".into(), vec!["SELECT".into()]);
@@ -128,6 +171,11 @@ fn provoke(check: Check, w: &mut World) {
         }
         Check::SequenceRoom => w.spec.policy.sequence_room = u64::MAX,
     }
+}
+
+fn misfit(w: &mut World, what: Unfit) {
+    let (table, blue) = ("orders".to_owned(), "orders".to_owned());
+    w.ask.misfits.push(Misfit { table, blue, what, rows: 2, example: "42, 7".into() });
 }
 
 fn to_elsewhere() -> ForeignKeyFacts {

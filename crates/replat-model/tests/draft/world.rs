@@ -1,12 +1,13 @@
 //! A small world to draft in: one context of two tables, the same on both sides until a test changes it.
 
-use replat_model::draft::{Ask, Finding, SliceSize, draft};
+use replat_model::draft::{Ask, Beside, Finding, SliceSize, draft};
 use replat_model::facts::{
     ColumnFacts, DatabaseFacts, Identity, IndexFacts, ReplicaIdentity, TableFacts, TableKind, TypeKind,
 };
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyValue;
-use replat_model::plan::{ColumnPlan, Plan, TablePlan};
+use replat_model::plan::{ColumnPlan, DdlFile, Plan, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::region::{Constraint, Region};
 use replat_model::spec::{self, ColumnMap, Down, Rollout, Spec, Table, TableMode};
 
@@ -44,12 +45,17 @@ impl World {
                 partition: "shop_42".parse().expect("a legal name"),
                 region: Region::everything().and(0, Constraint::OneOf([KeyValue::Int(42)].into())),
                 epoch: Epoch::FIRST,
+                version: None,
                 home: Home { database: "pg_a".into(), schema: "public".into() },
                 ddl: Vec::new(),
                 sizes: [("orders".to_owned(), SliceSize { rows: 7, bytes: 700 })].into(),
                 occupied: Vec::new(),
                 contracts: Vec::new(),
                 crossings: Vec::new(),
+                beside: None,
+                measured: Measured::default(),
+                unsettled_keys: Vec::new(),
+                misfits: Vec::new(),
             },
             blue: database("1", "public"),
             green: database("2", "shop"),
@@ -86,6 +92,12 @@ impl World {
         let down = down.map(|(column, sql)| Down { column: column.into(), sql: sql.into() });
         let columns = self.rollout().map.entry(table.into()).or_default();
         columns.insert(column.into(), ColumnMap { up: up.into(), down });
+    }
+
+    /// Green is in blue's own database, and its tables are made by the rollout.
+    pub fn beside(&mut self) {
+        self.ask.beside = Some(Beside::default());
+        self.ask.ddl = vec![DdlFile { name: "v2.sql".into(), text: "create table …".into() }];
     }
 
     pub fn add_table(&mut self, name: &str, mode: TableMode) {
@@ -144,6 +156,8 @@ fn database(system_id: &str, schema: &str) -> DatabaseFacts {
         slots_used: 0,
         max_wal_senders: 10,
         senders_used: 0,
+        slot_idle_max_s: 0,
+        standbys: 0,
         role: "replat".into(),
         is_superuser: true,
         can_replicate: true,
@@ -186,6 +200,7 @@ pub fn table(schema: &str, name: &str, mut columns: Vec<ColumnFacts>, key: &[&st
         schema: schema.into(),
         name: name.into(),
         kind: TableKind::Ordinary,
+        view_of: None,
         partition_root: None,
         unlogged: false,
         inherits: false,

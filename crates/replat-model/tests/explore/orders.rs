@@ -70,6 +70,7 @@ impl World {
             }
             (Action::Open { side, epoch }, _) => self.open(*side, *epoch, token, rules),
             (Action::Seal { side, epoch }, _) => self.seal(*side, *epoch, token, rules),
+            (Action::HandOver { to, epoch }, _) => self.hand_over(*to, *epoch, token, rules),
             (Action::Retire, _) => self.retire(token, rules),
             (Action::Clean, _) => self.clean(token, rules),
             (Action::Follow { from }, Some(runner)) => self.follow(*from, runner),
@@ -130,6 +131,23 @@ impl World {
         database.fence.closed_by = None;
         database.fence.since = 0;
         came(Evidence::Done)
+    }
+
+    /// Both sides are in one database: all of it, or nothing.
+    fn hand_over(&mut self, to: Side, epoch: Epoch, token: Token, rules: &Rules) -> Answer {
+        let before = self.databases;
+        let sealed = self.seal(to.other(), epoch, token, rules);
+        if !matches!(sealed, Answer::Came { evidence: Evidence::Done, .. }) {
+            return sealed;
+        }
+        if rules.is_flawed_by(Flaw::HandedOverByHalves) {
+            self.databases = before;
+        }
+        let opened = self.open(to, epoch, token, rules);
+        if opened == Answer::Refused {
+            self.databases = before;
+        }
+        opened
     }
 
     /// The slots go, so every stream ends; blue's guard stays closed for ever.

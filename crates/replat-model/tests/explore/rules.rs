@@ -10,6 +10,8 @@ use replat_model::next::{
     Action, Evidence, FenceSeen, Held, Observation, Reason, SideSeen, Step, StreamSeen, next,
 };
 
+use replat_model::plan::Plan;
+
 use crate::fingerprint::{ByFingerprint, fingerprint};
 use crate::plan;
 
@@ -35,6 +37,8 @@ pub struct Bounds {
     pub late_orders: bool,
     /// Whether a fact may fail to be read.
     pub blind: bool,
+    /// Whether both sides are in one database.
+    pub one_database: bool,
     /// What people may ask for, each once.
     pub asks: &'static [Ask],
 }
@@ -82,6 +86,8 @@ pub enum Flaw {
     BarrierHeardFromOthers,
     /// Writers are refused until the drain ends, however long that takes.
     PauseWithoutEnd,
+    /// Where both sides are in one database, the one is opened and the other is left as it was.
+    HandedOverByHalves,
     /// Nobody looks whether the home is still open while no switch is under way.
     NobodyReasserts,
 }
@@ -217,7 +223,7 @@ pub struct Rules {
 impl Rules {
     /// The rules for worlds within `bounds`, and the log to begin with.
     pub fn new(bounds: Bounds, flaw: Option<Flaw>) -> (Rules, HistoryId) {
-        let events = prepared();
+        let events = prepared(bounds.one_database);
         let state = Deployment::fold(&events).expect("what is prepared can stand");
         let length = u8::try_from(events.len()).expect("few events");
         let mut histories = Table::new();
@@ -377,11 +383,12 @@ fn flawed_next(flaw: Option<Flaw>, d: &Deployment, mut seen: Observation) -> Ste
 }
 
 /// All that happens from the first word until both sides are alike, compared in both directions.
-fn prepared() -> Vec<Event> {
+fn prepared(one_database: bool) -> Vec<Event> {
+    let plan = Plan { one_database, ..plan::plan() };
     let slot = |side| Event::SlotOpened { side, at: Lsn(0), xid_horizon: 0 };
     let verified = |from| Event::Verified { from, certificate: Certificate::default() };
     vec![
-        Event::Asked { plan: Box::new(plan::plan()) },
+        Event::Asked { plan: Box::new(plan) },
         Event::Prepared,
         slot(Side::Blue),
         Event::CopyPlanned { chunks: Vec::new() },

@@ -4,14 +4,17 @@
 //! does not move into one that does. While all rows are in one database that is no matter; it is as soon as some of
 //! them go.
 
+use std::time::Duration;
+
 use replat_engine::EngineError;
 use replat_model::draft::Crossing;
 use replat_model::ids::Side;
 use replat_model::plan::{Plan, TablePlan};
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Row};
 
 use crate::error::on;
-use crate::slice::{dimension_column, predicate};
+use crate::slice::{dimension_column, members};
 use crate::sql::quote_ident;
 
 /// What was being done, for errors.
@@ -25,34 +28,87 @@ struct Link<'a> {
     parent: [String; 2],
     child_columns: Vec<String>,
     parent_columns: Vec<String>,
+    /// Whether the last of them is a period, which the other end's periods cover together.
+    over_periods: bool,
     /// The tables of the plan that are its ends; `None` for one that does not move.
     child_plan: Option<&'a TablePlan>,
     parent_plan: Option<&'a TablePlan>,
 }
 
+/// What was found at the edge of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AtTheEdge {
+    /// The foreign keys that lead across it.
+    pub found: Vec<Crossing>,
+    /// The names of those of which it was not found out in time, in one direction or both.
+    pub unsettled: Vec<String>,
+}
+
 /// Every foreign key on blue by which a row of the partition refers to a row that stays, or a row that stays refers to
-/// one of the partition, each with an example. Looks for one row a key and direction.
+/// one of the partition, each with an example. Looks for one row a key and direction, for as long as it takes.
 ///
 /// # Errors
 ///
 /// What the server says.
 pub async fn crossings(client: &Client, plan: &Plan) -> Result<Vec<Crossing>, EngineError> {
-    let mut found = Vec::new();
+    Ok(looked_for(client, plan, None).await?.found)
+}
+
+/// The same, with so much time for each look. The session must not be in a transaction.
+///
+/// # Errors
+///
+/// What the server says.
+pub async fn crossings_within(
+    client: &Client,
+    plan: &Plan,
+    patience: Duration,
+) -> Result<AtTheEdge, EngineError> {
+    looked_for(client, plan, Some(patience)).await
+}
+
+async fn looked_for(
+    client: &Client,
+    plan: &Plan,
+    patience: Option<Duration>,
+) -> Result<AtTheEdge, EngineError> {
+    let mut edge = AtTheEdge::default();
     for link in links(client, plan).await? {
         for leaves in [true, false] {
-            if let Some(example) = link.example(client, plan, leaves).await? {
-                found.push(Crossing {
+            match link.example(client, plan, leaves, patience).await? {
+                Seen::Nothing => {}
+                Seen::Row(example) => edge.found.push(Crossing {
                     key: link.name.clone(),
                     child: link.child.join("."),
                     parent: link.parent.join("."),
                     columns: link.child_columns.clone(),
                     leaves,
                     example,
-                });
+                }),
+                Seen::NotInTime if edge.unsettled.last() == Some(&link.name) => {}
+                Seen::NotInTime => edge.unsettled.push(link.name.clone()),
             }
         }
     }
-    Ok(found)
+    Ok(edge)
+}
+
+/// What came of looking for a row.
+enum Seen {
+    Nothing,
+    /// The values of the columns that refer.
+    Row(String),
+    NotInTime,
+}
+
+/// One row, or `Err` of a cancelled statement if the server did not find any in time.
+async fn first_row(client: &Client, sql: &str, patience: Option<Duration>) -> Result<Option<Row>, Error> {
+    let Some(patience) = patience else { return client.query_opt(sql, &[]).await };
+    let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", patience.as_millis());
+    client.batch_execute(&begin).await?;
+    let row = client.query_opt(sql, &[]).await;
+    client.batch_execute("ROLLBACK").await?;
+    row
 }
 
 /// The foreign keys of the plan's tables and of those that point at them. A leaf counts as its root, also where only
@@ -66,7 +122,8 @@ async fn links<'a>(client: &Client, plan: &'a Plan) -> Result<Vec<Link<'a>>, Eng
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY u (n, place) \
                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n), \
                (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY u (n, place) \
-                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n) \
+                  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n), \
+               coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::boolean, false) \
              FROM pg_catalog.pg_constraint k \
              JOIN pg_catalog.pg_class c \
                ON c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid)::oid, k.conrelid) \
@@ -96,6 +153,7 @@ async fn links<'a>(client: &Client, plan: &'a Plan) -> Result<Vec<Link<'a>>, Eng
                 parent_plan: planned(text(3), text(4)),
                 child_columns: row.get(5),
                 parent_columns: row.get(6),
+                over_periods: row.get(7),
             }
         })
         .collect())
@@ -105,6 +163,9 @@ impl Link<'_> {
     /// Whether both ends have one partition, since the foreign key holds the partition key.
     fn holds_the_partition_key(&self, plan: &Plan) -> bool {
         let (Some(child), Some(parent)) = (self.child_plan, self.parent_plan) else { return false };
+        if parent.blue_rows.is_some() || child.blue_rows.is_some() {
+            return false;
+        }
         plan.dimensions.iter().all(|dimension| {
             let name = |table| dimension_column(table, Side::Blue, &dimension.column);
             self.child_columns
@@ -121,28 +182,34 @@ impl Link<'_> {
         client: &Client,
         plan: &Plan,
         leaves: bool,
-    ) -> Result<Option<String>, EngineError> {
+        patience: Option<Duration>,
+    ) -> Result<Seen, EngineError> {
         // Where the other end is no table of the plan, the catalogue alone has said it (FK_OUTSIDE, FK_INTO): rows that
         // leave go to whatever is on green.
         let (Some(inside), other) = (match leaves {
             true => (self.child_plan, self.parent_plan),
             false => (self.parent_plan, self.child_plan),
         }) else {
-            return Ok(None);
+            return Ok(Seen::Nothing);
         };
         if self.holds_the_partition_key(plan) || (leaves && other.is_none()) {
-            return Ok(None);
+            return Ok(Seen::Nothing);
         }
         let (own, stranger) = if leaves { ("c.", "p.") } else { ("p.", "c.") };
         let stays = match other {
-            Some(table) => format!("({}) IS NOT TRUE", predicate(plan, table, Side::Blue, stranger)),
+            Some(table) => format!("({}) IS NOT TRUE", moving(plan, table, stranger)),
             None => "true".into(),
         };
         let matching: Vec<String> = self
             .child_columns
             .iter()
             .zip(&self.parent_columns)
-            .map(|(from, to)| format!("c.{} = p.{}", quote_ident(from), quote_ident(to)))
+            .enumerate()
+            .map(|(n, (from, to))| {
+                let is_period = self.over_periods && n + 1 == self.child_columns.len();
+                let operator = if is_period { "OPERATOR(pg_catalog.&&)" } else { "=" };
+                format!("c.{} {operator} p.{}", quote_ident(from), quote_ident(to))
+            })
             .collect();
         let shown: Vec<String> =
             self.child_columns.iter().map(|column| format!("c.{}::text", quote_ident(column))).collect();
@@ -152,11 +219,28 @@ impl Link<'_> {
             qualified(&self.child),
             qualified(&self.parent),
             matching.join(" AND "),
-            predicate(plan, inside, Side::Blue, own),
+            moving(plan, inside, own),
         );
-        let row = client.query_opt(&sql, &[]).await.map_err(on(&plan.blue.home.database, LOOKING))?;
-        Ok(row.map(|row| row.get::<_, Vec<String>>(0).join(", ")))
+        match first_row(client, &sql, patience).await {
+            Ok(None) => Ok(Seen::Nothing),
+            Ok(Some(row)) => Ok(Seen::Row(row.get::<_, Vec<String>>(0).join(", "))),
+            Err(error) if patience.is_some() && error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                Ok(Seen::NotInTime)
+            }
+            Err(error) => Err(on(&plan.blue.home.database, LOOKING)(error)),
+        }
     }
+}
+
+/// That a row of a table of blue goes over, to whichever table.
+fn moving(plan: &Plan, table: &TablePlan, row: &str) -> String {
+    let ways: Vec<String> = plan
+        .tables
+        .iter()
+        .filter(|other| other.blue.name == table.blue.name)
+        .map(|way| format!("({})", members(plan, way, Side::Blue, row)))
+        .collect();
+    format!("({})", ways.join(" OR "))
 }
 
 fn qualified([schema, table]: &[String; 2]) -> String {

@@ -47,7 +47,11 @@ column_facts as (
              when t.typtype = 'd' and base.is_builtin then '"domain"'
              when base.is_builtin then '"builtin"'
              else '"other"' end,
-           'not_null', a.attnotnull,
+           -- From PostgreSQL 18 on a column may refuse null from now on, and hold some from before.
+           'not_null', a.attnotnull and not exists
+             (select from pg_constraint said
+               where said.conrelid = a.attrelid and said.contype = 'n' and said.conkey = array[a.attnum]
+                 and not said.convalidated),
            'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
            'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
            'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by_default' end,
@@ -105,7 +109,8 @@ index_facts as (
          jsonb_agg(jsonb_build_object(
            'name', x.relname,
            'columns', c.names,
-           'unique', i.indisunique,
+           -- A key WITHOUT OVERLAPS keeps more than equal values apart, and a conflict with it cannot be named.
+           'unique', i.indisunique and not i.indisexclusion,
            'partial', i.indpred is not null,
            'expression', i.indexprs is not null,
            'deferrable', not i.indimmediate,
@@ -267,6 +272,10 @@ select jsonb_build_object(
          'slots_used', (select count(*) from pg_replication_slots),
          'max_wal_senders', current_setting('max_wal_senders')::int,
          'senders_used', (select count(*) from pg_stat_replication),
+         -- Its text is a number with a unit, as an interval may be written. Older servers have no such setting.
+         'slot_idle_max_s',
+           extract(epoch from coalesce(current_setting('idle_replication_slot_timeout', true), '0')::interval)::bigint,
+         'standbys', (select count(*) from pg_replication_slots where slot_type = 'physical'),
          'role', current_user,
          'is_superuser', own.rolsuper,
          -- On managed services a role stands for the attribute.

@@ -3,14 +3,14 @@
 use replat_engine::EngineError;
 use replat_model::draft::Finding;
 use replat_model::ids::Side;
-use replat_model::plan::{ColumnPlan, Plan, TablePlan, TableShape};
+use replat_model::plan::{ColumnPlan, Plan, RowFilter, TablePlan, TableShape};
 use replat_model::preflight::Check;
 use tokio_postgres::Client;
 
 use super::{ddl, undone};
 use crate::error::on;
 use crate::merge::assigned;
-use crate::slice::table_name;
+use crate::slice::{satisfies, table_name};
 use crate::sql::quote_ident;
 
 /// What was being done, for errors.
@@ -48,6 +48,13 @@ async fn check_inside(client: &Client, side: Side, plan: &Plan) -> Result<Vec<Fi
         for question in questions(plan, table, side) {
             if let Some(words) = refused(client, &home.database, &question.sql).await? {
                 findings.push(question.finding(table, side, &words));
+            }
+        }
+        for (from, rows, sql) in conditions(plan, table, side) {
+            if let Some(words) = refused(client, &home.database, &sql).await? {
+                let what = format!("{side} does not understand the condition {}: {words}", rows.condition);
+                let remedy = "Correct the condition; it may use only what both servers have.";
+                findings.push(Finding::new(Check::Expression, what, remedy).at(&table.shape(from).name));
             }
         }
     }
@@ -90,6 +97,20 @@ fn questions<'a>(plan: &Plan, table: &'a TablePlan, asked: Side) -> Vec<Question
         sql: question(&assigned(column), &staged),
     });
     sent.chain(received).collect()
+}
+
+/// Which rows take part, where the condition will be used.
+fn conditions<'a>(
+    plan: &Plan,
+    table: &'a TablePlan,
+    asked: Side,
+) -> impl Iterator<Item = (Side, &'a RowFilter, String)> {
+    let places =
+        [(asked, table_name(plan, table, asked)), (asked.other(), staged(table.shape(asked.other())))];
+    places.into_iter().filter_map(move |(from, rows)| {
+        let filter = table.rows_on(from)?;
+        Some((from, filter, format!("SELECT FROM {rows} WHERE {}", satisfies(filter, ""))))
+    })
 }
 
 /// A condition can hold no aggregate, no window and no function that makes rows, so those are refused here.

@@ -6,7 +6,7 @@ use replat_model::facts::DatabaseFacts;
 use replat_model::plan::DdlFile;
 use tokio_postgres::Client;
 
-use super::{ddl, read_facts, undone};
+use super::{beside, ddl, read_facts, undone};
 use crate::error::on;
 
 /// The schema that a rollout brings, and where.
@@ -29,6 +29,9 @@ pub struct Rehearsal {
     pub facts: DatabaseFacts,
     /// The DDL that is still needed; empty if an earlier deployment ran it.
     pub ddl: Vec<DdlFile>,
+    /// What the DDL makes beside its tables and needs them to be tables, as the server says it: with that, they cannot be
+    /// views.
+    pub tied: Option<String>,
 }
 
 /// Runs the DDL, surveys `tables`, and rolls back.
@@ -64,7 +67,11 @@ async fn rehearse_inside(
         ddl::run(client, database, schema, needed).await?;
     }
     let facts = read_facts(client, database, schema, Some(tables)).await?;
-    Ok(Rehearsal { facts, ddl: needed.to_vec() })
+    let tied = match needed.is_empty() {
+        true => None,
+        false => beside::tied(client, database, &facts).await?,
+    };
+    Ok(Rehearsal { facts, ddl: needed.to_vec(), tied })
 }
 
 /// Whether an earlier deployment made this very version of the schema.

@@ -3,7 +3,7 @@
 use replat_engine::EngineError;
 use replat_model::deploy::{Event, Phase};
 use replat_model::ids::Side;
-use replat_postgres::survey::crossings;
+use replat_postgres::survey::{crossings, crossings_within};
 
 use crate::harness::{Scene, one_table, run, value};
 
@@ -57,6 +57,22 @@ async fn references_between_partitions_are_found_both_ways_with_an_example() {
     let found = crossings(&story.blue, &story.plan).await.expect("the catalogue");
     let said: Vec<_> = found.iter().map(|c| (c.leaves, c.example.as_str())).collect();
     assert_eq!(said, [(true, "1"), (false, "2")]);
+}
+
+#[tokio::test]
+async fn planning_does_not_wait_for_a_look_at_rows_that_takes_too_long() {
+    let rows = "insert into nodes values (1, 1, null), (2, 2, 1), (3, 3, 2), (4, 2, 2)";
+    let scene = Scene { ddl: TREE.replace(" references nodes", ""), ..one_table("nodes", TREE, rows) };
+    let story = scene.begin().await;
+    // Whoever has the table to itself keeps the look waiting.
+    run(&story.blue, "begin; lock table nodes").await;
+    let other = story.session(Side::Blue).await;
+    let patience = std::time::Duration::from_millis(50);
+    let edge = crossings_within(&other, &story.plan, patience).await.expect("that it took too long");
+    assert_eq!((edge.found.len(), edge.unsettled.as_slice()), (0, &["nodes_parent_fkey".to_owned()][..]));
+    run(&story.blue, "rollback").await;
+    let edge = crossings_within(&other, &story.plan, std::time::Duration::from_secs(60)).await.expect("rows");
+    assert_eq!((edge.found.len(), edge.unsettled.len()), (2, 0));
 }
 
 #[tokio::test]

@@ -179,9 +179,7 @@ async fn the_fence_is_on_disk_when_it_stands_and_so_is_every_commit_before_it() 
     let mut client = server.client("postgres").await.expect("a session");
     guard::install(&mut client, plan, "d_1", Side::Blue, story.token()).await.expect("a fence row");
     for table in &plan.tables {
-        for trigger in guard::triggers(plan, table, Side::Blue) {
-            guard::arm(&mut client, plan, "d_1", table, Side::Blue, &trigger, 1_000).await.expect("armed");
-        }
+        guard::arm(&mut client, plan, "d_1", table, Side::Blue, 1_000).await.expect("armed");
     }
     let writer = server.client("postgres").await.expect("a session");
     run(&writer, WRITE).await;
@@ -193,7 +191,7 @@ async fn the_fence_is_on_disk_when_it_stands_and_so_is_every_commit_before_it() 
     server.restart().await.expect("restarted");
 
     let client = server.client("postgres").await.expect("a session");
-    let seen = guard::read(&client, "blue", &plan.partition).await.expect("a look").expect("a fence row");
+    let seen = guard::read(&client, plan, Side::Blue).await.expect("a look").expect("a fence row");
     assert!(!seen.open, "the fence was forgotten");
     assert_eq!(value(&client, "select count(*) from accounts where id = 9001").await, "1");
     assert_eq!(refused(&client, "delete from accounts where tenant_id = 2").await.0, "25006");

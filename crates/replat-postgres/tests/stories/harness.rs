@@ -12,11 +12,12 @@ use replat_control::{Pulse, Runner};
 use replat_engine::gate::NoGate;
 use replat_engine::{Engine, EngineError, Listed, WorkLog};
 use replat_model::deploy::{Deployment, Event, Phase, Token};
-use replat_model::draft::{Ask, Finding, draft};
+use replat_model::draft::{Ask, Beside, Finding, draft};
 use replat_model::ids::{Lsn, Side};
 use replat_model::map::{Map, Selection};
 use replat_model::next::Reason;
 use replat_model::plan::{DdlFile, Plan, Reversibility, TablePlan};
+use replat_model::prediction::Measured;
 use replat_model::spec::{self, Spec};
 use replat_postgres::connect::connect;
 use replat_postgres::conninfo::{ConnInfo, Environment};
@@ -24,7 +25,7 @@ use replat_postgres::ends::Ends;
 use replat_postgres::engine::{PostgresEngine, now};
 use replat_postgres::slice::{key_text, table_name};
 use replat_postgres::sql::quote_ident;
-use replat_postgres::survey::{Target, rehearse, survey};
+use replat_postgres::survey::{Target, is_one_database, misfits, rehearse, survey};
 use replat_store::Store;
 use replat_testkit::Server;
 use tokio::sync::OnceCell;
@@ -96,6 +97,12 @@ pub async fn newest_major() -> u32 {
     servers.blue.version().max(servers.green.version()).major
 }
 
+/// The major release of the older side.
+pub async fn oldest_major() -> u32 {
+    let servers = servers().await;
+    servers.blue.version().min(servers.green.version()).major
+}
+
 /// What a story begins with.
 pub struct Scene {
     /// Blue's tables.
@@ -116,12 +123,20 @@ pub struct Scene {
     pub references: Vec<&'static str>,
     /// More of the spec, such as tables that name their key.
     pub spec: &'static str,
+    /// Lines of the rollout.
+    pub rollout: &'static str,
+    /// Whether planning leaves the rows alone, so that what is wrong with them is found later.
+    pub blind: bool,
     /// Lines of `[policy]`.
     pub policy: &'static str,
     /// The tenant that moves.
     pub tenant: i64,
     /// As whom replat connects.
     pub role: &'static str,
+    /// Whether green is another schema of blue's very database.
+    pub one_database: bool,
+    /// By which way green comes to its rows.
+    pub path: &'static str,
 }
 
 impl Default for Scene {
@@ -136,9 +151,13 @@ impl Default for Scene {
             slice_lines: "",
             references: vec!["currencies"],
             spec: "",
+            rollout: "",
+            blind: false,
             policy: "",
             tenant: TENANT,
             role: "postgres",
+            one_database: false,
+            path: "copy",
         }
     }
 }
@@ -172,6 +191,7 @@ pub struct Story {
     /// Both ends, for stories that act past the runner.
     pub ends: Ends,
     database: String,
+    one_database: bool,
     schema: &'static str,
     tenant: i64,
     folder: Arc<Folder>,
@@ -195,9 +215,15 @@ impl Drop for Folder {
     }
 }
 
-/// Green's database. Another name than blue's, since the servers are copies of one cluster and so look like one place.
-fn green_name(blue: &str) -> String {
-    format!("{blue}_green")
+impl Servers {
+    /// A side's server and database. Green's has another name than blue's, since the servers are copies of one cluster
+    /// and so look like one place.
+    fn place(&self, side: Side, blue: &str, one_database: bool) -> (&Server, String) {
+        match side {
+            Side::Green if !one_database => (&self.green, format!("{blue}_green")),
+            _ => (&self.blue, blue.to_owned()),
+        }
+    }
 }
 
 fn conninfo(url: &str) -> ConnInfo {
@@ -211,12 +237,15 @@ impl Scene {
              [databases.blue]\nurl = 'env:BLUE_URL'\n[databases.green]\nurl = 'env:GREEN_URL'\n\
              [contexts.shop]\ndimensions = [{{ column = 'tenant_id', type = 'bigint' }}]\n\
              home = {{ database = 'blue', schema = 'public' }}\n\
-             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = 'green', schema = {:?} }}\n",
+             [contexts.shop.rollout]\nversion = 'v2'\nto = {{ database = {:?}, schema = {:?} }}\n",
+            if self.one_database { "blue" } else { "green" },
             self.schema
         );
+        text += &format!("path = {:?}\n", self.path);
         if !self.ddl.is_empty() {
             text += "ddl = ['v2.sql']\n";
         }
+        text += &format!("{}\n", self.rollout);
         for table in tenant_tables {
             text += &format!("[contexts.shop.tables.{table:?}]\n{}\n", self.slice_lines);
         }
@@ -252,11 +281,14 @@ impl Scene {
         static STORIES: AtomicU32 = AtomicU32::new(0);
         let database = format!("story_{}", STORIES.fetch_add(1, Ordering::Relaxed));
         let servers = servers().await;
-        for (server, name, statements) in [
-            (&servers.blue, database.clone(), format!("{};{}", self.blue, self.rows)),
-            (&servers.green, green_name(&database), self.green_before.clone()),
+        let place = |side| servers.place(side, &database, self.one_database);
+        for ((server, name), statements, is_new) in [
+            (place(Side::Blue), format!("{};{}", self.blue, self.rows), true),
+            (place(Side::Green), self.green_before.clone(), !self.one_database),
         ] {
-            server.create_database(&name).await.expect("a database");
+            if is_new {
+                server.create_database(&name).await.expect("a database");
+            }
             server.execute(&name, &statements).await.expect("the scene");
         }
         database
@@ -265,14 +297,19 @@ impl Scene {
     /// The same in databases that are there, for one more tenant.
     pub async fn begin_in(self, database: String, after: Option<&Story>) -> Story {
         let servers = servers().await;
-        let blue = servers.blue.client(&database).await.expect("a session on blue");
-        let green = servers.green.client(&green_name(&database)).await.expect("a session on green");
+        let session = async |side| {
+            let (server, name) = servers.place(side, &database, self.one_database);
+            server.client(&name).await.expect("a session")
+        };
+        let (blue, green) = (session(Side::Blue).await, session(Side::Green).await);
         let spec = self.spec(&self.slices);
         let map = after.map(|story| story.store.map("shop").expect("the store").expect("a map"));
         let drafted = self.drafted_in(&spec, &database, map).await.expect("both sides answer");
         let (plan, map) =
             drafted.unwrap_or_else(|findings| panic!("the scene cannot be planned: {findings:#?}"));
-        assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        if !self.rollout.contains("accept-lossy") {
+            assert_eq!(plan.reversible, Reversibility::Lossless, "a story may go back and lose nothing");
+        }
         blue.batch_execute(FIXED).await.expect("settings");
         green.batch_execute(FIXED).await.expect("settings");
         green
@@ -301,6 +338,7 @@ impl Scene {
             engine,
             ends,
             database,
+            one_database: self.one_database,
             schema: self.schema,
             tenant: self.tenant,
             folder,
@@ -309,10 +347,10 @@ impl Scene {
 
     /// Where replat finds both sides.
     fn ends(&self, servers: &Servers, database: &str) -> [ConnInfo; 2] {
-        let url = |server: &Server, database: &str| {
-            conninfo(&format!("postgres://{}@127.0.0.1:{}/{database}", self.role, server.port()))
-        };
-        [url(&servers.blue, database), url(&servers.green, &green_name(database))]
+        [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, database, self.one_database);
+            conninfo(&format!("postgres://{}@127.0.0.1:{}/{name}", self.role, server.port()))
+        })
     }
 
     async fn drafted_in(
@@ -334,6 +372,7 @@ impl Scene {
         let (map, partition) = map.carve(&selection).expect("the tenant is carved out");
         let leaf = map.leaf(&partition).expect("the leaf that was carved");
         let tables: Vec<String> = context.tables.keys().cloned().collect();
+        let green_tables: Vec<String> = rollout.new_tables(context).into_iter().map(str::to_owned).collect();
         let files: Vec<DdlFile> = rollout
             .ddl
             .iter()
@@ -346,20 +385,34 @@ impl Scene {
             ddl: &files,
         };
         let blue_facts = survey(&blue, "blue", "public", Some(&tables)).await?;
-        let rehearsal = rehearse(&green, target, &tables).await?;
-        let ask = Ask {
+        let rehearsal = rehearse(&green, target, &green_tables).await?;
+        let beside = is_one_database(&blue, &green, "green").await?;
+        let mut ask = Ask {
             context: "shop".into(),
             region: map.region(&partition).expect("its region"),
             partition,
             epoch: leaf.epoch,
+            version: None,
             home: (*leaf.home).clone(),
             ddl: rehearsal.ddl,
             sizes: BTreeMap::new(),
             occupied: Vec::new(),
             contracts: Vec::new(),
             crossings: Vec::new(),
+            beside: beside.then_some(Beside { tied: rehearsal.tied }),
+            measured: Measured::default(),
+            unsettled_keys: Vec::new(),
+            misfits: Vec::new(),
         };
-        Ok(draft(spec, &ask, &blue_facts, &rehearsal.facts).map(|plan| (plan, map)))
+        let first = draft(spec, &ask, &blue_facts, &rehearsal.facts);
+        if let (Ok(plan), false) = (&first, self.blind) {
+            ask.misfits = misfits(&blue, plan, &blue_facts, &rehearsal.facts).await?;
+        }
+        let drafted = match ask.misfits.is_empty() {
+            true => first,
+            false => draft(spec, &ask, &blue_facts, &rehearsal.facts),
+        };
+        Ok(drafted.map(|plan| (plan, map)))
     }
 }
 
@@ -367,11 +420,8 @@ impl Story {
     /// One more session on a side.
     pub async fn session(&self, side: Side) -> Client {
         let servers = servers().await;
-        let client = match side {
-            Side::Blue => servers.blue.client(&self.database).await,
-            Side::Green => servers.green.client(&green_name(&self.database)).await,
-        };
-        let client = client.expect("a session");
+        let (server, name) = servers.place(side, &self.database, self.one_database);
+        let client = server.client(&name).await.expect("a session");
         if side == Side::Green {
             client
                 .batch_execute(&format!("set search_path = {}, public", quote_ident(self.schema)))
@@ -379,6 +429,16 @@ impl Story {
                 .expect("a search path");
         }
         client
+    }
+
+    /// The hands of another runner.
+    pub async fn another_engine(&self) -> PostgresEngine {
+        let servers = servers().await;
+        let [blue, green] = [Side::Blue, Side::Green].map(|side| {
+            let (server, name) = servers.place(side, &self.database, self.one_database);
+            conninfo(&format!("postgres://postgres@127.0.0.1:{}/{name}", server.port()))
+        });
+        PostgresEngine::new(Arc::clone(&self.plan), self.listed.id.clone(), blue, green)
     }
 
     /// The name of blue's database.
@@ -395,6 +455,7 @@ impl Story {
             gate: &NoGate,
             clock: now,
             name: "story".into(),
+            turns: None,
         }
     }
 

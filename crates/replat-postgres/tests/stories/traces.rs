@@ -171,7 +171,8 @@ async fn nothing_is_left_on_the_leaves_of_a_partitioned_table() {
     // Another partition's row keeps the schema, and with it the guard's functions.
     run(
         &story.blue,
-        "insert into replat.fence (partition, deployment, epoch, open, term, seq) values ('other', 'd_0', 1, true, 1, 1)",
+        "insert into replat.fence (partition, schema_name, deployment, epoch, open, term, seq) \
+           values ('other', 'public', 'd_0', 1, true, 1, 1)",
     )
     .await;
     story.abort().await;

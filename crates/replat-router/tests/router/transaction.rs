@@ -66,14 +66,18 @@ impl Homes {
         let server = Server::start().await.expect("a server");
         for (database, open, lives) in [("blue", true, "NULL"), ("green", false, "'blue.app_blue'")] {
             server.create_database(database).await.expect("a database");
-            let (schema, key) = (format!("app_{database}"), guard::lock_key(&name("acme")));
+            let schema = format!("app_{database}");
+            let key = guard::lock_key(&name("acme"), &schema);
             let tables = format!(
                 "CREATE SCHEMA {schema}; CREATE TABLE {schema}.notes (tenant_id bigint, note text);
                  CREATE TABLE {schema}.events (kind int) PARTITION BY LIST (kind);
-                 INSERT INTO replat.fence (partition, deployment, epoch, open, home, term, seq)
-                   VALUES ('acme', 'd1', 1, {open}, {lives}, 1, 1);
-                 CREATE TRIGGER zz_replat_acme_i BEFORE INSERT ON {schema}.notes FOR EACH ROW
-                   EXECUTE FUNCTION replat.guard_row('acme', '{key}')"
+                 INSERT INTO replat.fence (partition, schema_name, deployment, epoch, open, home, term, seq)
+                   VALUES ('acme', '{schema}', 'd1', 1, {open}, {lives}, 1, 1);
+                 CREATE FUNCTION {schema}.guard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+                   SET search_path = pg_catalog, pg_temp AS
+                   $$ BEGIN PERFORM replat.pass('acme', '{schema}', {key}, TG_OP); RETURN NEW; END $$;
+                 CREATE TRIGGER zz_replat_insert BEFORE INSERT ON {schema}.notes FOR EACH ROW
+                   EXECUTE FUNCTION {schema}.guard()"
             );
             server.execute(database, guard::SCHEMA).await.expect("replat's own schema");
             server.execute(database, &tables).await.expect("tables");

@@ -72,7 +72,7 @@ fn a_file_that_is_not_a_store_of_ours_is_left_alone() {
         ("not a replat store", |directory| {
             raw(directory).execute_batch("CREATE TABLE theirs (a)").expect("a table");
         }),
-        ("its format is 9 and this replat knows 3", |directory| {
+        ("its format is 9 and this replat knows 4", |directory| {
             drop(directory.store());
             raw(directory).execute_batch("PRAGMA user_version = 9").expect("a pragma");
         }),

@@ -15,7 +15,8 @@ use replat_model::deploy::{Certificate, Event, Timestamp};
 use replat_model::ids::{DeploymentId, Epoch, Home, Lsn, PartitionId, Side};
 use replat_model::key::KeyType;
 use replat_model::map::{Dimension, Map, Selection};
-use replat_model::plan::{End, Plan, Reversibility};
+use replat_model::plan::{End, FORMAT, Plan, Reversibility};
+use replat_model::prediction::Prediction;
 use replat_model::spec::Policy;
 use replat_store::Store;
 
@@ -82,7 +83,7 @@ fn carved(map: &Map, selection: &str) -> (Map, PartitionId) {
 fn plan(map: &Map, partition: &str, green: &str) -> Plan {
     let leaf = map.leaf(&id(partition)).expect(partition);
     Plan {
-        format: 1,
+        format: FORMAT,
         context: map.context().into(),
         partition: leaf.partition.clone(),
         region: map.region(&leaf.partition).expect(partition),
@@ -90,8 +91,11 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         epoch: leaf.epoch,
         blue: end((*leaf.home).clone()),
         green: end(home(green)),
+        version_before: None,
         version: "2".into(),
         ddl: Vec::new(),
+        one_database: false,
+        path: replat_model::plan::Path::Copy { because: None },
         tables: Vec::new(),
         references: Vec::new(),
         rebuild: Vec::new(),
@@ -100,6 +104,7 @@ fn plan(map: &Map, partition: &str, green: &str) -> Plan {
         reversible: Reversibility::Lossless,
         hazards: Vec::new(),
         policy: Policy::shipped(),
+        prediction: Prediction::default(),
     }
 }
 

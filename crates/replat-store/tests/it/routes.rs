@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use replat_engine::{LogError, WorkLog};
 use replat_model::deploy::Event;
 use replat_model::ids::{DeploymentId, PartitionId, Side};
+use replat_model::plan::Plan;
 use replat_model::route::{Address, BadRoutes, Reads, Routes, Traffic};
 use replat_store::Store;
 use rusqlite::Connection;
 
-use crate::{Directory, append_all, begin, carved, epoch, home, id, open, shop, switch};
+use crate::{Directory, T0, append_all, asked, begin, carved, epoch, home, id, open, plan, shop, switch};
 
 const PROJECT: &str = "shop";
 
@@ -155,6 +156,25 @@ fn a_switch_tells_the_schema_and_ends_shares_of_reads_and_a_rollback_tells_the_o
     append_all(&store, &deployment, &switch(2, Side::Blue, 3));
     assert_eq!(traffic(&store), Some(without_reads("1")));
     assert_eq!(routes(&store).version(), 5, "each switch is one version");
+}
+
+#[test]
+fn the_version_of_a_partition_is_recorded_with_each_switch() {
+    let directory = Directory::new();
+    let store = told(&directory);
+    let version = |store: &Store| store.schema_version("shop", &id("acme")).expect("the store");
+    assert_eq!(version(&store), None);
+    let map = store.map("shop").expect("the store").expect("a map");
+    let from_one = Plan { version_before: Some("1".into()), ..plan(&map, "acme", "new") };
+    let deployment = store.begin(&asked(from_one), &map, T0).expect("acme is free").id;
+    assert_eq!(version(&store), None, "nothing was switched");
+    append_all(&store, &deployment, &switch(1, Side::Green, 2));
+    assert_eq!(version(&store).as_deref(), Some("2"));
+    append_all(&store, &deployment, &[Event::Settled { epoch: epoch(2) }]);
+    append_all(&store, &deployment, &[Event::SwitchAsked { to: Side::Blue, why: "slow".into() }]);
+    append_all(&store, &deployment, &switch(2, Side::Blue, 3));
+    assert_eq!(version(&store).as_deref(), Some("1"), "what blue has, though nobody told routers before");
+    assert_eq!(store.schema_version("shop", &id("zeta")).expect("the store"), None);
 }
 
 #[test]

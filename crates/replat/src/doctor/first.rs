@@ -11,6 +11,7 @@ use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Epoch, Home};
 use replat_model::key::KeyType;
 use replat_model::map::Dimension;
+use replat_model::prediction::Measured;
 use replat_model::preflight::{Area, Check};
 use replat_model::region::Region;
 use replat_model::spec::{Context, SecretText, Spec, Table, nearest, parse};
@@ -129,6 +130,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         home: home.clone(),
         tree: None,
         endpoints: BTreeMap::new(),
+        versions: Vec::new(),
         tables: tables.collect(),
         rollout: None,
     };
@@ -142,12 +144,17 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
         partition: all,
         region: Region::everything(),
         epoch: Epoch::FIRST,
+        version: None,
         home,
         ddl: Vec::new(),
         sizes: sizes.collect(),
         occupied: Vec::new(),
         contracts: Vec::new(),
         crossings: Vec::new(),
+        beside: None,
+        measured: Measured::default(),
+        unsettled_keys: Vec::new(),
+        misfits: Vec::new(),
     };
     let copy = copy_of(facts, None, &facts.schema);
     let mut found = against_a_copy(&spec, &ask, facts, &copy)?;

@@ -78,6 +78,8 @@ impl Card<'_> {
         }
         let missing = match self.d.phase() {
             Phase::Aborted | Phase::Finished => return None,
+            Phase::Soak if self.d.plan.path.shares_rows() => "the soak does not end by itself",
+            Phase::Ready | Phase::RolledBack if self.d.plan.path.shares_rows() => "nothing goes on",
             Phase::Soak if self.d.plan.has_way_back() => "what is written on green does not flow back",
             Phase::Soak => "the soak does not end by itself",
             Phase::Ready | Phase::RolledBack => "what is written on blue does not reach green",
@@ -102,6 +104,9 @@ pub fn deployment_value(card: &Card) -> Value {
         "blue": d.plan.blue.home.to_string(),
         "green": d.plan.green.home.to_string(),
         "version": d.plan.version,
+        "path": d.plan.path.name(),
+        "version_before": d.plan.version_before,
+        "version_now": version_now(d),
         "created": moment(listed.created),
         "entries": card.length,
         "attempts": d.attempts,
@@ -114,7 +119,15 @@ pub fn deployment_value(card: &Card) -> Value {
         "incident_rows": d.leaks,
         "kept_back": d.kept_back,
         "trouble": card.trouble.as_ref().map(trouble_value),
-        "predicted": { "rows": d.plan.rows(), "bytes": d.plan.bytes() },
+        "predicted": {
+            "rows": d.plan.rows(),
+            "bytes": d.plan.bytes(),
+            "copy_ms": d.plan.prediction.copy_ms,
+            "verify_ms": d.plan.prediction.verify_ms,
+            "pause_ms": d.plan.prediction.pause_ms,
+            "log_kept": d.plan.prediction.log_kept,
+            "measured": d.plan.prediction.measured,
+        },
         "happened": card.happened,
         "policy": d.policy,
         "runner": card.runner,
@@ -124,6 +137,14 @@ pub fn deployment_value(card: &Card) -> Value {
         "next": card.next(),
         "next_commands": card.next_commands(),
     })
+}
+
+/// The schema version of the home that the partition has now, if it was ever said.
+fn version_now(d: &Deployment) -> Option<&str> {
+    match d.home {
+        Side::Green => Some(&d.plan.version),
+        Side::Blue => d.plan.version_before.as_deref(),
+    }
 }
 
 /// A deployment for people.
@@ -139,6 +160,11 @@ pub fn deployment(card: &Card) -> String {
         d.phase().as_str()
     );
     let mut row = |name: &str, text: &str| t += &format!("  {name:<10} {text}\n");
+    let now = version_now(d).unwrap_or("unknown");
+    row(
+        "version",
+        &format!("{}, now {now}", super::plan::step(d.plan.version_before.as_deref(), &d.plan.version)),
+    );
     row("owner", &format!("{} ({}), at epoch {}", d.plan.end(d.home).home, d.home, d.epoch));
     let happened = card.happened.rows_beside(&d.plan);
     for (name, text) in comparisons(d).into_iter().chain(happened).chain(circumstances(card)) {
@@ -203,7 +229,11 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
         rows.push(("trouble", format!("{} {} ({age})", trouble.code, trouble.what)));
         rows.push(("", trouble.remedy.clone()));
     }
-    if let Some(at) = d.finished.filter(|_| !d.dropped) {
+    if d.plan.path.shares_rows() && d.prepared && !d.aborted {
+        let (blue, green) = (&d.plan.blue.home, &d.plan.green.home);
+        rows.push(("rows", format!("in {blue}; the tables of {green} are views of them")));
+    }
+    if let Some(at) = d.finished.filter(|_| !d.ended()) {
         let until = moment(Timestamp(at.0.saturating_add(d.policy.retain.millis())));
         let watch = format!("replat deploy watch {}", card.listed.id);
         rows.push(("kept", format!("blue's copy, read-only, until {until}; then `{watch}` drops it")));
@@ -284,21 +314,23 @@ pub fn list(cards: &[Card]) -> String {
     if cards.is_empty() {
         return "no deployments yet\nNext:  replat plan deploy -p …".into();
     }
-    let line =
-        |id: &str, partition: &str, phase: &str, home: &str, epoch: &str, runner: &str, since: &str| {
-            format!("{id:<6} {partition:<32} {phase:<12} {home:<6} {epoch:<6} {runner:<12} {since}\n")
-        };
-    let mut t = line("ID", "PARTITION", "PHASE", "HOME", "EPOCH", "RUNNER", "SINCE");
+    let line = |[id, partition, phase, home, version, epoch, runner, since]: [&str; 8]| {
+        format!(
+            "{id:<6} {partition:<32} {phase:<12} {home:<6} {version:<8} {epoch:<6} {runner:<12} {since}\n"
+        )
+    };
+    let mut t = line(["ID", "PARTITION", "PHASE", "HOME", "VERSION", "EPOCH", "RUNNER", "SINCE"]);
     for card in cards {
-        t += &line(
+        t += &line([
             card.listed.id.as_str(),
             &format!("{}/{}", card.listed.context, card.listed.partition),
             card.d.phase().as_str(),
             &card.d.home.to_string(),
+            version_now(card.d).unwrap_or("-"),
             &card.d.epoch.to_string(),
             card.runner.as_deref().unwrap_or("-"),
             &moment(card.listed.created),
-        );
+        ]);
     }
     t
 }
@@ -333,6 +365,9 @@ fn action_text(action: &Action) -> String {
         Action::Prove { .. } => "compare what was touched since".into(),
         Action::Open { side, .. } => format!("let the partition's writers through on {side}"),
         Action::Seal { side, .. } => format!("name the home to writers on {side}"),
+        Action::HandOver { to, .. } => {
+            format!("let the partition's writers through on {to}, and on no other side")
+        }
         Action::Retire => "end the way back".into(),
         Action::DropCopy => "drop blue's copy".into(),
         Action::Clean => "remove what the deployment made".into(),
@@ -406,7 +441,7 @@ pub fn event_text(event: &Event) -> String {
         Event::Switched { to, epoch, proof, .. } => {
             format!("switched to {to} at {epoch}; {} touched rows proved equal", count(proof.rows))
         }
-        Event::Settled { epoch } => format!("settled at {epoch}: the new home is open, the old one sealed"),
+        Event::Settled { epoch } => format!("settled at {epoch}: the new home is in use"),
         Event::LeakSeen { side, rows } => format!("{rows} rows written to {side} past its guard are kept"),
         Event::RowsKeptBack(kept) if kept.keys == 0 => {
             format!("no row of {} is kept back any more", kept.from)
@@ -417,7 +452,7 @@ pub fn event_text(event: &Event) -> String {
         Event::SwitchAsked { to, why } => format!("{to} is wanted as home: {why}"),
         Event::PolicySet { what, .. } => format!("set {what}"),
         Event::FinishAsked { why } => format!("finish asked: {why}"),
-        Event::Finished { .. } => "finished: the way back has ended; blue's copy is kept, read-only".into(),
+        Event::Finished { .. } => "finished: the way back has ended".into(),
         Event::Dropped => "blue's copy is dropped".into(),
         Event::AbortAsked { why } => format!("abort asked: {why}"),
         Event::Aborted => "aborted: nothing is left behind".into(),

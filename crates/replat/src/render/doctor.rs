@@ -33,6 +33,9 @@ pub fn diagnosis(d: &Diagnosis, detail: bool) -> String {
         t += &format!("\n{}\n", area.title());
         of_area(&d.checks, area).for_each(|verdict| t += &check(verdict, detail));
     }
+    for (n, line) in d.predicted.iter().flat_map(super::prediction::prediction).enumerate() {
+        t += &format!("{}  {line}\n", if n == 0 { "\npredicted\n" } else { "" });
+    }
     t += &format!(
         "\n{} blocking, {} to allow, {}.\n",
         d.blocking,

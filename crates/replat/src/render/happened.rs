@@ -4,8 +4,10 @@ use replat_engine::Recorded;
 use replat_model::deploy::{Event, Timestamp};
 use replat_model::ids::Side;
 use replat_model::plan::Plan;
+use replat_model::prediction::Span;
 use serde::Serialize;
 
+use super::prediction::expected;
 use super::{bytes, count, span};
 
 /// What happened so far. Times are in milliseconds and of the clocks of whoever ran it.
@@ -66,14 +68,32 @@ impl Happened {
             );
             rows.push(("copied", text));
         }
-        for (name, took) in [("copy took", self.copy_ms), ("equal took", self.verify_ms)] {
-            rows.extend(took.map(|ms| (name, format!("{}, not predicted", span(ms)))));
+        let p = &plan.prediction;
+        for (name, took, predicted) in
+            [("copy took", self.copy_ms, p.copy_ms), ("equal took", self.verify_ms, p.verify_ms)]
+        {
+            rows.extend(took.map(|ms| (name, format!("{}, predicted {}", span(ms), beside(ms, predicted)))));
         }
         for pause in &self.pauses_ms {
-            let text = format!("{}, {} at most by the plan", span(*pause), plan.policy.pause_max);
+            let text = format!(
+                "{}, predicted {}, {} at most by the plan",
+                span(*pause),
+                beside(*pause, p.pause_ms),
+                plan.policy.pause_max
+            );
             rows.push(("pause", text));
         }
         rows
+    }
+}
+
+/// What was predicted, and whether it was so.
+fn beside(happened: u64, predicted: Option<Span>) -> String {
+    let said = expected(predicted);
+    match predicted {
+        Some(Span { low, .. }) if happened < low => format!("{said} (less)"),
+        Some(Span { high, .. }) if happened > high => format!("{said} (more)"),
+        _ => said,
     }
 }
 

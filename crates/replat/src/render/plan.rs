@@ -1,8 +1,11 @@
 //! Plans, and what can be said before there is one.
 
+use replat_model::compatibility::{Compatibility, Fitness};
 use replat_model::ids::Side;
-use replat_model::plan::{Hazard, Plan, Reversibility, TablePlan};
+use replat_model::plan::{Hazard, Path, Plan, Reversibility, TablePlan, ViewPlan};
+use replat_model::spec::SwitchMode;
 
+use super::prediction::prediction;
 use super::{bytes, count};
 use crate::planning::{self, Outlook, PlanFile};
 
@@ -20,14 +23,62 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
     );
     let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     row("partition", p.region.describe(&p.dimensions));
-    row("moves", format!("{} tables, about {} rows, {}", p.tables.len(), count(p.rows()), bytes(p.bytes())));
+    match &p.path {
+        Path::Copy { because } => {
+            let size = format!("about {} rows, {}", count(p.rows()), bytes(p.bytes()));
+            row("moves", format!("{} tables, {size}", p.tables.len()));
+            for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
+                row(if n == 0 { "predicted" } else { "" }, line);
+            }
+            if let Some(because) = because {
+                row("by", format!("a copy: {because}"));
+            }
+            for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
+                row(if n == 0 { "predicted" } else { "" }, line);
+            }
+        }
+        Path::Views { views } => {
+            row("moves", "no rows".into());
+            row("by", format!("{} views of blue's tables: nothing is copied, nobody waits", views.len()));
+        }
+    }
+    common(file, detail, t)
+}
+
+/// What all members of a cohort have in common, by the plan of one of them with the hazards of all.
+pub fn cohort_plan(file: &PlanFile, members: usize, detail: bool) -> String {
+    let p = &file.plan;
+    let t = format!(
+        "Plan {}  {}, {} partitions, each by itself  {} -> {}\n  {:<12} {}\n",
+        &file.digest[..12],
+        p.context,
+        members,
+        p.blue.home,
+        p.green.home,
+        "moves",
+        names(&p.tables)
+    );
+    common(file, detail, t)
+}
+
+fn common(file: &PlanFile, detail: bool, mut t: String) -> String {
+    let p = &file.plan;
+    let mut row = |name: &str, text: String| t += &format!("  {name:<12} {text}\n");
     if !p.references.is_empty() {
         row("references", names(&p.references));
     }
     if !p.rebuild.is_empty() {
         row("not copied", p.rebuild.join(", "));
     }
-    row("version", format!("{}{}", p.version, if p.ddl.is_empty() { " (green has it already)" } else { "" }));
+    let there = if p.ddl.is_empty() { " (green has it already)" } else { "" };
+    row("version", format!("{}{there}", step(p.version_before.as_deref(), &p.version)));
+    let Compatibility { old_on_new, new_on_old } = &file.compatibility;
+    for (name, fitness, place) in [("old code", old_on_new, "green"), ("new code", new_on_old, "blue")] {
+        row(name, format!("on {place}: {}", fitness.summary()));
+        for line in breaks(fitness, detail) {
+            row("", line);
+        }
+    }
     for (n, line) in file.difference.iter().enumerate() {
         row(if n == 0 { "schema" } else { "" }, line.clone());
     }
@@ -37,18 +88,19 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         Reversibility::No(why) => listed(&mut row, "reversible", "no:", why),
     }
     let policy = &p.policy;
-    row(
-        "switch",
-        format!(
-            "{}; the partition's writers are refused for {} at most, nobody else's at all",
-            if policy.switch == replat_model::spec::SwitchMode::Auto { "by itself" } else { "by hand" },
-            policy.pause_max,
+    let begins = if policy.switch == SwitchMode::Auto { "by itself" } else { "by hand" };
+    let (pause, rest) = match p.path.shares_rows() {
+        true => ("no writer is refused".to_owned(), "blue's tables hold the rows for good".to_owned()),
+        false => (
+            format!(
+                "the partition's writers are refused for {} at most, nobody else's at all",
+                policy.pause_max
+            ),
+            format!("blue's copy is kept for {}", policy.retain),
         ),
-    );
-    row(
-        "afterwards",
-        format!("a rollback stays possible for {}; blue's copy is kept for {}", policy.soak, policy.retain),
-    );
+    };
+    row("switch", format!("{begins}; {pause}"));
+    row("afterwards", format!("a rollback stays possible for {}; {rest}", policy.soak));
     let hazards =
         if detail { p.hazards.iter().map(|hazard| vec![hazard]).collect() } else { by_check(&p.hazards) };
     for (n, alike) in hazards.iter().enumerate() {
@@ -60,6 +112,37 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         t += &plan_detail(p);
     }
     t
+}
+
+/// From which version to which.
+pub fn step(before: Option<&str>, version: &str) -> String {
+    match before {
+        Some(before) if before != version => format!("{before} -> {version}"),
+        _ => version.to_owned(),
+    }
+}
+
+/// The most reasons that are told of why code of one version does not run on the other's schema.
+const BREAKS_MAX: usize = 3;
+
+fn breaks(fitness: &Fitness, detail: bool) -> Vec<String> {
+    let told = if detail { fitness.breaks.len() } else { BREAKS_MAX };
+    let mut lines: Vec<String> = Vec::new();
+    for found in fitness.breaks.iter().take(told) {
+        let column = found.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+        let works: Vec<String> = found.works.iter().map(ToString::to_string).collect();
+        lines.push(format!("{}{column}: {} ({})", found.table, found.why, works.join(", ")));
+        if detail {
+            lines.push(format!("  {}", found.instead));
+        }
+    }
+    match fitness.breaks.len().saturating_sub(told) {
+        0 => {}
+        more => {
+            lines.push(format!("and {more} more; `plan deploy --detail` shows all, and what to do instead"))
+        }
+    }
+    lines
 }
 
 /// Hazards of one name together, in the order in which they come first.
@@ -113,6 +196,9 @@ fn listed(row: &mut impl FnMut(&str, String), name: &str, first: &str, rest: &[S
 
 fn plan_detail(p: &Plan) -> String {
     let mut t = String::new();
+    if let Path::Views { views } = &p.path {
+        t.extend(views.iter().map(view_detail));
+    }
     for table in p.tables.iter().chain(&p.references) {
         t += &format!(
             "\n  {} -> {}   about {} rows, {}, key ({})\n",
@@ -131,6 +217,22 @@ fn plan_detail(p: &Plan) -> String {
     t
 }
 
+fn view_detail(view: &ViewPlan) -> String {
+    let mut t = format!("\n  {} -> {}   a view\n", view.table, view.stands_for.name);
+    for column in &view.columns {
+        let default = column.default.as_ref().map(|d| format!("  default {d}")).unwrap_or_default();
+        let added = match &column.added {
+            Some(added) => {
+                let default = added.default.as_ref().map(|d| format!(" default {d}")).unwrap_or_default();
+                format!("  (new on blue: {}{default})", added.type_name)
+            }
+            None => String::new(),
+        };
+        t += &format!("    -> {}  =  {}{default}{added}\n", column.name, column.of);
+    }
+    t
+}
+
 /// What a dry run can say.
 pub fn outlook(o: &Outlook) -> String {
     let mut t = format!("{}  {} -> {}   nothing will be changed\n", o.partition, o.from, o.to);
@@ -138,6 +240,9 @@ pub fn outlook(o: &Outlook) -> String {
     for (n, (table, size)) in o.tables.iter().enumerate() {
         let name = if n == 0 { "moves" } else { "" };
         t += &format!("  {name:<12} {table}: about {} rows, {}\n", count(size.rows), bytes(size.bytes));
+    }
+    for (n, line) in prediction(&o.prediction).into_iter().enumerate() {
+        t += &format!("  {:<12} {line}\n", if n == 0 { "predicted" } else { "" });
     }
     t += &format!(
         "  schema       {}\n",
@@ -167,6 +272,20 @@ pub fn plan_next(file: &PlanFile, out: Option<&str>) -> String {
 /// The steps that a deployment will take.
 pub fn steps(p: &Plan) -> String {
     let (blue, green) = (&p.blue.home, &p.green.home);
+    if let Path::Views { views } = &p.path {
+        let added = views.iter().flat_map(ViewPlan::added).count();
+        return numbered(&[
+            format!("columns    {added} are added to tables of {blue}"),
+            format!("views      {green} gets {} of them; both versions can be used from here", views.len()),
+            format!(
+                "switch     {} -> {}: routes say {green}; no row moves, nobody waits",
+                p.epoch,
+                p.epoch.next()
+            ),
+            format!("soak       a rollback says {blue} again, for {}", p.policy.soak),
+            format!("finish     the rows stay in {blue}"),
+        ]);
+    }
     let mut lines = vec![
         format!("prepare    guards on {blue} and {green}; {green} gets its tables, closed to everybody"),
         format!("slot       on {}; it keeps WAL there until finish", blue.database),
@@ -181,6 +300,10 @@ pub fn steps(p: &Plan) -> String {
     if !p.has_way_back() {
         lines[7] = "soak       no changes flow back: this cannot be rolled back".to_owned();
     }
+    numbered(&lines)
+}
+
+fn numbered(lines: &[String]) -> String {
     lines.iter().enumerate().map(|(n, line)| format!("  {}  {line}\n", n + 1)).collect()
 }
 

@@ -73,3 +73,39 @@ async fn a_query_that_never_returns_or_is_none_is_said_to_be_so() {
     let ran = world.replat("plan deploy -p tenant_id=3").await.fails("RP2001", 3);
     ran.remarks("paid.sql cannot be read").remarks("contract ledger/paid");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_compared_as_values_however_a_database_writes_them() {
+    let world = promised(
+        "select date '2026-08-01' as due, interval '1 day 2 hours' as after, 0.1::float8 + 0.2 as rate, count(*) \
+         from payments where tenant_id = $1",
+    )
+    .await;
+    world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
+    for setting in ["DateStyle = 'German, DMY'", "IntervalStyle = 'iso_8601'", "extra_float_digits = 0"] {
+        let alter = format!("alter database {} set {setting}", world.green);
+        world.on_blue().await.batch_execute(&alter).await.expect("a setting of green alone");
+    }
+    world.replat("contracts test -p tenant_id=3").await.succeeds().prints("ledger/paid  kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contracts_are_asked_where_the_partition_lives_now() {
+    let world = promised("select order_id from payments where tenant_id = $1").await;
+    world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds();
+    world.replat("deploy switch").await.succeeds();
+    // Blue is followed, so both sides can still be asked; and what comes next once the spec has it.
+    world.replat("contracts test -p tenant_id=3").await.succeeds().prints("ledger/paid  kept");
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
+    let onwards = spec.replace(
+        r#"to = { database = "green", schema = "saas" }"#,
+        r#"to = { database = "blue", schema = "third" }"#,
+    );
+    assert_ne!(spec, onwards);
+    world.write("replat.toml", &onwards);
+    let third = "create schema third; create table third.payments (tenant_id bigint, order_id bigint); \
+                 create table third.users (tenant_id bigint, id bigint, email text)";
+    world.on_blue().await.batch_execute(third).await.expect("tables");
+    let ran = world.replat("contracts test -p tenant_id=3").await.fails("RP4004", 11);
+    ran.remarks("ledger/paid (ledger): it had ").remarks("green.saas and blue.third");
+}

@@ -92,4 +92,71 @@ async fn a_deployment_shows_what_it_took_beside_what_was_predicted() {
     for place in ["/happened/copy_ms", "/happened/verify_ms", "/happened/pauses_ms/0"] {
         assert!(said.pointer(place).is_some_and(Value::is_u64), "{place} {said}");
     }
+    // A few hundred rows do not say how fast rows come; how far the servers are is known all the same.
+    assert_eq!(said.pointer("/predicted/copy_ms"), Some(&Value::Null), "{said}");
+    assert!(said.pointer("/predicted/pause_ms/high").is_some_and(Value::is_u64), "{said}");
+    let got = world.replat("deploy get").await.succeeds().prints("predicted unknown");
+    assert!(
+        got.out.lines().any(|line| line.contains("pause") && line.contains("predicted")),
+        "{}",
+        got.told()
+    );
+    world.replat("plan deploy -p tenant_id=4").await.succeeds().prints("too few to tell how fast they come");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_rows_says_how_long_the_copy_will_take() {
+    let world = World::example().await;
+    let blue = world.on_blue().await;
+    blue.batch_execute(
+        "insert into events select 3, g, gen_random_uuid(), 'seen', '{}', now() from generate_series(1000000, 1008000) g; analyze events",
+    )
+    .await
+    .expect("rows");
+    let ran = world.replat("plan deploy -p tenant_id=3").await.succeeds();
+    ran.prints("rows of events, read in").prints("blue answers in").prints("of log a second");
+    let outlook = world.replat("plan deploy -p tenant_id=3 --dry-run --json").await.succeeds().json();
+    for place in ["/prediction/copy_ms/low", "/prediction/pause_ms/high", "/prediction/measured/read/rows"] {
+        assert!(outlook.pointer(place).and_then(Value::as_u64).is_some_and(|n| n > 0), "{place} {outlook}");
+    }
+    world.replat("doctor -p tenant_id=3").await.prints("predicted").prints("rows of events, read in");
+    world.replat("deploy -p tenant_id=3 -y").await.succeeds();
+    let said = world.replat("deploy get --json").await.succeeds().json();
+    for place in ["/predicted/copy_ms/low", "/predicted/verify_ms/high", "/happened/copy_ms"] {
+        assert!(said.pointer(place).is_some_and(Value::is_u64), "{place} {said}");
+    }
+    let got = world.replat("deploy get").await.succeeds();
+    let compared = |name: &str| {
+        got.out
+            .lines()
+            .any(|line| line.contains(name) && line.contains("predicted") && !line.contains("unknown"))
+    };
+    assert!(compared("copy took") && compared("equal took") && compared("pause"), "{}", got.told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_side_that_answers_is_looked_at_although_the_other_does_not() {
+    let world = World::example().await;
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("the spec");
+    let nobody = "postgres://127.0.0.1:1/nobody?connect_timeout=5";
+    let without = |side: &str| world.write("replat.toml", &spec.replace(&format!("env:{side}"), nobody));
+    without("GREEN_URL");
+    let ran = world.replat("doctor").await.exits(4).prints("✗ RP1001").prints("green, which was not reached");
+    ran.prints("green was not reached, and was taken to be an empty copy of blue").prints("7 tables");
+    without("BLUE_URL");
+    let ran = world.replat("doctor").await.exits(4).prints("✗ RP1001").prints("blue, which was not reached");
+    ran.prints("blue was not reached, and only green was looked at").prints("PostgreSQL 1");
+    let green = world.on_green().await;
+    green.batch_execute("create role feeble login").await.expect("a role");
+    let url = world.server.url(&world.green).replace("postgres@", "feeble@");
+    let feeble = spec.replace("env:BLUE_URL", nobody).replace("env:GREEN_URL", &url);
+    world.write("replat.toml", &feeble);
+    world
+        .replat("doctor")
+        .await
+        .exits(4)
+        .prints("✗ PRIVILEGE")
+        .prints("feeble may not read the log on green");
+    world.write("replat.toml", &spec.replace("env:BLUE_URL", nobody).replace("env:GREEN_URL", nobody));
+    world.replat("doctor").await.fails("RP1001", 20);
 }

@@ -15,5 +15,6 @@ mod program;
 mod routing;
 mod secrets;
 mod serving;
+mod views;
 mod words;
 mod world;

@@ -31,7 +31,7 @@ async fn a_bad_spec_is_shown_where_it_is_bad_with_what_was_meant() {
     let cases = [
         ("version = 1", "version = 1\nprojct = \"x\"", "replat.toml:5:1", "did you mean `project`?"),
         ("type = \"bigint\"", "type = \"bigit\"", ":16:46", "did you mean `bigint`?"),
-        ("soak = \"1h\"", "soak = \"1x\"", "replat.toml:62:8", "use one of ms, s, m, h, d"),
+        ("soak = \"1h\"", "soak = \"1x\"", "replat.toml:64:8", "use one of ms, s, m, h, d"),
         ("database = \"green\"", "database = \"gren\"", "declared: blue, green", "did you mean"),
         ("project = \"saas\"", "project = [", "this is not TOML", "has 3 errors"),
     ];
@@ -173,4 +173,40 @@ async fn colour_comes_on_demand_and_never_into_json() {
     }
     let both = program.clone().with("FORCE_COLOR", "1").with("NO_COLOR", "1");
     assert!(!is_coloured(&both.line("validate").await.err), "NO_COLOR wins over FORCE_COLOR");
+}
+
+/// All Rust files below a folder, by the name that a test's module has, with their texts.
+fn rust_files(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of the sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            found.push((stem, std::fs::read_to_string(&path).expect("a source")));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_page_of_traps_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/traps.md")).expect("the page");
+    let mut files = Vec::new();
+    rust_files(&root.join("crates"), &mut files);
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| trap")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!(cells.len(), 3, "a trap, what replat does, and a test: {row}");
+        let tests: Vec<(&str, &str)> = cells[2].split('`').filter_map(|word| word.split_once("::")).collect();
+        for (file, test) in &tests {
+            let declared = format!("fn {test}(");
+            let is_there = files.iter().any(|(stem, text)| stem == file && text.contains(&declared));
+            assert!(is_there, "no file {file}.rs has a test {test}");
+        }
+        let is_said = ["Open:", "Does not apply", "nothing to get wrong"].iter().any(|why| row.contains(why));
+        assert!(!tests.is_empty() || is_said, "neither a test nor a reason: {row}");
+        named += tests.len();
+    }
+    assert!(named > 40, "the page is read as it is written");
 }

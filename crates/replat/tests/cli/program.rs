@@ -17,6 +17,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(90);
 pub struct Program {
     folder: PathBuf,
     variables: Vec<(String, String)>,
+    ends_within: Duration,
 }
 
 impl Program {
@@ -24,7 +25,18 @@ impl Program {
     pub fn in_folder(folder: &Path) -> Program {
         let path = std::env::var("PATH").expect("there is a PATH");
         let home = folder.display().to_string();
-        Program { folder: folder.to_owned(), variables: vec![("PATH".into(), path), ("HOME".into(), home)] }
+        Program {
+            folder: folder.to_owned(),
+            variables: vec![("PATH".into(), path), ("HOME".into(), home)],
+            ends_within: ENDS_WITHIN,
+        }
+    }
+
+    /// The same for runs that take longer than others.
+    #[must_use]
+    #[allow(dead_code, reason = "not every test target has such runs")]
+    pub fn within(self, ends_within: Duration) -> Program {
+        Program { ends_within, ..self }
     }
 
     /// The same with one more variable; a later one wins.
@@ -58,7 +70,11 @@ impl Program {
     /// Starts it and comes back at once.
     pub fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Started {
         let said = shown(arguments);
-        Started { child: self.command(arguments).spawn().expect("the binary starts"), said }
+        Started {
+            child: self.command(arguments).spawn().expect("the binary starts"),
+            said,
+            ends_within: self.ends_within,
+        }
     }
 
     /// Runs it to its end.
@@ -81,6 +97,7 @@ fn shown<A: AsRef<OsStr>>(arguments: &[A]) -> String {
 pub struct Started {
     child: Child,
     said: String,
+    ends_within: Duration,
 }
 
 impl Started {
@@ -108,7 +125,7 @@ impl Started {
                 said.push(byte);
             }
         };
-        tokio::time::timeout(ENDS_WITHIN, read).await.expect("the remark comes in time");
+        tokio::time::timeout(self.ends_within, read).await.expect("the remark comes in time");
     }
 
     /// Waits for a JSON object on its standard output; what was read is no part of the end's.
@@ -125,13 +142,13 @@ impl Started {
                 }
             }
         };
-        tokio::time::timeout(ENDS_WITHIN, read).await.expect("the object comes in time")
+        tokio::time::timeout(self.ends_within, read).await.expect("the object comes in time")
     }
 
     /// Waits for its end.
     pub async fn end(self) -> Ran {
         let said = self.said;
-        let ended = tokio::time::timeout(ENDS_WITHIN, self.child.wait_with_output()).await;
+        let ended = tokio::time::timeout(self.ends_within, self.child.wait_with_output()).await;
         let Output { status, stdout, stderr } =
             ended.unwrap_or_else(|_| panic!("{said} does not end")).expect("its output can be read");
         Ran {

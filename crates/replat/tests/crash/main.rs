@@ -6,6 +6,7 @@
 //! once, whether both sides are alike, and whether anything was left behind.
 
 mod audit;
+mod beside;
 mod follow;
 mod kills;
 mod leftovers;

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Failure;
+use crate::beside;
 use crate::story::{self, Way};
 use crate::world::Servers;
 
@@ -22,6 +23,9 @@ const POINTS: &[(&str, Way)] = &[
     ("prepare.green_tables", Way::Forward),
     ("prepare.green_closed", Way::Forward),
     ("prepare.blue_published", Way::Forward),
+    ("arm.before_commit", Way::Forward),
+    ("arm.after_commit", Way::Forward),
+    ("arm.after_commit:2", Way::Forward),
     ("prepare.blue_armed", Way::Forward),
     ("slot.absent", Way::Forward),
     ("slot.absent:2", Way::Forward),
@@ -56,6 +60,8 @@ const POINTS: &[(&str, Way)] = &[
     ("retire.streams_stopped", Way::Finish),
     ("retire.green_free", Way::Finish),
     ("retire.green_forgotten", Way::Finish),
+    ("disarm.after_commit", Way::Finish),
+    ("disarm.after_commit", Way::Abort),
     ("drop.rows_deleted", Way::Drop),
     ("clean.streams_stopped", Way::Abort),
     ("clean.blue_free", Way::Abort),
@@ -92,6 +98,9 @@ const APPENDED: &[(&str, Way)] = &[
 
 /// Events that only people's commands append; whoever's command died says it again.
 const SAID_BY_PEOPLE: [&str; 6] = ["asked", "paused", "resumed", "switch_asked", "policy_set", "abort_asked"];
+
+/// What only cohorts do, whose crashes are those of the test binary `cohort`.
+const OF_COHORTS: [&str; 4] = ["apart.", "cohort.", "hub.", "scan."];
 
 /// Work on partitions, whose crashes are those of the test binary `rotate_crash`.
 const OF_ROTATE: [&str; 3] = ["align.", "convert.", "mirror."];
@@ -136,15 +145,24 @@ async fn a_crash_at_any_durable_step_costs_time_only() {
 #[test]
 fn every_failpoint_in_the_sources_has_its_crash() {
     let (mut in_sources, events) = read_sources().expect("the sources can be read");
-    in_sources.retain(|point| OF_ROTATE.iter().all(|prefix| !point.starts_with(prefix)));
+    in_sources.retain(|point| OF_ROTATE.iter().chain(&OF_COHORTS).all(|prefix| !point.starts_with(prefix)));
     let said_by_people: BTreeSet<String> = SAID_BY_PEOPLE.map(str::to_owned).into();
     assert!(said_by_people.is_subset(&events), "a word of people's is no event");
     for event in events.difference(&said_by_people) {
         in_sources.extend(["before", "after"].map(|when| format!("append.{when}.{event}")));
     }
-    let visited: BTreeSet<String> =
-        cases().iter().map(|(point, _)| point.split(':').next().unwrap_or_default().to_owned()).collect();
+    let visited: BTreeSet<String> = cases()
+        .into_iter()
+        .map(|(point, _)| point)
+        .chain(beside::points())
+        .map(|point| plain(&point))
+        .collect();
     assert_eq!(visited, in_sources);
+}
+
+/// A failpoint's name, whichever time it is passed.
+fn plain(point: &str) -> String {
+    point.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// The names that `crash_at` is called with, and the events that a work log can hold.

@@ -81,7 +81,8 @@ impl Rival {
 }
 
 async fn run(store: Store, listed: Listed, engine: PostgresEngine, name: String) -> Result<(), Failure> {
-    let runner = Runner { listed, log: &store, engine: &engine, gate: &NoGate, clock: now, name };
+    let runner =
+        Runner { listed, log: &store, engine: &engine, gate: &NoGate, clock: now, name, turns: None };
     let mut random = Random::new(7);
     let mut undone = 0;
     loop {

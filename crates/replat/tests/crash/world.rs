@@ -68,6 +68,18 @@ impl Servers {
         };
         Ok(World { program, _folder: folder })
     }
+
+    /// A world whose green is a schema of blue's own database, and whose new version can be had by views.
+    pub async fn beside(&self, name: &str, spec: &str, tables: &str, ddl: &str) -> Result<World, Failure> {
+        self.blue.create_database(name).await?;
+        self.blue.execute(name, tables).await?;
+        let folder = Folder::create(&format!("replat-crash-{}-{name}", self.blue.port()))?;
+        fs::write(folder.0.join("replat.toml"), spec)?;
+        fs::write(folder.0.join("v2.sql"), ddl)?;
+        let url = self.blue.url(name);
+        let program = Program { folder: folder.0.clone(), blue_url: url.clone(), green_url: url };
+        Ok(World { program, _folder: folder })
+    }
 }
 
 /// What one story happens in.

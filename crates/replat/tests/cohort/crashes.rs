@@ -1,0 +1,67 @@
+//! A crash at every durable step that only a cohort takes.
+
+use crate::tenants::{Shop, Writers, sums};
+
+/// Where the runner dies.
+const POINTS: [&str; 8] = [
+    "scan.reference_copied",
+    "scan.before_commit",
+    "scan.after_commit",
+    "hub.recorded",
+    "hub.recorded:9",
+    "apart.slot_copied",
+    "cohort.left",
+    "cohort.left:3",
+];
+
+/// The tenant with a row that green does not take.
+const MISFIT: i64 = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_anywhere_converges() {
+    for point in POINTS {
+        let shop = Shop::new(4, 20, 10, "soak = '1h'").await;
+        let blue = shop.blue().await;
+        let spoilt = format!("update moves set amount = -1 where tenant_id = {MISFIT} and id = 5");
+        blue.batch_execute(&spoilt).await.expect("a row that does not fit");
+        let writers = Writers::start(&shop, 2).await;
+        let dying = shop.program.clone().with("REPLAT_CRASH_AT", point);
+        dying.line("-q deploy --each -y --detach").await.succeeds();
+        // Whoever dies at its end dies when it is asked to finish.
+        let at_the_end = point.starts_with("cohort.");
+        if at_the_end {
+            let waited = shop.replat("deploy wait c1 --for soak --timeout 60s").await;
+            assert_eq!(waited.code, Some(30), "{point}: {}", waited.told());
+            shop.replat("deploy abort c1").await;
+        } else {
+            until_dead(&shop, point).await;
+        }
+        let runner = shop.program.start(&["-q", "--progress", "none", "deploy", "watch", "c1"]);
+        let mended = format!("update moves set amount = 1 where tenant_id = {MISFIT} and id = 5");
+        blue.batch_execute(&mended).await.expect("a row that fits");
+        if !at_the_end {
+            shop.replat("deploy wait c1 --for soak --timeout 60s").await.succeeds();
+        }
+        shop.replat("deploy finish c1").await.succeeds();
+        let acknowledged = writers.end().await;
+        drop(runner);
+        let (on_blue, on_green) = (sums(&blue).await, sums(&shop.green().await).await);
+        for (tenant, n) in &acknowledged {
+            let home = if at_the_end && *tenant == MISFIT { &on_blue } else { &on_green };
+            assert_eq!(home.get(tenant), Some(n), "{point}: tenant {tenant} lost or doubled a write");
+        }
+        assert_eq!(shop.slots(&blue).await, Vec::<String>::new(), "{point}");
+    }
+}
+
+/// Waits until nobody says to be running the cohort.
+async fn until_dead(shop: &Shop, point: &str) {
+    for _ in 0..300 {
+        let cohort = shop.replat("deploy get c1 --json").await.succeeds().json();
+        if cohort["runner"].is_null() && cohort["phases"]["prepare"] != 4 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{point}: nobody died there");
+}
