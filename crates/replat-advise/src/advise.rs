@@ -1,6 +1,7 @@
-//! From evidence to a design.
+//! From evidence to advice.
 
 use crate::assignment::{Assignments, Weights};
+use crate::context::{Contexts, contexts};
 use crate::design::{Cut, Design, Level, Placement};
 use crate::domain::{DomainId, Domains, domains};
 use crate::measure::{Metrics, measure};
@@ -15,6 +16,12 @@ const FINALISTS: usize = 4;
 const ROUNDS: usize = 40;
 const POLISH: usize = 6;
 
+/// A design that costs so little more, and places tables alike, is preferred: people have to live with it.
+const PLAIN_MAX: f64 = 0.003;
+
+/// Where more transactions than this share cross partitions whatever is done, partitioning does not help.
+const CROSS_MAX: f64 = 0.6;
+
 /// A design and what it costs.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -24,6 +31,64 @@ pub struct Candidate {
     pub design: Design,
     /// What it costs on the evidence.
     pub metrics: Metrics,
+}
+
+impl Candidate {
+    /// Whether it spreads any table at all.
+    pub fn partitions(&self) -> bool {
+        self.choices.iter().any(|choice| matches!(choice, Choice::Key(_)))
+    }
+}
+
+/// What should be done.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Partition as the first design does.
+    Partition,
+    /// Leave it as it is.
+    DoNotPartition {
+        /// Why, in words for people.
+        because: String,
+    },
+}
+
+/// Advice on a system.
+#[derive(Clone, Debug)]
+pub struct Advice {
+    /// Tables that are worked on together.
+    pub contexts: Contexts,
+    /// What should be done.
+    pub verdict: Verdict,
+    /// The designs that partition, best first, each with another choice of keys.
+    pub designs: Vec<Candidate>,
+    /// What it costs to leave everything in one place, of as many.
+    pub whole: Metrics,
+}
+
+/// Advice from whole transactions, for a number of partitions.
+pub fn advise(schema: &Schema, trace: &Trace, partitions: u32) -> Advice {
+    let whole = Design {
+        partitions,
+        tables: schema.tables.iter().map(|table| (table.name.clone(), Placement::Single)).collect(),
+        ..Design::default()
+    };
+    let whole = measure(schema, trace, &whole).expect("a design of this very schema");
+    let mut designs = designs(schema, trace, partitions);
+    designs.retain(Candidate::partitions);
+    let verdict = match designs.first() {
+        None => Verdict::DoNotPartition { because: "no table has a column to partition by".into() },
+        Some(best) if best.metrics.cross_partition_share > CROSS_MAX => Verdict::DoNotPartition {
+            because: format!(
+                "{:.0} % of the transactions need several partitions under the best design that was found",
+                100.0 * best.metrics.cross_partition_share
+            ),
+        },
+        Some(best) if best.metrics.cost >= whole.cost => Verdict::DoNotPartition {
+            because: "what crosses partitions costs more than one place that does all the work".into(),
+        },
+        Some(_) => Verdict::Partition,
+    };
+    Advice { contexts: contexts(schema, trace), verdict, designs, whole }
 }
 
 /// The designs that were found for a number of partitions, best first.
@@ -37,25 +102,28 @@ pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate
     begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
     begin.truncate(FINALISTS);
     begin.extend(first.into_iter().map(|(choices, _)| choices));
-    begin.push(vec![Choice::Alone; schema.tables.len()]);
     let mut found: Vec<Candidate> = Vec::new();
     for choices in begin {
         let mut best = balance(schema, trace, &domains, choices, partitions);
         // With the keys where they weigh least, other choices may be better, and weigh otherwise.
         for _ in 0..2 {
             let ground = Ground::new(schema, trace, &domains, &best.1);
-            let Some((choices, _)) =
-                search(&ground, &domains, vec![best.0.choices.clone()], POLISH).into_iter().next()
-            else {
-                break;
-            };
+            let from = vec![best.0.choices.clone()];
+            let Some((choices, _)) = search(&ground, &domains, from, POLISH).into_iter().next() else { break };
             let next = balance(schema, trace, &domains, choices, partitions);
             if next.0.metrics.cost > best.0.metrics.cost - 1e-6 {
                 break;
             }
             best = next;
         }
-        if !found.iter().any(|known| known.design == best.0.design) {
+        let plain = Ground::new(schema, trace, &domains, &best.1).plain(&domains, &best.0.choices, PLAIN_MAX);
+        if plain != best.0.choices {
+            let tidied = balance(schema, trace, &domains, plain, partitions);
+            if tidied.0.metrics.cost <= best.0.metrics.cost + PLAIN_MAX {
+                best = tidied;
+            }
+        }
+        if !found.iter().any(|known| known.choices == best.0.choices) {
             found.push(best.0);
         }
     }

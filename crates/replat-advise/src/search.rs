@@ -74,6 +74,9 @@ struct Visit {
     places: u32,
 }
 
+/// A table with less than this share of all bytes can be everywhere, if nobody writes to it.
+const SMALL_MAX: f64 = 0.02;
+
 /// What is better by less is not better: it is the noise of sums.
 const BETTER_MIN: f64 = 1e-9;
 
@@ -199,6 +202,49 @@ impl<'a> Ground<'a> {
         }
         let needed: u32 = set.iter().map(|word| word.count_ones()).sum();
         (needed + u32::from(alone)).max(1)
+    }
+
+    /// The same choices where each table is placed as most others are, as far as all of it costs no more than
+    /// `at_most` more: what nobody writes is everywhere, and everything else by the domain that places most rows.
+    pub fn plain(&self, domains: &Domains, choices: &[Choice], at_most: f64) -> Choices {
+        let mut stand = Stand::at(self, choices.to_vec());
+        let limit = stand.cost.cost + at_most;
+        let mut rows: BTreeMap<DomainId, u64> = BTreeMap::new();
+        for (table, choice) in choices.iter().enumerate() {
+            if let Choice::Key(key) = choice {
+                *rows.entry(domains.of(TableId(table), *key)).or_default() +=
+                    self.load[table][choice].iter().sum::<u64>().max(1);
+            }
+        }
+        let mut order: Vec<_> = rows.into_iter().collect();
+        order.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
+        for table in self.schema.ids() {
+            let by_rank = |choice: &Choice| match choice {
+                Choice::Key(key) => order.iter().position(|(domain, _)| *domain == domains.of(table, *key)),
+                _ => None,
+            };
+            let mut wishes: Vec<Choice> = order
+                .iter()
+                .filter_map(|(domain, _)| domains.column(table, *domain).map(Choice::Key))
+                .collect();
+            let is_small = !self.written[table.0] && self.bytes[table.0] < SMALL_MAX;
+            match stand.choices[table.0] {
+                Choice::Everywhere if !self.written[table.0] => continue,
+                _ if is_small => wishes.insert(0, Choice::Everywhere),
+                _ => {}
+            }
+            let now = by_rank(&stand.choices[table.0]);
+            for wish in wishes {
+                if wish == stand.choices[table.0] || wish != Choice::Everywhere && now.is_some() && by_rank(&wish) >= now {
+                    break;
+                }
+                if stand.moved(self, table, wish).cost <= limit {
+                    stand.move_to(self, table, wish);
+                    break;
+                }
+            }
+        }
+        stand.choices
     }
 
     fn sum(&self, choices: &[Choice], fans: u64, crossing: u64) -> Cost {
@@ -341,7 +387,7 @@ pub fn seeds(ground: &Ground<'_>, domains: &Domains) -> Vec<Choices> {
 
 /// Where a table goes that nothing is known of yet.
 fn fallback(ground: &Ground<'_>, table: TableId) -> Choice {
-    if !ground.written[table.0] && ground.bytes[table.0] < 0.02 {
+    if !ground.written[table.0] && ground.bytes[table.0] < SMALL_MAX {
         return Choice::Everywhere;
     }
     if ground.schema.table(table).keys.is_empty() { Choice::Alone } else { Choice::Key(0) }

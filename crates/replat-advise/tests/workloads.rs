@@ -1,0 +1,256 @@
+//! Public workloads: what-if gives what their own tools give, keys cost no more than the reference, contexts are those
+//! that were planted, and names, order and repetition change nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use replat_advise::advise::{Verdict, advise};
+use replat_advise::context::contexts;
+use replat_advise::design::Design;
+use replat_advise::fixture::{BadEvidence, Described, read_workload};
+use replat_advise::measure::measure;
+use replat_advise::search::Choice;
+use serde_json::Value;
+
+/// More than this above the reference is a worse design.
+const REGRET_MAX: f64 = 0.02;
+
+/// Workloads kept here, and those of a folder that somebody names.
+fn folders() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let more = std::env::var_os("REPLAT_ADVISOR_DATA").map(PathBuf::from);
+    let mut all: BTreeMap<_, PathBuf> = BTreeMap::new();
+    for root in std::iter::once(here).chain(more) {
+        for entry in std::fs::read_dir(&root).expect("a folder of workloads") {
+            let path = entry.expect("an entry").path();
+            if path.join("workload.json").exists() {
+                all.insert(path.file_name().expect("a name").to_owned(), path);
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+fn text(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).expect("a file of the workload")
+}
+
+fn trace(folder: &Path) -> String {
+    let file = std::fs::File::open(folder.join("trace.jsonl.gz")).expect("a trace");
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).expect("a compressed trace");
+    text
+}
+
+fn expected(folder: &Path) -> Value {
+    serde_json::from_str(&text(folder, "expected.json")).expect("an answer key")
+}
+
+fn read(folder: &Path) -> Described {
+    let mut described = read_workload(&text(folder, "workload.json")).expect("a workload");
+    described.read_stats(&text(folder, "stats.json")).expect("statistics");
+    described.read_trace(trace(folder).lines()).expect("a trace");
+    described
+}
+
+#[test]
+fn what_if_is_what_the_workloads_own_tools_say() {
+    let mut compared = 0;
+    for folder in folders() {
+        let expected = expected(&folder);
+        if !expected["reference_metrics"]["J"].is_number() {
+            continue;
+        }
+        let described = read(&folder);
+        let design: Design =
+            serde_json::from_value(expected["reference_design"].clone()).expect("a reference design");
+        let metrics = measure(&described.schema, &described.trace, &design).expect("it fits the workload");
+        for (name, got) in [
+            ("J", metrics.cost),
+            ("cross_partition_share", metrics.cross_partition_share),
+            ("cross_partition_write_share", metrics.cross_partition_write_share),
+            ("partitions_per_txn", metrics.partitions_per_txn),
+            ("unroutable_statement_share", metrics.unroutable_statement_share),
+            ("load_max_over_mean", metrics.load_max_over_mean),
+            ("load_max_over_mean_worst_window", metrics.load_max_over_mean_worst_window),
+            ("write_amplification", metrics.write_amplification),
+            ("storage_factor", metrics.storage_factor.unwrap_or(1.0)),
+        ] {
+            let want = expected["reference_metrics"][name].as_f64().expect("a reference metric");
+            assert!((got - want).abs() < 1.1e-4, "{} {name}: {got} and {want}", folder.display());
+        }
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+#[test]
+fn designs_cost_no_more_than_the_reference_and_what_has_no_locality_is_left_alone() {
+    for folder in folders() {
+        let expected = expected(&folder);
+        let Some(want) = expected["reference_metrics"]["J"].as_f64() else { continue };
+        let described = read(&folder);
+        let advice = advise(&described.schema, &described.trace, described.partitions.unwrap_or(16));
+        let refused = matches!(advice.verdict, Verdict::DoNotPartition { .. });
+        assert_eq!(refused, expected["accept"]["verdict"] == "do_not_partition", "{}", folder.display());
+        let best = &advice.designs[0];
+        println!("{}: J {:.4}, the reference {want:.4}", folder.display(), best.metrics.cost);
+        assert!(refused || best.metrics.cost <= want + REGRET_MAX, "{}: {:?}", folder.display(), best.metrics);
+    }
+}
+
+type Named = BTreeSet<BTreeSet<String>>;
+
+fn named(described: &Described) -> Named {
+    let found = contexts(&described.schema, &described.trace);
+    let name = |id: &_| described.schema.table(*id).name.clone();
+    found.groups.iter().map(|group| group.iter().map(name).collect()).collect()
+}
+
+#[test]
+fn contexts_are_those_that_were_planted() {
+    let mut compared = 0;
+    for folder in folders() {
+        let expected = expected(&folder);
+        if !expected["contexts"].is_object() {
+            continue;
+        }
+        let shared: BTreeSet<String> =
+            serde_json::from_value(expected["shared_or_cross_cutting"].clone()).unwrap_or_default();
+        let mut right: Vec<Named> = Vec::new();
+        let also = expected["accept_also"].as_array().into_iter().flatten();
+        for answer in std::iter::once(&expected["contexts"]).chain(also) {
+            let groups: BTreeMap<String, BTreeSet<String>> =
+                serde_json::from_value(answer.clone()).expect("groups");
+            right.push(groups.into_values().map(|group| &group - &shared).collect());
+        }
+        let found: Named = named(&read(&folder)).iter().map(|group| group - &shared).collect();
+        assert!(right.contains(&found), "{}: {found:#?}", folder.display());
+        compared += 1;
+    }
+    assert!(compared > 0);
+}
+
+/// The same system under other names, its tables in another order, without foreign keys, and seen twice.
+fn disguised(folder: &Path) -> Described {
+    let mut workload: Value = serde_json::from_str(&text(folder, "workload.json")).expect("a workload");
+    let tables = workload["tables"].as_object().expect("tables").clone();
+    let names: BTreeMap<String, String> = tables
+        .keys()
+        .rev()
+        .enumerate()
+        .map(|(n, name)| (name.clone(), format!("t{n:03}_{}", name.chars().rev().collect::<String>())))
+        .collect();
+    let renamed = tables.into_iter().map(|(name, mut table)| {
+        table["fks"] = Value::Array(Vec::new());
+        table.as_object_mut().expect("a table").remove("derived_columns");
+        (names[&name].clone(), table)
+    });
+    workload["tables"] = Value::Object(renamed.collect());
+    for statement in workload["statements"].as_array_mut().expect("statements") {
+        for touch in statement["touch"].as_array_mut().expect("touches") {
+            let name = names[touch["table"].as_str().expect("a table")].clone();
+            touch["table"] = Value::String(name);
+        }
+        for join in statement["joins"].as_array_mut().expect("joins") {
+            for end in join.as_array_mut().expect("two ends") {
+                let name = names[end[0].as_str().expect("a table")].clone();
+                end[0] = Value::String(name);
+            }
+        }
+    }
+    let stats: BTreeMap<String, Value> =
+        serde_json::from_str(&text(folder, "stats.json")).expect("statistics");
+    let stats: BTreeMap<_, _> = stats.into_iter().map(|(name, stats)| (names[&name].clone(), stats)).collect();
+    let mut described = read_workload(&workload.to_string()).expect("a workload");
+    described.read_stats(&serde_json::to_string(&stats).expect("text")).expect("statistics");
+    let trace = trace(folder);
+    described.read_trace(trace.lines().chain(trace.lines())).expect("a trace");
+    described
+}
+
+fn original(name: &str) -> String {
+    name.split_once('_').expect("a disguised name").1.chars().rev().collect()
+}
+
+#[test]
+fn names_order_foreign_keys_and_repetition_change_nothing() {
+    for folder in folders() {
+        let (plain, other) = (read(&folder), disguised(&folder));
+        // Of a table that nobody was seen touching, only its foreign keys say where it belongs.
+        let touched: BTreeSet<String> =
+            plain.trace.accesses.iter().map(|a| plain.schema.table(a.table).name.clone()).collect();
+        let seen = |groups: Named| -> Named {
+            let groups = groups.iter().map(|group| group & &touched);
+            groups.filter(|group| !group.is_empty()).collect()
+        };
+        let back: Named =
+            named(&other).iter().map(|group| group.iter().map(|name| original(name)).collect()).collect();
+        let expected = expected(&folder);
+        if expected["contexts"].is_object() {
+            assert_eq!(seen(named(&plain)), seen(back), "{}", folder.display());
+        }
+        if !expected["reference_metrics"]["J"].is_number() {
+            continue;
+        }
+        let keys = |described: &Described, name: fn(&str) -> String| -> BTreeMap<String, String> {
+            let partitions = described.partitions.unwrap_or(16);
+            let advice = advise(&described.schema, &described.trace, partitions);
+            // Where nothing helps, it does not matter which of the designs helps least.
+            if matches!(advice.verdict, Verdict::DoNotPartition { .. }) {
+                return BTreeMap::new();
+            }
+            let placed = described.schema.ids().map(|id| {
+                let table = described.schema.table(id);
+                let choice = match advice.designs[0].choices[id.0] {
+                    Choice::Key(key) => table.keys[key].name.clone(),
+                    other => format!("{other:?}"),
+                };
+                (name(&table.name), choice)
+            });
+            placed.filter(|(table, _)| touched.contains(table)).collect()
+        };
+        assert_eq!(keys(&plain, str::to_owned), keys(&other, original), "{}", folder.display());
+    }
+}
+
+#[test]
+fn evidence_that_does_not_fit_is_refused_with_its_place() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tatp");
+    let good = trace(&folder);
+    let first = good.lines().next().expect("a transaction");
+    let cases = [
+        (first[..first.len() / 2].to_owned(), "line 2"),
+        (r#"{"t":1,"x":"a","s":[[999,[],[null]]]}"#.to_owned(), "there is no statement 999"),
+        (r#"{"t":1,"x":"a","s":[[0,[],[null,null]]]}"#.to_owned(), "touches 1 tables, and here 2"),
+        (r#"{"t":1,"x":"a","s":[[0,[],[[[1,2,3,4,5,6,7,8,9]]]]]}"#.to_owned(), "key columns"),
+        ("nothing".to_owned(), "line 2"),
+    ];
+    for (bad, says) in cases {
+        let mut described = read_workload(&text(&folder, "workload.json")).expect("a workload");
+        let error = described.read_trace([first, bad.as_str()]).expect_err("it does not fit");
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(matches!(error, BadEvidence::Text { line: 2, .. } | BadEvidence::Misfit { line: 2, .. }), "{error}");
+    }
+    for (bad, says) in [
+        ("{}", "missing field"),
+        (r#"{"format":"advisor-workload/9","tables":{}}"#, "advisor-workload/1"),
+        (r#"{"format":"advisor-workload/1","tables":{"a":{"fks":[[["b"],"c",["d"]]]}}}"#, "table c"),
+    ] {
+        let error = read_workload(bad).map(|_| ()).expect_err("it contradicts itself");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_made_of_nothing() {
+    let workload = r#"{"format":"advisor-workload/1","tables":{"a":{"key_columns":["id"]}}}"#;
+    let described = read_workload(workload).expect("a workload");
+    let advice = advise(&described.schema, &described.trace, 4);
+    assert_eq!(advice.contexts.groups.len(), 1);
+    let empty = read_workload(r#"{"format":"advisor-workload/1","tables":{}}"#).expect("a workload");
+    let advice = advise(&empty.schema, &empty.trace, 4);
+    assert!(matches!(advice.verdict, Verdict::DoNotPartition { .. }));
+}
