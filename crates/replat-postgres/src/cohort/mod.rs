@@ -1,9 +1,9 @@
 //! Many deployments that were begun together: each is one of its own, and what they share is machinery.
 //!
-//! Shared are the connections ([`Pool`]), the publication and one slot in each direction with its reader ([`Hub`]), what
+//! Shared are the connections ([`Pool`]), the publication and one slot in each direction with its reader (`Hub`), what
 //! is put in place before rows move, one look at all fences, and one scan of a table for all members that are small.
 //! Not shared is what promises rest upon: the log, the fence, the tokens, the position of a stream, the comparison, the
-//! switch. A member that fails leaves the shared slot ([`mod@apart`]).
+//! switch. A member that fails leaves the shared slot (`apart`).
 
 pub(crate) mod apart;
 mod hub;

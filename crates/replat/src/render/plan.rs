@@ -27,9 +27,6 @@ pub fn plan(file: &PlanFile, detail: bool) -> String {
         Path::Copy { because } => {
             let size = format!("about {} rows, {}", count(p.rows()), bytes(p.bytes()));
             row("moves", format!("{} tables, {size}", p.tables.len()));
-            for (n, line) in prediction(&p.prediction).into_iter().enumerate() {
-                row(if n == 0 { "predicted" } else { "" }, line);
-            }
             if let Some(because) = because {
                 row("by", format!("a copy: {because}"));
             }

@@ -7,9 +7,10 @@ use tokio_postgres::Client;
 use crate::world::World;
 
 /// In both databases: a function that waits while somebody holds a lock, and otherwise changes nothing. An expression
-/// that uses it makes the copy stand still where a test wants it to.
+/// that uses it makes the copy stand still where a test wants it to. Who plans looks at all rows, and passes.
 const GATE: &str = "create function public.gate(value text) returns text language plpgsql immutable as $$
     begin
+        if current_setting('application_name') = 'replat/plan' then return value; end if;
         perform pg_advisory_lock_shared(4242);
         perform pg_advisory_unlock_shared(4242);
         return value;

@@ -172,7 +172,7 @@ fn read_sources() -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
     for file in sources(&crates)? {
         let text = std::fs::read_to_string(&file)?;
         for call in text.split("crash_at(").skip(1) {
-            let arguments = call.split(");").next().unwrap_or_default();
+            let arguments = call.split(')').next().unwrap_or_default();
             points.extend(arguments.split('"').skip(1).step_by(2).map(str::to_owned));
         }
     }
