@@ -109,7 +109,9 @@ pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate
         for _ in 0..2 {
             let ground = Ground::new(schema, trace, &domains, &best.1);
             let from = vec![best.0.choices.clone()];
-            let Some((choices, _)) = search(&ground, &domains, from, POLISH).into_iter().next() else { break };
+            let Some((choices, _)) = search(&ground, &domains, from, POLISH).into_iter().next() else {
+                break;
+            };
             let next = balance(schema, trace, &domains, choices, partitions);
             if next.0.metrics.cost > best.0.metrics.cost - 1e-6 {
                 break;

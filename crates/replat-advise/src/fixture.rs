@@ -96,8 +96,11 @@ struct TraceLine {
     t: f64,
     #[serde(default)]
     x: String,
-    s: Vec<(u32, serde_json::Value, Vec<Option<Vec<Vec<serde_json::Value>>>>)>,
+    s: Vec<(u32, serde_json::Value, Vec<TouchedRows>)>,
 }
+
+/// The rows of one table that a statement touched; `None` if nobody knows which.
+type TouchedRows = Option<Vec<Vec<serde_json::Value>>>;
 
 /// What a workload's description says: its tables and statements, and how many partitions are wished for.
 pub struct Described {

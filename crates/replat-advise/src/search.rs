@@ -235,7 +235,9 @@ impl<'a> Ground<'a> {
             }
             let now = by_rank(&stand.choices[table.0]);
             for wish in wishes {
-                if wish == stand.choices[table.0] || wish != Choice::Everywhere && now.is_some() && by_rank(&wish) >= now {
+                if wish == stand.choices[table.0]
+                    || wish != Choice::Everywhere && now.is_some() && by_rank(&wish) >= now
+                {
                     break;
                 }
                 if stand.moved(self, table, wish).cost <= limit {

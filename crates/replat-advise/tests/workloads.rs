@@ -97,7 +97,12 @@ fn designs_cost_no_more_than_the_reference_and_what_has_no_locality_is_left_alon
         assert_eq!(refused, expected["accept"]["verdict"] == "do_not_partition", "{}", folder.display());
         let best = &advice.designs[0];
         println!("{}: J {:.4}, the reference {want:.4}", folder.display(), best.metrics.cost);
-        assert!(refused || best.metrics.cost <= want + REGRET_MAX, "{}: {:?}", folder.display(), best.metrics);
+        assert!(
+            refused || best.metrics.cost <= want + REGRET_MAX,
+            "{}: {:?}",
+            folder.display(),
+            best.metrics
+        );
     }
 }
 
@@ -163,7 +168,8 @@ fn disguised(folder: &Path) -> Described {
     }
     let stats: BTreeMap<String, Value> =
         serde_json::from_str(&text(folder, "stats.json")).expect("statistics");
-    let stats: BTreeMap<_, _> = stats.into_iter().map(|(name, stats)| (names[&name].clone(), stats)).collect();
+    let stats: BTreeMap<_, _> =
+        stats.into_iter().map(|(name, stats)| (names[&name].clone(), stats)).collect();
     let mut described = read_workload(&workload.to_string()).expect("a workload");
     described.read_stats(&serde_json::to_string(&stats).expect("text")).expect("statistics");
     let trace = trace(folder);
@@ -232,7 +238,10 @@ fn evidence_that_does_not_fit_is_refused_with_its_place() {
         let mut described = read_workload(&text(&folder, "workload.json")).expect("a workload");
         let error = described.read_trace([first, bad.as_str()]).expect_err("it does not fit");
         assert!(error.to_string().contains(says), "{error}");
-        assert!(matches!(error, BadEvidence::Text { line: 2, .. } | BadEvidence::Misfit { line: 2, .. }), "{error}");
+        assert!(
+            matches!(error, BadEvidence::Text { line: 2, .. } | BadEvidence::Misfit { line: 2, .. }),
+            "{error}"
+        );
     }
     for (bad, says) in [
         ("{}", "missing field"),
