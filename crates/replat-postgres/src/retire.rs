@@ -6,6 +6,7 @@
 use replat_engine::EngineError;
 use replat_model::ids::Side;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::copy::copied_tables;
 use crate::ends::{Ends, slot_name};
@@ -276,6 +277,9 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
     Ok(())
 }
 
+/// How often that is tried if other runners do the same at once.
+const FORGET_TRIES: u32 = 5;
+
 /// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
 /// as long as the schema: they are rows that somebody wrote.
 pub(crate) async fn forget(
@@ -284,11 +288,19 @@ pub(crate) async fn forget(
     side: Side,
     fence_row_too: bool,
 ) -> Result<(), EngineError> {
-    match try_to_forget(ends, client, side, fence_row_too).await {
-        Ok(()) => Ok(()),
-        // Another runner was faster, and has taken away all there was.
-        Err(error) if is_missing(&error) => Ok(()),
-        Err(error) => Err(on(ends.database(side), "removing the deployment's records")(error)),
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_to_forget(ends, client, side, fence_row_too).await {
+            Ok(()) => return Ok(()),
+            // Another runner was faster, and has taken away all there was.
+            Err(error) if is_missing(&error) => return Ok(()),
+            // Or it is at it: whoever drops the schema and whoever deletes a row of it can wait for each other.
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) && tries < FORGET_TRIES => {}
+            Err(error) => {
+                return Err(on(ends.database(side), "removing the deployment's records")(error));
+            }
+        }
     }
 }
 

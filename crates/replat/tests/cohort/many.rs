@@ -28,10 +28,11 @@ async fn forty_tenants_go_over_and_one_that_does_not_fit_holds_nobody_up() {
     // One plan for all, kept in a file; what was planned is what is run.
     let planned = shop.replat("plan deploy --each --out plan.json").await.succeeds();
     assert!(planned.out.contains("40 partitions, each by itself"), "{}", planned.out);
-    // What planning sees is refused by planning; this comes after it.
-    let spoilt = format!("update moves set amount = -1 where tenant_id = {MISFIT} and id = 5");
+    // What planning sees is refused by planning. It does not see this, and no row is copied before it is committed.
+    let spoilt = format!("begin; update moves set amount = -1 where tenant_id = {MISFIT} and id = 5");
     blue.batch_execute(&spoilt).await.expect("a row that does not fit");
     shop.replat("apply plan.json --detach -y").await.succeeds();
+    blue.batch_execute("commit").await.expect("nobody is in its way");
     assert!(shop.folder().join(".replat/control.db").is_file());
 
     // Runners die, and the next one goes on.
