@@ -346,22 +346,37 @@ pub async fn prove(ends: &Ends, views: &[ViewPlan], to: Side) -> Result<Certific
 /// Leaves nothing behind: views and columns go, unless another deployment needs them.
 pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError> {
     let mut green = ends.connect(Side::Green, "abort").await?;
-    let on = on(ends.database(Side::Green), "removing the views");
-    let there = green.query_one("SELECT to_regclass('replat.viewer') IS NOT NULL", &[]).await.map_err(&on)?;
-    if !there.get::<_, bool>(0) {
+    if !is_recorded(ends, &green).await? {
         return Ok(());
     }
+    match clean_up(ends, &mut green, lock_timeout_ms).await {
+        // Another runner was faster, and has taken away all there was, its records last.
+        Err(_) if !is_recorded(ends, &green).await? => Ok(()),
+        done => done,
+    }
+}
+
+/// Whether this database knows of any views.
+async fn is_recorded(ends: &Ends, green: &Client) -> Result<bool, EngineError> {
+    let row = green
+        .query_one("SELECT to_regclass('replat.viewer') IS NOT NULL", &[])
+        .await
+        .map_err(on(ends.database(Side::Green), "removing the views"))?;
+    Ok(row.get(0))
+}
+
+async fn clean_up(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> Result<(), EngineError> {
     let mut patience = Patience::default();
     loop {
-        let done = drop_views(ends, &mut green, lock_timeout_ms).await;
+        let done = drop_views(ends, green, lock_timeout_ms).await;
         if !patience.is_worth_another_try(&done).await {
             done?;
             break;
         }
     }
     crash_at("views.dropped");
-    drop_columns(ends, &mut green, lock_timeout_ms).await?;
-    forget(ends, &green, Side::Green, true).await
+    drop_columns(ends, green, lock_timeout_ms).await?;
+    forget(ends, green, Side::Green, true).await
 }
 
 async fn drop_views(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> Result<(), EngineError> {
