@@ -26,11 +26,11 @@ mod rows;
 mod schema;
 mod whole;
 
-pub use arm::{add, arm, arm_all, disarm, remove};
+pub use arm::{add, arm, disarm, remove};
 pub use fence::{Closing, close, hand_over, hold_closed, is_missing, lock_key, number, open, read, seal};
 pub use marks::{Mark, current_lsn, emit, mark_secret, parse_lsn};
 pub use rows::Guarded;
-pub use schema::{Fenced, SCHEMA, forget_tables, install, install_all};
+pub use schema::{Fenced, SCHEMA, forget_tables, install};
 pub use whole::{Closed, close_table, reopen_table};
 
 use replat_engine::EngineError;

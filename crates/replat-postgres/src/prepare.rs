@@ -17,7 +17,7 @@ use crate::copy::copied_tables;
 use crate::ends::Ends;
 use crate::error::{is_lock, on};
 use crate::failpoint::crash_at;
-use crate::guard::{self, Closed};
+use crate::guard::{self, Closed, Fenced};
 use crate::slice::table_name;
 use crate::sql::{quote_ident, quote_literal};
 
@@ -29,9 +29,10 @@ pub async fn prepare(ends: &Ends, token: Token, lock_timeout_ms: u64) -> Result<
     let plan = &ends.plan;
     let mut blue = ends.connect(Side::Blue, "prepare").await?;
     let mut green = ends.connect(Side::Green, "prepare").await?;
-    guard::install(&mut blue, plan, ends.deployment.as_str(), Side::Blue, token).await?;
+    let fenced = [Fenced { plan, deployment: ends.deployment.as_str(), token }];
+    guard::install(&mut blue, &fenced, None, Side::Blue).await?;
     crash_at("prepare.blue_installed");
-    guard::install(&mut green, plan, ends.deployment.as_str(), Side::Green, token).await?;
+    guard::install(&mut green, &fenced, None, Side::Green).await?;
     ends.take_pass(&green, Side::Green).await?;
     crash_at("prepare.green_installed");
     create_tables(ends, &mut green).await?;
@@ -355,7 +356,7 @@ async fn arm(
     let mut patience = Patience::default();
     loop {
         let done = match whole {
-            None => guard::arm(client, plan, deployment, table, side, lock_timeout_ms).await,
+            None => guard::arm(client, &[(plan, deployment)], table, side, lock_timeout_ms).await,
             Some(why) => {
                 guard::close_table(client, plan, deployment, table, side, why, lock_timeout_ms).await
             }

@@ -21,9 +21,9 @@ pub(super) async fn prepare(common: &Common, lock_timeout_ms: u64) -> Result<(),
     let plan = first.plan;
     let mut blue = ends.connect(Side::Blue, "prepare").await?;
     let mut green = ends.connect_to_write(Side::Green, "prepare").await?;
-    guard::install_all(&mut blue, &members, &common.label, Side::Blue).await?;
+    guard::install(&mut blue, &members, Some(&common.label), Side::Blue).await?;
     crash_at("prepare.blue_installed");
-    guard::install_all(&mut green, &members, &common.label, Side::Green).await?;
+    guard::install(&mut green, &members, Some(&common.label), Side::Green).await?;
     crash_at("prepare.green_installed");
     ends.take_pass(&green, Side::Green).await?;
     create_tables(ends, &mut green).await?;
@@ -47,10 +47,11 @@ async fn arm(
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     let plan = members[0].plan;
+    let deployments: Vec<_> = members.iter().map(|member| (member.plan, member.deployment)).collect();
     for table in &plan.tables {
         let mut patience = Patience::default();
         loop {
-            let done = guard::arm_all(client, members, table, side, lock_timeout_ms).await;
+            let done = guard::arm(client, &deployments, table, side, lock_timeout_ms).await;
             if !patience.is_worth_another_try(&done).await {
                 done?;
                 break;

@@ -10,7 +10,6 @@ use replat_model::plan::{Plan, TablePlan};
 use tokio_postgres::{Client, Transaction};
 
 use super::rows::{Guarded, TRIGGERS, guard_sql};
-use super::schema::Fenced;
 use super::whole::{Closed, trigger_on};
 use super::{schema_of, superseded};
 use crate::error::on;
@@ -25,66 +24,32 @@ const TRUNCATE: &str = "zz_replat_truncate";
 pub(super) const TREE: &str =
     "SELECT $1::text::regclass UNION SELECT relid FROM pg_partition_tree($1::text::regclass)";
 
-/// Makes sure that the plan's partition is guarded on a table, for replication sessions, too.
+/// Makes sure that the partitions of some deployments, which have the same ends, are guarded on a table, for replication
+/// sessions, too. The triggers are replaced once for all of them.
 ///
 /// One short transaction; waits for its locks no longer than the policy says, so that writers never queue behind it for
 /// longer. It waits for all who have written to the table, so whoever writes afterwards meets the guard.
 ///
 /// # Errors
 ///
-/// [`EngineError::Superseded`] if the partition's fence row is not this deployment's: a runner that slept while the
+/// [`EngineError::Superseded`] if a partition's fence row is not its deployment's: a runner that slept while the
 /// deployment ended must not close what nobody would open again.
 pub async fn arm(
     client: &mut Client,
-    plan: &Plan,
-    deployment: &str,
+    deployments: &[(&Plan, &str)],
     table: &TablePlan,
     side: Side,
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
-    let database = &plan.end(side).home.database;
+    let Some((first, _)) = deployments.first() else { return Ok(()) };
+    let database = &first.end(side).home.database;
     let on = on(database, "arming the guard");
-    let target = table_name(plan, table, side);
-    let guarded = Guarded::of(plan, table, side);
-    if is_armed(client, &target, deployment, &guarded).await.map_err(&on)? {
-        return Ok(());
-    }
-    let tx = client.transaction().await.map_err(&on)?;
-    tx.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await.map_err(&on)?;
-    add(&tx, database, &target, deployment, &guarded).await?;
-    let mine = tx
-        .query_opt(
-            "SELECT 1 FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2 FOR KEY SHARE",
-            &[&plan.partition.as_str(), &deployment, &schema_of(plan, side)],
-        )
-        .await
-        .map_err(&on)?;
-    if mine.is_none() {
-        return Err(superseded(plan, side));
-    }
-    crash_at("arm.before_commit");
-    tx.commit().await.map_err(&on)?;
-    crash_at("arm.after_commit");
-    Ok(())
-}
-
-/// The same as [`arm`] for all members of a cohort, in one transaction: the triggers are replaced once.
-pub async fn arm_all(
-    client: &mut Client,
-    members: &[Fenced<'_>],
-    table: &TablePlan,
-    side: Side,
-    lock_timeout_ms: u64,
-) -> Result<(), EngineError> {
-    let Some(first) = members.first() else { return Ok(()) };
-    let database = &first.plan.end(side).home.database;
-    let on = on(database, "arming the guard");
-    let target = table_name(first.plan, table, side);
+    let target = table_name(first, table, side);
     let mut missing = Vec::new();
-    for member in members {
-        let guarded = Guarded::of(member.plan, table, side);
-        if !is_armed(client, &target, member.deployment, &guarded).await.map_err(&on)? {
-            missing.push((member, guarded));
+    for (plan, deployment) in deployments {
+        let guarded = Guarded::of(plan, table, side);
+        if !is_armed(client, &target, deployment, &guarded).await.map_err(&on)? {
+            missing.push((*deployment, guarded));
         }
     }
     if missing.is_empty() {
@@ -92,22 +57,19 @@ pub async fn arm_all(
     }
     let tx = client.transaction().await.map_err(&on)?;
     tx.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await.map_err(&on)?;
-    one_at_a_time(&tx, &target).await.map_err(&on)?;
-    for (member, guarded) in &missing {
-        write_down(&tx, &target, member.deployment, guarded).await.map_err(&on)?;
-    }
-    tx.batch_execute(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await.map_err(&on)?;
-    rebuild(&tx, database, &target).await?;
-    let deployments: Vec<&str> = missing.iter().map(|(member, _)| member.deployment).collect();
+    add(&tx, database, &target, &missing).await?;
+    let (names, partitions): (Vec<&str>, Vec<&str>) =
+        missing.iter().map(|(deployment, guarded)| (*deployment, guarded.partition.as_str())).unzip();
     let mine = tx
         .query(
-            "SELECT 1 FROM replat.fence WHERE deployment = ANY ($1::text[]) AND schema_name = $2 FOR KEY SHARE",
-            &[&deployments, &schema_of(first.plan, side)],
+            "SELECT 1 FROM replat.fence f JOIN unnest($1::text[], $2::text[]) AS m (deployment, partition) \
+             USING (deployment, partition) WHERE f.schema_name = $3 FOR KEY SHARE OF f",
+            &[&names, &partitions, &schema_of(first, side)],
         )
         .await
         .map_err(&on)?;
     if mine.len() != missing.len() {
-        return Err(superseded(first.plan, side));
+        return Err(superseded(first, side));
     }
     crash_at("arm.before_commit");
     tx.commit().await.map_err(&on)?;
@@ -144,7 +106,7 @@ fn written(guarded: &Guarded) -> (String, String) {
     (region, serde_json::to_string(&guarded.columns).expect("columns are plain data"))
 }
 
-/// Adds one partition to a table's guard; `target` is the table's quoted name.
+/// Adds partitions to a table's guard, each with its deployment's name; `target` is the table's quoted name.
 ///
 /// # Errors
 ///
@@ -153,12 +115,13 @@ pub async fn add(
     tx: &Transaction<'_>,
     database: &str,
     target: &str,
-    deployment: &str,
-    guarded: &Guarded,
+    new: &[(&str, Guarded)],
 ) -> Result<(), EngineError> {
     let on = on(database, "arming the guard");
     one_at_a_time(tx, target).await.map_err(&on)?;
-    write_down(tx, target, deployment, guarded).await.map_err(&on)?;
+    for (deployment, guarded) in new {
+        write_down(tx, target, deployment, guarded).await.map_err(&on)?;
+    }
     // Whoever writes to the table has ended before the guard is there, also if only a function is replaced.
     tx.batch_execute(&format!("LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE")).await.map_err(&on)?;
     rebuild(tx, database, target).await

@@ -176,49 +176,7 @@ BEGIN
 END $guard$;
 "#;
 
-/// Creates replat's schema on one end, and the partition's fence row if it has none.
-///
-/// A row that is there already is left as it is, unless it stands from an earlier deployment: then it is taken
-/// over by token, with the state that this deployment begins with.
-pub async fn install(
-    client: &mut Client,
-    plan: &Plan,
-    deployment: &str,
-    side: Side,
-    token: Token,
-) -> Result<(), EngineError> {
-    let database = &plan.end(side).home.database;
-    let on = on(database, "the installation of the fence row");
-    let tx = client.transaction().await.map_err(&on)?;
-    // Two runners may install at once; CREATE … IF NOT EXISTS alone can then fail on the catalogue's indexes.
-    tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
-    tx.batch_execute(SCHEMA).await.map_err(&on)?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&lock_of(plan, side)]).await.map_err(&on)?;
-    let open = side == Side::Blue;
-    let home = (!open).then(|| plan.blue.home.to_string());
-    tx.execute(
-        "INSERT INTO replat.fence AS f (partition, schema_name, deployment, epoch, open, home, term, seq) \
-         VALUES ($1, $8, $2, $3, $4, $5, $6, $7) \
-         ON CONFLICT (partition, schema_name) DO UPDATE SET deployment = excluded.deployment, epoch = excluded.epoch, \
-           open = excluded.open, home = excluded.home, term = excluded.term, seq = excluded.seq \
-         WHERE f.deployment <> excluded.deployment AND (f.term, f.seq) < (excluded.term, excluded.seq)",
-        &[
-            &plan.partition.as_str(),
-            &deployment,
-            &number(plan.epoch.get()),
-            &open,
-            &home,
-            &number(token.term),
-            &number(token.seq),
-            &schema_of(plan, side),
-        ],
-    )
-    .await
-    .map_err(&on)?;
-    tx.commit().await.map_err(&on)
-}
-
-/// A member of a cohort, as its fence is installed.
+/// A deployment, as its fence is installed.
 #[derive(Clone, Copy, Debug)]
 pub struct Fenced<'a> {
     /// Its plan.
@@ -229,17 +187,23 @@ pub struct Fenced<'a> {
     pub token: Token,
 }
 
-/// The same as [`install`] for all members of a cohort, which have the same ends, and are written down as members. One
-/// pass lets replat through for all of them: a scan brings the rows of many.
-pub async fn install_all(
+/// Creates replat's schema on one end, and the fence rows of some deployments, which have the same ends.
+///
+/// A row that is there already is left as it is, unless it stands from an earlier deployment: then it is taken
+/// over by token, with the state that this deployment begins with.
+///
+/// Those of a cohort are written down as its members. One pass lets replat through for all of them: a scan brings the
+/// rows of many.
+pub async fn install(
     client: &mut Client,
     members: &[Fenced<'_>],
-    cohort: &str,
+    cohort: Option<&str>,
     side: Side,
 ) -> Result<(), EngineError> {
     let Some(first) = members.first() else { return Ok(()) };
     let on = on(&first.plan.end(side).home.database, "the installation of the fence rows");
     let tx = client.transaction().await.map_err(&on)?;
+    // Two runners may install at once; CREATE … IF NOT EXISTS alone can then fail on the catalogue's indexes.
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
     tx.batch_execute(SCHEMA).await.map_err(&on)?;
     let mut locks: Vec<i64> = members.iter().map(|member| lock_of(member.plan, side)).collect();
@@ -266,23 +230,25 @@ pub async fn install_all(
     )
     .await
     .map_err(&on)?;
-    tx.execute(
-        "INSERT INTO replat.cohort (cohort, deployment) \
-         SELECT DISTINCT $1, f.deployment FROM replat.fence f WHERE f.deployment = ANY ($2::text[]) \
-         ON CONFLICT DO NOTHING",
-        &[&cohort, &deployments],
-    )
-    .await
-    .map_err(&on)?;
-    tx.execute(
-        "UPDATE replat.fence f SET pass = m.pass FROM replat.cohort c, \
-           (SELECT min(f.pass) AS pass FROM replat.fence f JOIN replat.cohort c USING (deployment) \
-            WHERE c.cohort = $1) m \
-         WHERE c.deployment = f.deployment AND c.cohort = $1 AND f.pass <> m.pass",
-        &[&cohort],
-    )
-    .await
-    .map_err(&on)?;
+    if let Some(cohort) = cohort {
+        tx.execute(
+            "INSERT INTO replat.cohort (cohort, deployment) \
+             SELECT DISTINCT $1, f.deployment FROM replat.fence f WHERE f.deployment = ANY ($2::text[]) \
+             ON CONFLICT DO NOTHING",
+            &[&cohort, &deployments],
+        )
+        .await
+        .map_err(&on)?;
+        tx.execute(
+            "UPDATE replat.fence f SET pass = m.pass FROM replat.cohort c, \
+               (SELECT min(f.pass) AS pass FROM replat.fence f JOIN replat.cohort c USING (deployment) \
+                WHERE c.cohort = $1) m \
+             WHERE c.deployment = f.deployment AND c.cohort = $1 AND f.pass <> m.pass",
+            &[&cohort],
+        )
+        .await
+        .map_err(&on)?;
+    }
     tx.commit().await.map_err(&on)
 }
 

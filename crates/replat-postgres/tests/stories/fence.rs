@@ -177,9 +177,16 @@ async fn the_fence_is_on_disk_when_it_stands_and_so_is_every_commit_before_it() 
         .expect("a server");
     server.execute("postgres", crate::harness::SHOP).await.expect("tables");
     let mut client = server.client("postgres").await.expect("a session");
-    guard::install(&mut client, plan, "d_1", Side::Blue, story.token()).await.expect("a fence row");
+    guard::install(
+        &mut client,
+        &[guard::Fenced { plan, deployment: "d_1", token: story.token() }],
+        None,
+        Side::Blue,
+    )
+    .await
+    .expect("a fence row");
     for table in &plan.tables {
-        guard::arm(&mut client, plan, "d_1", table, Side::Blue, 1_000).await.expect("armed");
+        guard::arm(&mut client, &[(plan, "d_1")], table, Side::Blue, 1_000).await.expect("armed");
     }
     let writer = server.client("postgres").await.expect("a session");
     run(&writer, WRITE).await;

@@ -101,7 +101,7 @@ async fn guards_that_come_and_go_at_once_do_not_overwrite_each_other() {
                 let mine =
                     on_column("k", KeyType::BigInt, worker * 100 + round, one_of([worker * 100 + round]));
                 let tx = client.transaction().await.expect("a transaction");
-                guard::add(&tx, "blue", "public.t", "d_1", &mine).await.expect("armed");
+                guard::add(&tx, "blue", "public.t", &[("d_1", mine.clone())]).await.expect("armed");
                 tx.commit().await.expect("a commit");
                 if round % 3 == 0 {
                     let tx = client.transaction().await.expect("a transaction");
@@ -253,7 +253,7 @@ async fn check(
         )
         .await;
         let tx = client.transaction().await.expect("a transaction");
-        guard::add(&tx, "blue", &table, "d_1", guarded).await.expect("armed");
+        guard::add(&tx, "blue", &table, &[("d_1", guarded.clone())]).await.expect("armed");
         tx.commit().await.expect("a commit");
     }
     let closed: Vec<&Guarded> = guards.iter().step_by(2).collect();
@@ -377,7 +377,7 @@ async fn measure_single_inserts_beside_many_guarded_partitions() {
         for n in armed..count {
             let tx = client.transaction().await.expect("a transaction");
             let guarded = on_column("k", KeyType::BigInt, n, one_of([n]));
-            guard::add(&tx, "blue", "public.shared", "d_1", &guarded).await.expect("armed");
+            guard::add(&tx, "blue", "public.shared", &[("d_1", guarded.clone())]).await.expect("armed");
             tx.commit().await.expect("a commit");
         }
         armed = count;

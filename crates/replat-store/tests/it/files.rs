@@ -61,7 +61,7 @@ fn the_file_is_set_up_for_durability_and_says_what_it_is() {
         }
     };
     assert_eq!(pragma("journal_mode"), "wal");
-    assert_eq!(pragma("user_version"), "3");
+    assert_eq!(pragma("user_version"), "4");
     assert_eq!(pragma("application_id"), 0x7270_6c74.to_string());
 }
 

@@ -242,7 +242,9 @@ fn of_format_1(directory: &Directory) {
     drop(store);
     let file = Connection::open(directory.file()).expect("the file is a database");
     file.execute_batch(
-        "DROP TABLE address; DROP TABLE traffic; DROP TABLE map_before; DROP TABLE trouble; PRAGMA user_version = 1",
+        "DROP TABLE address; DROP TABLE traffic; DROP TABLE map_before; DROP TABLE trouble; \
+         DROP INDEX deployment_of_cohort; ALTER TABLE deployment DROP COLUMN cohort; DROP TABLE cohort; \
+         PRAGMA user_version = 1",
     )
     .expect("what the first format did not have");
 }
