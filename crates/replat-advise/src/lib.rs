@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod measure;
 pub mod schema;
 pub mod search;
+pub mod sql;
 pub mod system;
 pub mod trace;
 pub mod value;
