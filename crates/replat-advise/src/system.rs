@@ -1,6 +1,7 @@
 //! A system as advice is given on it: its tables, its transactions with their rows, and how much of that is known.
 
 mod build;
+mod infer;
 mod keys;
 mod make;
 mod rows;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::{Builder, Executable, Written};
+use super::infer;
 use super::keys;
 use super::rows::Rows;
 use super::System;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
-use crate::trace::Trace;
 use crate::value::Value;
 
 /// Statements that ran alone are shown so many times in all, each as often as its share says.
@@ -48,7 +48,11 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
     } else {
         Tier::Catalogue
     };
-    let trace = finished(builder);
+    if tier == Tier::Sample || tier == Tier::Writes {
+        infer::infer(&mut builder, &schema);
+    }
+    let mut trace = builder.shown();
+    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
     let head = &evidence.head;
     let system = System {
         name: head.name.clone(),
@@ -193,11 +197,4 @@ fn alone(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statements
             builder.transaction(at, None, &[(executable, &[])], Written::default());
         }
     }
-}
-
-fn finished(builder: Builder<'_>) -> Trace {
-    let mut trace = builder.trace;
-    trace.values = builder.rows.values;
-    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
-    trace
 }
