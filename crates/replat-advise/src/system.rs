@@ -1,5 +1,6 @@
 //! A system as advice is given on it: its tables, its transactions with their rows, and how much of that is known.
 
+mod beside;
 mod build;
 mod infer;
 mod keys;

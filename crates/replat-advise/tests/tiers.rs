@@ -85,6 +85,9 @@ fn designs_from_less_evidence_are_about_as_good() {
                         Err(error) => line += &format!("found does not fit: {error}"),
                     }
                     if std::env::var_os("SHOW").is_some() {
+                        let on = measure(&seen.schema, &seen.trace, &reference);
+                        let of_truth = measure(&truth.schema, &truth.trace, &reference).expect("fits");
+                        line += &format!("\n   seen {:?}\n   truth {:?}", on.map(|m| m.per_transaction), of_truth.per_transaction);
                         for (table, placement) in &best.design.tables {
                             let brief = |p: &replat_advise::design::Placement| {
                                 let v = serde_json::to_value(p).expect("json");

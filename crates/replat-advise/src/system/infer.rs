@@ -27,7 +27,7 @@ const DISTINCT_MIN: usize = 3;
 
 /// Concludes what can be concluded.
 pub(super) fn infer(builder: &mut Builder<'_>, schema: &Schema) {
-    for _ in 0..2 {
+    for _ in 0..3 {
         let trace = builder.shown();
         let domains = domains(schema, &trace);
         let decided = decided(builder, schema, &domains);
@@ -55,9 +55,9 @@ fn decided(builder: &mut Builder<'_>, schema: &Schema, domains: &Domains) -> Has
                     continue;
                 };
                 for column in (0..builder.rows.own(parent)).filter(|column| *column != key) {
-                    let of_child = (0..own).find(|c| *c != by && domains.of(child, *c) == domains.of(parent, column));
-                    if let Some(of_child) = of_child {
-                        decide(builder, (child, by, of_child), (parent, key, column), &mut same);
+                    for of_child in (0..own).filter(|of_child| *of_child != by) {
+                        let alike = domains.of(child, of_child) == domains.of(parent, column);
+                        decide(builder, (child, by, of_child), (parent, key, column), alike, &mut same);
                     }
                 }
             }
@@ -66,11 +66,13 @@ fn decided(builder: &mut Builder<'_>, schema: &Schema, domains: &Domains) -> Has
     same
 }
 
-/// Takes the values of a child's column for those of its parent's, if they are.
+/// Takes the values of a child's column for those of its parent's, if they are. Of columns that are not known to be
+/// `alike`, only cases that agree tell.
 fn decide(
     builder: &mut Builder<'_>,
     (child, by, of_child): (TableId, usize, usize),
     (parent, key, column): (TableId, usize, usize),
+    alike: bool,
     same: &mut HashMap<ValueId, ValueId>,
 ) {
     let rows = &builder.rows;
@@ -98,9 +100,10 @@ fn decide(
         }
     }
     let is_so = if both >= CASES_MIN {
-        f64::from(agree) >= AGREE_MIN * f64::from(both)
+        f64::from(agree) >= AGREE_MIN * f64::from(both) && distinct.len() >= DISTINCT_MIN
     } else {
-        repeated >= CASES_MIN
+        alike
+            && repeated >= CASES_MIN
             && f64::from(steady) >= DECIDES_MIN * f64::from(repeated)
             && distinct.len() >= DISTINCT_MIN
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::beside;
 use super::build::{Builder, Executable, Written};
 use super::infer;
 use super::keys;
@@ -40,7 +41,7 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         sampled(&mut builder, evidence, &statements, &mut notes);
         Tier::Sample
     } else if !evidence.writes.is_empty() {
-        written(&mut builder, evidence);
+        beside::written(&mut builder, &schema, &references, evidence, &statements);
         Tier::Writes
     } else if !statements.is_empty() {
         alone(&mut builder, evidence, &statements);
@@ -67,7 +68,7 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
     (system, notes)
 }
 
-type Statements = BTreeMap<String, Executable>;
+pub(super) type Statements = BTreeMap<String, Executable>;
 
 /// What each statement does; `None` if it cannot be read, or touches no table.
 fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<Note>) -> Vec<Option<Analysis>> {
@@ -171,17 +172,6 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
             "transactions",
             format!("{unread} of {} have statements that touch no known table or could not be read", evidence.transactions.len()),
         ));
-    }
-}
-
-/// Transactions as the write-ahead log shows them.
-fn written(builder: &mut Builder<'_>, evidence: &Evidence) {
-    for row in evidence.writes.iter().flat_map(|writes| &writes.rows) {
-        builder.learn_row(row);
-    }
-    for writes in evidence.writes.iter().filter(|writes| writes.at.is_finite()) {
-        let rows = builder.written(&writes.rows);
-        builder.transaction(writes.at, None, &[], rows);
     }
 }
 
