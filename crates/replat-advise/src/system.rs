@@ -32,6 +32,8 @@ pub struct System {
     pub services: Vec<(String, Vec<String>)>,
     /// How much is known.
     pub tier: Tier,
+    /// What somebody wrote of what it is to be, sentence by sentence; nothing was concluded from it.
+    pub intent: Vec<String>,
     /// What is not known, and would change the advice.
     pub missing: Vec<Missing>,
 }
@@ -58,6 +60,7 @@ impl System {
             constraints: described.constraints,
             services: described.services,
             tier,
+            intent: Vec::new(),
             missing: Vec::new(),
         };
         system.missing = missing(&system);

@@ -103,3 +103,54 @@ fn designs_from_less_evidence_are_about_as_good() {
     }
     let _: BTreeMap<u8, u8> = BTreeMap::new();
 }
+
+#[test]
+fn statements_are_read_as_their_workload_describes_them() {
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for folder in folders() {
+        let truth = described(&folder);
+        for template in &truth.trace.templates {
+            let name = format!("{}: {}", folder.file_name().expect("a name").to_string_lossy(), template.text);
+            let found = replat_advise::sql::analyse(&template.text, &truth.schema).expect(&name);
+            assert!(found.strangers.is_empty(), "{name}: {:?}", found.strangers);
+            let found = found.template(String::new(), String::new());
+            let touched = |touches: &[replat_advise::trace::Touch]| {
+                let mut all: Vec<_> = touches.iter().map(|touch| (touch.table, touch.op)).collect();
+                all.sort();
+                all
+            };
+            assert_eq!(touched(&found.touches), touched(&template.touches), "{name}");
+            for want in &template.touches {
+                let got = found.touches.iter().find(|got| got.table == want.table).expect("it was found");
+                for (column, number) in &want.equal {
+                    assert_eq!(got.equal.get(column), Some(number), "{name}: {column}");
+                }
+                for (column, ends) in &want.range {
+                    assert_eq!(got.range.get(column), Some(ends), "{name}: {column}");
+                }
+                for (column, numbers) in &want.one_of {
+                    assert_eq!(got.one_of.get(column), Some(numbers), "{name}: {column}");
+                }
+                let more = got.equal.len() + got.range.len() - want.equal.len() - want.range.len();
+                if more > 0 {
+                    differences.push(format!("{name}: {:?} {:?}", got.equal, got.range));
+                }
+            }
+            let joins = |joins: &[(replat_advise::trace::Column, replat_advise::trace::Column)]| {
+                let mut all: Vec<_> = joins
+                    .iter()
+                    .map(|(a, b)| if a < b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) })
+                    .collect();
+                all.sort();
+                all
+            };
+            assert_eq!(joins(&found.joins), joins(&template.joins), "{name}");
+            compared += 1;
+        }
+    }
+    println!("{compared} statements; more was found in {differences:#?}");
+    assert!(compared > 100);
+    // A constant is bound as well as a parameter is; the descriptions list parameters alone.
+    assert!(differences.iter().all(|name| name.contains("is_active")), "{differences:#?}");
+}

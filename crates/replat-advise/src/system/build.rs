@@ -274,6 +274,13 @@ impl<'s> Builder<'s> {
                         })
                 });
                 if !named && let Some(logged) = written.0.get(&(touch.table, touch.op)) {
+                    let mut said: Cells = vec![None; self.rows.own(touch.table)];
+                    for (column, operand) in &touch.equal {
+                        if let Some(key) = self.key(touch, column) {
+                            said[key] = Some(self.value(operand, &mut bound));
+                        }
+                    }
+                    logged.iter().for_each(|row| self.rows.say(touch.table, *row, &said));
                     rows = Some(logged.clone());
                 }
             }

@@ -19,6 +19,9 @@ const CASES_MIN: u32 = 5;
 /// …of which this share agrees.
 const AGREE_MIN: f64 = 0.9;
 
+/// So unlikely it has to be that cases agree by chance.
+const CHANCE_MAX: f64 = 0.01;
+
 /// A column decides another if this share of its values goes with one value of the other only.
 const DECIDES_MIN: f64 = 0.95;
 
@@ -99,14 +102,20 @@ fn decide(
             steady += u32::from(values.len() == 1);
         }
     }
-    let is_so = if both >= CASES_MIN {
-        f64::from(agree) >= AGREE_MIN * f64::from(both) && distinct.len() >= DISTINCT_MIN
-    } else {
-        alike
-            && repeated >= CASES_MIN
-            && f64::from(steady) >= DECIDES_MIN * f64::from(repeated)
-            && distinct.len() >= DISTINCT_MIN
-    };
+    // How likely it is by chance that a case agrees: that two rows have the same value.
+    let mut times: BTreeMap<ValueId, u32> = BTreeMap::new();
+    for (value, count) in said.values().flatten() {
+        *times.entry(*value).or_default() += count;
+    }
+    let all = f64::from(times.values().sum::<u32>().max(1));
+    let chance: f64 = times.values().map(|count| (f64::from(*count) / all).powi(2)).sum();
+    let steady = f64::from(steady) >= DECIDES_MIN * f64::from(repeated);
+    let is_so = distinct.len() >= DISTINCT_MIN
+        && if agree > 0 && chance.powf(f64::from(agree)) <= CHANCE_MAX {
+            f64::from(agree) >= AGREE_MIN * f64::from(both)
+        } else {
+            alike && both == agree && repeated >= CASES_MIN && steady
+        };
     if !is_so {
         return;
     }

@@ -63,6 +63,7 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         constraints: head.constraints.clone(),
         services: head.services.clone(),
         tier,
+        intent: head.intent.clone(),
         missing: Vec::new(),
     };
     (system, notes)

@@ -125,6 +125,13 @@ impl Rows {
         row
     }
 
+    /// Keeps what else is said of a row that is known already.
+    pub(super) fn say(&mut self, table: TableId, row: RowId, cells: &Cells) {
+        for (cell, said) in self.tables[table.0].cells[row].iter_mut().zip(cells) {
+            *cell = cell.or(*said);
+        }
+    }
+
     /// The value of a row's own key column; an unknown one, from now on its own, if nobody saw it.
     pub(super) fn cell(&mut self, table: TableId, row: RowId, column: usize) -> ValueId {
         if let Some(value) = self.tables[table.0].cells[row][column] {
