@@ -59,7 +59,10 @@ pub fn hypotheses(schema: &Schema) -> Vec<Hypothesis> {
         })
         .collect();
     all.sort_by(|a, b| {
-        reaches[b.0].len().cmp(&reaches[a.0].len()).then_with(|| schema.table(*a).name.cmp(&schema.table(*b).name))
+        reaches[b.0]
+            .len()
+            .cmp(&reaches[a.0].len())
+            .then_with(|| schema.table(*a).name.cmp(&schema.table(*b).name))
     });
     all.into_iter()
         .map(|id| {
@@ -109,10 +112,14 @@ pub fn places(schema: &Schema) -> Vec<(String, String)> {
         for column in table.columns.keys().filter(|column| is_place(column)) {
             // What refers to a place says no more than the place.
             let refers = table.references.iter().any(|r| {
-                r.columns.contains(column) && schema.table(r.parent).columns.keys().any(|theirs| is_place(theirs))
+                r.columns.contains(column)
+                    && schema.table(r.parent).columns.keys().any(|theirs| is_place(theirs))
             });
             let is_root = schema.tables.iter().any(|child| {
-                child.references.iter().any(|r| schema.table(r.parent).name == table.name && child.name != table.name)
+                child
+                    .references
+                    .iter()
+                    .any(|r| schema.table(r.parent).name == table.name && child.name != table.name)
             });
             if is_root || refers {
                 all.push((table.name.clone(), column.clone()));
@@ -131,7 +138,8 @@ pub fn said_of_places(system: &System) -> Vec<&str> {
         .iter()
         .filter(|sentence| {
             let sentence = sentence.to_lowercase();
-            rules.iter().any(|word| sentence.contains(word)) && places.iter().any(|word| sentence.contains(word))
+            rules.iter().any(|word| sentence.contains(word))
+                && places.iter().any(|word| sentence.contains(word))
         })
         .map(String::as_str)
         .collect()
@@ -219,9 +227,14 @@ fn say_of_rules(system: &System, all: &mut Vec<Missing>) {
         let places = places(&system.schema);
         let said = said_of_places(system);
         if !places.is_empty() || !said.is_empty() {
-            let columns: Vec<String> = places.iter().map(|(table, column)| format!("{table}.{column}")).collect();
+            let columns: Vec<String> =
+                places.iter().map(|(table, column)| format!("{table}.{column}")).collect();
             let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            let by = if columns.is_empty() { "a column that does not exist yet".to_owned() } else { listed(&columns) };
+            let by = if columns.is_empty() {
+                "a column that does not exist yet".to_owned()
+            } else {
+                listed(&columns)
+            };
             let quoted = said.first().map_or_else(String::new, |said| format!(" (it is said: \"{said}\")"));
             say(
                 format!("whether rows have to stay where {by} says{quoted}"),
@@ -241,7 +254,9 @@ fn say_of_rules(system: &System, all: &mut Vec<Missing>) {
             .tables
             .iter()
             .filter(|table| {
-                let is_time = |t: &String| t.to_ascii_lowercase().starts_with("timestamp") || t.eq_ignore_ascii_case("date");
+                let is_time = |t: &String| {
+                    t.to_ascii_lowercase().starts_with("timestamp") || t.eq_ignore_ascii_case("date")
+                };
                 table.columns.values().any(is_time)
             })
             .map(|table| table.name.as_str())
@@ -296,7 +311,8 @@ fn unresolved(system: &System) -> Option<Missing> {
     let names: Vec<&str> = worst.iter().map(|(_, name)| name.as_str()).collect();
     (!names.is_empty()).then(|| Missing {
         what: format!("most values of {}, in the rows that were seen", listed(&names)),
-        decides: "designs by these columns, which are judged by what foreign keys and other rows tell".to_owned(),
+        decides: "designs by these columns, which are judged by what foreign keys and other rows tell"
+            .to_owned(),
         how: "a longer capture of the write-ahead log, or lookups by key on a replica".to_owned(),
     })
 }

@@ -6,6 +6,7 @@ mod infer;
 mod keys;
 mod make;
 mod rows;
+mod weigh;
 
 use serde::{Deserialize, Serialize};
 

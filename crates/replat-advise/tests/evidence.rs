@@ -7,8 +7,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use replat_advise::advise::advise;
 use replat_advise::evidence::{
-    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, ReferenceSeen, RowSeen, Source, StatementSeen,
-    TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
+    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, ReferenceSeen, RowSeen, Source,
+    StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
 };
 use replat_advise::fixture::BadEvidence;
 use replat_advise::missing::hypotheses;
@@ -34,7 +34,12 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn table() -> impl Strategy<Value = TableSeen> {
-    (word(), proptest::collection::btree_map(word(), any::<bool>(), 0..4), proptest::option::of(any::<u64>()), word())
+    (
+        word(),
+        proptest::collection::btree_map(word(), any::<bool>(), 0..4),
+        proptest::option::of(any::<u64>()),
+        word(),
+    )
         .prop_map(|(name, columns, rows, parent)| TableSeen {
             name,
             primary_key: columns.keys().take(1).cloned().collect(),
@@ -59,9 +64,10 @@ fn table() -> impl Strategy<Value = TableSeen> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let statement = (word(), any::<String>(), proptest::option::of(0..u64::MAX / 4)).prop_map(|(id, text, calls)| {
-        StatementSeen { id, text, calls, rows: calls, time_ms: calls.map(|_| 1.5) }
-    });
+    let statement =
+        (word(), any::<String>(), proptest::option::of(0..u64::MAX / 4)).prop_map(|(id, text, calls)| {
+            StatementSeen { id, text, calls, rows: calls, time_ms: calls.map(|_| 1.5) }
+        });
     let row = (word(), proptest::collection::btree_map(word(), value(), 0..3))
         .prop_map(|(table, columns)| RowSeen { table, op: Change::Update, columns });
     let writes = (0..1000_i32, proptest::option::of(any::<u64>()), proptest::collection::vec(row, 0..3))
@@ -73,8 +79,10 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             parameters: parameters.into_iter().map(|p| p.filter(|p| *p != Value::Null)).collect(),
         },
     );
-    let transaction = (0..1000_i32, proptest::option::of(word()), proptest::collection::vec(run, 0..3))
-        .prop_map(|(at, kind, statements)| TransactionSeen { at: f64::from(at) / 8.0, kind, xid: None, statements });
+    let transaction =
+        (0..1000_i32, proptest::option::of(word()), proptest::collection::vec(run, 0..3)).prop_map(
+            |(at, kind, statements)| TransactionSeen { at: f64::from(at) / 8.0, kind, xid: None, statements },
+        );
     (
         proptest::option::of(word()),
         proptest::collection::vec(table(), 0..3),
@@ -143,7 +151,12 @@ fn of_secret(secret: &str, xid: u64) -> Evidence {
     let columns = BTreeMap::from([("id".to_owned(), Value::Text("7".to_owned()))]);
     Evidence {
         head: Head { format: FORMAT.to_owned(), hashed: Some(secret.to_owned()), ..Head::default() },
-        statements: vec![StatementSeen { id: "1".into(), text: "SELECT $1".into(), calls: Some(5), ..StatementSeen::default() }],
+        statements: vec![StatementSeen {
+            id: "1".into(),
+            text: "SELECT $1".into(),
+            calls: Some(5),
+            ..StatementSeen::default()
+        }],
         writes: vec![WritesSeen {
             at: 1.0,
             xid: Some(xid),
@@ -171,7 +184,10 @@ fn values_of_different_secrets_are_never_equal_and_calls_add_up() {
 
 #[test]
 fn evidence_of_any_amount_is_a_system_or_refused_with_a_reason() {
-    let schema = source("schema.sql", "CREATE TABLE a (id int PRIMARY KEY, n int);\nCREATE TABLE b (id int PRIMARY KEY, a_id int NOT NULL REFERENCES a);");
+    let schema = source(
+        "schema.sql",
+        "CREATE TABLE a (id int PRIMARY KEY, n int);\nCREATE TABLE b (id int PRIMARY KEY, a_id int NOT NULL REFERENCES a);",
+    );
     let wal = r#"{"xid":1,"a":"B","t":1.0}
 {"xid":1,"a":"I","table":"b","cols":{"id":5,"a_id":7}}
 {"xid":1,"a":"I","table":"ghost","cols":{"id":5}}
@@ -180,19 +196,80 @@ fn evidence_of_any_amount_is_a_system_or_refused_with_a_reason() {
     let log = "{\"timestamp\":1.0,\"pid\":1,\"vxid\":\"1/1\",\"txid\":1,\"query_id\":9,\"message\":\"statement: INSERT INTO b VALUES (5, 7)\"}\n";
     let rows: Vec<(&str, Vec<Source>, Tier, &str)> = vec![
         ("only tables", vec![schema.clone()], Tier::Catalogue, ""),
-        ("one transaction", vec![schema.clone(), source("wal.jsonl", wal)], Tier::Writes, "ghost: it was written to"),
-        ("a cut line", vec![schema.clone(), source("wal.jsonl", &wal[..wal.len() - 20])], Tier::Catalogue, "ends in the middle of line 4"),
-        ("an open transaction", vec![schema.clone(), source("wal.jsonl", &format!("{wal}{}", wal.lines().next().expect("a line")))], Tier::Writes, "without a commit"),
+        (
+            "one transaction",
+            vec![schema.clone(), source("wal.jsonl", wal)],
+            Tier::Writes,
+            "ghost: it was written to",
+        ),
+        (
+            "a cut line",
+            vec![schema.clone(), source("wal.jsonl", &wal[..wal.len() - 20])],
+            Tier::Catalogue,
+            "ends in the middle of line 4",
+        ),
+        (
+            "an open transaction",
+            vec![
+                schema.clone(),
+                source("wal.jsonl", &format!("{wal}{}", wal.lines().next().expect("a line"))),
+            ],
+            Tier::Writes,
+            "without a commit",
+        ),
         ("no schema", vec![source("wal.jsonl", wal)], Tier::Writes, "no file says which tables"),
         ("one statement of a log", vec![schema.clone(), source("log.jsonl", log)], Tier::Sample, ""),
-        ("a log of other things", vec![schema.clone(), source("log.jsonl", "{\"timestamp\":\"x\",\"message\":\"checkpoint\"}\n")], Tier::Catalogue, ""),
-        ("a log with a broken line", vec![schema.clone(), source("log.jsonl", &format!("{log}nonsense\n{log}"))], Tier::Sample, "1 lines are no JSON"),
-        ("statements", vec![schema.clone(), source("s.csv", "queryid,calls,rows,query\n1,5,5,\"SELECT * FROM b WHERE id = $1\"\n2,x,,\n")], Tier::Statements, "line 3"),
-        ("statements of other tables", vec![schema.clone(), source("s.csv", "calls,query\n5,SELECT * FROM v\n5,SELEKT\n")], Tier::Catalogue, "no known tables: v"),
-        ("zero characters", vec![source("schema.sql", "CREATE TABLE a (id int PRIMARY KEY);\0\0")], Tier::Catalogue, ""),
-        ("a statement that cannot be read", vec![source("schema.sql", "CREATE TABLE a (id int);\nCREATE TABLE b (id ???);")], Tier::Catalogue, "the first at line 2"),
-        ("a parent that is not there", vec![source("schema.sql", "CREATE TABLE a (id int REFERENCES z(id));")], Tier::Catalogue, "refers to table z"),
-        ("a file for somebody else", vec![schema.clone(), source("rows.csv", "a,b\n1,2\n")], Tier::Catalogue, "rows.csv: it is no evidence"),
+        (
+            "a log of other things",
+            vec![schema.clone(), source("log.jsonl", "{\"timestamp\":\"x\",\"message\":\"checkpoint\"}\n")],
+            Tier::Catalogue,
+            "",
+        ),
+        (
+            "a log with a broken line",
+            vec![schema.clone(), source("log.jsonl", &format!("{log}nonsense\n{log}"))],
+            Tier::Sample,
+            "1 lines are no JSON",
+        ),
+        (
+            "statements",
+            vec![
+                schema.clone(),
+                source("s.csv", "queryid,calls,rows,query\n1,5,5,\"SELECT * FROM b WHERE id = $1\"\n2,x,,\n"),
+            ],
+            Tier::Statements,
+            "line 3",
+        ),
+        (
+            "statements of other tables",
+            vec![schema.clone(), source("s.csv", "calls,query\n5,SELECT * FROM v\n5,SELEKT\n")],
+            Tier::Catalogue,
+            "no known tables: v",
+        ),
+        (
+            "zero characters",
+            vec![source("schema.sql", "CREATE TABLE a (id int PRIMARY KEY);\0\0")],
+            Tier::Catalogue,
+            "",
+        ),
+        (
+            "a statement that cannot be read",
+            vec![source("schema.sql", "CREATE TABLE a (id int);\nCREATE TABLE b (id ???);")],
+            Tier::Catalogue,
+            "the first at line 2",
+        ),
+        (
+            "a parent that is not there",
+            vec![source("schema.sql", "CREATE TABLE a (id int REFERENCES z(id));")],
+            Tier::Catalogue,
+            "refers to table z",
+        ),
+        (
+            "a file for somebody else",
+            vec![schema.clone(), source("rows.csv", "a,b\n1,2\n")],
+            Tier::Catalogue,
+            "rows.csv: it is no evidence",
+        ),
     ];
     for (case, sources, tier, note) in rows {
         let (system, notes) = seen(&sources);
@@ -204,9 +281,21 @@ fn evidence_of_any_amount_is_a_system_or_refused_with_a_reason() {
     let refused: Vec<(&str, Vec<Source>, &str)> = vec![
         ("nothing", vec![], "no file was given"),
         ("an empty file", vec![source("schema.sql", "")], "which tables"),
-        ("another format", vec![source("e.jsonl", "{\"format\":\"replat-evidence/9\"}\n")], "replat-evidence/1"),
-        ("a broken line", vec![source("e.jsonl", "{\"format\":\"replat-evidence/1\"}\n{\"k\":\"tabel\"}\n{}\n")], "line 2"),
-        ("a trace alone", vec![schema, source("trace.jsonl", "{\"t\":1,\"x\":\"a\",\"s\":[]}\n")], "is a trace"),
+        (
+            "another format",
+            vec![source("e.jsonl", "{\"format\":\"replat-evidence/9\"}\n")],
+            "replat-evidence/1",
+        ),
+        (
+            "a broken line",
+            vec![source("e.jsonl", "{\"format\":\"replat-evidence/1\"}\n{\"k\":\"tabel\"}\n{}\n")],
+            "line 2",
+        ),
+        (
+            "a trace alone",
+            vec![schema, source("trace.jsonl", "{\"t\":1,\"x\":\"a\",\"s\":[]}\n")],
+            "is a trace",
+        ),
         ("half a workload", vec![source("workload.json", "{\"format\": \"advisor-workload/1\",\n")], "line"),
     ];
     for (case, sources, why) in refused {
@@ -220,7 +309,8 @@ fn a_thousand_tables_are_read_at_once() {
     let mut ddl = String::new();
     let mut statements = String::from("queryid,calls,query\n");
     for n in 0..1000 {
-        let parent = if n == 0 { String::new() } else { format!(", p int NOT NULL REFERENCES t{}(id)", n / 3) };
+        let parent =
+            if n == 0 { String::new() } else { format!(", p int NOT NULL REFERENCES t{}(id)", n / 3) };
         ddl += &format!("CREATE TABLE t{n} (id int PRIMARY KEY, v text{parent});\n");
         statements += &format!("{n},{n},SELECT v FROM t{n} WHERE id = $1\n");
     }

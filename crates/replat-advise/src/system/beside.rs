@@ -119,7 +119,8 @@ fn scale(evidence: &Evidence, statements: &Statements) -> f64 {
         .statements
         .iter()
         .filter(|statement| {
-            let touches = statements.get(&statement.id).map(|executable| executable.analysis.touches.as_slice());
+            let touches =
+                statements.get(&statement.id).map(|executable| executable.analysis.touches.as_slice());
             touches.is_some_and(|touches| touches.len() == 1 && touches[0].op.writes())
         })
         .map(|statement| statement.rows.or(statement.calls).unwrap_or(0))
@@ -138,7 +139,11 @@ impl ReadsByKey<'_> {
     /// The tables whose rows say which row the statement reads, and of each parameter the column that has its value.
     fn candidates(&self, statement: &Executable) -> Vec<(&str, Vec<Option<String>>)> {
         let [touch] = statement.analysis.touches.as_slice() else { return Vec::new() };
-        if touch.op != Op::Read || touch.equal.is_empty() || !touch.one_of.is_empty() || !touch.range.is_empty() {
+        if touch.op != Op::Read
+            || touch.equal.is_empty()
+            || !touch.one_of.is_empty()
+            || !touch.range.is_empty()
+        {
             return Vec::new();
         }
         let bound: Option<Vec<(&String, u32)>> =
@@ -175,15 +180,17 @@ impl ReadsByKey<'_> {
         parent: crate::schema::TableId,
         column: &str,
     ) -> Option<String> {
-        let declared = self.references[table.0].iter().filter(|reference| reference.parent == parent).find_map(|r| {
-            let place = r.parent_columns.iter().position(|theirs| theirs == column)?;
-            Some(r.columns[place].clone())
-        });
+        let declared =
+            self.references[table.0].iter().filter(|reference| reference.parent == parent).find_map(|r| {
+                let place = r.parent_columns.iter().position(|theirs| theirs == column)?;
+                Some(r.columns[place].clone())
+            });
         let key = self.schema.table(parent).key(column)?;
         let domain = self.domains.of(parent, key);
         declared.or_else(|| {
             let keys = &self.schema.table(table).keys;
-            let own = |place: &usize| keys[*place].derived.is_none() && self.domains.of(table, *place) == domain;
+            let own =
+                |place: &usize| keys[*place].derived.is_none() && self.domains.of(table, *place) == domain;
             (0..keys.len()).find(own).map(|place| keys[place].name.clone())
         })
     }

@@ -19,6 +19,9 @@ const CASES_MIN: u32 = 5;
 /// …of which this share agrees.
 const AGREE_MIN: f64 = 0.9;
 
+/// A column of so many values that are nearly all values of a domain may belong to that domain.
+const MANY_MIN: usize = 12;
+
 /// So unlikely it has to be that cases agree by chance.
 const CHANCE_MAX: f64 = 0.01;
 
@@ -33,7 +36,8 @@ pub(super) fn infer(builder: &mut Builder<'_>, schema: &Schema) {
     for _ in 0..3 {
         let trace = builder.shown();
         let domains = domains(schema, &trace);
-        let decided = decided(builder, schema, &domains);
+        let known = known_values(builder, schema, &domains);
+        let decided = decided(builder, schema, &domains, &known);
         builder.rows.substitute(decided);
         let read_before = read_before(builder, schema, &domains);
         builder.rows.substitute(read_before);
@@ -46,7 +50,12 @@ pub(super) fn infer(builder: &mut Builder<'_>, schema: &Schema) {
 
 /// What rows of one table say of the rows that they refer to: an event has a project and a tenant, so the project has that
 /// tenant.
-fn decided(builder: &mut Builder<'_>, schema: &Schema, domains: &Domains) -> HashMap<ValueId, ValueId> {
+fn decided(
+    builder: &mut Builder<'_>,
+    schema: &Schema,
+    domains: &Domains,
+    known: &[BTreeSet<ValueId>],
+) -> HashMap<ValueId, ValueId> {
     let mut same = HashMap::new();
     for child in schema.ids() {
         let own = builder.rows.own(child);
@@ -59,7 +68,9 @@ fn decided(builder: &mut Builder<'_>, schema: &Schema, domains: &Domains) -> Has
                 };
                 for column in (0..builder.rows.own(parent)).filter(|column| *column != key) {
                     for of_child in (0..own).filter(|of_child| *of_child != by) {
-                        let alike = domains.of(child, of_child) == domains.of(parent, column);
+                        let domain = domains.of(parent, column);
+                        let alike = domains.of(child, of_child) == domain
+                            || is_within(builder, child, of_child, &known[domain.0]);
                         decide(builder, (child, by, of_child), (parent, key, column), alike, &mut same);
                     }
                 }
@@ -67,6 +78,30 @@ fn decided(builder: &mut Builder<'_>, schema: &Schema, domains: &Domains) -> Has
         }
     }
     same
+}
+
+/// The values of each domain that were seen.
+fn known_values(builder: &Builder<'_>, schema: &Schema, domains: &Domains) -> Vec<BTreeSet<ValueId>> {
+    let mut all = vec![BTreeSet::new(); domains.count];
+    let rows = &builder.rows;
+    for table in schema.ids() {
+        for row in 0..rows.count(table) {
+            for (key, cell) in rows.cells_of(table, row).iter().enumerate() {
+                all[domains.of(table, key).0].extend(cell.filter(|value| rows.is_seen(*value)));
+            }
+        }
+    }
+    all
+}
+
+/// Whether a column has many values, and nearly none but those.
+fn is_within(builder: &Builder<'_>, table: TableId, column: usize, values: &BTreeSet<ValueId>) -> bool {
+    let rows = &builder.rows;
+    let own: BTreeSet<ValueId> = (0..rows.count(table))
+        .filter_map(|row| rows.cells_of(table, row)[column].filter(|value| rows.is_seen(*value)))
+        .collect();
+    let within = own.intersection(values).count();
+    own.len() >= MANY_MIN && within as f64 >= AGREE_MIN * own.len() as f64
 }
 
 /// Takes the values of a child's column for those of its parent's, if they are. Of columns that are not known to be
@@ -130,7 +165,8 @@ fn decide(
                 cells[column] = Some(value);
                 builder.rows.row(parent, &cells);
             }
-            Some(unknown) if !builder.rows.is_seen(unknown) && builder.rows.values.get(unknown).is_known() => {}
+            Some(unknown)
+                if !builder.rows.is_seen(unknown) && builder.rows.values.get(unknown).is_known() => {}
             Some(unknown) if !builder.rows.is_seen(unknown) => {
                 same.insert(unknown, value);
             }
@@ -183,8 +219,15 @@ fn read_before(builder: &Builder<'_>, schema: &Schema, domains: &Domains) -> Has
                 let cells = rows.cells_of(access.table, *row);
                 // A cell that nobody asked for yet has no value, not even an unknown one; then it is none that matters.
                 for (key, cell) in cells.iter().enumerate().take(schema.table(access.table).keys.len()) {
-                    let Some(value) = cell.filter(|value| !rows.values.get(*value).is_known()) else { continue };
-                    read.entry(domains.of(access.table, key)).or_default().push((access.table, key, *row, value));
+                    let Some(value) = cell.filter(|value| !rows.values.get(*value).is_known()) else {
+                        continue;
+                    };
+                    read.entry(domains.of(access.table, key)).or_default().push((
+                        access.table,
+                        key,
+                        *row,
+                        value,
+                    ));
                 }
             }
         }
