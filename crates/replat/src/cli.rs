@@ -264,6 +264,9 @@ pub struct Targets {
     /// becomes a partition of its own.
     #[arg(long)]
     pub each: bool,
+    /// Of several partitions, those whose rows cannot go as they are stay behind and are named; without it, nobody goes.
+    #[arg(long)]
+    pub leave_out_refused: bool,
 }
 
 impl Targets {
