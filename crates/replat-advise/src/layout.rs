@@ -32,8 +32,8 @@ const FOLDS: usize = 3;
 const MADE_UP_WEIGHT: f64 = 0.25;
 
 /// How much is searched for the answer, and how much for its forecast.
-const THOROUGH: Effort = Effort { tried: 6, rounds: 60 };
-const QUICK: Effort = Effort { tried: 1, rounds: 0 };
+const THOROUGH: Effort = Effort { tried: 5, rounds: 40, rows: 6_000 };
+const QUICK: Effort = Effort { tried: 1, rounds: 0, rows: 6_000 };
 
 /// Why there is no layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -200,8 +200,8 @@ fn searched(rows: &Rows, queries: &[Query], blocks: usize, rows_min: usize, effo
     let seen = queries.iter().map(|query| (query.clone(), 1.0));
     let made_up = query::made_up(queries, rows).into_iter().map(|query| (query, MADE_UP_WEIGHT));
     let weighed: Vec<(Query, f64)> = seen.chain(made_up).collect();
-    let ground = Ground::new(rows, &weighed, rows_min);
-    tree(&ground, blocks.max(1), effort).written(&ground, &mut 0)
+    let mut ground = Ground::new(rows, &weighed, rows_min);
+    tree(&mut ground, blocks.max(1), effort).written(&ground, &mut 0)
 }
 
 /// What queries read that took no part in the search; `None` if there are too few to do without some.

@@ -32,6 +32,7 @@ fn a_layout_reads_less_than_the_answer_keys() {
     let unseen = read_queries(&unpacked("queries_test.jsonl.gz")).expect("queries");
     let expected: Value = serde_json::from_str(&text("expected.json")).expect("an answer key");
     for blocks in wanted.blocks {
+        if std::env::var("B").is_ok_and(|b| b != blocks.to_string()) { continue; }
         let begin = std::time::Instant::now();
         let found = layout(&rows, &seen, blocks, wanted.min_rows_per_block).expect("a layout");
         let took = begin.elapsed();
@@ -49,9 +50,6 @@ fn a_layout_reads_less_than_the_answer_keys() {
             found.forecast
         );
         println!("{:?} {:.4}", found.baselines, found.wanted_share);
-        for kind in &found.kinds {
-            println!("  {kind:?}");
-        }
         assert!(found.blocks <= blocks);
     }
 }

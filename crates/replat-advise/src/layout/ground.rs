@@ -9,10 +9,10 @@ use crate::design::Node;
 use crate::value::Value;
 
 /// A column is cut in so many places at most.
-const CUTS_MAX: usize = 160;
+const CUTS_MAX: usize = 120;
 
 /// So many lists of texts are tried at most as they stand in queries.
-const LISTS_MAX: usize = 48;
+const LISTS_MAX: usize = 12;
 
 /// Rows and queries, made ready.
 pub(super) struct Ground {
@@ -23,7 +23,7 @@ pub(super) struct Ground {
     words: usize,
     /// By row, the ranks of the asked columns: those of numbers first.
     cells: Vec<u32>,
-    queries: Vec<Wish>,
+    queries: Wishes,
     /// A block has at least so many rows.
     pub rows_min: usize,
 }
@@ -44,11 +44,55 @@ enum Kind {
     Text { offset: usize, lists: Vec<Vec<u64>> },
 }
 
-/// A query.
-struct Wish {
-    weight: f64,
-    ranks: Vec<(usize, Vec<(i64, i64)>)>,
-    bits: Vec<(usize, Vec<u64>)>,
+/// All queries, in few pieces of memory: they are asked about most.
+#[derive(Default)]
+struct Wishes {
+    weights: Vec<f64>,
+    /// Where each query's conditions end.
+    ends: Vec<u32>,
+    conditions: Vec<Met>,
+    /// Ranks from and to, both inclusive.
+    ranks: Vec<(u32, u32)>,
+    bits: Vec<u64>,
+}
+
+/// What meets a condition.
+#[derive(Clone, Copy)]
+enum Met {
+    /// A rank of this number within one of these of [`Wishes::ranks`].
+    Ranks { number: u32, from: u32, to: u32 },
+    /// A bit from this offset on that is among these of [`Wishes::bits`].
+    Bits { offset: u32, from: u32, to: u32 },
+}
+
+impl Wishes {
+    fn take(&mut self, need: Needs, find: impl Fn(usize) -> usize, columns: &[Asked]) {
+        match need {
+            Needs::Ranks(place, within) => {
+                let from = small(self.ranks.len());
+                self.ranks.extend(within.iter().map(|(from, to)| match u32::try_from(*to) {
+                    Ok(to) => (u32::try_from(*from).unwrap_or(0), to),
+                    // What ends before the first rank is never met.
+                    Err(_) => (u32::MAX, 0),
+                }));
+                let to = small(self.ranks.len());
+                self.conditions.push(Met::Ranks { number: small(find(place)), from, to });
+            }
+            Needs::Bits(place, bits) => {
+                if let Kind::Text { offset, .. } = columns[find(place)].kind {
+                    let from = small(self.bits.len());
+                    self.bits.extend(bits);
+                    let to = small(self.bits.len());
+                    self.conditions.push(Met::Bits { offset: small(offset), from, to });
+                }
+            }
+        }
+    }
+
+    fn conditions(&self, query: usize) -> &[Met] {
+        let from = if query == 0 { 0 } else { self.ends[query - 1] };
+        &self.conditions[from as usize..self.ends[query] as usize]
+    }
 }
 
 /// Boxes around rows: of each asked column the least and the greatest rank, or all texts.
@@ -122,18 +166,21 @@ impl Boxes {
         }
     }
 
-    fn is_read_by(&self, at: usize, wish: &Wish) -> bool {
-        if self.count[at] == 0 {
-            return false;
-        }
-        wish.ranks.iter().all(|(column, within)| {
-            let place = at * self.numbers + column;
-            let (least, most) = (i64::from(self.least[place]), i64::from(self.most[place]));
-            within.iter().any(|(from, to)| most >= *from && least <= *to)
-        }) && wish.bits.iter().all(|(offset, wanted)| {
-            let own = &self.bits[at * self.words + offset..];
-            wanted.iter().zip(own).any(|(wanted, own)| wanted & own != 0)
-        })
+    fn is_read_by(&self, at: usize, wishes: &Wishes, query: usize) -> bool {
+        self.count[at] > 0
+            && wishes.conditions(query).iter().all(|condition| match *condition {
+                Met::Ranks { number, from, to } => {
+                    let place = at * self.numbers + number as usize;
+                    let (least, most) = (self.least[place], self.most[place]);
+                    wishes.ranks[from as usize..to as usize]
+                        .iter()
+                        .any(|(from, to)| most >= *from && least <= *to)
+                }
+                Met::Bits { offset, from, to } => {
+                    let own = &self.bits[at * self.words + offset as usize..];
+                    wishes.bits[from as usize..to as usize].iter().zip(own).any(|(wanted, own)| wanted & own != 0)
+                }
+            })
     }
 }
 
@@ -176,36 +223,39 @@ impl Ground {
             cells.extend(columns.iter().map(|column| ranked.columns[column.place].ranks[row]));
         }
         let find = |place: usize| columns.iter().position(|c| c.place == place).expect("it is asked about");
-        let wish = |(needs, weight): (Vec<Needs>, f64)| {
-            let mut wish = Wish { weight, ranks: Vec::new(), bits: Vec::new() };
+        let mut queries = Wishes::default();
+        for (needs, weight) in all {
             for need in needs {
-                match need {
-                    Needs::Ranks(place, within) => wish.ranks.push((find(place), within)),
-                    Needs::Bits(place, bits) => {
-                        if let Kind::Text { offset, .. } = columns[find(place)].kind {
-                            wish.bits.push((offset, bits));
-                        }
-                    }
-                }
+                queries.take(need, find, &columns);
             }
-            wish
-        };
-        let queries = all.into_iter().map(wish).collect();
+            queries.weights.push(weight);
+            queries.ends.push(small(queries.conditions.len()));
+        }
         Ground { numbers: numbers.len(), words, cells, queries, rows_min: rows_min.max(1), columns, ranked }
     }
 
     /// All rows and all queries.
     pub fn whole(&self) -> Part {
-        self.part((0..small(self.ranked.rows)).collect(), &(0..small(self.queries.len())).collect::<Vec<_>>())
+        self.part((0..small(self.ranked.rows)).collect(), &self.all_queries())
+    }
+
+    /// Every so-manieth row, so that at most about `most` are left, and all queries.
+    pub fn sample(&self, most: usize) -> (usize, Part) {
+        let each = self.ranked.rows.div_ceil(most.max(1)).max(1);
+        (each, self.part((0..small(self.ranked.rows)).step_by(each).collect(), &self.all_queries()))
+    }
+
+    fn all_queries(&self) -> Vec<u32> {
+        (0..small(self.queries.weights.len())).collect()
     }
 
     /// These rows, and of these queries those that read them.
     pub fn part(&self, rows: Vec<u32>, live: &[u32]) -> Part {
         let mut around = Boxes::new(self, 1);
         rows.iter().for_each(|row| around.add(0, self, *row));
-        let reads = |query: &u32| around.is_read_by(0, &self.queries[*query as usize]);
+        let reads = |query: &u32| around.is_read_by(0, &self.queries, *query as usize);
         let live: Vec<u32> = live.iter().copied().filter(reads).collect();
-        let weight: f64 = live.iter().map(|query| self.queries[*query as usize].weight).sum();
+        let weight: f64 = live.iter().map(|query| self.queries.weights[*query as usize]).sum();
         Part { cost: weight * rows.len() as f64, rows, live }
     }
 
@@ -247,32 +297,12 @@ impl Ground {
     }
 
     fn number_cuts(&self, part: &Part, number: usize, cuts: &[u32], buckets: &Boxes) -> Vec<(f64, Cut)> {
-        let n = buckets.count.len();
-        let (mut upto, mut from) = (Boxes::new(self, n), Boxes::new(self, n));
-        for at in 0..n {
-            upto.join(at, buckets, at);
-            if at > 0 {
-                let (before, rest) = (at - 1, at);
-                upto.join_own(rest, before);
-            }
-        }
-        for at in (0..n).rev() {
-            from.join(at, buckets, at);
-            if at + 1 < n {
-                from.join_own(at, at + 1);
-            }
-        }
-        let mut found = Vec::new();
-        for (at, cut) in cuts.iter().enumerate() {
-            // The same rows as the cut before.
-            if at > 0 && buckets.count[at] == 0 {
-                continue;
-            }
-            if let Some(saved) = self.saved(part, (&upto, at), (&from, at + 1)) {
-                found.push((saved, Cut::Less(number, *cut)));
-            }
-        }
-        found
+        let order: Vec<usize> = (0..buckets.count.len()).collect();
+        let saved = self.swept(part, &order, buckets);
+        let taken = saved.into_iter().zip(cuts).enumerate();
+        // A cut after an empty bucket parts the rows as the cut before does.
+        let taken = taken.filter(|(at, _)| *at == 0 || buckets.count[*at] > 0);
+        taken.filter_map(|(_, (saved, cut))| Some((saved?, Cut::Less(number, *cut)))).collect()
     }
 
     fn text_cuts(
@@ -285,36 +315,66 @@ impl Ground {
     ) -> Vec<(f64, Cut)> {
         let n = buckets.count.len();
         let present: Vec<usize> = (0..n).filter(|rank| buckets.count[*rank] > 0).collect();
-        let mut tried: BTreeSet<Vec<usize>> = BTreeSet::new();
-        for list in lists {
-            tried.insert(present.iter().copied().filter(|r| list[r / 64] & (1 << (r % 64)) != 0).collect());
-        }
+        let listed = |list: &[usize]| {
+            let mut bits = vec![0_u64; (n + 1).div_ceil(64)];
+            list.iter().for_each(|rank| bits[rank / 64] |= 1 << (rank % 64));
+            Cut::Among(number, Rc::new(bits))
+        };
+        let mut found = Vec::new();
         for order in self.orders(part, offset, &present) {
-            for length in 1..order.len() {
-                let mut list = order[..length].to_vec();
-                list.sort_unstable();
-                tried.insert(list);
+            for (at, saved) in self.swept(part, &order, buckets).into_iter().enumerate() {
+                found.extend(saved.map(|saved| (saved, listed(&order[..=at]))));
             }
         }
-        let mut found = Vec::new();
-        for list in tried {
-            if list.is_empty() || list.len() == present.len() {
+        for list in lists {
+            let is_in = |rank: &usize| list[rank / 64] & (1 << (rank % 64)) != 0;
+            let (yes, no): (Vec<usize>, Vec<usize>) = present.iter().partition(|rank| is_in(rank));
+            if yes.is_empty() || no.is_empty() {
                 continue;
             }
             let mut sides = Boxes::new(self, 2);
-            let mut bits = vec![0_u64; (n + 1).div_ceil(64)];
-            for rank in &present {
-                let yes = list.binary_search(rank).is_ok();
-                sides.join(usize::from(!yes), buckets, *rank);
-                if yes {
-                    bits[rank / 64] |= 1 << (rank % 64);
-                }
-            }
-            if let Some(saved) = self.saved(part, (&sides, 0), (&sides, 1)) {
-                found.push((saved, Cut::Among(number, Rc::new(bits))));
-            }
+            yes.iter().for_each(|rank| sides.join(0, buckets, *rank));
+            no.iter().for_each(|rank| sides.join(1, buckets, *rank));
+            found.extend(self.swept(part, &[0, 1], &sides)[0].map(|saved| (saved, listed(&yes))));
         }
         found
+    }
+
+    /// Of each cut of an order of buckets, after the first, the second and so on, what it saves; `None` where a side is too
+    /// small.
+    fn swept(&self, part: &Part, order: &[usize], buckets: &Boxes) -> Vec<Option<f64>> {
+        let n = order.len();
+        let (mut upto, mut from) = (Boxes::new(self, n), Boxes::new(self, n));
+        for (at, bucket) in order.iter().enumerate() {
+            upto.join(at, buckets, *bucket);
+            if at > 0 {
+                upto.join_own(at, at - 1);
+            }
+        }
+        for (at, bucket) in order.iter().enumerate().rev() {
+            from.join(at, buckets, *bucket);
+            if at + 1 < n {
+                from.join_own(at, at + 1);
+            }
+        }
+        // The first boxes grow and the others shrink from cut to cut, so each query begins to read the ones and ceases to
+        // read the others at one cut.
+        let (mut begins, mut ceases) = (vec![0.0; n + 1], vec![0.0; n + 1]);
+        for query in &part.live {
+            let (query, weight) = (*query as usize, self.queries.weights[*query as usize]);
+            begins[first(n, |at| upto.is_read_by(at, &self.queries, query))] += weight;
+            ceases[first(n, |at| !from.is_read_by(at, &self.queries, query))] += weight;
+        }
+        let mut missed: (f64, f64) = (begins.iter().sum(), ceases[0]);
+        (0..n.saturating_sub(1))
+            .map(|at| {
+                missed.0 -= begins[at];
+                missed.1 += ceases[at + 1];
+                let rows = [upto.count[at] as usize, from.count[at + 1] as usize];
+                let fits = rows.iter().all(|rows| *rows >= self.rows_min);
+                fits.then_some(missed.0 * rows[0] as f64 + missed.1 * rows[1] as f64)
+            })
+            .collect()
     }
 
     /// Orders of texts such that those come together that are asked for together: by who asks for them, and by how much.
@@ -322,14 +382,20 @@ impl Ground {
         let mut weight: HashMap<usize, f64> = HashMap::new();
         let mut together: HashMap<(usize, usize), f64> = HashMap::new();
         for query in &part.live {
-            let wish = &self.queries[*query as usize];
-            for (_, bits) in wish.bits.iter().filter(|(at, _)| *at == offset) {
+            let query_weight = self.queries.weights[*query as usize];
+            for condition in self.queries.conditions(*query as usize) {
+                let bits = match *condition {
+                    Met::Bits { offset: at, from, to } if at as usize == offset => {
+                        &self.queries.bits[from as usize..to as usize]
+                    }
+                    _ => continue,
+                };
                 let all: Vec<usize> =
                     present.iter().copied().filter(|r| bits[r / 64] & (1 << (r % 64)) != 0).collect();
                 for a in &all {
-                    *weight.entry(*a).or_default() += wish.weight;
+                    *weight.entry(*a).or_default() += query_weight;
                     if all.len() <= 16 {
-                        all.iter().for_each(|b| *together.entry((*a, *b)).or_default() += wish.weight);
+                        all.iter().for_each(|b| *together.entry((*a, *b)).or_default() += query_weight);
                     }
                 }
             }
@@ -355,25 +421,6 @@ impl Ground {
             chain.push(next);
         }
         [chain, heavy]
-    }
-
-    /// What it saves to have two boxes for one; `None` if one of them is too small.
-    fn saved(&self, part: &Part, yes: (&Boxes, usize), no: (&Boxes, usize)) -> Option<f64> {
-        let rows = [yes.0.count[yes.1] as usize, no.0.count[no.1] as usize];
-        if rows[0] < self.rows_min || rows[1] < self.rows_min {
-            return None;
-        }
-        let (mut saved_yes, mut saved_no) = (0.0, 0.0);
-        for query in &part.live {
-            let wish = &self.queries[*query as usize];
-            if !yes.0.is_read_by(yes.1, wish) {
-                saved_yes += wish.weight;
-            }
-            if !no.0.is_read_by(no.1, wish) {
-                saved_no += wish.weight;
-            }
-        }
-        Some(saved_yes * rows[0] as f64 + saved_no * rows[1] as f64)
     }
 
     /// A cut as a question about values.
@@ -412,6 +459,16 @@ impl Boxes {
             self.bits[at * self.words + n] |= self.bits[from * self.words + n];
         }
     }
+}
+
+/// The first of `n` places from which on something is so; `n` if it is nowhere.
+fn first(n: usize, is_so: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, n);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if is_so(middle) { high = middle } else { low = middle + 1 }
+    }
+    low
 }
 
 /// How often queries ask for each text, by the place of its column.

@@ -17,7 +17,12 @@ pub(super) struct Effort {
     pub tried: usize,
     /// So often a part of the tree is grown anew from another cut.
     pub rounds: usize,
+    /// On so many rows.
+    pub rows: usize,
 }
+
+/// A block has so many rows of the sample at least, on average.
+const ROWS_SAMPLED_MIN: usize = 100;
 
 /// A tree, or a part of one.
 #[derive(Clone)]
@@ -160,9 +165,12 @@ impl Tree {
     }
 }
 
-/// A tree of at most so many leaves.
-pub(super) fn tree(ground: &Ground, leaves: usize, effort: Effort) -> Tree {
-    let root = Tree::leaf(ground.whole()).grown(ground, leaves);
+/// A tree of at most so many leaves. It is searched for on a sample of the rows, and finished on all of them.
+pub(super) fn tree(ground: &mut Ground, leaves: usize, effort: Effort) -> Tree {
+    let rows_min = ground.rows_min;
+    let (each, sample) = ground.sample(effort.rows.max(leaves * ROWS_SAMPLED_MIN));
+    ground.rows_min = rows_min.div_ceil(each);
+    let root = Tree::leaf(sample).grown(ground, leaves);
     let mut best = tried_out(ground, root, effort.tried);
     let mut dice = Dice(0x7ee5);
     for _ in 0..effort.rounds {
@@ -170,7 +178,21 @@ pub(super) fn tree(ground: &Ground, leaves: usize, effort: Effort) -> Tree {
         best = best.with(&way, |_| grown);
         best = evened(ground, best);
     }
-    best
+    ground.rows_min = rows_min;
+    let whole = ground.whole();
+    let best = again(ground, whole, &best).grown(ground, leaves);
+    evened(ground, best)
+}
+
+/// The same cuts of other rows, but for those that would leave too few on a side.
+fn again(ground: &Ground, part: Part, tree: &Tree) -> Tree {
+    let Tree::Fork { cut, sides, .. } = tree else { return Tree::leaf(part) };
+    let parts = ground.split(&part, cut);
+    if parts.iter().any(|side| side.rows.len() < ground.rows_min) {
+        return Tree::leaf(part);
+    }
+    let [yes, no] = parts;
+    Tree::fork(Rc::new(part), cut.clone(), [again(ground, yes, &sides[0]), again(ground, no, &sides[1])])
 }
 
 /// Tries several first cuts out to the end, takes the best, and does the same below it.
