@@ -11,6 +11,7 @@ pub mod domain;
 pub mod evidence;
 pub mod fixture;
 pub mod measure;
+pub mod report;
 pub mod schema;
 pub mod search;
 pub mod system;
