@@ -17,7 +17,7 @@ use crate::schema::Derived;
 use crate::system::Missing;
 
 pub use made::{Subject, Wanted, report, what_if};
-pub use picture::{Bond, Dot, Graph, LeafLoad, Matrix, MatrixRow};
+pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap};
 pub use tree::{Branch, Carrier, Dimension, Family, Tree, deployed, families};
 
 /// The form of reports that is written.
@@ -473,4 +473,6 @@ pub struct Pictures {
     pub matrix: Matrix,
     /// What each partition has to do.
     pub load: Vec<LeafLoad>,
+    /// The trees of the plan.
+    pub trees: Vec<TreeMap>,
 }

@@ -8,7 +8,7 @@ use crate::design::{BadDesign, Design};
 use crate::domain::{Domains, domains};
 use crate::evidence::Tier;
 use crate::measure::{Metrics, measure, reaches, share};
-use crate::report::picture::{graph, load, matrix};
+use crate::report::picture::{graph, load, matrix, tree_map};
 use crate::report::{
     Acceptance, Candidate, Carrier, ColumnToAdd, ContextsSaid, EvidenceUsed, FORMAT, Family, Forecast,
     Pictures, PlaceSaid, Plan, Report, Source, Standing, TableSaid, Verdict, WhatIf, Witness, Word, deployed,
@@ -432,6 +432,8 @@ fn plan(report: &mut Report, subject: &Subject<'_>, domains: &Domains, design: &
     let families = families(schema, trace, domains, design, subject.hashed);
     report.columns_to_add = families.iter().flat_map(|family| columns_to_add(schema, family)).collect();
     let deployed = deployed(schema, design, &families);
+    report.pictures.trees =
+        families.iter().filter_map(|family| tree_map(schema, trace, &deployed, family)).collect();
     let metrics = measure(schema, trace, &deployed).ok();
     let mut not_ready = Vec::new();
     if !wanted.accept_low_confidence && system.tier < Tier::Writes {

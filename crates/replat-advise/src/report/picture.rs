@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Placed};
+use crate::design::{BadDesign, Design, Placed, Placement};
 use crate::measure::share;
+use crate::report::tree::{Family, Tree};
 use crate::schema::{Schema, TableId};
 use crate::trace::Trace;
 
@@ -85,6 +86,95 @@ pub struct LeafLoad {
     pub rows: u64,
     /// The same in each of ten windows of time.
     pub windows: Vec<u64>,
+}
+
+/// A tree over two dimensions, as a map of the unit square.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TreeMap {
+    /// The family whose key space it is.
+    pub family: String,
+    /// What lies along the width, and along the height; `None` if the height means nothing but time.
+    pub axes: (String, Option<String>),
+    /// The leaves.
+    pub cells: Vec<Cell>,
+}
+
+/// A leaf of a map.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// The partition's name within its family.
+    pub leaf: String,
+    /// Left, top, width and height, in a square of one by one.
+    pub place: [f64; 4],
+    /// Rows handled.
+    pub rows: u64,
+    /// The same in each of ten windows of time.
+    pub windows: Vec<u64>,
+}
+
+/// The map of a family's tree: areas grow with load, and cuts of the second dimension go across those of the first.
+pub fn tree_map(schema: &Schema, trace: &Trace, deployed: &Design, family: &Family) -> Option<TreeMap> {
+    let tree = family.tree.as_ref()?;
+    let mut alone = deployed.clone();
+    for (name, placement) in &mut alone.tables {
+        if !family.tables.contains_key(name) {
+            *placement = Placement::Replicate;
+        }
+    }
+    let mut of: BTreeMap<u32, LeafLoad> =
+        load(schema, trace, &alone).ok()?.into_iter().filter_map(|l| Some((l.leaf?, l))).collect();
+    let leaves: Vec<LeafLoad> = (0..)
+        .zip(tree.leaves())
+        .map(|(n, _)| of.remove(&n).unwrap_or(LeafLoad { leaf: Some(n), rows: 0, windows: vec![0; WINDOWS] }))
+        .collect();
+    let mut cells = Vec::new();
+    let first = family.dimensions.first()?.column.clone();
+    draw(tree, "", &first, [0.0, 0.0, 1.0, 1.0], &leaves, &mut cells);
+    let second = family.dimensions.get(1).map(|dimension| dimension.column.clone());
+    Some(TreeMap { family: family.name.clone(), axes: (first, second), cells })
+}
+
+/// Divides `place` among the children of `tree`, whose leaves are the next ones of `leaves`.
+fn draw(tree: &Tree, path: &str, first: &str, place: [f64; 4], leaves: &[LeafLoad], cells: &mut Vec<Cell>) {
+    /// Each leaf is seen, however little it does. Unit: share of a fair share.
+    const SEEN_MIN: f64 = 0.15;
+    let weigh = |leaves: &[LeafLoad]| leaves.iter().map(|leaf| leaf.rows).sum::<u64>() as f64;
+    let least = SEEN_MIN * weigh(leaves).max(1.0) / leaves.len().max(1) as f64;
+    let counts: Vec<usize> = tree
+        .children()
+        .iter()
+        .map(|child| tree.under.get(child).map_or(1, |below| below.leaves().len()))
+        .collect();
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for count in &counts {
+        let own = &leaves[at..at + count];
+        parts.push((own, weigh(own).max(least * *count as f64)));
+        at += count;
+    }
+    let all: f64 = parts.iter().map(|(_, weight)| weight).sum();
+    let [mut x, mut y, width, height] = place;
+    for (child, (own, weight)) in tree.children().iter().zip(parts) {
+        let share = weight / all;
+        let inner = match tree.split == first {
+            true => [x, y, width * share, height],
+            false => [x, y, width, height * share],
+        };
+        match tree.split == first {
+            true => x += width * share,
+            false => y += height * share,
+        }
+        let name = if path.is_empty() { child.clone() } else { format!("{path}_{child}") };
+        match tree.under.get(child) {
+            Some(below) => draw(below, &name, first, inner, own, cells),
+            None => cells.push(Cell {
+                leaf: name,
+                place: inner,
+                rows: own[0].rows,
+                windows: own[0].windows.clone(),
+            }),
+        }
+    }
 }
 
 /// The graph of the tables, with the context of each.
