@@ -23,6 +23,7 @@ pub mod residency;
 pub mod schema;
 pub mod search;
 pub mod services;
+pub mod sql;
 pub mod system;
 pub mod trace;
 pub mod value;

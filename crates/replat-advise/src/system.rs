@@ -38,6 +38,13 @@ pub struct Constraints {
     pub retention: Option<Retention>,
 }
 
+impl Constraints {
+    /// Whether nothing is asked.
+    pub fn are_none(&self) -> bool {
+        self.residency.is_none() && self.retention.is_none()
+    }
+}
+
 /// Where rows may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residency {
