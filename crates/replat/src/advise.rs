@@ -8,6 +8,7 @@ pub mod spec;
 
 use std::path::Path;
 
+use replat_advise::advise::Wish;
 use replat_advise::design::Design;
 use replat_advise::report::{Report, Subject, Wanted, report, what_if};
 use replat_advise::schema::Schema;
@@ -21,7 +22,8 @@ use crate::render::{self, Style};
 /// `advise`.
 pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Failure> {
     let read = reading::read(&args.evidence)?;
-    let wanted = Wanted { partitions: args.partitions, accept_low_confidence: args.accept_low_confidence };
+    let wish = Wish { partitions: args.partitions, capacity: args.capacity };
+    let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
     let subject =
         Subject { system: &read.system, sources: read.sources, hashed: read.hashed, notes: read.notes };
     let mut report = report(subject, &wanted);

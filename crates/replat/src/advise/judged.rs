@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use replat_advise::report::{Report, Word};
+use replat_advise::report::Report;
 use serde_json::{Value, json};
 
 use super::written;
@@ -30,26 +30,24 @@ pub fn write(folder: &Path, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn files(report: &Report) -> [(&'static str, Option<Value>); 6] {
-    let decided = report.verdict.verdict == Word::Partition;
-    let predicted = report.forecast.as_ref().filter(|_| decided).map(|forecast| {
-        let mut value = json!(forecast.metrics);
-        if let Some(interval) = forecast.intervals.get("cross_partition_share") {
-            value["interval"] = json!(interval);
-        }
-        value["intervals"] = json!(forecast.intervals);
+fn files(report: &Report) -> [(&'static str, Option<Value>); 5] {
+    let advice = &report.advice;
+    let predicted = advice.forecast.as_ref().filter(|_| report.partitions()).map(|forecast| {
+        let cross = &forecast.cross_partition_share;
+        let mut value = json!({ "cross_partition_share": cross.value, "interval": [cross.low, cross.high] });
+        value["forecast"] = json!(forecast);
         value
     });
-    let contexts = report.contexts.as_ref().map(|said| {
-        let merge: Vec<_> = said.merge.iter().map(|merge| &merge.services).collect();
-        json!({ "contexts": said.contexts, "shared": said.cross_cutting, "merge": merge })
+    let contexts = (advice.transactions > 0).then(|| {
+        let merge: Vec<_> =
+            advice.services.iter().flat_map(|s| &s.merge).map(|merge| &merge.services).collect();
+        json!({ "contexts": report.context_names, "shared": advice.contexts.cross_cutting, "merge": merge })
     });
     [
-        ("verdict.json", Some(json!(report.verdict))),
-        ("design.json", report.design.as_ref().filter(|_| decided).map(|design| json!(design))),
+        ("verdict.json", Some(json!(advice.verdict))),
+        ("design.json", report.design().filter(|_| report.partitions()).map(|design| json!(design))),
         ("predicted.json", predicted),
         ("contexts.json", contexts),
-        ("changes.json", report.drift.as_ref().map(|drift| json!(drift))),
         ("report.json", Some(json!(report))),
     ]
 }

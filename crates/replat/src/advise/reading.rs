@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use replat_advise::evidence::Tier;
-use replat_advise::fixture::{BadEvidence, read_workload};
+use replat_advise::evidence::{self, Known};
+use replat_advise::fixture::BadEvidence;
 use replat_advise::report::Source;
-use replat_advise::system::{Constraints, System};
+use replat_advise::system::System;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Exit, Failure};
@@ -53,16 +53,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let known = |file: &Path| {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = name.strip_suffix(".gz").unwrap_or(name);
-        file.is_file() && matches!(name, "workload.json" | "stats.json" | "trace.jsonl")
-    };
+    // Those of the folder itself and of `evidence` below it; what they are follows from what is in them.
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(cannot)? {
-        let file = entry.map_err(cannot)?.path();
-        if known(&file) {
-            found.push(file);
+    for folder in [path.to_owned(), path.join("evidence")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let file = entry.map_err(cannot)?.path();
+            if file.is_file() && may_be_evidence(&file) {
+                found.push(file);
+            }
         }
     }
     found.sort();
@@ -70,6 +69,17 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         return Err(unreadable(path, "the folder has no file of evidence"));
     }
     Ok(found)
+}
+
+/// Whether a file of a folder is looked into. What is named on the command line always is.
+fn may_be_evidence(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let known = ["json", "jsonl", "csv", "sql", "md", "txt"];
+    let answer = matches!(name, "expected.json" | "layout.json")
+        || name.starts_with("queries_")
+        || name.starts_with("rows.");
+    !answer && file.extension().is_some() && known.iter().any(|end| name.ends_with(&format!(".{end}")))
 }
 
 fn unreadable(path: &Path, why: &str) -> Failure {
@@ -111,39 +121,26 @@ fn text(path: &Path) -> Result<Text, Failure> {
 }
 
 fn system(texts: Vec<Text>) -> Result<Reading, Failure> {
-    let find = |name: &str| texts.iter().find(|text| text.name == name);
-    let Some(workload) = find("workload.json") else {
-        let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
-        return Err(Failure::new("RP8001", Exit::Invalid, "there is no evidence of a form that is known")
-            .because([format!("what was read: {}", names.join(", "))])
-            .remedy("Name a folder with workload.json; docs/advise.md lists the forms."));
-    };
-    let mut described = read_workload(&workload.text).map_err(bad)?;
-    if let Some(stats) = find("stats.json") {
-        described.read_stats(&stats.text).map_err(bad)?;
+    let (mut files, mut sources, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for text in texts {
+        notes.extend(
+            text.broken_off
+                .map(|why| format!("{} ends early ({why}); what came before is used", text.source.name)),
+        );
+        files.push(evidence::Source { name: text.name, text: text.text });
+        sources.push(text.source);
     }
-    if let Some(trace) = find("trace.jsonl") {
-        described.read_trace(trace.text.lines()).map_err(bad)?;
-    }
-    let notes = texts
-        .iter()
-        .filter_map(|text| {
-            let why = text.broken_off.as_ref()?;
-            Some(format!("{} ends early ({why}); what came before is used", text.source.name))
-        })
-        .collect();
-    let tier = if described.trace.transactions.is_empty() { Tier::Catalogue } else { Tier::Trace };
-    let system = System {
-        name: "workload".to_owned(),
-        schema: described.schema,
-        trace: described.trace,
-        partitions: described.partitions,
-        constraints: Constraints::default(),
-        services: Vec::new(),
-        tier,
-        missing: Vec::new(),
+    let (known, more) = evidence::read(&files).map_err(bad)?;
+    let hashed = match &known {
+        Known::Described(_) => false,
+        Known::Seen(seen) => seen.head.hashed.is_some(),
     };
-    Ok(Reading { system, sources: texts.into_iter().map(|text| text.source).collect(), hashed: false, notes })
+    if let Known::Seen(seen) = &known {
+        notes.extend(seen.head.lacking.iter().cloned());
+    }
+    let (system, also) = System::of(known);
+    notes.extend(more.into_iter().chain(also).map(|note| format!("{}: {}", note.about, note.says)));
+    Ok(Reading { system, sources, hashed, notes })
 }
 
 fn bad(error: BadEvidence) -> Failure {

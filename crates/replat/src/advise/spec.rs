@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use replat_advise::advise::Verdict;
 use replat_advise::design::{Cut, Design, Level, Placement};
-use replat_advise::report::{Carrier, Dimension, Family, Report, Tree, Word, deployed};
+use replat_advise::report::{Carrier, Dimension, Family, Report, Tree, deployed};
 use replat_advise::schema::Schema;
 use replat_advise::value::Value;
 use replat_model::key::KeyType;
@@ -69,10 +70,12 @@ pub fn change(
     args: &AdviseArgs,
     report: &Report,
 ) -> Result<Change, Failure> {
-    if report.verdict.verdict != Word::Partition || !report.plan.ready {
-        let why = match report.verdict.verdict {
-            Word::Partition => report.plan.not_ready.clone(),
-            _ => vec![report.verdict.because.clone()],
+    if !report.plan.ready {
+        let why = match &report.advice.verdict {
+            Verdict::Partition => report.plan.not_ready.clone(),
+            Verdict::DoNotPartition { because } | Verdict::NotEnoughEvidence { because } => {
+                vec![because.clone()]
+            }
         };
         return Err(Failure::new(
             "RP8004",

@@ -23,6 +23,9 @@ pub struct AdviseArgs {
     /// How many partitions there are to be; by default what the evidence wishes for, else 16.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partitions: Option<u32>,
+    /// How many rows one partition can handle in a second; from it follows the least number of partitions.
+    #[arg(long, value_name = "ROWS", conflicts_with = "partitions")]
+    pub capacity: Option<f64>,
     /// A design of your own to be measured, as JSON; without it, what-if and drift take the spec's deployed maps.
     #[arg(long, value_name = "FILE")]
     pub design: Option<PathBuf>,

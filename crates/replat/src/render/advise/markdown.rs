@@ -6,7 +6,7 @@ use super::story::{Block, Rows, story};
 
 /// All of it.
 pub fn markdown(report: &Report) -> String {
-    let mut text = format!("# Advice on {}\n", plain(&report.system));
+    let mut text = format!("# Advice on {}\n", plain(&report.advice.system));
     for section in story(report) {
         if section.blocks.iter().all(|block| matches!(block, Block::Picture(_))) {
             continue;

@@ -19,7 +19,7 @@ body { margin: 0 auto; max-width: 68rem; padding: 1.5rem; background: var(--pape
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
 .verdict { border-left: .35rem solid var(--c0); padding: .6rem 1rem; background: var(--panel); font-size: 1.05rem; }
-.verdict.do_not_partition, .verdict.not_enough_evidence { border-color: var(--cut); }
+.verdict.no { border-color: var(--cut); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; min-width: 50%; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -35,7 +35,7 @@ nav a { color: inherit; margin-right: 1rem; }
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
-    let title = format!("Advice on {}", report.system);
+    let title = format!("Advice on {}", report.advice.system);
     let sections = story(report);
     let mut body = String::new();
     for (n, section) in sections.iter().enumerate() {
@@ -56,17 +56,16 @@ pub fn page(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
-         <nav aria-label=\"Parts\">\n{links}</nav>\n</header>\n<main>\n{body}</main>\n<footer>{} advice, for {} partitions; \
-         made by replat from evidence of tier {}.</footer>\n</body>\n</html>\n",
+         <nav aria-label=\"Parts\">\n{links}</nav>\n</header>\n<main>\n{body}</main>\n<footer>{}, made by replat from \
+         evidence of tier {}.</footer>\n</body>\n</html>\n",
         safe(&report.format),
-        report.partitions,
         safe(&tier(report)),
         title = safe(&title),
     )
 }
 
 fn tier(report: &Report) -> String {
-    serde_json::to_value(report.evidence.tier)
+    serde_json::to_value(report.advice.tier)
         .ok()
         .and_then(|tier| tier.as_str().map(str::to_owned))
         .unwrap_or_default()
@@ -75,8 +74,8 @@ fn tier(report: &Report) -> String {
 fn shown(report: &Report, block: &Block, first: bool) -> String {
     match block {
         Block::Text(words) if first && *words == headline(report) => {
-            let word = serde_json::to_value(report.verdict.verdict).unwrap_or_default();
-            format!("<p class=\"verdict {}\">{}</p>\n", safe(word.as_str().unwrap_or_default()), safe(words))
+            let stance = if report.partitions() { "yes" } else { "no" };
+            format!("<p class=\"verdict {stance}\">{}</p>\n", safe(words))
         }
         Block::Text(words) => format!("<p>{}</p>\n", safe(words)),
         Block::List(items) => {
