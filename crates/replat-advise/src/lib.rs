@@ -18,6 +18,7 @@ pub mod fixture;
 pub mod locality;
 pub mod lookups;
 pub mod measure;
+pub mod missing;
 pub mod report;
 pub mod residency;
 pub mod schema;

@@ -725,7 +725,9 @@ fn operand(expr: &Expr) -> Option<Operand> {
         _ => return None,
     };
     Some(match literal {
-        Literal::Placeholder(name) => Operand::Parameter(name.strip_prefix('$')?.parse().ok()?),
+        Literal::Placeholder(name) => {
+            Operand::Parameter(name.strip_prefix('$')?.parse().ok().filter(|number| *number > 0)?)
+        }
         Literal::Number(text, _) => {
             Operand::Constant(text.parse().map_or_else(|_| Value::Text(text.clone()), Value::Int))
         }
