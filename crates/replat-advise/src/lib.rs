@@ -21,6 +21,7 @@ pub mod locality;
 pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod report;
 pub mod residency;
 pub mod schema;
 pub mod search;

@@ -16,10 +16,12 @@
 //! | which row is refused | [`culprit`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
+//! | what advice asks for, as SQL for people | [`advised`] |
 //!
 //! Absent on purpose: decisions. Which action comes next is `replat_model::next`; how often it is tried is the
 //! runner's.
 
+pub mod advised;
 pub mod apply;
 pub mod changes;
 mod coalesce;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod advise;
 mod doctor;
 mod proxy;
 mod rotate;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use replat_model::spec::SecretText;
 
+pub use advise::{Advise, AdviseArgs};
 pub use doctor::DoctorArgs;
 pub use proxy::{ProxyArgs, Stale, Through};
 pub use rotate::*;
@@ -123,6 +125,8 @@ pub enum Command {
     Validate,
     /// Go through everything that could stand in the way of a deployment; changes nothing.
     Doctor(DoctorArgs),
+    /// Say how a system could be cut, from what it was seen doing: contexts, keys, trees, and what each choice costs.
+    Advise(Box<AdviseArgs>),
     /// Say what would be done, as a plan that can be kept and applied.
     Plan {
         /// What is planned.

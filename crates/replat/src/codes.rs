@@ -105,6 +105,10 @@ codes! {
     RP7007 4 "The request shows no valid token";
     RP7008 20 "The server has enough to do";
     RP7009 20 "HAProxy does not have its map";
+    RP8001 3 "Evidence cannot be read";
+    RP8002 3 "Evidence contradicts itself";
+    RP8003 3 "A design does not fit the evidence";
+    RP8004 4 "No plan is ready";
     RP9001 1 "An internal error";
     RP9002 130 "Stopped from the keyboard";
 }
@@ -180,6 +184,9 @@ mod tests {
             concat!(include_str!("deploy.rs"), include_str!("failure.rs"), include_str!("planning.rs"))
                 .to_owned()
                 + include_str!("main.rs")
+                + include_str!("advise.rs")
+                + include_str!("advise/reading.rs")
+                + include_str!("advise/spec.rs")
                 + include_str!("project.rs")
                 + include_str!("self_description.rs")
                 + include_str!("serve.rs")

@@ -1,5 +1,6 @@
 //! replat: makes the partitions of a relational database deployable.
 
+mod advise;
 mod ask;
 mod cli;
 mod codes;
@@ -68,6 +69,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Adopt(args) => return rotate::adopt(global, style, args).await,
         Command::Eject(args) => return rotate::eject(global, style, args).await,
         Command::Doctor(args) => return doctor::doctor(global, style, args).await,
+        Command::Advise(args) => advise::advise(global, style, args),
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await

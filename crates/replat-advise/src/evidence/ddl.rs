@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sqlparser::ast::{
-    AlterTableOperation, ColumnDef, ColumnOption, Expr, ForeignKeyConstraint, Ident, IndexColumn,
-    ObjectName, Statement, TableConstraint,
+    AlterTableOperation, ColumnDef, ColumnOption, Expr, ForeignKeyConstraint, Ident, IndexColumn, ObjectName,
+    Statement, TableConstraint,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -43,8 +43,7 @@ pub fn read_schema(name: &str, text: &str) -> (Vec<TableSeen>, Vec<Note>) {
 
 /// A name as evidence has it: without the schema `public`.
 pub(crate) fn name_of(name: &ObjectName) -> Option<String> {
-    let parts: Option<Vec<String>> =
-        name.0.iter().map(|part| part.as_ident().map(folded)).collect();
+    let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(folded)).collect();
     let mut parts = parts?;
     if parts.len() > 1 && parts[parts.len() - 2] == "public" {
         parts.drain(..parts.len() - 1);

@@ -72,7 +72,11 @@ pub fn read_log(
         understood += 1;
         let Some(message) = &line.message else { continue };
         let key = (line.pid.unwrap_or(0), line.vxid.clone().unwrap_or_default());
-        if line.error_severity.as_deref().is_some_and(|severity| matches!(severity, "ERROR" | "FATAL" | "PANIC")) {
+        if line
+            .error_severity
+            .as_deref()
+            .is_some_and(|severity| matches!(severity, "ERROR" | "FATAL" | "PANIC"))
+        {
             // What it did so far was undone.
             open.remove(&key);
             continue;
@@ -98,7 +102,8 @@ pub fn read_log(
             None => {}
         }
         let (text, constants) = sql::normalise(text);
-        let mut parameters = if extended { parameters_of(line.detail.as_deref().unwrap_or("")) } else { Vec::new() };
+        let mut parameters =
+            if extended { parameters_of(line.detail.as_deref().unwrap_or("")) } else { Vec::new() };
         let named = text_parameters(&text, constants.len());
         parameters.resize(named, None);
         parameters.extend(constants.into_iter().map(Some));
@@ -143,7 +148,10 @@ pub fn read_log(
         if understood == 0 {
             return Err(BadEvidence::Text { what: "the log", line, why });
         }
-        notes.push(Note::new(name, format!("{unread} lines are no JSON and were left out, the first is line {line}")));
+        notes.push(Note::new(
+            name,
+            format!("{unread} lines are no JSON and were left out, the first is line {line}"),
+        ));
     }
     done.extend(open.into_values().map(|open| open.transaction));
     done.retain(|transaction| !transaction.statements.is_empty());
@@ -157,7 +165,11 @@ pub fn read_log(
 
 /// The transaction that a session had, now ended. What ends it is logged when it has no number any more.
 fn end_of(open: &mut BTreeMap<(i64, String), Open>, pid: i64) -> Vec<TransactionSeen> {
-    let keys: Vec<_> = open.range((pid, String::new())..).take_while(|(key, _)| key.0 == pid).map(|(key, _)| key.clone()).collect();
+    let keys: Vec<_> = open
+        .range((pid, String::new())..)
+        .take_while(|(key, _)| key.0 == pid)
+        .map(|(key, _)| key.clone())
+        .collect();
     keys.iter().filter_map(|key| open.remove(key)).map(|open| open.transaction).collect()
 }
 
@@ -178,10 +190,9 @@ fn control_of(text: &str) -> Option<Control> {
         "start" if second == "transaction" => Control::Begin,
         "commit" | "end" => Control::End,
         "rollback" | "abort" if second != "to" => Control::Undo,
-        "rollback" | "savepoint" | "release" | "set" | "reset" | "show" | "discard" | "deallocate" | "listen"
-        | "unlisten" | "notify" | "fetch" | "close" | "prepare" | "explain" | "vacuum" | "analyze" | "" => {
-            Control::Nothing
-        }
+        "rollback" | "savepoint" | "release" | "set" | "reset" | "show" | "discard" | "deallocate"
+        | "listen" | "unlisten" | "notify" | "fetch" | "close" | "prepare" | "explain" | "vacuum"
+        | "analyze" | "" => Control::Nothing,
         _ => return None,
     })
 }
@@ -204,7 +215,9 @@ fn statement_of(message: &str) -> Option<(bool, &str)> {
 
 /// The values of `parameters: $1 = '…', $2 = NULL` (from version 16: `Parameters: …`).
 fn parameters_of(detail: &str) -> Vec<Option<Value>> {
-    let Some(begin) = detail.find("arameters: ").map(|at| at + "arameters: ".len()) else { return Vec::new() };
+    let Some(begin) = detail.find("arameters: ").map(|at| at + "arameters: ".len()) else {
+        return Vec::new();
+    };
     let mut rest = &detail[begin..];
     let mut all = Vec::new();
     while let Some(after) = rest.strip_prefix('$') {
@@ -302,7 +315,10 @@ mod tests {
     fn parameters_are_read_as_they_were_bound() {
         let (int, text) = (|n| Some(Value::Int(n)), |t: &str| Some(Value::Text(t.to_owned())));
         let cases = [
-            ("parameters: $1 = '5', $2 = 'it''s, $3 = x', $3 = NULL", vec![int(5), text("it's, $3 = x"), Some(Value::Null)]),
+            (
+                "parameters: $1 = '5', $2 = 'it''s, $3 = x', $3 = NULL",
+                vec![int(5), text("it's, $3 = x"), Some(Value::Null)],
+            ),
             ("Parameters: $1 = '007'", vec![text("007")]),
             ("parameters: $1 = 'abc'..., $2 = '1'", vec![None, int(1)]),
             ("parameters: $1 = 'cut", vec![None]),

@@ -87,7 +87,10 @@ pub fn read(sources: &[Source]) -> Result<(Known, Vec<Note>), BadEvidence> {
             let lines = whole_lines(name, text, &mut notes);
             described.read_trace_lines(lines)?;
         }
-        let less = of_form.into_values().flatten().map(|(name, _)| Note::new(name, "the trace says more; it was not read"));
+        let less = of_form
+            .into_values()
+            .flatten()
+            .map(|(name, _)| Note::new(name, "the trace says more; it was not read"));
         notes.extend(less);
         return Ok((Known::Described(Box::new(described)), notes));
     }
@@ -169,7 +172,11 @@ fn form_of(name: &str, text: &str) -> Result<Form, BadEvidence> {
             Err(_) if text.contains("\"advisor-workload/") || file == "workload.json" => Form::Workload,
             Err(_) if file == "stats.json" => Form::Stats,
             Err(error) if file.ends_with(".jsonl") || file.ends_with(".json") => {
-                return Err(BadEvidence::Text { what: "a file of JSON", line: error.line(), why: format!("{file}: {error}") });
+                return Err(BadEvidence::Text {
+                    what: "a file of JSON",
+                    line: error.line(),
+                    why: format!("{file}: {error}"),
+                });
             }
             Err(_) => Form::Other,
         });
@@ -218,7 +225,10 @@ fn form_of_value(file: &str, value: &serde_json::Value) -> Form {
     let format = value.get("format").and_then(|format| format.as_str()).unwrap_or("");
     let sizes = || {
         value.as_object().is_some_and(|tables| {
-            !tables.is_empty() && tables.values().all(|table| table.get("rows").is_some() || table.get("row_bytes").is_some())
+            !tables.is_empty()
+                && tables
+                    .values()
+                    .all(|table| table.get("rows").is_some() || table.get("row_bytes").is_some())
         })
     };
     if format.starts_with("advisor-workload/") || file == "workload.json" {

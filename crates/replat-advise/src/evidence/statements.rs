@@ -44,7 +44,10 @@ pub fn read_statements(name: &str, text: &str) -> Result<(Vec<StatementSeen>, Ve
     if let Some(first) = unread.first() {
         notes.push(Note::new(
             name,
-            format!("{} lines are no whole statements and were left out, the first is line {first}", unread.len()),
+            format!(
+                "{} lines are no whole statements and were left out, the first is line {first}",
+                unread.len()
+            ),
         ));
     }
     Ok((all, notes))

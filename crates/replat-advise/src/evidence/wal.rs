@@ -54,8 +54,7 @@ pub fn read_wal(name: &str, text: &str) -> Result<(Vec<WritesSeen>, Vec<Note>), 
         let table = line.table.ok_or_else(|| bad("it does not say which table".to_owned()))?;
         let columns = line.cols.into_iter().map(|(column, value)| (column, Value::of_json(&value))).collect();
         let at = line.t.unwrap_or(0.0);
-        let writes =
-            open.entry(line.xid).or_insert(WritesSeen { at, xid: Some(line.xid), rows: Vec::new() });
+        let writes = open.entry(line.xid).or_insert(WritesSeen { at, xid: Some(line.xid), rows: Vec::new() });
         writes.rows.push(RowSeen { table, op, columns });
     }
     if !open.is_empty() {

@@ -120,7 +120,8 @@ fn without_types_of_parameters(text: &str) -> String {
 impl Analysis {
     /// The statement, as transactions refer to it.
     pub fn template(&self, name: String, text: String) -> Template {
-        let column = |(touch, name): &Joined| Column { table: self.touches[*touch].table, name: name.clone() };
+        let column =
+            |(touch, name): &Joined| Column { table: self.touches[*touch].table, name: name.clone() };
         Template {
             name,
             text,

@@ -76,7 +76,8 @@ fn first(rest: &str) -> Option<(Kind, usize)> {
         '.' if rest[1..].starts_with(|char: char| char.is_ascii_digit()) => (Kind::Number, number(rest)),
         _ if is_word(char) => {
             let length = run(rest, is_word);
-            let prefixed = ["e", "b", "x", "n"].iter().any(|prefix| rest[..length].eq_ignore_ascii_case(prefix));
+            let prefixed =
+                ["e", "b", "x", "n"].iter().any(|prefix| rest[..length].eq_ignore_ascii_case(prefix));
             if prefixed && rest[length..].starts_with('\'') {
                 (Kind::Text, quoted(rest, length, rest[..length].eq_ignore_ascii_case("e")))
             } else {
@@ -179,8 +180,10 @@ pub(crate) fn names(statement: &str, word: &str) -> bool {
 }
 
 /// Words after which a minus is a number's sign.
-const BEFORE_SIGN: &[&str] =
-    &["and", "between", "by", "else", "in", "limit", "not", "offset", "or", "select", "then", "values", "when", "where"];
+const BEFORE_SIGN: &[&str] = &[
+    "and", "between", "by", "else", "in", "limit", "not", "offset", "or", "select", "then", "values", "when",
+    "where",
+];
 
 /// A statement with `$n` for its constants, numbered after those that it has, and the constants' values: what the server
 /// does to the texts that it counts. White space and comments become one space.
@@ -207,7 +210,9 @@ pub fn normalise(text: &str) -> (String, Vec<Value>) {
             Kind::Number => Some(number_value(piece.text, minus.is_some())),
             Kind::Text => Some(Value::Text(text_value(piece.text))),
             Kind::Word if is_word(&["true", "false"]) => Some(Value::Text(piece.text.to_ascii_lowercase())),
-            Kind::Word if is_word(&["null"]) && !["is", "not"].iter().any(|w| last.eq_ignore_ascii_case(w)) => {
+            Kind::Word
+                if is_word(&["null"]) && !["is", "not"].iter().any(|w| last.eq_ignore_ascii_case(w)) =>
+            {
                 Some(Value::Null)
             }
             _ => None,
@@ -265,12 +270,18 @@ mod tests {
         let cases = [
             ("SELECT a FROM t WHERE b = 5", "SELECT a FROM t WHERE b = $1", vec![int(5)]),
             ("SELECT a-5 FROM t  WHERE b=-5", "SELECT a-$1 FROM t WHERE b=$2", vec![int(5), int(-5)]),
-            ("UPDATE t SET a = 'it''s' WHERE b IN (1, -2)", "UPDATE t SET a = $1 WHERE b IN ($2, $3)",
-                vec![text("it's"), int(1), int(-2)]),
+            (
+                "UPDATE t SET a = 'it''s' WHERE b IN (1, -2)",
+                "UPDATE t SET a = $1 WHERE b IN ($2, $3)",
+                vec![text("it's"), int(1), int(-2)],
+            ),
             ("SELECT 1 /* 2 */ -- 3\n+ 4;", "SELECT $1 + $2", vec![int(1), int(4)]),
             ("SELECT $2, 7 FROM t1 WHERE x IS NULL", "SELECT $2, $3 FROM t1 WHERE x IS NULL", vec![int(7)]),
-            ("INSERT INTO \"T 1\" VALUES (NULL, true, $$a'b$$, E'x\\'y')", "INSERT INTO \"T 1\" VALUES ($1, $2, $3, $4)",
-                vec![Value::Null, text("true"), text("a'b"), text("x\\'y")]),
+            (
+                "INSERT INTO \"T 1\" VALUES (NULL, true, $$a'b$$, E'x\\'y')",
+                "INSERT INTO \"T 1\" VALUES ($1, $2, $3, $4)",
+                vec![Value::Null, text("true"), text("a'b"), text("x\\'y")],
+            ),
             ("SELECT 1.5, 2e-3", "SELECT $1, $2", vec![text("1.5"), text("2e-3")]),
         ];
         for (sql, normal, values) in cases {
@@ -289,7 +300,9 @@ mod tests {
 
     #[test]
     fn odd_texts_are_cut_into_all_their_pieces() {
-        for text in ["'", "\"", "$", "$a", "$$", "$a$ $b$", "/*", "/* /* */", "--", "e'\\", "1e+", "é\0ß'", "-"] {
+        for text in
+            ["'", "\"", "$", "$a", "$$", "$a$ $b$", "/*", "/* /* */", "--", "e'\\", "1e+", "é\0ß'", "-"]
+        {
             assert_eq!(pieces(text).map(|piece| piece.text).collect::<String>(), text);
             normalise(text);
             split(text);

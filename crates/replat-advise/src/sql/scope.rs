@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, CopySource, Cte, Delete, Expr, FromTable, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Insert, JoinConstraint, JoinOperator, Merge, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, TableObject,
-    TableWithJoins, UnaryOperator, Update, UpdateTableFromKind, Value as Literal,
+    FunctionArgExpr, FunctionArguments, Insert, JoinConstraint, JoinOperator, Merge, ObjectName, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor,
+    TableObject, TableWithJoins, UnaryOperator, Update, UpdateTableFromKind, Value as Literal,
 };
 
 use super::analysis::{Analysis, Joined, Operand, Touched};
@@ -100,9 +100,9 @@ impl<'s> Reader<'s> {
     /// Makes a touched table's columns seen in the innermost scope.
     fn see(&mut self, touch: Option<usize>, name: &ObjectName, alias: Option<&TableAlias>) {
         let Some(touch) = touch else { return };
-        let alias = alias.map(|alias| folded(&alias.name)).or_else(|| {
-            name.0.last().and_then(|part| part.as_ident()).map(folded)
-        });
+        let alias = alias
+            .map(|alias| folded(&alias.name))
+            .or_else(|| name.0.last().and_then(|part| part.as_ident()).map(folded));
         if let (Some(scope), Some(alias)) = (self.scopes.last_mut(), alias) {
             scope.push(Relation { alias, from: Origin::Touch(touch) });
         }
@@ -124,9 +124,10 @@ impl<'s> Reader<'s> {
         if let SetExpr::Values(values) = source.body.as_ref() {
             for row in &values.rows {
                 // Without a list, the columns are in the table's order, which evidence does not keep.
-                let set = columns.iter().zip(&row.content).filter_map(|(column, expr)| {
-                    Some((column.clone(), operand(expr)?))
-                });
+                let set = columns
+                    .iter()
+                    .zip(&row.content)
+                    .filter_map(|(column, expr)| Some((column.clone(), operand(expr)?)));
                 let set = set.collect();
                 self.done.touches[touch].added.push(set);
                 row.content.iter().for_each(|expr| self.walk(expr));
@@ -149,7 +150,8 @@ impl<'s> Reader<'s> {
         for join in &update.table.joins {
             self.join(join);
         }
-        if let Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) = &update.from {
+        if let Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) = &update.from
+        {
             from.iter().for_each(|from| self.from(from));
         }
         self.assign(touch, &update.assignments);
@@ -345,8 +347,11 @@ impl<'s> Reader<'s> {
                 }
             }
             Some(JoinConstraint::Natural) => {
-                let names: Vec<String> =
-                    right.iter().flat_map(|relation| self.all_of(relation)).filter_map(|(name, _)| name).collect();
+                let names: Vec<String> = right
+                    .iter()
+                    .flat_map(|relation| self.all_of(relation))
+                    .filter_map(|(name, _)| name)
+                    .collect();
                 for column in names {
                     self.equate(&left, &right, &column);
                 }
@@ -371,9 +376,9 @@ impl<'s> Reader<'s> {
                     args.args.iter().for_each(|arg| self.argument(arg));
                     return;
                 }
-                let named = last_name(name).filter(|_| name.0.len() == 1).and_then(|name| {
-                    self.named.iter().rev().find(|(known, _)| *known == name).cloned()
-                });
+                let named = last_name(name)
+                    .filter(|_| name.0.len() == 1)
+                    .and_then(|name| self.named.iter().rev().find(|(known, _)| *known == name).cloned());
                 if let Some((known, outputs)) = named {
                     let called = alias.as_ref().map_or(known, |alias| folded(&alias.name));
                     self.see_query(called, renamed(outputs, alias.as_ref()));
@@ -472,7 +477,9 @@ impl<'s> Reader<'s> {
                         }
                     }
                 }
-                Expr::AnyOp { left: expr, compare_op: BinaryOperator::Eq, right, .. } => self.any(expr, right),
+                Expr::AnyOp { left: expr, compare_op: BinaryOperator::Eq, right, .. } => {
+                    self.any(expr, right)
+                }
                 other => self.walk(other),
             }
         }
@@ -637,7 +644,8 @@ impl<'s> Reader<'s> {
     }
 
     fn argument(&mut self, arg: &FunctionArg) {
-        let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) = arg;
+        let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) =
+            arg;
         if let FunctionArgExpr::Expr(expr) = arg {
             self.walk(expr);
         }
@@ -706,7 +714,9 @@ fn operand(expr: &Expr) -> Option<Operand> {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
             return match operand(expr)? {
                 Operand::Constant(Value::Int(number)) => Some(Operand::Constant(Value::Int(-number))),
-                Operand::Constant(Value::Text(text)) => Some(Operand::Constant(Value::Text(format!("-{text}")))),
+                Operand::Constant(Value::Text(text)) => {
+                    Some(Operand::Constant(Value::Text(format!("-{text}"))))
+                }
                 _ => None,
             };
         }
