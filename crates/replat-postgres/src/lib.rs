@@ -14,6 +14,7 @@
 //! | many deployments that share machinery | [`cohort`], [`pool`] |
 //! | are both sides alike? | [`verify`] |
 //! | which row is refused | [`culprit`] |
+//! | what a system does, as evidence | [`capture`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
 //!
@@ -21,6 +22,7 @@
 //! runner's.
 
 pub mod apply;
+pub mod capture;
 pub mod changes;
 mod coalesce;
 pub mod cohort;
