@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. With `--json` the same facts are one object.
 //! Colour never carries meaning alone.
 
+pub mod capture;
 mod deployment;
 pub mod doctor;
 mod happened;

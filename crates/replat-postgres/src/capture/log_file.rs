@@ -77,6 +77,30 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether any transaction is logged as a whole.
+    pub fn has_any(&self) -> bool {
+        self.is_all || self.rate > 0.0
+    }
+
+    /// What makes the sample worse than it could be.
+    pub fn lacking(&self) -> Vec<Lacking> {
+        let slow = lacks("slow statements of other transactions are in the log as well, and pass for whole transactions")
+            .by("ALTER SYSTEM SET log_min_duration_statement = -1; SELECT pg_reload_conf()");
+        let untold = lacks("the log does not tell parameters, so that it is not known which rows were read")
+            .by("ALTER SYSTEM SET log_parameter_max_length = -1; SELECT pg_reload_conf()");
+        let is_so = [(self.slow_ones, slow), (!self.has_parameters, untold)];
+        is_so.into_iter().filter_map(|(is_so, lacking)| is_so.then_some(lacking)).collect()
+    }
+}
+
+/// There is a log, and nothing in it.
+pub(super) fn no_sample() -> Lacking {
+    lacks("the server logs no transactions (log_transaction_sample_rate is 0)").by(
+        "begin with --sample-rate 0.01, or ALTER SYSTEM SET log_transaction_sample_rate = 0.01; SELECT pg_reload_conf()",
+    )
+}
+
 fn lacks(why: impl Into<String>) -> Lacking {
     Lacking::of(Tier::Sample, why)
 }

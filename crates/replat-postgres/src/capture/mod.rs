@@ -229,6 +229,48 @@ pub async fn clean_up(ask: &Ask, rate: Option<&RateBefore>) -> Result<(), Captur
     Ok(())
 }
 
+/// What could be captured.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// The tiers that could be had.
+    pub tiers: Vec<Tier>,
+    /// What could not.
+    pub lacking: Vec<Lacking>,
+}
+
+/// Looks at what could be captured, and changes nothing.
+///
+/// # Errors
+///
+/// See [`CaptureError`].
+pub async fn outlook(ask: &Ask) -> Result<Outlook, CaptureError> {
+    let client = session(ask).await?;
+    let database = &ask.database;
+    let read_only = "SET default_transaction_read_only = on; SET statement_timeout = '60s'";
+    client.batch_execute(read_only).await.map_err(on(database, "looking"))?;
+    let (found, mut lacking) = catalogue::read(&client, database).await?;
+    if found.is_empty() {
+        return Err(CaptureError::NoTables { database: database.clone() });
+    }
+    let mut tiers = vec![Tier::Catalogue];
+    let mut tell = |tier, there: Result<Vec<Lacking>, Lacking>| match there {
+        Ok(but) => {
+            tiers.push(tier);
+            lacking.extend(but);
+        }
+        Err(why) => lacking.push(why),
+    };
+    tell(Tier::Statements, statements::begin(&client).await.map(|_| Vec::new()));
+    tell(Tier::Writes, writes::outlook(&client, &found).await);
+    let log = log_file::begin(session(ask).await?, ask.log.as_deref()).await;
+    let settings = log_file::Settings::read(&client).await.map_err(on(database, "reading its settings"))?;
+    tell(Tier::Sample, log.and_then(|_| match ask.sample_rate.is_some() || settings.has_any() {
+        true => Ok(settings.lacking()),
+        false => Err(log_file::no_sample()),
+    }));
+    Ok(Outlook { tiers, lacking })
+}
+
 impl Capture {
     /// Looks at everything for the first time and begins to read. What cannot be had is noted.
     ///
@@ -320,29 +362,13 @@ impl Capture {
         let settings = log_file::Settings::read(&self.client).await.map_err(on(database, "reading its settings"))?;
         let rate = self.ask.sample_rate.filter(|_| self.rate.is_some()).unwrap_or(settings.rate);
         self.sampled = (!settings.is_all).then_some(rate);
-        let mut note = |why: &str, by: &str| self.lacking.push(Lacking::of(Tier::Sample, why).by(by));
         if rate == 0.0 && !settings.is_all {
-            note(
-                "the server logs no transactions (log_transaction_sample_rate is 0)",
-                "begin with --sample-rate 0.01, or ALTER SYSTEM SET log_transaction_sample_rate = 0.01; \
-                 SELECT pg_reload_conf()",
-            );
+            self.lacking.push(log_file::no_sample());
             self.following = None;
             self.sampled = None;
             return Ok(());
         }
-        if settings.slow_ones {
-            note(
-                "slow statements of other transactions are in the log as well, and pass for whole transactions",
-                "ALTER SYSTEM SET log_min_duration_statement = -1; SELECT pg_reload_conf()",
-            );
-        }
-        if !settings.has_parameters {
-            note(
-                "the log does not tell parameters, so that nothing is known of which rows were read",
-                "ALTER SYSTEM SET log_parameter_max_length = -1; SELECT pg_reload_conf()",
-            );
-        }
+        self.lacking.extend(settings.lacking());
         Ok(())
     }
 

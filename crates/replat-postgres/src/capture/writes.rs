@@ -116,37 +116,74 @@ fn lacks(why: impl Into<String>) -> Lacking {
     Lacking::of(Tier::Writes, why)
 }
 
-/// Publishes what may be published; the names of the publications, and what is missing from them.
-async fn publish(client: &Client, found: &[Found]) -> Result<(Vec<String>, Vec<Lacking>), Lacking> {
-    let failed = |e: tokio_postgres::Error| lacks(format!("nothing can be published: {}", super::said(&e)));
-    drop_publications(client).await.map_err(failed)?;
+/// What is to be published, and what is missing from it.
+#[derive(Debug)]
+enum Wish<'a> {
+    /// Somebody else made publications for us.
+    Theirs(Vec<String>),
+    /// All changes of the former, insertions of the latter.
+    Ours(Vec<&'a Found>, Vec<&'a Found>),
+}
+
+/// What could be read, without changing anything.
+pub async fn outlook(client: &Client, found: &[Found]) -> Result<Vec<Lacking>, Lacking> {
+    check(client).await?;
+    Ok(wish(client, found).await?.1)
+}
+
+fn unpublished(error: tokio_postgres::Error) -> Lacking {
+    lacks(format!("nothing can be published: {}", super::said(&error)))
+}
+
+async fn wish<'a>(client: &Client, found: &'a [Found]) -> Result<(Wish<'a>, Vec<Lacking>), Lacking> {
     let query = "select pubname::text, pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create'), \
          pg_catalog.quote_ident(pg_catalog.current_database()), current_user::text \
-         from (select 1) one left join pg_catalog.pg_publication on pubname::text = any ($1)";
-    let rows = client.query(query, &[&PUBLICATIONS.as_slice()]).await.map_err(failed)?;
+         from (select 1) one left join pg_catalog.pg_publication on pubname::text = any ($1) \
+         and not pg_catalog.pg_has_role(pubowner, 'usage')";
+    let rows = client.query(query, &[&PUBLICATIONS.as_slice()]).await.map_err(unpublished)?;
     let theirs: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
     if !theirs.is_empty() {
-        return Ok((theirs, Vec::new()));
+        return Ok((Wish::Theirs(theirs), Vec::new()));
     }
     let Some(row) = rows.first() else { return Err(lacks("nothing can be published")) };
     let (may, database, role): (bool, String, String) = (row.get(1), row.get(2), row.get(3));
     let logged = found.iter().filter(|table| table.logged);
     let (owned, others): (Vec<&Found>, Vec<&Found>) = logged.partition(|table| table.owned);
-    let by_hand = || {
-        let names: Vec<String> = others.iter().filter(|t| t.identified).map(|table| table.quoted()).collect();
-        format!("let the owner make it: CREATE PUBLICATION {} FOR TABLE {}", PUBLICATIONS[0], few(&names))
-    };
     if owned.is_empty() {
-        return Err(lacks(format!("{role} owns no table that could be published")).by(by_hand()));
+        let names: Vec<String> = others.iter().filter(|t| t.identified).map(|table| table.quoted()).collect();
+        let by = format!("let the owner make it: CREATE PUBLICATION {} FOR TABLE {}", PUBLICATIONS[0], few(&names));
+        return Err(lacks(format!("{role} owns no table that could be published")).by(by));
     }
     if !may {
         return Err(lacks(format!("{role} may not make a publication"))
             .by(format!("GRANT CREATE ON DATABASE {database} TO {}", quote_ident(&role))));
     }
     let (all, inserts): (Vec<&Found>, Vec<&Found>) = owned.into_iter().partition(|table| table.identified);
+    let mut lacking = Vec::new();
+    let names = |tables: &[&Found]| tables.iter().map(|table| table.quoted()).collect::<Vec<String>>();
+    if !others.is_empty() {
+        let owners: Vec<String> = others.iter().map(|table| quote_ident(&table.owner)).collect();
+        let why = format!("{role} does not own {}", few(&names(&others)));
+        lacking.push(lacks(why).by(format!("GRANT {} TO {}", few(&unique(owners)), quote_ident(&role))));
+    }
+    if let Some(first) = inserts.first() {
+        let why = format!("of {} only what is inserted is seen, for want of a key", few(&names(&inserts)));
+        lacking.push(lacks(why).by(format!("ALTER TABLE {} REPLICA IDENTITY FULL", first.quoted())));
+    }
+    Ok((Wish::Ours(all, inserts), lacking))
+}
+
+/// Publishes what may be published; the names of the publications, and what is missing from them.
+async fn publish(client: &Client, found: &[Found]) -> Result<(Vec<String>, Vec<Lacking>), Lacking> {
+    drop_publications(client).await.map_err(unpublished)?;
+    let (wish, lacking) = wish(client, found).await?;
+    let (all, inserts) = match wish {
+        Wish::Theirs(names) => return Ok((names, lacking)),
+        Wish::Ours(all, inserts) => (all, inserts),
+    };
     let mut made = Vec::new();
     for (name, tables, operations) in
-        [(PUBLICATIONS[0], &all, "insert, update, delete"), (PUBLICATIONS[1], &inserts, "insert")]
+        [(PUBLICATIONS[0], all, "insert, update, delete"), (PUBLICATIONS[1], inserts, "insert")]
     {
         if tables.is_empty() {
             continue;
@@ -160,24 +197,10 @@ async fn publish(client: &Client, found: &[Found]) -> Result<(Vec<String>, Vec<L
         );
         if let Err(error) = client.batch_execute(&create).await {
             drop(drop_publications(client).await);
-            return Err(failed(error));
+            return Err(unpublished(error));
         }
         crate::failpoint::crash_at("capture.published");
         made.push(name.to_owned());
-    }
-    let mut lacking = Vec::new();
-    if !others.is_empty() {
-        let names: Vec<String> = others.iter().map(|table| table.quoted()).collect();
-        let owners: Vec<String> = others.iter().map(|table| quote_ident(&table.owner)).collect();
-        let why = format!("{role} does not own {}", few(&names));
-        lacking.push(lacks(why).by(format!("GRANT {} TO {}", few(&unique(owners)), quote_ident(&role))));
-    }
-    if !inserts.is_empty() {
-        let names: Vec<String> = inserts.iter().map(|table| table.quoted()).collect();
-        lacking.push(
-            lacks(format!("of {} the log shows only what is inserted, since they have no key", few(&names)))
-                .by(format!("ALTER TABLE {} REPLICA IDENTITY FULL", names[0])),
-        );
     }
     Ok((made, lacking))
 }
