@@ -1,6 +1,7 @@
 //! The command line.
 
 mod advise;
+mod capture;
 mod doctor;
 mod proxy;
 mod rotate;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use replat_model::spec::SecretText;
 
 pub use advise::{Advise, AdviseArgs};
+pub use capture::{CaptureArgs, CaptureVerb};
 pub use doctor::DoctorArgs;
 pub use proxy::{ProxyArgs, Stale, Through};
 pub use rotate::*;
@@ -158,6 +160,12 @@ pub enum Command {
         /// What is done with them.
         #[command(subcommand)]
         verb: ContractsVerb,
+    },
+    /// What a database does, kept as evidence for advice: without values, bounded in time and size.
+    Capture {
+        /// What is done with captures.
+        #[command(subcommand)]
+        verb: CaptureVerb,
     },
     /// A door for PostgreSQL clients: each session is where its partition is, also while that moves.
     Proxy(Box<ProxyArgs>),

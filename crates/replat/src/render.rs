@@ -4,6 +4,7 @@
 //! Colour never carries meaning alone.
 
 pub mod advise;
+pub mod capture;
 mod deployment;
 pub mod doctor;
 mod happened;
