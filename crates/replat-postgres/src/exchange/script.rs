@@ -130,7 +130,10 @@ fn differing(table: &SharedTable, to: Side) -> Vec<&SharedColumn> {
 fn view(table: &SharedTable, to: Side, major: u32) -> Vec<String> {
     let side = to.other();
     let (name, shown) = (whole(table.on(side)), table.shown_on(side));
-    let invoker = if major >= INVOKER_MIN { " WITH (security_invoker = true)" } else { "" };
+    // Whoever may use some columns only could use none through a view that asks for their rights to all of them.
+    let is_by_column = table.columns.iter().any(|column| !column.grants.is_empty());
+    let acts_as_user = major >= INVOKER_MIN && !is_by_column;
+    let invoker = if acts_as_user { " WITH (security_invoker = true)" } else { "" };
     let columns: Vec<String> = shown
         .iter()
         .map(|column| format!("t.{} AS {}", quote_ident(column.on(to)), quote_ident(column.on(side))))
@@ -140,6 +143,9 @@ fn view(table: &SharedTable, to: Side, major: u32) -> Vec<String> {
         columns.join(", "),
         whole(table.on(to))
     )];
+    if !acts_as_user {
+        statements.push(no_rights(&name));
+    }
     for column in differing(table, to) {
         let default = match column.default_on(side) {
             Some(default) => default.to_owned(),
@@ -161,6 +167,18 @@ fn view(table: &SharedTable, to: Side, major: u32) -> Vec<String> {
         ident = quote_ident(&table.owner),
     ));
     statements
+}
+
+/// Takes away what default privileges gave: where a view acts with its owner's rights, its own are all that hold others
+/// back.
+fn no_rights(view: &str) -> String {
+    let literal = quote_literal(view);
+    format!(
+        "DO $$ DECLARE whom text; BEGIN FOR whom IN SELECT DISTINCT CASE g.grantee WHEN 0 THEN 'PUBLIC' \
+         ELSE g.grantee::regrole::text END FROM pg_class c, aclexplode(c.relacl) g \
+         WHERE c.oid = {literal}::regclass AND g.grantee <> c.relowner \
+         LOOP EXECUTE format('REVOKE ALL ON %s FROM %s', {literal}, whom); END LOOP; END $$"
+    )
 }
 
 fn granted(grant: &Grant, columns: &str, name: &str) -> Option<String> {

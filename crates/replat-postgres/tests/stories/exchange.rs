@@ -51,6 +51,7 @@ const AROUND: &str = "
     comment on column accounts.note is 'what is said';
     create statistics accounts_both (dependencies) on tenant_id, slot from accounts;
     create table audit (of text);
+    alter default privileges in schema public grant select on tables to old_app;
 ";
 
 fn scene() -> Scene {
@@ -115,7 +116,7 @@ async fn exchanged(story: &Story, to: Side) {
 
 /// What the names of both schemas are: tables, or views.
 const KINDS: &str = "
-    select string_agg(nspname || '.' || relname || ' ' || relkind, ', ' order by nspname, relname)
+    select string_agg(nspname || '.' || relname || ' ' || relkind::text, ', ' order by nspname, relname)
     from pg_class c join pg_namespace n on n.oid = relnamespace
     where nspname in ('public', 'shop v2') and relkind in ('r', 'v', 'p') and relname <> 'audit'";
 
@@ -417,7 +418,7 @@ async fn a_tree_of_partitions_moves_whole_and_old_names_of_leaves_lead_to_their_
     run(&story.green, "insert into \"Odd Rows\" (tenant_id, \"Name\") values (3, 'new')").await;
     // A writer who names leaves.
     run(&story.blue, "update odd_2 set \"Long Name\" = 'leaf' where \"Long Name\" = 'Four!'").await;
-    run(&story.blue, "insert into odd_rest (tenant_id, \"Long Name\") values (8, 'leaf')").await;
+    run(&story.blue, "insert into odd_rest (tenant_id, id, \"Long Name\") values (8, 100, 'leaf')").await;
     let seen = "select string_agg(concat_ws(' ', tenant_id, \"Name\", length), ', ' order by id) \
                 from \"Odd Rows\" where id > 30";
     assert_eq!(value(&story.green, seen).await, "2 leaf 4, 9 x 1, 3 new 3, 8 leaf 4");
