@@ -6,6 +6,7 @@
 //! | read a catalogue, rehearse DDL | [`survey`] |
 //! | a partition as SQL | [`mod@slice`] |
 //! | green's tables as views of blue's | [`views`] |
+//! | tables and views change places | [`exchange`] |
 //! | the write fence | [`guard`] |
 //! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
@@ -37,6 +38,7 @@ pub mod culprit;
 pub mod ends;
 pub mod engine;
 pub mod error;
+pub mod exchange;
 pub mod follow;
 pub mod freshness;
 pub mod guard;

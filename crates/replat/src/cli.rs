@@ -397,6 +397,22 @@ pub enum DeployVerb {
     Finish(Because),
     /// Give it up before the switch, or after a rollback; nothing is left behind.
     Abort(Because),
+    /// Once every partition of a context lives on green by views: green gets the tables, and the old names become views.
+    Exchange(ExchangeArgs),
+}
+
+/// What is exchanged.
+#[derive(Clone, Debug, Args)]
+pub struct ExchangeArgs {
+    /// The context; may be left out where the spec has one.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// The other way: blue gets its tables back, and green's names become views.
+    #[arg(long)]
+    pub back: bool,
+    /// Allow hazards, by name.
+    #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
+    pub allow: Vec<String>,
 }
 
 /// A deployment, and why.

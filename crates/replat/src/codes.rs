@@ -96,6 +96,7 @@ codes! {
     RP5004 20 "The deployment waits for a person";
     RP5005 12 "The deployment was aborted";
     RP5006 30 "Some of a cohort did not get through";
+    RP5007 4 "Tables cannot be exchanged yet";
     RP6001 21 "Another runner is at work";
     RP6002 21 "The partition is being deployed already";
     RP6003 30 "The control store failed";

@@ -10,6 +10,7 @@ mod contracts;
 mod daemon;
 mod deploy;
 mod doctor;
+mod exchange;
 mod failure;
 mod hooks;
 mod planning;
