@@ -297,6 +297,11 @@ impl Places {
         self.numbers.is_empty()
     }
 
+    /// Those that were met, each with its part of every level; tables in one place have a part that no cut has.
+    pub fn into_parts(self) -> impl Iterator<Item = (Vec<u32>, Place)> {
+        self.numbers.into_iter()
+    }
+
     fn number(&mut self, parts: Vec<u32>) -> Place {
         let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         *self.numbers.entry(parts).or_insert(next)

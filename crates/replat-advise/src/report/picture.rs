@@ -295,7 +295,7 @@ pub fn load(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<LeafL
     let placed = Placed::new(design, schema)?;
     let begin = trace.transactions.first().map_or(0.0, |t| t.at);
     let length = trace.transactions.last().map_or(0.0, |t| t.at - begin).max(1e-9);
-    let mut numbers = BTreeMap::new();
+    let mut numbers = crate::design::Places::default();
     let mut load: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for transaction in &trace.transactions {
         // The quotient is within 0 and the number of windows.
@@ -311,7 +311,7 @@ pub fn load(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<LeafL
         }
     }
     let mut leaves: Vec<LeafLoad> = numbers
-        .into_iter()
+        .into_parts()
         .map(|(parts, place)| {
             let windows = load.remove(&place).unwrap_or_else(|| vec![0; WINDOWS]);
             // Tables in one place are marked by a part that no cut has.
