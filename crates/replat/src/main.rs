@@ -1,5 +1,6 @@
 //! replat: makes the partitions of a relational database deployable.
 
+mod advise;
 mod ask;
 mod capture;
 mod cli;
@@ -9,6 +10,7 @@ mod contracts;
 mod daemon;
 mod deploy;
 mod doctor;
+mod exchange;
 mod failure;
 mod hooks;
 mod planning;
@@ -70,6 +72,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Eject(args) => return rotate::eject(global, style, args).await,
         Command::Capture { verb } => return capture::capture(global, style, verb).await,
         Command::Doctor(args) => return doctor::doctor(global, style, args).await,
+        Command::Advise(args) => advise::advise(global, style, args),
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await
