@@ -74,6 +74,11 @@ impl Assignments {
         all
     }
 
+    /// Whether a key is spread over several partitions.
+    pub fn is_split(&self, domain: DomainId, value: ValueId) -> bool {
+        self.split[domain.0].contains_key(&value)
+    }
+
     /// The partitions that a key may be in.
     fn allowed(&self, domain: DomainId, value: ValueId) -> Range<u32> {
         match &self.zones {

@@ -88,7 +88,7 @@ impl Task<'_> {
             }
         }
         found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
-        if let Some(better) = found.first().and_then(|best| self.by_community(best, &hashed)) {
+        if let Some(better) = found.first().and_then(|best| self.by_community(best)) {
             found.insert(0, better);
         }
         found
@@ -109,7 +109,7 @@ impl Task<'_> {
     pub fn placed(&self, choices: &Choices) -> Candidate {
         let hashed = self.hashed();
         let plain = self.balance(choices.clone(), &hashed);
-        self.by_community(&plain, &hashed).unwrap_or(plain)
+        self.by_community(&plain).unwrap_or(plain)
     }
 
     /// What each table could be placed by otherwise, and what the whole would cost then, keys being where they are.
@@ -176,9 +176,9 @@ impl Task<'_> {
         best.expect("there is a way")
     }
 
-    fn by_community(&self, best: &Candidate, hashed: &Assignments) -> Option<Candidate> {
+    fn by_community(&self, best: &Candidate) -> Option<Candidate> {
         let pins = community::pins(self, best)?;
-        let candidate = self.measured(best.choices.clone(), &hashed.with_pins(pins));
+        let candidate = self.measured(best.choices.clone(), &best.assignments.with_pins(pins));
         (candidate.metrics.cost < best.metrics.cost).then_some(candidate)
     }
 

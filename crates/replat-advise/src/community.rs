@@ -9,11 +9,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use crate::assignment::Assignments;
 use crate::candidate::{Candidate, Task};
 use crate::domain::DomainId;
 use crate::measure::measure;
-use crate::search::{Choice, Choices, Dice};
+use crate::search::{Choice, Dice};
 use crate::value::ValueId;
 
 /// A design that costs less than this is good enough as it is.
@@ -26,7 +25,7 @@ const GAIN_MIN: f64 = 0.02;
 const BEYOND_CHANCE: f64 = 1.25;
 
 /// What binds the keys of one row, by what binds those of one transaction: rows that exist are read together some day.
-const ROW_WEIGHT: f64 = 0.25;
+const ROW_WEIGHT: f64 = 1.0;
 
 /// A partition may have so many times the mean load.
 const LOAD_MAX: f64 = 1.15;
@@ -52,15 +51,14 @@ pub fn pins(task: &Task<'_>, best: &Candidate) -> Option<Pins> {
     if task.zones.is_some() || all < 400 || task.partitions < 2 {
         return None;
     }
-    let graph = Graph::of(task, &best.choices, 0..all / 2);
+    let graph = Graph::of(task, best, 0..all / 2);
     let found = graph.groups();
     let chance = graph.shuffled();
     if graph.modularity(&found) < BEYOND_CHANCE * chance.modularity(&chance.groups()) {
         return None;
     }
-    let learned = graph.pins(&graph.placed(&found, task.partitions));
-    let hashed = Assignments::by_hash(&task.trace.values, task.domains, task.partitions, None);
-    let learned = task.measured(best.choices.clone(), &hashed.with_pins(learned));
+    let learned = graph.pins(&graph.placed(&found));
+    let learned = task.measured(best.choices.clone(), &best.assignments.with_pins(learned));
     let unseen = task.trace.chosen(all / 2..all);
     let cost = |candidate: &Candidate| {
         measure(task.schema, &unseen, &candidate.design).map_or(f64::INFINITY, |metrics| metrics.cost)
@@ -68,8 +66,8 @@ pub fn pins(task: &Task<'_>, best: &Candidate) -> Option<Pins> {
     if cost(&learned) > cost(best) - GAIN_MIN {
         return None;
     }
-    let graph = Graph::of(task, &best.choices, 0..all);
-    Some(graph.pins(&graph.placed(&graph.groups(), task.partitions)))
+    let graph = Graph::of(task, best, 0..all);
+    Some(graph.pins(&graph.placed(&graph.groups())))
 }
 
 /// Keys and what binds them.
@@ -77,6 +75,8 @@ struct Graph {
     nodes: Vec<(DomainId, ValueId)>,
     /// Rows handled, by node.
     load: Vec<f64>,
+    /// Rows handled of keys that stay where they are, by partition.
+    fixed: Vec<f64>,
     /// Sets of keys that are needed together, and how much that counts.
     edges: Vec<(Vec<u32>, f64)>,
     /// Of each node, its edges.
@@ -86,7 +86,9 @@ struct Graph {
 }
 
 impl Graph {
-    fn of(task: &Task<'_>, choices: &Choices, transactions: Range<usize>) -> Graph {
+    fn of(task: &Task<'_>, best: &Candidate, transactions: Range<usize>) -> Graph {
+        let (choices, assignments) = (&best.choices, &best.assignments);
+        let mut fixed = vec![0.0; task.partitions as usize];
         let mut places = vec![false; task.domains.count];
         for (table, choice) in task.schema.ids().zip(choices) {
             if let Choice::Key(key) = choice {
@@ -116,7 +118,13 @@ impl Graph {
                             u32::try_from(nodes.len() - 1).expect("fewer than 2^32 keys")
                         });
                         in_row.push(node);
-                        if key == own {
+                        if key != own {
+                            continue;
+                        }
+                        // A key that is too much for one partition stays spread, wherever its company is.
+                        if assignments.is_split(domain, *value) {
+                            fixed[assignments.part(task.domains, access.table, key, row) as usize] += 1.0;
+                        } else {
                             together.push(node);
                             load[node as usize] += 1.0;
                         }
@@ -137,10 +145,15 @@ impl Graph {
         for row in rows_seen.into_keys() {
             *bonds.entry(row).or_default() += ROW_WEIGHT;
         }
-        Graph::new(nodes, load, bonds.into_iter().collect())
+        Graph::new(nodes, load, fixed, bonds.into_iter().collect())
     }
 
-    fn new(nodes: Vec<(DomainId, ValueId)>, load: Vec<f64>, edges: Vec<(Vec<u32>, f64)>) -> Graph {
+    fn new(
+        nodes: Vec<(DomainId, ValueId)>,
+        load: Vec<f64>,
+        fixed: Vec<f64>,
+        edges: Vec<(Vec<u32>, f64)>,
+    ) -> Graph {
         let mut of = vec![Vec::new(); nodes.len()];
         let mut near: Vec<HashMap<u32, f64>> = vec![HashMap::new(); nodes.len()];
         for (number, (members, weight)) in edges.iter().enumerate() {
@@ -164,7 +177,7 @@ impl Graph {
                 near
             })
             .collect();
-        Graph { nodes, load, edges, of, near }
+        Graph { nodes, load, fixed, edges, of, near }
     }
 
     /// A random graph in which every key is in as many bonds as here.
@@ -184,7 +197,7 @@ impl Graph {
             (drawn.len() > 1).then_some((drawn, *weight))
         });
         let edges = edges.collect();
-        Graph::new(self.nodes.clone(), self.load.clone(), edges)
+        Graph::new(self.nodes.clone(), self.load.clone(), self.fixed.clone(), edges)
     }
 
     /// Groups of great modularity, as Blondel and others find them.
@@ -247,15 +260,15 @@ impl Graph {
 
     /// The partition of each key: whole groups first, the heaviest where least is; then single keys are moved where they
     /// are needed, as far as the load allows.
-    fn placed(&self, group: &[usize], partitions: u32) -> Vec<u32> {
-        let fair = self.load.iter().sum::<f64>() / f64::from(partitions);
+    fn placed(&self, group: &[usize]) -> Vec<u32> {
+        let fair = self.load.iter().chain(&self.fixed).sum::<f64>() / self.fixed.len() as f64;
         let mut weight: BTreeMap<usize, f64> = BTreeMap::new();
         for (node, group) in group.iter().enumerate() {
             *weight.entry(*group).or_default() += self.load[node];
         }
         let mut order: Vec<(usize, f64)> = weight.into_iter().collect();
         order.sort_by(|(a, m), (b, n)| n.total_cmp(m).then_with(|| a.cmp(b)));
-        let mut load = vec![0.0; partitions as usize];
+        let mut load = self.fixed.clone();
         let mut home = HashMap::new();
         for (group, weight) in order {
             let least = (0..load.len()).min_by(|a, b| f64::total_cmp(&load[*a], &load[*b])).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 mod advise;
 mod ask;
+mod capture;
 mod cli;
 mod codes;
 mod cohort;
@@ -9,6 +10,7 @@ mod contracts;
 mod daemon;
 mod deploy;
 mod doctor;
+mod exchange;
 mod failure;
 mod hooks;
 mod planning;
@@ -68,6 +70,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Runway(args) => return rotate::runway(global, style, args).await,
         Command::Adopt(args) => return rotate::adopt(global, style, args).await,
         Command::Eject(args) => return rotate::eject(global, style, args).await,
+        Command::Capture { verb } => return capture::capture(global, style, verb).await,
         Command::Doctor(args) => return doctor::doctor(global, style, args).await,
         Command::Advise(args) => advise::advise(global, style, args),
         Command::Validate => self_description::validate(global, style),

@@ -4,8 +4,10 @@
 //! Colour never carries meaning alone.
 
 pub mod advise;
+pub mod capture;
 mod deployment;
 pub mod doctor;
+mod exchange;
 mod happened;
 mod plan;
 mod prediction;
@@ -24,6 +26,7 @@ pub use deployment::{
     Card, Live, broken_contracts, certificate_text, deployment, deployment_value, event_line, event_text,
     event_value, list, reason_text, trouble_text,
 };
+pub use exchange::{Exchange, exchange, exchange_value};
 pub use happened::Happened;
 pub use plan::{by_check, cohort_plan, outlook, plan, plan_next, steps, told_once};
 
