@@ -406,6 +406,7 @@ impl Capture {
             hashed: Some(self.secret.name()),
             sampled: self.sampled,
             lacking: self.lacking.iter().map(Lacking::to_string).collect(),
+            ..Head::default()
         }
     }
 
