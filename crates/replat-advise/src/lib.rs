@@ -5,15 +5,27 @@
 
 pub mod advise;
 pub mod assignment;
+pub mod candidate;
+pub mod community;
+pub mod confidence;
 pub mod context;
+pub mod derived;
 pub mod design;
 pub mod domain;
+pub mod drift;
 pub mod evidence;
+pub mod explain;
 pub mod fixture;
+pub mod layout;
+pub mod locality;
+pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod report;
+pub mod residency;
 pub mod schema;
 pub mod search;
+pub mod services;
 pub mod sql;
 pub mod system;
 pub mod trace;
