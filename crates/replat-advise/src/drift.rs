@@ -35,6 +35,9 @@ const TOGETHER_MAX: f64 = 0.04;
 /// A forecast is learned from so many windows, if none is given.
 const BASELINE: usize = 20;
 
+/// Effects have settled after this part of the windows.
+const SETTLED: usize = 5;
+
 /// The sums of Page's test: what a window may be off, and how much may add up. Unit: standard deviations.
 const SLACK: f64 = 0.75;
 const LIMIT: f64 = 8.0;
@@ -200,7 +203,7 @@ pub fn drift(
     };
     let domains = domains(schema, trace);
     let watched = watched(schema, trace, design, &domains, window)?;
-    let courses: Vec<Course> = watched.iter().map(|watched| watched.series.course()).collect();
+    let courses: Vec<Course> = watched.iter().map(course).collect();
     let share = |at: usize| (at * window).min(n) as f64 / n as f64;
     let mut passing = Vec::new();
     let mut seasons = Vec::new();
@@ -221,6 +224,24 @@ pub fn drift(
     Ok(Drift { transactions: n, window: Some(window), changes, passing, seasons, forecast, repartitions, considered })
 }
 
+/// What became of a statistic. What transactions find depends on what those before them have left, and a trace often
+/// begins with nothing, so effects are watched only after a while; what transactions are, from the beginning.
+fn course(watched: &Watched) -> Course {
+    let skipped = match watched.statistic {
+        Statistic::CrossShare | Statistic::LoadSkew => watched.series.values.len() / SETTLED,
+        _ => 0,
+    };
+    let mut course = watched.series.after(skipped).course();
+    for step in &mut course.steps {
+        step.at += skipped;
+        step.until += skipped;
+    }
+    course.passing.iter_mut().for_each(|(from, to)| (*from, *to) = (*from + skipped, *to + skipped));
+    // A level that was hardly seen is none that could be left.
+    course.steps.retain(|step| step.at >= BASELINE / 2);
+    course
+}
+
 /// Puts together what changed at one time.
 fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize) -> Vec<Change> {
     let n = trace.transactions.len();
@@ -236,6 +257,7 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
     for (number, step) in steps {
         let near = |group: &&mut Vec<(usize, &Step)>| {
             let first = group[0].1;
+            let apart = apart + step.blur + first.blur;
             step.at <= first.until + apart && first.at <= step.until + apart
         };
         match groups.iter_mut().find(near) {

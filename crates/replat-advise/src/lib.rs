@@ -12,6 +12,7 @@ pub mod drift;
 pub mod evidence;
 pub mod fixture;
 pub mod layout;
+pub mod lifecycle;
 pub mod measure;
 pub mod schema;
 pub mod search;
