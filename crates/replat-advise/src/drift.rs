@@ -270,8 +270,13 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
         .map(|group| {
             let (number, first) = group[0];
             let is_sudden = first.at == first.until;
-            let at = if is_sudden { refined(&watched[number], first, window) } else { first.at * window };
-            let until = if is_sudden { at } else { (first.until * window).min(n) };
+            let (at, until) = if is_sudden {
+                let at = refined(&watched[number], first, window);
+                (at, at)
+            } else {
+                let [at, until] = slope(&group).map(|place| (place * window as f64) as usize);
+                (at, until.min(n))
+            };
             let noticed = noticed(&watched[number], first) * window;
             Change {
                 at: at as f64 / n as f64,
@@ -279,7 +284,7 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
                 noticed: noticed.clamp(at, n) as f64 / n as f64,
                 time: trace.transactions[at.min(n - 1)].at,
                 kind: kind(&group.iter().map(|(number, _)| &watched[*number].statistic).collect::<Vec<_>>()),
-                shifts: group.iter().map(|(number, step)| shift(&watched[*number].statistic, step)).collect(),
+                shifts: shifts(watched, &group),
             }
         })
         .collect();
@@ -302,12 +307,34 @@ fn kind(statistics: &[&Statistic]) -> ChangeKind {
     causes.chain(effects).next().unwrap_or(ChangeKind::Cross)
 }
 
-fn shift(statistic: &Statistic, step: &Step) -> Shift {
-    let (from, to) = match statistic {
-        Statistic::LoadSkew | Statistic::Growth => (step.from.exp(), step.to.exp()),
-        _ => (step.from.clamp(0.0, 1.0), step.to.clamp(0.0, 1.0)),
-    };
-    Shift { statistic: statistic.clone(), from, to }
+/// The beginning and the end of a slow change, by all that changed slowly, each by its clarity. Unit: windows.
+fn slope(group: &[(usize, &Step)]) -> [f64; 2] {
+    let slow = || group.iter().map(|(_, step)| *step).filter(|step| step.until > step.at);
+    let clarity: f64 = slow().map(|step| step.worth).sum();
+    let mean = |of: fn(&Step) -> usize| slow().map(|step| of(step) as f64 * step.worth).sum::<f64>() / clarity;
+    [mean(|step| step.at), mean(|step| step.until)]
+}
+
+/// What changed, each statistic once: from before its first step to after its last.
+fn shifts(watched: &[Watched], group: &[(usize, &Step)]) -> Vec<Shift> {
+    let mut told: Vec<usize> = Vec::new();
+    let mut all = Vec::new();
+    for (number, _) in group {
+        if told.contains(number) {
+            continue;
+        }
+        told.push(*number);
+        let own = || group.iter().filter(|(other, _)| other == number).map(|(_, step)| *step);
+        let (first, last) = (own().min_by_key(|step| step.at), own().max_by_key(|step| step.at));
+        let (Some(first), Some(last)) = (first, last) else { continue };
+        let statistic = watched[*number].statistic.clone();
+        let value = |level: f64| match statistic {
+            Statistic::LoadSkew | Statistic::Growth => level.exp(),
+            _ => level.clamp(0.0, 1.0),
+        };
+        all.push(Shift { from: value(first.from), to: value(last.to), statistic });
+    }
+    all
 }
 
 /// The transaction at which a sudden change began: where the levels before and after explain most.
