@@ -17,7 +17,10 @@ use crate::trace::Trace;
 const CELLS: usize = 240;
 
 /// So many neighbouring cells are drawn at once.
-const BLOCK: usize = 4;
+const BLOCK: usize = 6;
+
+/// The correction for what the design has learned by heart is off by this share of itself.
+const SHIFT_UNSURE: f64 = 0.25;
 
 /// How often all of it is drawn.
 const DRAWS: usize = 600;
@@ -129,7 +132,8 @@ impl Measured {
             let half = numbers.len() / 2;
             let mut differences: Vec<f64> =
                 numbers[..half].iter().zip(&numbers[half..]).map(|(a, b)| b - a).collect();
-            let spread = quantile(&mut differences);
+            // How much evidence helps is itself only known roughly.
+            let spread = quantile(&mut differences) + SHIFT_UNSURE * shift.abs();
             Interval { value: value + shift, low: value + shift - spread, high: value + shift + spread }
         };
         let n = self.all.transactions;

@@ -196,6 +196,9 @@ impl<'a> Ground<'a> {
     /// How many partitions a transaction needs.
     fn fan(&self, number: usize, choices: &[Choice]) -> u32 {
         let visits = &self.transactions[number];
+        if self.words == 1 {
+            return self.fan_of_few(visits, choices);
+        }
         let mut alone = false;
         let mut places = [0_u64; 4];
         let mut more = if self.words > 4 { vec![0_u64; self.words] } else { Vec::new() };
@@ -215,6 +218,21 @@ impl<'a> Ground<'a> {
         }
         let needed: u32 = set.iter().map(|word| word.count_ones()).sum();
         (needed + u32::from(alone)).max(1)
+    }
+
+    /// The same, where a set of places is one word.
+    fn fan_of_few(&self, visits: &Range<u32>, choices: &[Choice]) -> u32 {
+        let (mut alone, mut set) = (false, 0_u64);
+        for visit in &self.visits[visits.start as usize..visits.end as usize] {
+            match choices[visit.table as usize] {
+                Choice::Key(_) if visit.unknown && self.partitions > 1 => return self.partitions,
+                Choice::Key(key) => set |= self.places[visit.places as usize + key],
+                Choice::Everywhere if visit.writes => return self.partitions,
+                Choice::Everywhere => {}
+                Choice::Alone => alone |= visit.known,
+            }
+        }
+        (set.count_ones() + u32::from(alone)).max(1)
     }
 
     /// The same choices where each table is placed as most others are, as far as all of it costs no more than
