@@ -125,6 +125,8 @@ impl Measured {
     /// What is to be expected of it.
     pub fn forecast(&self, optimism: Optimism) -> Forecast {
         let drawn = Draws::new(self.cells.len()).counts(&self.cells);
+        // Draws of few blocks vary a little less than what they stand for, and their quantiles are Student's.
+        let few = 1.0 + 2.0 * BLOCK as f64 / self.cells.len().max(BLOCK) as f64;
         let of = |number: &dyn Fn(&Count) -> f64, shift: f64| {
             let value = number(&self.all);
             let numbers: Vec<f64> = drawn.iter().map(number).collect();
@@ -133,7 +135,7 @@ impl Measured {
             let mut differences: Vec<f64> =
                 numbers[..half].iter().zip(&numbers[half..]).map(|(a, b)| b - a).collect();
             // How much evidence helps is itself only known roughly.
-            let spread = quantile(&mut differences) + SHIFT_UNSURE * shift.abs();
+            let spread = few * quantile(&mut differences) + SHIFT_UNSURE * shift.abs();
             Interval { value: value + shift, low: value + shift - spread, high: value + shift + spread }
         };
         let n = self.all.transactions;
