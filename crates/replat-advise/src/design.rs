@@ -297,6 +297,11 @@ impl Places {
         self.numbers.is_empty()
     }
 
+    /// Of each place, the part of each level that it is of; `u32::MAX` for where tables are that are not cut.
+    pub fn parts(&self) -> impl Iterator<Item = (&[u32], Place)> {
+        self.numbers.iter().map(|(parts, place)| (parts.as_slice(), *place))
+    }
+
     fn number(&mut self, parts: Vec<u32>) -> Place {
         let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
         *self.numbers.entry(parts).or_insert(next)
