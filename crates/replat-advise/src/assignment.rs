@@ -260,6 +260,8 @@ impl<'a> Weights<'a> {
         let spread = Spread::of(&seen, domains.count);
         let mut heavy: Vec<_> = seen
             .into_iter()
+            // Nobody can say where a key goes that he does not know.
+            .filter(|((_, value), _)| trace.values.get(*value).is_known())
             .map(|((domain, value), seen)| (domain, value, spread[domain.0].expected(seen)))
             .filter(|(.., weight)| *weight >= HEAVY_MIN * fair)
             .collect();

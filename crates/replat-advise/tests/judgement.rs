@@ -2,14 +2,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{advised, expected, folders, of, read, system};
 use replat_advise::advise::{PartitionsBy, Wish, advise_on};
 use replat_advise::candidate::designs;
 use replat_advise::confidence::{Measured, Optimism};
+use replat_advise::design::{Placed, Places};
 use replat_advise::explain::Placing;
 use replat_advise::locality::WayKind;
 use replat_advise::lookups::Remedy;
 use replat_advise::measure::measure;
+use replat_advise::schema::TableId;
 use replat_advise::system::System;
 
 /// A small generator (splitmix64, by Steele, Lea and Flood).
@@ -215,6 +219,45 @@ fn what_cannot_be_avoided_is_said_and_what_cannot_be_routed_is_looked_up() {
             _ => {}
         }
     }
+}
+
+#[test]
+fn rows_of_different_regions_share_no_partition() {
+    let folder = folders().into_iter().find(|folder| folder.ends_with("saas")).expect("a workload");
+    let system = system(&folder);
+    let advice = advised(&system);
+    let design = advice.design.expect("a design");
+    let placed = Placed::new(&design, &system.schema).expect("it fits");
+    let tenants = system.schema.find("tenants").expect("a table");
+    let mut places = Places::default();
+    let mut region_of = BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    let rows = |table: Option<TableId>| {
+        let accesses = system.trace.accesses.iter();
+        accesses.filter(move |access| table.is_none_or(|table| access.table == table))
+    };
+    for access in rows(Some(tenants)) {
+        for row in system.trace.rows_of(access, 2).into_iter().flatten() {
+            region_of.insert(row[0], row[1]);
+        }
+    }
+    let mut checked = 0;
+    for access in rows(None) {
+        let table = system.schema.table(access.table);
+        let Some(key) = table.key("tenant_id") else { continue };
+        for row in system.trace.rows_of(access, table.keys.len()).into_iter().flatten() {
+            let Some(region) = region_of.get(&row[key]) else { continue };
+            let place = placed.place(access.table, row, &system.trace.values, &mut places);
+            assert_eq!(seen.entry(place.expect("it is not everywhere")).or_insert(region), &region);
+            checked += 1;
+        }
+    }
+    assert!(checked > 10_000 && seen.len() == 16);
+    // With fewer partitions than regions it cannot be, and that is said.
+    let wish = Wish { partitions: Some(2), ..Wish::default() };
+    let advice = advise_on(&system, &wish);
+    assert!(advice.residency.is_none());
+    assert!(advice.residency_unkept.expect("a reason").contains("there are 2"));
 }
 
 #[test]
