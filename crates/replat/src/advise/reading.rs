@@ -145,7 +145,7 @@ fn system(texts: Vec<Text>) -> Result<Reading, Failure> {
 
 fn bad(error: BadEvidence) -> Failure {
     let code = match error {
-        BadEvidence::Text { .. } => "RP8001",
+        BadEvidence::Text { .. } | BadEvidence::Nothing(_) => "RP8001",
         BadEvidence::Misfit { .. } | BadEvidence::Contradiction(_) => "RP8002",
     };
     Failure::new(code, Exit::Invalid, error.to_string())
