@@ -55,6 +55,82 @@ pub struct Relation {
     pub parts: Vec<String>,
     /// The names of its extended statistics in its own schema.
     pub statistics: Vec<String>,
+    /// Of the topmost table of a tree of partitions: what it is made of.
+    pub tree: Option<Tree>,
+}
+
+/// The topmost table of a tree of partitions: all that it takes to put another one in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// How it is cut, such as `LIST (tenant_id)`.
+    pub key: String,
+    /// Its columns: what stands behind the name where it is created.
+    pub columns: Vec<TreeColumn>,
+    /// Its constraints, foreign keys last.
+    pub constraints: Vec<TreeRule>,
+    /// The statements that create its other indexes.
+    pub indexes: Vec<String>,
+    /// The partitions right below it, a default one last.
+    pub partitions: Vec<TreePart>,
+    /// The sequences that belong to columns.
+    pub sequences: Vec<TreeSequence>,
+    /// What is said about it and its columns.
+    pub comments: Vec<TreeComment>,
+    /// Why no other table can take its place; empty if one can.
+    pub ties: Vec<String>,
+}
+
+/// A column of such a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type and all else.
+    pub definition: String,
+}
+
+/// A constraint of such a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeRule {
+    /// Its name.
+    pub name: String,
+    /// Its definition, with full names.
+    pub definition: String,
+}
+
+/// A partition right below such a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreePart {
+    /// Its name.
+    pub name: TableName,
+    /// Which rows it is for, such as `FOR VALUES IN ('2')`.
+    pub bound: String,
+    /// The same as a condition over a row.
+    pub condition: String,
+}
+
+/// A sequence that belongs to a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeSequence {
+    /// Its name.
+    pub name: TableName,
+    /// The column.
+    pub column: String,
+}
+
+/// A comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeComment {
+    /// The column that it is about; `None` if it is about the table.
+    pub column: Option<String>,
+    /// What it says.
+    pub text: String,
 }
 
 /// A column of a table or a view.
@@ -142,6 +218,9 @@ pub struct SharedTable {
     pub statistics: Vec<String>,
     /// What the rollout's DDL makes of it.
     pub stands_for: Option<TableFacts>,
+    /// What it is made of, if its partitions are handed over to another table whose columns stand in the order of the side
+    /// that gets it. `None` if it moves as it is.
+    pub handed_over: Option<Tree>,
 }
 
 /// A column with its name for each version.
@@ -152,8 +231,10 @@ pub struct SharedColumn {
     pub blue: String,
     /// Its name on green; `None` if the new version does not know it.
     pub green: Option<String>,
+    /// Its place among blue's columns.
+    pub blue_place: usize,
     /// Its place among green's columns.
-    pub place: Option<usize>,
+    pub green_place: Option<usize>,
     /// Its type with its modifier.
     pub type_name: String,
     /// What it is by default for the old version: an expression.
@@ -186,17 +267,39 @@ impl SharedTable {
     /// The columns that `side` knows, in its order.
     pub fn shown_on(&self, side: Side) -> Vec<&SharedColumn> {
         let mut shown: Vec<&SharedColumn> = self.columns.iter().collect();
-        if side == Side::Green && !self.is_leaf {
-            shown.retain(|column| column.place.is_some());
-            shown.sort_by_key(|column| column.place);
+        match side {
+            Side::Blue => shown.sort_by_key(|column| column.blue_place),
+            Side::Green => {
+                shown.retain(|column| column.green_place.is_some());
+                shown.sort_by_key(|column| column.green_place);
+            }
         }
         shown
     }
 
-    /// Whether the table has green's columns in green's order, perhaps with others behind them.
-    fn is_in_greens_order(&self) -> bool {
-        let shown = self.shown_on(Side::Green);
-        self.columns.iter().zip(&shown).all(|(of, is)| of.blue == is.blue)
+    /// All columns, those that `side` knows first and in its order.
+    pub fn in_order_of(&self, side: Side) -> Vec<&SharedColumn> {
+        let mut ordered = self.shown_on(side);
+        let others =
+            self.columns.iter().filter(|column| !ordered.iter().any(|shown| shown.blue == column.blue));
+        let others: Vec<&SharedColumn> = others.collect();
+        ordered.extend(others);
+        ordered
+    }
+
+    /// Whether the table has the columns of `side` in its order, perhaps with others behind them.
+    fn is_in_order_of(&self, side: Side) -> bool {
+        self.is_leaf || self.columns.iter().eq(self.in_order_of(side))
+    }
+
+    /// The table as it is once `side` has got it.
+    #[must_use]
+    pub fn once_on(&self, side: Side) -> SharedTable {
+        let columns = match self.handed_over {
+            Some(_) => self.in_order_of(side).into_iter().cloned().collect(),
+            None => self.columns.clone(),
+        };
+        SharedTable { columns, handed_over: None, ..self.clone() }
     }
 }
 
@@ -281,7 +384,8 @@ pub fn forth(blue: &str, green: &str, views: &[ViewPlan], seen: &Seen) -> Result
         let name = TableName { schema: blue.to_owned(), name: view.table.clone() };
         let Some(root) = notes.table(seen, &name) else { continue };
         let green_name = TableName { schema: green.to_owned(), name: view.stands_for.name.clone() };
-        let shared = shared(view, root, green_name, seen);
+        let mut shared = shared(view, root, green_name, seen);
+        notes.keep_order(Side::Green, &mut shared, root);
         for column in &view.columns {
             let there = root.columns.iter().any(|of| of.name == column.of);
             notes.unless(
@@ -319,7 +423,9 @@ pub fn back(recorded: &[SharedTable], seen: &Seen) -> Result<ExchangePlan, Vec<R
             || format!("{} has other columns than when it was exchanged", shown(&shared.green)),
             "Keep it where it is; what the new version has changed cannot be said with the old names.",
         );
-        tables.push(renewed(shared, table));
+        let mut shared = renewed(shared, table);
+        notes.keep_order(Side::Blue, &mut shared, table);
+        tables.push(shared);
     }
     // A partition that came since has no name on blue; it lies where the table is, and that is no harm.
     let known = |name: &TableName| recorded.iter().any(|shared| shared.green == *name);
@@ -339,13 +445,14 @@ pub fn back(recorded: &[SharedTable], seen: &Seen) -> Result<ExchangePlan, Vec<R
 /// The table of a view.
 fn shared(view: &ViewPlan, table: &Relation, green: TableName, seen: &Seen) -> SharedTable {
     let place = |name: &str| view.columns.iter().position(|column| column.of == name);
-    let columns = table.columns.iter().map(|column| {
-        let place = place(&column.name);
-        let of = place.map(|at| &view.columns[at]);
+    let columns = table.columns.iter().enumerate().map(|(blue_place, column)| {
+        let green_place = place(&column.name);
+        let of = green_place.map(|at| &view.columns[at]);
         SharedColumn {
             blue: column.name.clone(),
             green: of.map(|of| of.name.clone()),
-            place,
+            blue_place,
+            green_place,
             type_name: column.type_name.clone(),
             blue_default: column.default.clone(),
             green_default: of.and_then(|of| of.default.clone()).or_else(|| column.default.clone()),
@@ -361,6 +468,7 @@ fn shared(view: &ViewPlan, table: &Relation, green: TableName, seen: &Seen) -> S
         grants: table.grants.clone(),
         statistics: table.statistics.clone(),
         stands_for: made.and_then(|made| made.stands_for.clone()),
+        handed_over: None,
         green,
     }
 }
@@ -380,12 +488,13 @@ fn leaves_of(seen: &Seen, root: &TableName, green: &str, whole: &SharedTable) ->
 
 /// A partition of `whole`, whose columns have the names that they have on the side where the table is.
 fn leaf(relation: &Relation, whole: &SharedTable, blue: &str, green: &str, at: Side) -> SharedTable {
-    let columns = relation.columns.iter().map(|column| {
+    let columns = relation.columns.iter().enumerate().map(|(blue_place, column)| {
         let of = whole.columns.iter().find(|of| of.on(at) == column.name);
         SharedColumn {
             blue: of.map_or_else(|| column.name.clone(), |of| of.blue.clone()),
             green: of.and_then(|of| of.green.clone()),
-            place: None,
+            blue_place,
+            green_place: None,
             type_name: column.type_name.clone(),
             blue_default: column.default.clone(),
             green_default: column.default.clone(),
@@ -411,6 +520,7 @@ fn leaf(relation: &Relation, whole: &SharedTable, blue: &str, green: &str, at: S
         grants: relation.grants.clone(),
         statistics: relation.statistics.clone(),
         stands_for: None,
+        handed_over: None,
     }
 }
 
@@ -469,7 +579,7 @@ impl Notes {
             if table.has_view_on(to) && table.moves() {
                 self.check_view(to, table, seen);
             }
-            self.check_columns(to, table);
+            self.check_columns(table);
         }
         self.check_names(to, tables, seen);
     }
@@ -558,7 +668,7 @@ impl Notes {
         }
     }
 
-    fn check_columns(&mut self, to: Side, table: &SharedTable) {
+    fn check_columns(&mut self, table: &SharedTable) {
         for column in table.columns.iter().filter(|column| column.green.is_none()) {
             let twin = table.columns.iter().any(|other| other.green.as_ref() == Some(&column.blue));
             self.unless(
@@ -572,15 +682,30 @@ impl Notes {
                 "Rename blue's column, which the new version does not know.",
             );
         }
-        if to == Side::Green && !table.is_leaf && !table.is_in_greens_order() {
-            let order: Vec<&str> = table.columns.iter().map(|column| column.on(Side::Green)).collect();
-            let what = format!(
-                "the columns of {} will be ({}): a SELECT * and an INSERT without a list of columns mean something else",
-                shown(&table.green),
-                order.join(", ")
-            );
-            self.hazards.push(Hazard { name: Danger::ColumnOrder, what });
+    }
+
+    /// Columns keep the order that their side is used to: what says none must go on to mean the same. The rows of a table
+    /// cannot be put in another order; but partitions can be handed over to a table that has it.
+    fn keep_order(&mut self, to: Side, table: &mut SharedTable, now: &Relation) {
+        if table.is_in_order_of(to) {
+            return;
         }
+        let why_not = match &now.tree {
+            Some(tree) if tree.ties.is_empty() => {
+                table.handed_over = Some(tree.clone());
+                return;
+            }
+            Some(tree) => format!(" (its partitions cannot be handed over: {})", tree.ties.join(", ")),
+            None => String::new(),
+        };
+        let order: Vec<&str> = table.columns.iter().map(|column| column.on(to)).collect();
+        let what = format!(
+            "the columns of {} will be ({}): a SELECT * and an INSERT without a list of columns mean something \
+             else{why_not}",
+            shown(table.on(to)),
+            order.join(", ")
+        );
+        self.hazards.push(Hazard { name: Danger::ColumnOrder, what });
     }
 
     /// Whether every name is free where it goes.

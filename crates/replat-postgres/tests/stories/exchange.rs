@@ -526,3 +526,185 @@ async fn columns_that_came_to_the_table_since_keep_it_where_it_is() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A tree with all that its topmost table can have, whose third column the new version does not know.
+const LEDGER: &str = "
+    create table owners (tenant_id bigint, id bigint, primary key (tenant_id, id));
+    create table ledger (
+      tenant_id bigint not null, id bigserial, obsolete text, owner_id bigint, amount numeric(12,2) not null,
+      twice numeric generated always as (amount * 2) stored, said text collate \"C\" default 'nothing',
+      constraint ledger_pk primary key (tenant_id, id), constraint ledger_said unique (tenant_id, said, id),
+      constraint ledger_positive check (amount > 0),
+      constraint ledger_owner foreign key (tenant_id, owner_id) references owners (tenant_id, id)
+    ) partition by list (tenant_id);
+    create index ledger_by_owner on ledger (tenant_id, owner_id) where owner_id is not null;
+    create table ledger_2 partition of ledger for values in (2);
+    create table ledger_3 partition of ledger for values in (3) partition by range (id);
+    create table ledger_3_low partition of ledger_3 for values from (minvalue) to (100);
+    create table ledger_3_high partition of ledger_3 for values from (100) to (maxvalue);
+    create table ledger_rest partition of ledger default;
+";
+
+fn ledger() -> Scene {
+    let around = "
+        do $$ begin create role old_app login; exception when duplicate_object or unique_violation then null; end $$;
+        grant select, truncate on ledger to old_app; grant update (said) on ledger to old_app;
+        comment on column ledger.said is 'in a word';";
+    Scene {
+        blue: format!("{LEDGER} {around}"),
+        rows: "insert into owners select t, n from generate_series(1, 3) t, generate_series(1, 9) n;
+               insert into ledger (tenant_id, owner_id, amount, said)
+                 select t, n % 9 + 1, n, 'n' || n from generate_series(1, 3) t, generate_series(1, 50) n"
+            .into(),
+        ddl: LEDGER
+            .replace("obsolete text, ", "")
+            .replace("said text", "word text")
+            .replace("said, id", "word, id"),
+        slices: vec!["owners", "ledger"],
+        references: Vec::new(),
+        spec: "[contexts.shop.rollout.map.ledger.word]\nup = 'said'\n",
+        rollout: "reversible = 'accept-lossy'",
+        ..scene()
+    }
+}
+
+/// The order of a table's columns.
+async fn order(client: &Client, table: &str) -> String {
+    let sql = format!(
+        "select string_agg(attname, ' ' order by attnum) from pg_attribute \
+         where attrelid = '{table}'::regclass and attnum > 0 and not attisdropped"
+    );
+    value(client, &sql).await
+}
+
+#[tokio::test]
+async fn leaves_are_handed_over_to_a_table_with_the_new_order_of_columns_and_back() {
+    let story = on_views(ledger()).await;
+    assert_eq!(order(&story.blue, "public.ledger").await, "tenant_id id obsolete owner_id amount twice said");
+    let around = "
+        select string_agg(what, E'\\n' order by what) from (
+          select conrelid::regclass || ' ' || conname || ' ' || contype::text || ' ' || conislocal || coninhcount
+            || convalidated as what
+            from pg_constraint where conrelid::regclass::text like '%ledger%' and contype <> 'n'
+          union all select indrelid::regclass || ' ' || indexrelid::regclass || ' ' || indisvalid || indisunique
+            || (select relfilenode from pg_class c where c.oid = indexrelid and relkind = 'i')
+            from pg_index where indrelid::regclass::text like '%ledger%' and indrelid::regclass::text <> 'ledger'
+          union all select c.oid::regclass || ' ' || relfilenode || coalesce(relacl::text, '') || relowner::regrole
+            || coalesce(pg_get_expr(relpartbound, c.oid), '') from pg_class c
+            where relname like 'ledger%' and relkind in ('r', 'p')
+          union all select 'sequence ' || pg_get_serial_sequence('ledger', 'id')
+          union all select 'comment ' || description from pg_description where objsubid > 0
+            and objoid = 'ledger'::regclass) found";
+    let before = value(&story.blue, around).await;
+    let plan = planned(&story, Side::Green).await;
+    assert!(plan.hazards.is_empty(), "{:?}", plan.hazards);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writing = Vec::new();
+    for (n, of, side) in [(1, OLD_LEDGER, Side::Blue), (2, NEW_LEDGER, Side::Green)] {
+        let client = story.session(side).await;
+        writing.push(tokio::spawn(write(client, of, n * 1_000_000, Arc::clone(&stop), n == 1)));
+    }
+    exchanged(&story, Side::Green).await;
+    assert_eq!(
+        order(&story.green, "ledger").await,
+        "tenant_id id owner_id amount twice word obsolete",
+        "the new version's columns stand as its DDL has them"
+    );
+    assert_eq!(order(&story.blue, "public.ledger").await, "tenant_id id obsolete owner_id amount twice said");
+    run(&story.green, "insert into ledger values (2, 777, 1, 5, default, 'positional')").await;
+    run(&story.blue, "insert into ledger values (2, 778, 'old', 1, 5, default, 'positional')").await;
+    let seen = "select string_agg(concat_ws(' ', id, owner_id, amount, twice, word, obsolete), ', ' order by id) \
+                from ledger where word = 'positional'";
+    assert_eq!(
+        value(&story.green, seen).await,
+        "777 1 5.00 10.00 positional, 778 1 5.00 10.00 positional old"
+    );
+    for (sql, want) in [
+        ("insert into ledger (tenant_id, amount) values (2, 0)", "23514"),
+        ("insert into ledger (tenant_id, amount, owner_id) values (2, 1, 999)", "23503"),
+        ("insert into ledger (tenant_id, id, amount) values (2, 777, 1)", "23505"),
+    ] {
+        for session in [&story.blue, &story.green] {
+            let refused = session.batch_execute(sql).await.expect_err(sql);
+            assert_eq!(refused.code().map(|code| code.code()), Some(want), "{sql}");
+        }
+    }
+    let app = story.session(Side::Blue).await;
+    run(&app, "set role old_app; update ledger set said = 'app' where tenant_id = 2 and id = 777").await;
+    exchanged(&story, Side::Blue).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut kept = 0;
+    for writer in writing {
+        kept += writer.await.expect("no statement does nothing").expect("no statement is refused");
+    }
+    let sql = "select count(*) from ledger where id >= 1000000 and said in ('old.', 'new!')";
+    assert_eq!(value(&story.blue, sql).await, kept.to_string());
+    assert_eq!(order(&story.blue, "public.ledger").await, "tenant_id id obsolete owner_id amount twice said");
+    assert_eq!(value(&story.blue, around).await, before, "all is as it was");
+}
+
+const OLD_LEDGER: Version = Version {
+    insert: "insert into ledger (tenant_id, id, amount, said) values (2, $1, 1, 'old')",
+    update: "update ledger set said = said || '.' where tenant_id = 2 and id = $1",
+    select: "select said from ledger where tenant_id = 2 and id = $1",
+    delete: "delete from ledger where tenant_id = 2 and id = $1",
+};
+
+const NEW_LEDGER: Version = Version {
+    insert: "insert into ledger (tenant_id, id, amount, word) values (2, $1, 1, 'new')",
+    update: "update ledger set word = word || '!' where tenant_id = 2 and id = $1",
+    select: "select word from ledger where tenant_id = 2 and id = $1",
+    delete: "delete from ledger where tenant_id = 2 and id = $1",
+};
+
+#[tokio::test]
+async fn a_tree_that_is_tied_to_its_topmost_table_is_not_handed_over() {
+    for (case, sql, want) in [
+        (
+            "somebody refers to it",
+            "create table public.refers (tenant_id bigint, id bigint, \
+          foreign key (tenant_id, id) references public.ledger (tenant_id, id))",
+            "refers",
+        ),
+        (
+            "it has statistics",
+            "create statistics public.s (dependencies) on tenant_id, owner_id from public.ledger",
+            "statistics s",
+        ),
+        (
+            "somebody looks at it",
+            "create view public.rich as select * from public.ledger",
+            "view public.rich",
+        ),
+    ] {
+        let story = on_views(ledger()).await;
+        run(&story.green, sql).await;
+        let plan = planned(&story, Side::Green).await;
+        let told: Vec<(Danger, bool)> =
+            plan.hazards.iter().map(|h| (h.name, h.what.contains(want))).collect();
+        assert_eq!(told, [(Danger::ColumnOrder, true)], "{case}: {:?}", plan.hazards);
+        // Agreed to, it moves whole.
+        exchanged(&story, Side::Green).await;
+        assert_eq!(
+            order(&story.green, "ledger").await,
+            "tenant_id id obsolete owner_id amount twice word",
+            "{case}"
+        );
+        exchanged(&story, Side::Blue).await;
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_that_fails_leaves_no_proof_behind() {
+    let story = on_views(ledger()).await;
+    let plan = planned(&story, Side::Green).await;
+    let holder = story.session(Side::Blue).await;
+    run(&holder, "begin; lock table owners in share mode").await;
+    let failed = carry_out(&story, &plan, 5).await.expect_err("the lock is not to be had");
+    assert_eq!(failed.code(), "RP1002");
+    run(&holder, "rollback").await;
+    assert_eq!(
+        value(&story.blue, "select count(*) from pg_constraint where conname = 'replat_bound'").await,
+        "0"
+    );
+}
