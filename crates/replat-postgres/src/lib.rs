@@ -15,13 +15,17 @@
 //! | many deployments that share machinery | [`cohort`], [`pool`] |
 //! | are both sides alike? | [`verify`] |
 //! | which row is refused | [`culprit`] |
+//! | what a system does, as evidence | [`capture`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
+//! | what advice asks for, as SQL for people | [`advised`] |
 //!
 //! Absent on purpose: decisions. Which action comes next is `replat_model::next`; how often it is tried is the
 //! runner's.
 
+pub mod advised;
 pub mod apply;
+pub mod capture;
 pub mod changes;
 mod coalesce;
 pub mod cohort;

@@ -3,6 +3,8 @@
 //! Results go to standard output, everything else to standard error. With `--json` the same facts are one object.
 //! Colour never carries meaning alone.
 
+pub mod advise;
+pub mod capture;
 mod deployment;
 pub mod doctor;
 mod exchange;

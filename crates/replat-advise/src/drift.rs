@@ -1,0 +1,2 @@
+//! Drift.
+mod level;
