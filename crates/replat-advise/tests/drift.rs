@@ -51,12 +51,16 @@ fn the_changes_of_a_market_are_found_where_they_are() {
         if let Some(out) = std::env::var_os("REPLAT_ADVISOR_OUT") {
             let path = PathBuf::from(out).join(name);
             std::fs::create_dir_all(&path).expect("a folder");
-            std::fs::write(path.join("changes.json"), serde_json::to_string(&found).expect("text")).expect("written");
+            std::fs::write(path.join("changes.json"), serde_json::to_string(&found).expect("text"))
+                .expect("written");
         }
         println!("{:#?}", found.changes);
         println!("{:?} {:?} {:?}", found.passing, found.seasons, found.forecast);
         for one in found.repartitions.iter().chain(&found.considered) {
-            println!("{:.3} since {:.3} due {} saves {:.3} {} {:?}", one.at, one.since, one.due, one.saves, one.because, one.transfer.price);
+            println!(
+                "{:.3} since {:.3} due {} saves {:.3} {} {:?}",
+                one.at, one.since, one.due, one.saves, one.because, one.transfer.price
+            );
             for step in &one.transfer.steps {
                 let text = serde_json::to_string(step).expect("text");
                 println!("    {}", &text[..text.len().min(300)]);
