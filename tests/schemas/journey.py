@@ -221,6 +221,9 @@ class Journey:
             for remedy in self.offered:
                 if not remedy.startswith(("ALTER ", "CREATE ")) or "…" in remedy:
                     continue
+                # The new version's DDL is a dump of blue, so it has what blue gets.
+                if remedy.endswith("-- in the DDL"):
+                    continue
                 for statement in remedy.split(" -- ")[0].split("; "):
                     session.execute(statement)
 

@@ -1,13 +1,15 @@
 //! In which partition each key is: by its hash, or by its weight where it has much.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::design::{Cut, Node};
 use crate::domain::{DomainId, Domains};
+use crate::residency::Zones;
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Choices};
-use crate::trace::Trace;
+use crate::trace::{Trace, Transaction};
 use crate::value::{ValueId, Values, place_hash};
 
 /// A key that has less than this share of one partition's fair load is hashed: so few accesses say little of tomorrow's.
@@ -26,6 +28,8 @@ pub struct Assignments {
     pinned: Vec<BTreeMap<ValueId, u32>>,
     /// Of each domain, the values that are too much for one partition.
     split: Vec<BTreeMap<ValueId, Split>>,
+    /// Which keys must be in which partitions, if any must.
+    zones: Option<Arc<Zones>>,
 }
 
 /// How a key that is too much for one partition is spread further.
@@ -40,13 +44,46 @@ struct Split {
 }
 
 impl Assignments {
-    /// Every key by its hash.
-    pub fn by_hash(values: &Values, domains: &Domains, partitions: u32) -> Assignments {
+    /// Every key by its hash, within its zone if there are zones.
+    pub fn by_hash(
+        values: &Values,
+        domains: &Domains,
+        partitions: u32,
+        zones: Option<Arc<Zones>>,
+    ) -> Assignments {
         Assignments {
             partitions,
             hashes: values.ids().map(|id| place_hash(&values.get(id).text())).collect(),
             pinned: vec![BTreeMap::new(); domains.count],
             split: vec![BTreeMap::new(); domains.count],
+            zones,
+        }
+    }
+
+    /// Which keys must be in which partitions, if any must.
+    pub fn zones(&self) -> Option<&Zones> {
+        self.zones.as_deref()
+    }
+
+    /// The same, but with these keys of a domain where they are said to be.
+    pub fn with_pins(&self, pins: impl IntoIterator<Item = (DomainId, ValueId, u32)>) -> Assignments {
+        let mut all = self.clone();
+        for (domain, value, part) in pins {
+            all.pinned[domain.0].insert(value, part);
+        }
+        all
+    }
+
+    /// Whether a key is spread over several partitions.
+    pub fn is_split(&self, domain: DomainId, value: ValueId) -> bool {
+        self.split[domain.0].contains_key(&value)
+    }
+
+    /// The partitions that a key may be in.
+    fn allowed(&self, domain: DomainId, value: ValueId) -> Range<u32> {
+        match &self.zones {
+            Some(zones) if zones.domain == domain => zones.parts_of(value),
+            _ => 0..self.partitions,
         }
     }
 
@@ -63,7 +100,10 @@ impl Assignments {
             let further = domains.column(table, split.by).filter(|further| *further != key);
             return split.base + further.map_or(0, |further| self.hashed_over(row[further], split.n));
         }
-        self.pinned[domain].get(&value).copied().unwrap_or_else(|| self.hashed_over(value, self.partitions))
+        self.pinned[domain].get(&value).copied().unwrap_or_else(|| {
+            let parts = self.allowed(DomainId(domain), value);
+            parts.start + self.hashed_over(value, parts.end - parts.start)
+        })
     }
 
     /// Places the keys by their weight: the heaviest first, each where least is. Keys that are too much for one partition
@@ -79,40 +119,41 @@ impl Assignments {
         let mut all = self.clone();
         let partitions = self.partitions;
         if let Some(by) = by {
-            let mut next = 0;
+            let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
             for (domain, value, weight) in weights.hot().filter(|(domain, ..)| *domain != by) {
+                let allowed = self.allowed(domain, value);
+                let next = taken.entry(allowed.start).or_insert(allowed.start);
                 // How many partitions it takes is a small number.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                let n = (weight as f64 / weights.fair).ceil() as u32;
-                if next + n <= partitions {
-                    all.split[domain.0].insert(value, Split { by, base: next, n });
-                    next += n;
+                let n = (weight / weights.fair).ceil() as u32;
+                if *next + n <= allowed.end {
+                    all.split[domain.0].insert(value, Split { by, base: *next, n });
+                    *next += n;
                 }
             }
         }
         // What stays where it is: the tail, and what was spread.
-        let mut load = vec![0_u64; partitions as usize];
+        let mut load = vec![0.0; partitions as usize];
         let pinned = |domain: DomainId, value: &ValueId| {
             weights.is_heavy(domain, *value) && !all.split[domain.0].contains_key(value)
         };
         for_each_row(schema, trace, weights.choices, |table, key, row| {
             if !pinned(domains.of(table, key), &row[key]) {
-                load[all.part(domains, table, key, row) as usize] += 1;
+                load[all.part(domains, table, key, row) as usize] += 1.0;
             }
         });
         let mut pins = Vec::new();
         for (domain, value, weight) in
             weights.heavy.iter().filter(|(domain, value, _)| pinned(*domain, value))
         {
-            let (least, _) =
-                load.iter().enumerate().min_by_key(|(_, load)| **load).expect("there is a partition");
-            load[least] += weight;
-            pins.push((*domain, *value, u32::try_from(least).expect("fewer than 2^32 partitions")));
+            let least = self
+                .allowed(*domain, *value)
+                .min_by(|a, b| f64::total_cmp(&load[*a as usize], &load[*b as usize]))
+                .expect("there is a partition");
+            load[least as usize] += weight;
+            pins.push((*domain, *value, least));
         }
-        for (domain, value, part) in pins {
-            all.pinned[domain.0].insert(value, part);
-        }
-        all
+        all.with_pins(pins)
     }
 
     /// How a table is cut that is placed by this key column.
@@ -128,18 +169,27 @@ impl Assignments {
         let domain = domains.of(table, key).0;
         let (pinned, split) = (&self.pinned[domain], &self.split[domain]);
         let cols = vec![name(key)];
-        if split.is_empty() {
+        let zones = self.zones().filter(|zones| zones.domain.0 == domain);
+        if split.is_empty() && zones.is_none() {
             let pins = pinned.iter().map(|(value, part)| (values.get(*value).text(), *part)).collect();
             return Cut::Hash { cols, n: self.partitions, pins };
         }
         let mut asked = cols.clone();
-        let mut root = Node::Spread { hash: cols.clone(), n: self.partitions, base: 0 };
+        let spread = |parts: Range<u32>| Node::Spread {
+            hash: cols.clone(),
+            n: parts.end - parts.start,
+            base: parts.start,
+        };
+        let mut root = spread(zones.map_or(0..self.partitions, Zones::others));
         let mut by_part: BTreeMap<u32, Vec<_>> = BTreeMap::new();
         for (value, part) in pinned {
             by_part.entry(*part).or_default().push(values.get(*value).clone());
         }
         let among =
             |among, yes, no| Node::Among { col: name(key), among, yes: Box::new(yes), no: Box::new(no) };
+        for (parts, listed) in zones.into_iter().flat_map(|zones| zones.listed(values)) {
+            root = among(listed, spread(parts), root);
+        }
         for (part, mut listed) in by_part {
             listed.sort();
             root = among(listed, Node::Leaf { leaf: part }, root);
@@ -171,9 +221,17 @@ pub struct Weights<'a> {
     choices: &'a Choices,
     /// A partition's load if all had the same. Unit: rows handled.
     fair: f64,
-    /// The keys that are worth a place of their own, the heaviest first.
-    heavy: Vec<(DomainId, ValueId, u64)>,
+    /// The keys that are worth a place of their own, the heaviest first. Unit: rows handled, as they are to be expected.
+    heavy: Vec<(DomainId, ValueId, f64)>,
     is_heavy: HashSet<(DomainId, ValueId)>,
+}
+
+/// What was seen of one key.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rows: u64,
+    transactions: u64,
+    last: u32,
 }
 
 impl<'a> Weights<'a> {
@@ -185,19 +243,27 @@ impl<'a> Weights<'a> {
         choices: &'a Choices,
         partitions: u32,
     ) -> Weights<'a> {
-        let mut weight: HashMap<(DomainId, ValueId), u64> = HashMap::new();
-        for_each_row(schema, trace, choices, |table, key, row| {
-            *weight.entry((domains.of(table, key), row[key])).or_default() += 1;
-        });
-        let fair = weight.values().sum::<u64>() as f64 / f64::from(partitions);
-        let mut heavy: Vec<_> = weight
+        let mut seen: HashMap<(DomainId, ValueId), Seen> = HashMap::new();
+        let mut number = 0;
+        for transaction in &trace.transactions {
+            number += 1;
+            for_each_row_of(schema, trace, transaction, choices, |table, key, row| {
+                let own = seen.entry((domains.of(table, key), row[key])).or_default();
+                own.rows += 1;
+                own.transactions += u64::from(own.last != number);
+                own.last = number;
+            });
+        }
+        let fair = seen.values().map(|seen| seen.rows).sum::<u64>() as f64 / f64::from(partitions);
+        let spread = Spread::of(&seen, domains.count);
+        let mut heavy: Vec<_> = seen
             .into_iter()
-            .filter(|(_, weight)| *weight as f64 >= HEAVY_MIN * fair)
-            .map(|((domain, value), weight)| (domain, value, weight))
+            .map(|((domain, value), seen)| (domain, value, spread[domain.0].expected(seen)))
+            .filter(|(.., weight)| *weight >= HEAVY_MIN * fair)
             .collect();
         // Equal weights in the order of their values, so that neither names nor numbers decide.
         heavy.sort_by(|(d, a, m), (e, b, n)| {
-            n.cmp(m).then_with(|| trace.values.compare(*a, *b)).then_with(|| d.cmp(e))
+            n.total_cmp(m).then_with(|| trace.values.compare(*a, *b)).then_with(|| d.cmp(e))
         });
         let is_heavy = heavy.iter().map(|(domain, value, _)| (*domain, *value)).collect();
         Weights { choices, fair, heavy, is_heavy }
@@ -217,12 +283,55 @@ impl<'a> Weights<'a> {
         })
     }
 
-    fn hot(&self) -> impl Iterator<Item = (DomainId, ValueId, u64)> {
-        self.heavy.iter().copied().filter(|(.., weight)| *weight as f64 > HOT_MIN * self.fair)
+    fn hot(&self) -> impl Iterator<Item = (DomainId, ValueId, f64)> {
+        self.heavy.iter().copied().filter(|(.., weight)| *weight > HOT_MIN * self.fair)
     }
 
     fn is_heavy(&self, domain: DomainId, value: ValueId) -> bool {
         self.is_heavy.contains(&(domain, value))
+    }
+}
+
+/// How much the keys of one domain differ, beyond what chance makes of equal ones.
+///
+/// The transactions that visit a key are taken for a Poisson count around the key's own rate, and the rates for a gamma
+/// distribution with the mean and the variance that were seen. What is expected of a key then lies between what was seen
+/// of it and the mean of all: near the mean if there is little evidence, or little difference.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    mean: f64,
+    /// The gamma distribution's shape; infinite if the keys do not differ.
+    shape: f64,
+}
+
+impl Spread {
+    fn of(seen: &HashMap<(DomainId, ValueId), Seen>, domains: usize) -> Vec<Spread> {
+        let mut sums = vec![(0.0, 0.0, 0.0); domains];
+        for ((domain, _), seen) in seen {
+            let (keys, sum, squares) = &mut sums[domain.0];
+            let count = seen.transactions as f64;
+            *keys += 1.0;
+            *sum += count;
+            *squares += count * count;
+        }
+        sums.into_iter()
+            .map(|(keys, sum, squares)| {
+                let mean = sum / f64::max(keys, 1.0);
+                let variance = (squares - sum * mean) / f64::max(keys - 1.0, 1.0);
+                let more = variance - mean;
+                Spread { mean, shape: if more > 0.0 { mean * mean / more } else { f64::INFINITY } }
+            })
+            .collect()
+    }
+
+    /// How many rows of a key are to be expected, in as much time again.
+    fn expected(self, seen: Seen) -> f64 {
+        let count = seen.transactions as f64;
+        let rows = seen.rows as f64 / count.max(1.0);
+        if self.shape.is_infinite() {
+            return self.mean * rows;
+        }
+        rows * self.mean * (count + self.shape) / (self.mean + self.shape)
     }
 }
 
@@ -233,7 +342,19 @@ fn for_each_row(
     choices: &Choices,
     mut tell: impl FnMut(TableId, usize, &[ValueId]),
 ) {
-    for access in &trace.accesses {
+    for transaction in &trace.transactions {
+        for_each_row_of(schema, trace, transaction, choices, &mut tell);
+    }
+}
+
+fn for_each_row_of(
+    schema: &Schema,
+    trace: &Trace,
+    transaction: &Transaction,
+    choices: &Choices,
+    mut tell: impl FnMut(TableId, usize, &[ValueId]),
+) {
+    for access in trace.accesses_of(transaction) {
         let Choice::Key(key) = choices[access.table.0] else { continue };
         let rows = trace.rows_of(access, schema.table(access.table).keys.len());
         rows.into_iter().flatten().for_each(|row| tell(access.table, key, row));

@@ -1,6 +1,6 @@
 //! A design: where each row of each table is, and how it is found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -279,6 +279,35 @@ fn hash_part(text: &str, n: u32) -> u32 {
 /// The place where rows are together: an equal place means the same partition.
 pub type Place = u32;
 
+/// The places that were met so far, and the keys that are known to be there: most keys are met again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    numbers: HashMap<Vec<u32>, Place>,
+    known: HashMap<(TableId, ValueId), Place>,
+}
+
+impl Places {
+    /// How many places were met.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Of each place, the part of each level that it is of; `u32::MAX` for where tables are that are not cut.
+    pub fn parts(&self) -> impl Iterator<Item = (&[u32], Place)> {
+        self.numbers.iter().map(|(parts, place)| (parts.as_slice(), *place))
+    }
+
+    fn number(&mut self, parts: Vec<u32>) -> Place {
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        *self.numbers.entry(parts).or_insert(next)
+    }
+}
+
 /// A design, made ready to place the rows of some evidence.
 pub struct Placed<'a> {
     /// How many partitions there are.
@@ -352,28 +381,39 @@ impl<'a> Placed<'a> {
         levels.iter().flat_map(|(cut, _)| cut.columns()).map(String::as_str)
     }
 
-    /// Where a row is; `None` if it is everywhere. `numbers` gives each combination of parts its number.
+    /// Where a row is; `None` if it is everywhere. `places` gives each combination of parts its number.
     pub fn place(
         &self,
         table: TableId,
         row: &[ValueId],
         values: &Values,
-        numbers: &mut BTreeMap<Vec<u32>, Place>,
+        places: &mut Places,
     ) -> Option<Place> {
-        let parts = match &self.tables[table.0] {
+        let levels = match &self.tables[table.0] {
             TablePlace::Everywhere => return None,
             // One more part than any other place has, so that it is none of those.
-            TablePlace::Alone => vec![u32::MAX],
-            TablePlace::Cut { levels, .. } => levels
-                .iter()
-                .map(|(cut, places)| {
-                    let key: Vec<_> = places.iter().map(|place| values.get(row[*place])).collect();
-                    cut.part(&key)
-                })
-                .collect(),
+            TablePlace::Alone => return Some(places.number(vec![u32::MAX])),
+            TablePlace::Cut { levels, .. } => levels,
         };
-        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        Some(*numbers.entry(parts).or_insert(next))
+        let only = match levels.as_slice() {
+            [(_, columns)] if columns.len() == 1 => Some((table, row[columns[0]])),
+            _ => None,
+        };
+        if let Some(place) = only.and_then(|key| places.known.get(&key)) {
+            return Some(*place);
+        }
+        let parts = levels
+            .iter()
+            .map(|(cut, columns)| {
+                let key: Vec<_> = columns.iter().map(|column| values.get(row[*column])).collect();
+                cut.part(&key)
+            })
+            .collect();
+        let place = places.number(parts);
+        if let Some(key) = only {
+            places.known.insert(key, place);
+        }
+        Some(place)
     }
 }
 

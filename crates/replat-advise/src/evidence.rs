@@ -4,10 +4,29 @@
 //! early is of use up to there. Values are hashed or put into buckets where they were seen, so a file holds nobody's data:
 //! equal values are equal texts within one file, and that is all that advice needs.
 
+mod ddl;
+mod file;
+mod intent;
+mod lines;
+mod log;
+mod merge;
+mod read;
+mod statements;
+mod wal;
+
+pub use ddl::read_schema;
+pub(crate) use ddl::{folded, name_of};
+pub use file::{read_evidence, write_evidence};
+pub use log::read_log;
+pub use read::{Known, Note, Source, read};
+pub use statements::read_statements;
+pub use wal::read_wal;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::system::Constraints;
 use crate::value::Value;
 
 /// The form of evidence files that is written and understood.
@@ -50,6 +69,18 @@ pub struct Head {
     /// The share of transactions that were sampled, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<f64>,
+    /// How many partitions are wished for, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// What any design must keep to, as somebody said.
+    #[serde(default, skip_serializing_if = "Constraints::are_none")]
+    pub constraints: Constraints,
+    /// Groups of tables that are said to be services of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<(String, Vec<String>)>,
+    /// What somebody wrote of what the system is to be, for people to weigh; no fact is taken from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intent: Vec<String>,
     /// What could not be had, and why, in words for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<String>,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use crate::schema::{Derived, KeyColumn, Reference, Schema, Table, TableId};
+use crate::system::Constraints;
 use crate::trace::{Access, Column, Op, Template, Touch, Trace, Transaction};
 use crate::value::{Value, ValueId};
 
@@ -34,6 +35,9 @@ pub enum BadEvidence {
     /// The workload contradicts itself.
     #[error("the workload contradicts itself: {0}")]
     Contradiction(String),
+    /// Of all that was given, nothing can be read.
+    #[error("there is no evidence: {0}")]
+    Nothing(String),
 }
 
 /// A description of a workload.
@@ -41,7 +45,13 @@ pub enum BadEvidence {
 struct Workload {
     format: String,
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     partitions: Option<u32>,
+    #[serde(default)]
+    constraints: Constraints,
+    #[serde(default)]
+    services: BTreeMap<String, Vec<String>>,
     tables: BTreeMap<String, WorkloadTable>,
     #[serde(default)]
     statements: Vec<WorkloadStatement>,
@@ -86,9 +96,9 @@ struct WorkloadTouch {
 }
 
 #[derive(Debug, Deserialize)]
-struct TableStats {
-    rows: Option<u64>,
-    row_bytes: Option<u64>,
+pub(crate) struct TableStats {
+    pub(crate) rows: Option<u64>,
+    pub(crate) row_bytes: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +120,12 @@ pub struct Described {
     pub trace: Trace,
     /// How many partitions, if it says so.
     pub partitions: Option<u32>,
+    /// What it is called.
+    pub name: String,
+    /// What any design must keep to.
+    pub constraints: Constraints,
+    /// Groups of tables that are said to be services of their own.
+    pub services: Vec<(String, Vec<String>)>,
     ids: HashMap<u32, u32>,
 }
 
@@ -189,7 +205,15 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
         }
         trace.templates.push(Template { name: statement.name, text: statement.sql, touches, joins });
     }
-    Ok(Described { schema, trace, partitions: workload.partitions, ids })
+    Ok(Described {
+        schema,
+        trace,
+        partitions: workload.partitions,
+        name: workload.name,
+        constraints: workload.constraints,
+        services: workload.services.into_iter().collect(),
+        ids,
+    })
 }
 
 impl Described {
@@ -208,18 +232,23 @@ impl Described {
 
     /// Takes in transactions, a line each (`trace.jsonl`).
     pub fn read_trace<'l>(&mut self, lines: impl IntoIterator<Item = &'l str>) -> Result<(), BadEvidence> {
+        let numbered = lines.into_iter().enumerate().map(|(number, line)| (number + 1, line));
+        self.read_trace_lines(numbered.filter(|(_, line)| !line.trim().is_empty()))
+    }
+
+    /// Takes in transactions, each with the number of its line.
+    pub(crate) fn read_trace_lines<'l>(
+        &mut self,
+        lines: impl IntoIterator<Item = (usize, &'l str)>,
+    ) -> Result<(), BadEvidence> {
         let mut kinds: HashMap<String, u32> = HashMap::new();
-        for (number, line) in lines.into_iter().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let line_number = number + 1;
+        for (number, line) in lines {
             let line: TraceLine = serde_json::from_str(line).map_err(|e| BadEvidence::Text {
                 what: "the trace",
-                line: line_number,
+                line: number,
                 why: e.to_string(),
             })?;
-            self.take(line, &mut kinds).map_err(|why| BadEvidence::Misfit { line: line_number, why })?;
+            self.take(line, &mut kinds).map_err(|why| BadEvidence::Misfit { line: number, why })?;
         }
         self.trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Placed};
+use crate::design::{BadDesign, Design, Placed, Places};
 use crate::schema::{Schema, TableId};
 use crate::trace::{Column, Template, Trace, Transaction};
 
@@ -34,6 +34,9 @@ pub struct Metrics {
     pub cross_partition_write_share: f64,
     /// How many partitions a transaction needs, on average.
     pub partitions_per_txn: f64,
+    /// The share of statements whose rows are all in one partition.
+    #[serde(default)]
+    pub single_partition_statement_share: f64,
     /// The share of statements whose partition does not follow from their own parameters.
     pub unroutable_statement_share: f64,
     /// The rows that the busiest partition handles, by the mean.
@@ -67,6 +70,8 @@ pub fn cost(cross: f64, participants: f64, skew: f64, storage: f64) -> f64 {
 pub struct Reach {
     /// Partitions that it needs.
     pub partitions: u32,
+    /// Whether it needs more than one.
+    pub crosses: bool,
     /// Whether it writes to more than one.
     pub writes_cross: bool,
 }
@@ -89,7 +94,7 @@ pub fn measure(schema: &Schema, trace: &Trace, design: &Design) -> Result<Metric
         .enumerate()
         .flat_map(|(number, tables)| tables.iter().filter_map(move |t| Some((schema.find(t)?, number))))
         .collect();
-    let mut tally = Tally::new(placed.partitions);
+    let mut tally = Tally::new(&placed, WINDOWS);
     let begin = trace.transactions.first().map_or(0.0, |t| t.at);
     let length = trace.transactions.last().map_or(0.0, |t| t.at - begin).max(1e-9);
     let mut kinds = vec![(0_u64, 0_u64); trace.kinds.len()];
@@ -98,10 +103,10 @@ pub fn measure(schema: &Schema, trace: &Trace, design: &Design) -> Result<Metric
         // The quotient is within 0 and the number of windows.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let window = (((transaction.at - begin) / length * WINDOWS as f64) as usize).min(WINDOWS - 1);
-        let reach = tally.add(schema, trace, &placed, transaction, window);
+        let reach = tally.add(schema, trace, transaction, window);
         let kind = &mut kinds[transaction.kind as usize];
         kind.0 += 1;
-        kind.1 += u64::from(reach.partitions > 1);
+        kind.1 += u64::from(reach.crosses);
         let mut touched: BTreeSet<usize> = BTreeSet::new();
         for access in trace.accesses_of(transaction) {
             touched.extend(contexts.get(&access.table).copied());
@@ -112,17 +117,21 @@ pub fn measure(schema: &Schema, trace: &Trace, design: &Design) -> Result<Metric
         }
         crossing_contexts += u64::from(touched.len() > 1);
     }
-    let n = tally.transactions;
     let storage = storage_factor(schema, &placed);
+    let mut all = Count::default();
+    tally.windows.iter().for_each(|window| all.add(window, 1));
+    let partitions = placed.partitions;
+    let worst = tally.windows.iter().map(|window| window.skew(partitions)).fold(1.0, f64::max);
     Ok(Metrics {
-        transactions: n,
-        cross_partition_share: share(tally.crossing, n),
-        cross_partition_write_share: share(tally.writes_crossing, n),
-        partitions_per_txn: tally.participants(),
+        transactions: all.transactions,
+        cross_partition_share: all.cross(),
+        cross_partition_write_share: all.cross_writing(),
+        partitions_per_txn: all.participants(),
+        single_partition_statement_share: all.pruning(),
         unroutable_statement_share: share(unroutable, statements),
-        load_max_over_mean: tally.skew(),
-        load_max_over_mean_worst_window: tally.worst_skew(),
-        write_amplification: if tally.writes == 0 { 0.0 } else { share(tally.copies, tally.writes) },
+        load_max_over_mean: all.skew(partitions),
+        load_max_over_mean_worst_window: worst,
+        write_amplification: all.write_amplification(),
         storage_factor: storage,
         per_transaction: trace
             .kinds
@@ -131,16 +140,33 @@ pub fn measure(schema: &Schema, trace: &Trace, design: &Design) -> Result<Metric
             .filter(|(_, (all, _))| *all > 0)
             .map(|(name, (all, crossing))| (name.clone(), share(*crossing, *all)))
             .collect(),
-        cross_context_share: (!contexts.is_empty()).then(|| share(crossing_contexts, n)),
-        cost: cost(share(tally.crossing, n), tally.participants(), tally.skew(), storage.unwrap_or(1.0)),
+        cross_context_share: (!contexts.is_empty()).then(|| share(crossing_contexts, all.transactions)),
+        cost: all.cost(partitions, storage.unwrap_or(1.0)),
     })
 }
 
 /// Of each transaction, in order, what it needs of `design`.
 pub fn reaches(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<Reach>, BadDesign> {
     let placed = Placed::new(design, schema)?;
-    let mut tally = Tally::new(placed.partitions);
-    Ok(trace.transactions.iter().map(|t| tally.add(schema, trace, &placed, t, 0)).collect())
+    let mut tally = Tally::new(&placed, 1);
+    Ok(trace.transactions.iter().map(|t| tally.add(schema, trace, t, 0)).collect())
+}
+
+/// What is counted under `design` in each of `cells` runs of transactions that follow one another and are of one length.
+pub fn counts(
+    schema: &Schema,
+    trace: &Trace,
+    design: &Design,
+    cells: usize,
+) -> Result<Vec<Count>, BadDesign> {
+    let placed = Placed::new(design, schema)?;
+    let cells = cells.clamp(1, trace.transactions.len().max(1));
+    let mut tally = Tally::new(&placed, cells);
+    let all = trace.transactions.len().max(1);
+    for (number, transaction) in trace.transactions.iter().enumerate() {
+        tally.add(schema, trace, transaction, number * cells / all);
+    }
+    Ok(tally.windows)
 }
 
 /// Bytes stored under a design, by bytes stored once; `None` if no size is known.
@@ -164,113 +190,185 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// What is counted while transactions go by.
-struct Tally {
-    partitions: u32,
-    transactions: u64,
-    crossing: u64,
-    writes_crossing: u64,
-    fan: u64,
-    writes: u64,
-    copies: u64,
-    /// Rows handled, by window and place.
-    load: Vec<Vec<u64>>,
-    numbers: BTreeMap<Vec<u32>, u32>,
+/// What was counted of some transactions under a design.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many transactions.
+    pub transactions: u64,
+    /// How many need more than one partition.
+    pub crossing: u64,
+    /// How many write to more than one.
+    pub writes_crossing: u64,
+    /// Partitions needed, in all.
+    pub fan: u64,
+    /// Statements of tables that are not everywhere.
+    pub statements: u64,
+    /// Those of them whose rows are all in one partition.
+    pub pruned: u64,
+    /// Rows written, each once.
+    pub writes: u64,
+    /// Rows written, in all copies.
+    pub copies: u64,
+    /// Rows handled, by place.
+    pub load: Vec<u64>,
 }
 
-impl Tally {
-    fn new(partitions: u32) -> Tally {
-        Tally {
-            partitions,
-            transactions: 0,
-            crossing: 0,
-            writes_crossing: 0,
-            fan: 0,
-            writes: 0,
-            copies: 0,
-            load: vec![Vec::new(); WINDOWS],
-            numbers: BTreeMap::new(),
+impl Count {
+    /// Takes in another count, so many times.
+    pub fn add(&mut self, other: &Count, times: u64) {
+        self.transactions += times * other.transactions;
+        self.crossing += times * other.crossing;
+        self.writes_crossing += times * other.writes_crossing;
+        self.fan += times * other.fan;
+        self.statements += times * other.statements;
+        self.pruned += times * other.pruned;
+        self.writes += times * other.writes;
+        self.copies += times * other.copies;
+        if self.load.len() < other.load.len() {
+            self.load.resize(other.load.len(), 0);
         }
+        self.load.iter_mut().zip(&other.load).for_each(|(own, other)| *own += times * other);
     }
 
-    fn add(
-        &mut self,
-        schema: &Schema,
-        trace: &Trace,
-        placed: &Placed<'_>,
-        transaction: &Transaction,
-        window: usize,
-    ) -> Reach {
-        let mut places = BTreeSet::new();
-        let mut written = BTreeSet::new();
+    /// See [`Metrics::cross_partition_share`].
+    pub fn cross(&self) -> f64 {
+        share(self.crossing, self.transactions)
+    }
+
+    /// See [`Metrics::cross_partition_write_share`].
+    pub fn cross_writing(&self) -> f64 {
+        share(self.writes_crossing, self.transactions)
+    }
+
+    /// See [`Metrics::partitions_per_txn`].
+    pub fn participants(&self) -> f64 {
+        if self.transactions == 0 { 1.0 } else { share(self.fan, self.transactions) }
+    }
+
+    /// See [`Metrics::single_partition_statement_share`].
+    pub fn pruning(&self) -> f64 {
+        if self.statements == 0 { 1.0 } else { share(self.pruned, self.statements) }
+    }
+
+    /// See [`Metrics::write_amplification`].
+    pub fn write_amplification(&self) -> f64 {
+        share(self.copies, self.writes)
+    }
+
+    /// See [`Metrics::load_max_over_mean`].
+    pub fn skew(&self, partitions: u32) -> f64 {
+        skew_of(&self.load, partitions)
+    }
+
+    /// See [`Metrics::cost`].
+    pub fn cost(&self, partitions: u32, storage: f64) -> f64 {
+        cost(self.cross(), self.participants(), self.skew(partitions), storage)
+    }
+}
+
+/// What is counted while transactions go by.
+struct Tally<'p, 'd> {
+    placed: &'p Placed<'d>,
+    windows: Vec<Count>,
+    places: Places,
+}
+
+impl<'p, 'd> Tally<'p, 'd> {
+    fn new(placed: &'p Placed<'d>, windows: usize) -> Tally<'p, 'd> {
+        Tally { placed, windows: vec![Count::default(); windows], places: Places::default() }
+    }
+
+    fn add(&mut self, schema: &Schema, trace: &Trace, transaction: &Transaction, window: usize) -> Reach {
+        let placed = self.placed;
+        let count = &mut self.windows[window];
+        let mut places = Few::default();
+        let mut written = Few::default();
         let mut everywhere = false;
+        // The statement that is going on: its number, its touch, its places, and whether it may want any.
+        let mut statement: Option<(u32, u32)> = None;
+        let (mut own, mut any) = (Few::default(), false);
         for access in trace.accesses_of(transaction) {
+            if statement.is_none_or(|(template, touch)| template != access.template || touch >= access.touch)
+            {
+                if statement.is_some() && (any || !own.is_empty()) {
+                    count.statements += 1;
+                    count.pruned += u64::from(!any && own.len() == 1);
+                }
+                (own, any) = (Few::default(), false);
+            }
+            statement = Some((access.template, access.touch));
             let width = schema.table(access.table).keys.len();
             let rows = trace.rows_of(access, width);
             if placed.is_everywhere(access.table) {
                 if access.op.writes() {
                     everywhere = true;
-                    let count = rows.map_or(1, |rows| rows.len() as u64);
-                    self.writes += count;
-                    self.copies += count * u64::from(self.partitions);
+                    any = true;
+                    let rows = rows.map_or(1, |rows| rows.len() as u64);
+                    count.writes += rows;
+                    count.copies += rows * u64::from(placed.partitions);
                 }
                 continue;
             }
             let Some(rows) = rows else {
                 everywhere |= placed.is_spread(access.table);
+                any |= placed.is_spread(access.table);
                 continue;
             };
             if access.op.writes() {
-                self.writes += rows.len() as u64;
-                self.copies += rows.len() as u64;
+                count.writes += rows.len() as u64;
+                count.copies += rows.len() as u64;
             }
             for row in rows {
-                let Some(place) = placed.place(access.table, row, &trace.values, &mut self.numbers) else {
+                let Some(place) = placed.place(access.table, row, &trace.values, &mut self.places) else {
                     continue;
                 };
                 places.insert(place);
+                own.insert(place);
                 if access.op.writes() {
                     written.insert(place);
                 }
-                let load = &mut self.load[window];
-                if load.len() <= place as usize {
-                    load.resize(place as usize + 1, 0);
+                if count.load.len() <= place as usize {
+                    count.load.resize(place as usize + 1, 0);
                 }
-                load[place as usize] += 1;
+                count.load[place as usize] += 1;
             }
         }
+        if any || !own.is_empty() {
+            count.statements += 1;
+            count.pruned += u64::from(!any && own.len() == 1);
+        }
+        let needed = u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
         let reach = Reach {
-            partitions: if everywhere {
-                self.partitions
-            } else {
-                u32::try_from(places.len()).unwrap_or(u32::MAX).max(1)
-            },
+            partitions: if everywhere { placed.partitions } else { needed },
+            // With one partition nothing crosses, but a design that asks all of them is no better for that.
+            crosses: everywhere || places.len() > 1,
             writes_cross: everywhere || written.len() > 1,
         };
-        self.transactions += 1;
-        // With one partition nothing crosses, but a design that asks all of them is no better for that.
-        self.crossing += u64::from(everywhere || places.len() > 1);
-        self.writes_crossing += u64::from(reach.writes_cross);
-        self.fan += u64::from(reach.partitions);
+        count.transactions += 1;
+        count.crossing += u64::from(reach.crosses);
+        count.writes_crossing += u64::from(reach.writes_cross);
+        count.fan += u64::from(reach.partitions);
         reach
     }
+}
 
-    fn participants(&self) -> f64 {
-        if self.transactions == 0 { 1.0 } else { self.fan as f64 / self.transactions as f64 }
-    }
+/// A set of so few places that looking through them is quicker than anything else.
+#[derive(Default)]
+struct Few(Vec<u32>);
 
-    fn skew(&self) -> f64 {
-        let mut total = vec![0_u64; self.numbers.len()];
-        for window in &self.load {
-            for (place, rows) in window.iter().enumerate() {
-                total[place] += rows;
-            }
+impl Few {
+    fn insert(&mut self, place: u32) {
+        if !self.0.contains(&place) {
+            self.0.push(place);
         }
-        skew_of(&total, self.partitions)
     }
 
-    fn worst_skew(&self) -> f64 {
-        self.load.iter().map(|window| skew_of(window, self.partitions)).fold(1.0, f64::max)
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -287,7 +385,7 @@ pub(crate) fn skew_of(load: &[u64], partitions: u32) -> f64 {
 
 /// Whether the place of the rows that a statement wants follows from its own parameters: by what it binds, by what it
 /// says is equal, and by what can be looked up.
-fn is_routable(
+pub(crate) fn is_routable(
     schema: &Schema,
     design: &Design,
     placed: &Placed<'_>,

@@ -60,6 +60,10 @@ pub struct Ground<'a> {
     /// Whether a table is written to at all.
     written: Vec<bool>,
     bytes: Vec<f64>,
+    /// How many transactions there are in all.
+    all: u64,
+    /// Of each table, how it may be placed.
+    options: Vec<Vec<Choice>>,
 }
 
 /// What one transaction does with one table.
@@ -76,6 +80,12 @@ struct Visit {
 
 /// A table with less than this share of all bytes can be everywhere, if nobody writes to it.
 const SMALL_MAX: f64 = 0.02;
+
+/// With more tables than these, a try that is no better in its own group is not pursued over all tables.
+pub const MANY_TABLES: usize = 25;
+
+/// So many domains are tried as the key of everything.
+const SEEDS_MAX: usize = 64;
 
 /// What is better by less is not better: it is the noise of sums.
 const BETTER_MIN: f64 = 1e-9;
@@ -104,11 +114,13 @@ impl<'a> Ground<'a> {
             load: vec![BTreeMap::new(); schema.tables.len()],
             written: vec![false; schema.tables.len()],
             bytes: Vec::new(),
+            all: trace.transactions.len() as u64,
+            options: schema.ids().map(|table| options(schema, assignments, table)).collect(),
         };
         let all = schema.bytes().max(1) as f64;
         ground.bytes = schema.tables.iter().map(|table| table.bytes() as f64 / all).collect();
         for table in schema.ids() {
-            for choice in ground.options(table) {
+            for choice in all_options(schema, table) {
                 ground.load[table.0].insert(choice, vec![0; count]);
             }
         }
@@ -240,6 +252,9 @@ impl<'a> Ground<'a> {
                 {
                     break;
                 }
+                if !self.options[table.0].contains(&wish) {
+                    continue;
+                }
                 if stand.moved(self, table, wish).cost <= limit {
                     stand.move_to(self, table, wish);
                     break;
@@ -249,32 +264,59 @@ impl<'a> Ground<'a> {
         stand.choices
     }
 
-    fn sum(&self, choices: &[Choice], fans: u64, crossing: u64) -> Cost {
-        let all: u64 = self.count.iter().map(|count| u64::from(*count)).sum();
-        let n = all.max(1) as f64;
+    /// What each table could be placed by otherwise, and what all of it would cost then.
+    pub fn otherwise(&self, choices: &[Choice]) -> Vec<Vec<(Choice, Cost)>> {
+        let mut stand = Stand::at(self, choices.to_vec());
+        let tables: Vec<TableId> = self.schema.ids().collect();
+        tables
+            .into_iter()
+            .map(|table| {
+                let others = self.options[table.0].iter().filter(|option| **option != choices[table.0]);
+                others.map(|option| (*option, stand.moved(self, table, *option))).collect()
+            })
+            .collect()
+    }
+
+    /// How a table may be placed.
+    pub fn options(&self, table: TableId) -> &[Choice] {
+        &self.options[table.0]
+    }
+
+    fn load_of(&self, choices: &[Choice]) -> Vec<u64> {
         let mut load = vec![0_u64; self.partitions as usize + 1];
         for (table, choice) in choices.iter().enumerate() {
             let own = &self.load[table][choice];
             load.iter_mut().zip(own).for_each(|(all, own)| *all += own);
         }
-        let skew = skew_of(&load, self.partitions);
-        let copied: f64 = choices
-            .iter()
-            .zip(&self.bytes)
-            .filter(|(choice, _)| **choice == Choice::Everywhere)
-            .map(|(_, share)| share * f64::from(self.partitions - 1))
-            .sum();
-        let cross = crossing as f64 / n;
-        let participants = if all == 0 { 1.0 } else { fans as f64 / n };
-        Cost { cost: cost(cross, participants, skew, 1.0 + copied), cross, participants, skew }
+        load
     }
 
-    fn options(&self, table: TableId) -> Vec<Choice> {
-        (0..self.schema.table(table).keys.len())
-            .map(Choice::Key)
-            .chain([Choice::Everywhere, Choice::Alone])
-            .collect()
+    fn copied_of(&self, choices: &[Choice]) -> f64 {
+        let copied = choices.iter().zip(&self.bytes).filter(|(choice, _)| **choice == Choice::Everywhere);
+        copied.map(|(_, share)| share).sum()
     }
+
+    /// `copied` is the share of all bytes that is everywhere.
+    fn sum(&self, load: &[u64], copied: f64, fans: u64, crossing: u64) -> Cost {
+        let n = self.all.max(1) as f64;
+        let skew = skew_of(load, self.partitions);
+        let cross = crossing as f64 / n;
+        let participants = if self.all == 0 { 1.0 } else { fans as f64 / n };
+        let storage = 1.0 + copied * f64::from(self.partitions - 1);
+        Cost { cost: cost(cross, participants, skew, storage), cross, participants, skew }
+    }
+}
+
+/// Every way to place a table.
+fn all_options(schema: &Schema, table: TableId) -> Vec<Choice> {
+    let keys = (0..schema.table(table).keys.len()).map(Choice::Key);
+    keys.chain([Choice::Everywhere, Choice::Alone]).collect()
+}
+
+/// The ways to place a table that are not forbidden.
+fn options(schema: &Schema, assignments: &Assignments, table: TableId) -> Vec<Choice> {
+    let bound = assignments.zones().and_then(|zones| zones.bound(table));
+    bound.map_or_else(|| all_options(schema, table), <[Choice]>::to_vec)
 }
 
 fn small(n: usize) -> u32 {
@@ -288,6 +330,8 @@ struct Stand {
     fan: Vec<u32>,
     fans: u64,
     crossing: u64,
+    load: Vec<u64>,
+    copied: f64,
     cost: Cost,
 }
 
@@ -297,12 +341,24 @@ impl Stand {
         let all = || fan.iter().zip(&ground.count);
         let fans = all().map(|(fan, count)| u64::from(*fan) * u64::from(*count)).sum();
         let crossing = all().filter(|(fan, _)| **fan > 1).map(|(_, count)| u64::from(*count)).sum();
-        let cost = ground.sum(&choices, fans, crossing);
-        Stand { choices, fan, fans, crossing, cost }
+        let (load, copied) = (ground.load_of(&choices), ground.copied_of(&choices));
+        let cost = ground.sum(&load, copied, fans, crossing);
+        Stand { choices, fan, fans, crossing, load, copied, cost }
+    }
+
+    /// Load and copies with one table elsewhere.
+    fn burden(&self, ground: &Ground<'_>, table: TableId, choice: Choice) -> (Vec<u64>, f64) {
+        let was = self.choices[table.0];
+        let own = &ground.load[table.0];
+        let moved = own[&was].iter().zip(&own[&choice]);
+        let load = self.load.iter().zip(moved).map(|(all, (was, is))| all - was + is).collect();
+        let copy = |choice: Choice| if choice == Choice::Everywhere { ground.bytes[table.0] } else { 0.0 };
+        (load, self.copied - copy(was) + copy(choice))
     }
 
     /// What it would cost with one table elsewhere.
     fn moved(&mut self, ground: &Ground<'_>, table: TableId, choice: Choice) -> Cost {
+        let (load, copied) = self.burden(ground, table, choice);
         let was = std::mem::replace(&mut self.choices[table.0], choice);
         let (mut fans, mut crossing) = (self.fans, self.crossing);
         for number in &ground.visitors[table.0] {
@@ -312,12 +368,12 @@ impl Stand {
             fans = fans + count * u64::from(after) - count * u64::from(before);
             crossing = crossing + count * u64::from(after > 1) - count * u64::from(before > 1);
         }
-        let cost = ground.sum(&self.choices, fans, crossing);
         self.choices[table.0] = was;
-        cost
+        ground.sum(&load, copied, fans, crossing)
     }
 
     fn move_to(&mut self, ground: &Ground<'_>, table: TableId, choice: Choice) {
+        (self.load, self.copied) = self.burden(ground, table, choice);
         self.choices[table.0] = choice;
         for number in &ground.visitors[table.0] {
             let place = &mut self.fan[*number as usize];
@@ -326,15 +382,34 @@ impl Stand {
             self.fans = self.fans + count * u64::from(*place) - count * u64::from(before);
             self.crossing = self.crossing + count * u64::from(*place > 1) - count * u64::from(before > 1);
         }
-        self.cost = ground.sum(&self.choices, self.fans, self.crossing);
+        self.cost = ground.sum(&self.load, self.copied, self.fans, self.crossing);
+    }
+
+    /// Moves several tables, and back if that is not better.
+    fn try_all(&mut self, ground: &Ground<'_>, moves: &BTreeMap<TableId, Choice>) {
+        let (before, was) = (self.cost.cost, self.choices.clone());
+        let moved: Vec<TableId> = moves
+            .iter()
+            .filter(|(table, choice)| was[table.0] != **choice && ground.options[table.0].contains(choice))
+            .map(|(table, choice)| {
+                self.move_to(ground, *table, *choice);
+                *table
+            })
+            .collect();
+        if self.cost.cost >= before - BETTER_MIN {
+            for table in moved.into_iter().rev() {
+                self.move_to(ground, table, was[table.0]);
+            }
+        }
     }
 }
 
 /// The best choices that were found, and others that were nearly as good, best first. `rounds` times a part of the tables
-/// is taken back.
+/// is taken back; those of one of the `groups` at once, by turns.
 pub fn search(
     ground: &Ground<'_>,
     domains: &Domains,
+    groups: &[Vec<TableId>],
     seeds: Vec<Choices>,
     rounds: usize,
 ) -> Vec<(Choices, Cost)> {
@@ -357,15 +432,23 @@ pub fn search(
     let mut dice = Dice(0x5eed);
     for round in 0..rounds {
         let mut choices = best.choices.clone();
-        let share = if round % 2 == 0 { 4 } else { 2 };
-        let freed: Vec<TableId> = schema.ids().filter(|_| dice.below(share) == 0).collect();
+        let freed: Vec<TableId> = match groups.get(round % (groups.len() + 2)) {
+            // Tables that are worked on together, and nothing else: so the search stays small where tables are many.
+            Some(group) => group.clone(),
+            None => {
+                let share = if round % 2 == 0 { 4 } else { 2 };
+                schema.ids().filter(|_| dice.below(share) == 0).collect()
+            }
+        };
         for table in &freed {
             let options = ground.options(*table);
             choices[table.0] = options[dice.below(options.len() as u64) as usize];
         }
         let mut trial = Stand::at(ground, choices);
         climb(ground, domains, &mut trial, Some(&freed));
-        climb(ground, domains, &mut trial, None);
+        if schema.tables.len() <= MANY_TABLES || trial.cost.cost < best.cost.cost {
+            climb(ground, domains, &mut trial, None);
+        }
         keep(&trial);
         if trial.cost.cost < best.cost.cost {
             best = trial;
@@ -378,12 +461,28 @@ pub fn search(
 /// Where a search can begin: each domain everywhere that it reaches, and nowhere in particular.
 pub fn seeds(ground: &Ground<'_>, domains: &Domains) -> Vec<Choices> {
     let ids = || ground.schema.ids();
+    let allowed = |table: TableId, choice: Choice| {
+        let options = ground.options(table);
+        if options.contains(&choice) { choice } else { options[0] }
+    };
     let by_domain = |domain: usize| {
         let place = |table| domains.column(table, DomainId(domain)).map(Choice::Key);
-        ids().map(|table| place(table).unwrap_or_else(|| fallback(ground, table))).collect()
+        ids().map(|table| allowed(table, place(table).unwrap_or_else(|| fallback(ground, table)))).collect()
     };
-    let mut seeds: Vec<Choices> = (0..domains.count).map(by_domain).collect();
-    seeds.push(ids().map(|table| fallback(ground, table)).collect());
+    // The domains that most rows have a key of.
+    let mut order: Vec<(u64, usize)> = (0..domains.count)
+        .map(|domain| {
+            let members = domains.members(DomainId(domain));
+            (
+                members.map(|(table, key)| ground.load[table.0][&Choice::Key(key)].iter().sum::<u64>()).sum(),
+                domain,
+            )
+        })
+        .collect();
+    order.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let mut seeds: Vec<Choices> =
+        order.into_iter().take(SEEDS_MAX).map(|(_, domain)| by_domain(domain)).collect();
+    seeds.push(ids().map(|table| allowed(table, fallback(ground, table))).collect());
     seeds
 }
 
@@ -403,12 +502,12 @@ fn climb(ground: &Ground<'_>, domains: &Domains, stand: &mut Stand, only: Option
         for table in tables {
             let mut best = (stand.choices[table.0], stand.cost.cost);
             for option in ground.options(table) {
-                if option == stand.choices[table.0] {
+                if *option == stand.choices[table.0] {
                     continue;
                 }
-                let tried = stand.moved(ground, table, option).cost;
+                let tried = stand.moved(ground, table, *option).cost;
                 if tried < best.1 - BETTER_MIN {
-                    best = (option, tried);
+                    best = (*option, tried);
                 }
             }
             if best.0 != stand.choices[table.0] {
@@ -417,16 +516,9 @@ fn climb(ground: &Ground<'_>, domains: &Domains, stand: &mut Stand, only: Option
         }
         if only.is_none() {
             for domain in 0..domains.count {
-                let mut tried = stand.choices.clone();
-                for (table, key) in domains.members(DomainId(domain)) {
-                    tried[table.0] = Choice::Key(key);
-                }
-                if tried != stand.choices {
-                    let tried = Stand::at(ground, tried);
-                    if tried.cost.cost < stand.cost.cost - BETTER_MIN {
-                        *stand = tried;
-                    }
-                }
+                let members = domains.members(DomainId(domain));
+                let moves = members.map(|(table, key)| (table, Choice::Key(key))).collect();
+                stand.try_all(ground, &moves);
             }
         }
         if stand.cost.cost > before - BETTER_MIN {

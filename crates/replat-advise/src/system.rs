@@ -1,8 +1,15 @@
 //! A system as advice is given on it: its tables, its transactions with their rows, and how much of that is known.
 
+mod build;
+mod keys;
+mod make;
+mod rows;
+
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Tier;
+use crate::evidence::{Evidence, Known, Note, Tier};
+use crate::fixture::Described;
+use crate::missing::missing;
 use crate::schema::Schema;
 use crate::trace::Trace;
 
@@ -27,6 +34,41 @@ pub struct System {
     pub missing: Vec<Missing>,
 }
 
+impl System {
+    /// The system that somebody has evidence of, and what should be known about that evidence.
+    ///
+    /// The highest tier counts that there is evidence of; what a lower tier says beyond it is taken in. Of rows that
+    /// were not seen whole, unknown values stand for what is not known ([`crate::value::Value::is_known`]).
+    pub fn of(known: Known) -> (System, Vec<Note>) {
+        match known {
+            Known::Described(described) => (System::described(*described), Vec::new()),
+            Known::Seen(evidence) => System::seen(&evidence),
+        }
+    }
+
+    fn described(described: Described) -> System {
+        let tier = if described.trace.transactions.is_empty() { Tier::Statements } else { Tier::Trace };
+        let mut system = System {
+            name: described.name,
+            schema: described.schema,
+            trace: described.trace,
+            partitions: described.partitions,
+            constraints: described.constraints,
+            services: described.services,
+            tier,
+            missing: Vec::new(),
+        };
+        system.missing = missing(&system);
+        system
+    }
+
+    fn seen(evidence: &Evidence) -> (System, Vec<Note>) {
+        let (mut system, notes) = make::system(evidence);
+        system.missing = missing(&system);
+        (system, notes)
+    }
+}
+
 /// What any design must keep to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Constraints {
@@ -36,6 +78,13 @@ pub struct Constraints {
     /// Rows are kept for so long only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+}
+
+impl Constraints {
+    /// Whether nothing is asked.
+    pub fn are_none(&self) -> bool {
+        self.residency.is_none() && self.retention.is_none()
+    }
 }
 
 /// Where rows may be.

@@ -122,3 +122,36 @@ impl Trace {
         Some(self.cells[range.start as usize..range.end as usize].chunks_exact(width.max(1)))
     }
 }
+
+impl Trace {
+    /// Some of the transactions, by their places, with what they need and nothing else. One may be named several times.
+    pub fn chosen(&self, places: impl IntoIterator<Item = usize>) -> Trace {
+        let mut chosen =
+            Trace { templates: self.templates.clone(), kinds: self.kinds.clone(), ..Trace::default() };
+        let small = |n: usize| u32::try_from(n).expect("evidence is bounded to fewer than 2^32 rows");
+        let mut known: std::collections::HashMap<ValueId, ValueId> = std::collections::HashMap::new();
+        for place in places {
+            let transaction = &self.transactions[place];
+            let first = small(chosen.accesses.len());
+            for access in self.accesses_of(transaction) {
+                let rows = access.rows.as_ref().map(|rows| {
+                    let begin = small(chosen.cells.len());
+                    for cell in &self.cells[rows.start as usize..rows.end as usize] {
+                        let value = *known
+                            .entry(*cell)
+                            .or_insert_with(|| chosen.values.id(self.values.get(*cell).clone()));
+                        chosen.cells.push(value);
+                    }
+                    begin..small(chosen.cells.len())
+                });
+                chosen.accesses.push(Access { rows, ..access.clone() });
+            }
+            chosen.transactions.push(Transaction {
+                at: transaction.at,
+                kind: transaction.kind,
+                accesses: first..small(chosen.accesses.len()),
+            });
+        }
+        chosen
+    }
+}

@@ -29,6 +29,17 @@ impl Value {
         }
     }
 
+    /// Stands for a value that nobody saw, another one for each `number`: the same unknown value is the same, wherever it
+    /// is, and differs from all others. No text of PostgreSQL begins with a zero character, as these do.
+    pub fn unknown(number: u64) -> Value {
+        Value::Text(format!("\0?{number}"))
+    }
+
+    /// Whether it is the value itself, and does not only stand for one that nobody saw.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Value::Text(text) if text.starts_with("\0?"))
+    }
+
     /// The text that is hashed: empty for `Null`.
     pub fn text(&self) -> String {
         match self {

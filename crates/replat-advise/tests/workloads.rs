@@ -6,12 +6,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use replat_advise::advise::{Verdict, advise};
+use replat_advise::advise::{Advice, Wish, advise_on};
 use replat_advise::context::contexts;
 use replat_advise::design::Design;
+use replat_advise::evidence::Tier;
+use replat_advise::explain::Placing;
 use replat_advise::fixture::{BadEvidence, Described, read_workload};
 use replat_advise::measure::measure;
-use replat_advise::search::Choice;
+use replat_advise::system::{Constraints, System};
 use serde_json::Value;
 
 /// More than this above the reference is a worse design.
@@ -55,6 +57,33 @@ fn read(folder: &Path) -> Described {
     described
 }
 
+/// The whole of a workload, as a system to be advised on.
+fn system(folder: &Path) -> System {
+    let workload: Value = serde_json::from_str(&text(folder, "workload.json")).expect("a workload");
+    let constraints = workload["constraints"].clone();
+    let constraints: Constraints = serde_json::from_value(constraints).unwrap_or_default();
+    let services: BTreeMap<String, Vec<String>> =
+        serde_json::from_value(workload["services"].clone()).unwrap_or_default();
+    System { constraints, services: services.into_iter().collect(), ..of(read(folder)) }
+}
+
+fn of(described: Described) -> System {
+    System {
+        name: String::new(),
+        partitions: described.partitions,
+        schema: described.schema,
+        trace: described.trace,
+        constraints: Constraints::default(),
+        services: Vec::new(),
+        tier: Tier::Trace,
+        missing: Vec::new(),
+    }
+}
+
+fn advised(system: &System) -> Advice {
+    advise_on(system, &Wish::default())
+}
+
 #[test]
 fn what_if_is_what_the_workloads_own_tools_say() {
     let mut compared = 0;
@@ -91,18 +120,24 @@ fn designs_cost_no_more_than_the_reference_and_what_has_no_locality_is_left_alon
     for folder in folders() {
         let expected = expected(&folder);
         let Some(want) = expected["reference_metrics"]["J"].as_f64() else { continue };
-        let described = read(&folder);
-        let advice = advise(&described.schema, &described.trace, described.partitions.unwrap_or(16));
-        let refused = matches!(advice.verdict, Verdict::DoNotPartition { .. });
-        assert_eq!(refused, expected["accept"]["verdict"] == "do_not_partition", "{}", folder.display());
-        let best = &advice.designs[0];
-        println!("{}: J {:.4}, the reference {want:.4}", folder.display(), best.metrics.cost);
-        assert!(
-            refused || best.metrics.cost <= want + REGRET_MAX,
+        let began = std::time::Instant::now();
+        let advice = advised(&of(read(&folder)));
+        assert_eq!(
+            advice.refuses(),
+            expected["accept"]["verdict"] == "do_not_partition",
             "{}: {:?}",
             folder.display(),
-            best.metrics
+            advice.locality
         );
+        let metrics = advice.metrics.as_ref().expect("a design");
+        println!(
+            "{}: J {:.4}, the reference {want:.4}; cross {:.4} {:.0?}",
+            folder.display(),
+            metrics.cost,
+            metrics.cross_partition_share,
+            began.elapsed()
+        );
+        assert!(advice.refuses() || metrics.cost <= want + REGRET_MAX, "{}: {metrics:?}", folder.display());
     }
 }
 
@@ -201,24 +236,22 @@ fn names_order_foreign_keys_and_repetition_change_nothing() {
         if !expected["reference_metrics"]["J"].is_number() {
             continue;
         }
-        let keys = |described: &Described, name: fn(&str) -> String| -> BTreeMap<String, String> {
-            let partitions = described.partitions.unwrap_or(16);
-            let advice = advise(&described.schema, &described.trace, partitions);
+        let keys = |described: Described, name: fn(&str) -> String| -> BTreeMap<String, String> {
+            let advice = advised(&of(described));
             // Where nothing helps, it does not matter which of the designs helps least.
-            if matches!(advice.verdict, Verdict::DoNotPartition { .. }) {
+            if advice.refuses() {
                 return BTreeMap::new();
             }
-            let placed = described.schema.ids().map(|id| {
-                let table = described.schema.table(id);
-                let choice = match advice.designs[0].choices[id.0] {
-                    Choice::Key(key) => table.keys[key].name.clone(),
+            let placed = advice.tables.iter().map(|table| {
+                let placing = match &table.placing {
+                    Placing::By(column) => column.clone(),
                     other => format!("{other:?}"),
                 };
-                (name(&table.name), choice)
+                (name(&table.table), placing)
             });
             placed.filter(|(table, _)| touched.contains(table)).collect()
         };
-        assert_eq!(keys(&plain, str::to_owned), keys(&other, original), "{}", folder.display());
+        assert_eq!(keys(plain, str::to_owned), keys(other, original), "{}", folder.display());
     }
 }
 
@@ -257,9 +290,9 @@ fn evidence_that_does_not_fit_is_refused_with_its_place() {
 fn nothing_is_made_of_nothing() {
     let workload = r#"{"format":"advisor-workload/1","tables":{"a":{"key_columns":["id"]}}}"#;
     let described = read_workload(workload).expect("a workload");
-    let advice = advise(&described.schema, &described.trace, 4);
+    let advice = advised(&of(described));
     assert_eq!(advice.contexts.groups.len(), 1);
+    assert!(advice.design.is_none() && !advice.refuses());
     let empty = read_workload(r#"{"format":"advisor-workload/1","tables":{}}"#).expect("a workload");
-    let advice = advise(&empty.schema, &empty.trace, 4);
-    assert!(matches!(advice.verdict, Verdict::DoNotPartition { .. }));
+    assert!(advised(&of(empty)).design.is_none());
 }

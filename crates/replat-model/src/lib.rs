@@ -9,6 +9,7 @@ pub mod contract;
 pub mod deploy;
 pub mod doctor;
 pub mod draft;
+pub mod exchange;
 pub mod facts;
 pub mod hash;
 pub mod ids;

@@ -6,6 +6,7 @@
 //! | read a catalogue, rehearse DDL | [`survey`] |
 //! | a partition as SQL | [`mod@slice`] |
 //! | green's tables as views of blue's | [`views`] |
+//! | tables and views change places | [`exchange`] |
 //! | the write fence | [`guard`] |
 //! | leaves that come and go | [`leaves`] |
 //! | before and after rows move | [`prepare`], [`retire`], [`sequences`] |
@@ -14,13 +15,17 @@
 //! | many deployments that share machinery | [`cohort`], [`pool`] |
 //! | are both sides alike? | [`verify`] |
 //! | which row is refused | [`culprit`] |
+//! | what a system does, as evidence | [`capture`] |
 //! | all of it behind two verbs | [`engine`] |
 //! | partitions that come and go | [`lifecycle`] |
+//! | what advice asks for, as SQL for people | [`advised`] |
 //!
 //! Absent on purpose: decisions. Which action comes next is `replat_model::next`; how often it is tried is the
 //! runner's.
 
+pub mod advised;
 pub mod apply;
+pub mod capture;
 pub mod changes;
 mod coalesce;
 pub mod cohort;
@@ -33,6 +38,7 @@ pub mod culprit;
 pub mod ends;
 pub mod engine;
 pub mod error;
+pub mod exchange;
 pub mod follow;
 pub mod freshness;
 pub mod guard;

@@ -182,15 +182,30 @@ impl ReplicationConnection {
     ///
     /// [`ReplicationError::Refused`], for example if there is no such slot or somebody else reads it.
     pub async fn start(
-        mut self,
+        self,
         slot: &str,
         from: Lsn,
         publication: &str,
     ) -> Result<ReplicationStream, ReplicationError> {
+        self.start_all(slot, from, &[publication.to_owned()]).await
+    }
+
+    /// The same for what concerns any of several publications.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReplicationConnection::start`].
+    pub async fn start_all(
+        mut self,
+        slot: &str,
+        from: Lsn,
+        publications: &[String],
+    ) -> Result<ReplicationStream, ReplicationError> {
+        let names: Vec<String> = publications.iter().map(|name| quote_ident(name)).collect();
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {}, messages 'true')",
             quote_ident(slot),
-            option_literal(&quote_ident(publication)),
+            option_literal(&names.join(",")),
         );
         self.wire.send(|out| frontend::query(&command, out)).await?;
         loop {

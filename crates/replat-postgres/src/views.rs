@@ -28,7 +28,7 @@ use crate::survey::is_one_database;
 const INVOKER_MIN: u32 = 15;
 
 /// Whoever makes or takes away views does it alone. The lock is that of green's tables, which are made under it, too.
-const ALONE: &str = "SELECT pg_advisory_xact_lock(7311340948552)";
+pub(crate) const ALONE: &str = "SELECT pg_advisory_xact_lock(7311340948552)";
 
 /// What a role can be allowed to do to the rows of a view.
 const RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod advise;
+mod capture;
 mod doctor;
 mod proxy;
 mod rotate;
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use replat_model::spec::SecretText;
 
+pub use advise::{Advise, AdviseArgs};
+pub use capture::{CaptureArgs, CaptureVerb};
 pub use doctor::DoctorArgs;
 pub use proxy::{ProxyArgs, Stale, Through};
 pub use rotate::*;
@@ -123,6 +127,8 @@ pub enum Command {
     Validate,
     /// Go through everything that could stand in the way of a deployment; changes nothing.
     Doctor(DoctorArgs),
+    /// Say how a system could be cut, from what it was seen doing: contexts, keys, trees, and what each choice costs.
+    Advise(Box<AdviseArgs>),
     /// Say what would be done, as a plan that can be kept and applied.
     Plan {
         /// What is planned.
@@ -154,6 +160,12 @@ pub enum Command {
         /// What is done with them.
         #[command(subcommand)]
         verb: ContractsVerb,
+    },
+    /// What a database does, kept as evidence for advice: without values, bounded in time and size.
+    Capture {
+        /// What is done with captures.
+        #[command(subcommand)]
+        verb: CaptureVerb,
     },
     /// A door for PostgreSQL clients: each session is where its partition is, also while that moves.
     Proxy(Box<ProxyArgs>),
@@ -264,6 +276,9 @@ pub struct Targets {
     /// becomes a partition of its own.
     #[arg(long)]
     pub each: bool,
+    /// Of several partitions, those whose rows cannot go as they are stay behind and are named; without it, nobody goes.
+    #[arg(long)]
+    pub leave_out_refused: bool,
 }
 
 impl Targets {
@@ -382,6 +397,22 @@ pub enum DeployVerb {
     Finish(Because),
     /// Give it up before the switch, or after a rollback; nothing is left behind.
     Abort(Because),
+    /// Once every partition of a context lives on green by views: green gets the tables, and the old names become views.
+    Exchange(ExchangeArgs),
+}
+
+/// What is exchanged.
+#[derive(Clone, Debug, Args)]
+pub struct ExchangeArgs {
+    /// The context; may be left out where the spec has one.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// The other way: blue gets its tables back, and green's names become views.
+    #[arg(long)]
+    pub back: bool,
+    /// Allow hazards, by name.
+    #[arg(long, value_name = "HAZARD", value_delimiter = ',')]
+    pub allow: Vec<String>,
 }
 
 /// A deployment, and why.

@@ -82,6 +82,10 @@ codes! {
     RP3033 0 "An index is not used";
     RP3034 11 "The catalogue is not as it was left";
     RP3035 14 "The key's type ends";
+    RP3101 4 "Nothing can be captured there";
+    RP3102 21 "Another capture is at work";
+    RP3103 3 "A file of a capture cannot be used";
+    RP3104 30 "A capture's setting could not be put back";
     RP4001 30 "A replication slot is lost";
     RP4002 11 "A row cannot be stored in its new shape";
     RP4003 11 "The sides differ";
@@ -92,6 +96,7 @@ codes! {
     RP5004 20 "The deployment waits for a person";
     RP5005 12 "The deployment was aborted";
     RP5006 30 "Some of a cohort did not get through";
+    RP5007 4 "Tables cannot be exchanged yet";
     RP6001 21 "Another runner is at work";
     RP6002 21 "The partition is being deployed already";
     RP6003 30 "The control store failed";
@@ -105,6 +110,10 @@ codes! {
     RP7007 4 "The request shows no valid token";
     RP7008 20 "The server has enough to do";
     RP7009 20 "HAProxy does not have its map";
+    RP8001 3 "Evidence cannot be read";
+    RP8002 3 "Evidence contradicts itself";
+    RP8003 3 "A design does not fit the evidence";
+    RP8004 4 "No plan is ready";
     RP9001 1 "An internal error";
     RP9002 130 "Stopped from the keyboard";
 }
@@ -180,6 +189,10 @@ mod tests {
             concat!(include_str!("deploy.rs"), include_str!("failure.rs"), include_str!("planning.rs"))
                 .to_owned()
                 + include_str!("main.rs")
+                + include_str!("advise.rs")
+                + include_str!("advise/reading.rs")
+                + include_str!("advise/spec.rs")
+                + include_str!("capture/mod.rs")
                 + include_str!("project.rs")
                 + include_str!("self_description.rs")
                 + include_str!("serve.rs")

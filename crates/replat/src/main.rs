@@ -1,6 +1,8 @@
 //! replat: makes the partitions of a relational database deployable.
 
+mod advise;
 mod ask;
+mod capture;
 mod cli;
 mod codes;
 mod cohort;
@@ -8,6 +10,7 @@ mod contracts;
 mod daemon;
 mod deploy;
 mod doctor;
+mod exchange;
 mod failure;
 mod hooks;
 mod planning;
@@ -67,7 +70,9 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Runway(args) => return rotate::runway(global, style, args).await,
         Command::Adopt(args) => return rotate::adopt(global, style, args).await,
         Command::Eject(args) => return rotate::eject(global, style, args).await,
+        Command::Capture { verb } => return capture::capture(global, style, verb).await,
         Command::Doctor(args) => return doctor::doctor(global, style, args).await,
+        Command::Advise(args) => advise::advise(global, style, args),
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await

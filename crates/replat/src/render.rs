@@ -3,8 +3,11 @@
 //! Results go to standard output, everything else to standard error. With `--json` the same facts are one object.
 //! Colour never carries meaning alone.
 
+pub mod advise;
+pub mod capture;
 mod deployment;
 pub mod doctor;
+mod exchange;
 mod happened;
 mod plan;
 mod prediction;
@@ -23,6 +26,7 @@ pub use deployment::{
     Card, Live, broken_contracts, certificate_text, deployment, deployment_value, event_line, event_text,
     event_value, list, reason_text, trouble_text,
 };
+pub use exchange::{Exchange, exchange, exchange_value};
 pub use happened::Happened;
 pub use plan::{by_check, cohort_plan, outlook, plan, plan_next, steps, told_once};
 

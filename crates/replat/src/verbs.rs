@@ -55,6 +55,7 @@ impl Desk<'_> {
             DeployVerb::Finish(b) => {
                 self.word(b, |why| Event::FinishAsked { why }, |d| d.finished.is_some()).await
             }
+            DeployVerb::Exchange(args) => self.exchange(args).await,
             DeployVerb::Abort(b) => self.word(b, |why| Event::AbortAsked { why }, |d| d.aborted).await,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::design::{Cut, Design, Level, Node, Placed, Placement};
+use crate::design::{Cut, Design, Level, Node, Placed, Placement, Places};
 use crate::domain::{DomainId, Domains};
 use crate::schema::{Schema, TableId};
 use crate::trace::Trace;
@@ -123,7 +123,7 @@ impl Loads {
             })
             .collect();
         let mut loads = Loads { by, partitions: vec![0; design.partitions as usize], keys: HashMap::new() };
-        let mut numbers = BTreeMap::new();
+        let mut numbers = Places::default();
         // The parts of places: with one cut each, a place has one.
         let mut parts: HashMap<u32, u32> = HashMap::new();
         for access in &trace.accesses {
@@ -133,7 +133,7 @@ impl Loads {
                 let before = numbers.len();
                 let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) else { continue };
                 if numbers.len() > before {
-                    parts.extend(numbers.iter().map(|(all, place)| (*place, all[0])));
+                    parts.extend(numbers.parts().map(|(all, place)| (place, all[0])));
                 }
                 let part = parts[&place];
                 if part as usize >= loads.partitions.len() {

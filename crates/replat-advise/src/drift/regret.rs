@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moves::{grafted, nearby};
 use super::transfer::{Prices, Transfer, transfer};
-use crate::advise::designs;
+use crate::candidate::designs;
 use crate::design::{BadDesign, Design};
 use crate::domain::Domains;
 use crate::measure::measure;

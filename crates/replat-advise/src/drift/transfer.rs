@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Level, Placed, Placement};
+use crate::design::{BadDesign, Design, Level, Placed, Placement, Places};
 use crate::schema::{Derived, Schema, TableId};
 use crate::trace::{Access, Trace};
 use crate::value::{Value, ValueId};
@@ -139,7 +139,7 @@ pub fn transfer(
     let mut ways: BTreeMap<Way, Keys> = BTreeMap::new();
     let mut touched: BTreeSet<u32> = BTreeSet::new();
     let everyone = from.partitions.max(to.partitions);
-    let mut numbers = [BTreeMap::new(), BTreeMap::new()];
+    let mut numbers = [Places::default(), Places::default()];
     for table in schema.ids() {
         let name = &schema.table(table).name;
         let (before, after) = (&from.tables[name], &to.tables[name]);
@@ -294,11 +294,11 @@ fn label(
     table: TableId,
     row: &[ValueId],
     trace: &Trace,
-    numbers: &mut BTreeMap<Vec<u32>, u32>,
+    numbers: &mut Places,
 ) -> Option<u32> {
     let place = placed.place(table, row, &trace.values, numbers)?;
-    let (parts, _) = numbers.iter().find(|(_, number)| **number == place)?;
-    Some(if let [part] = parts.as_slice() { *part } else { place })
+    let (parts, _) = numbers.parts().find(|(_, number)| *number == place)?;
+    Some(if let [part] = parts { *part } else { place })
 }
 
 /// The rows of each table that were seen, each once.

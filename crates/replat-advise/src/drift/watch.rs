@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::level::Series;
 use super::{SHARE_MIN, SKEW_MIN, Statistic};
-use crate::design::{BadDesign, Design, Placed, Placement};
+use crate::design::{BadDesign, Design, Placed, Placement, Places};
 use crate::domain::Domains;
 use crate::measure::{reaches, skew_of};
 use crate::schema::{Schema, TableId};
@@ -157,7 +157,7 @@ fn keys(
 /// The load of the busiest partition by the mean, as a logarithm.
 fn skew(schema: &Schema, trace: &Trace, design: &Design, window: usize) -> Result<Watched, BadDesign> {
     let placed = Placed::new(design, schema)?;
-    let mut numbers = BTreeMap::new();
+    let mut numbers = Places::default();
     let mut values = Vec::new();
     for transactions in trace.transactions.chunks_exact(window) {
         let mut load: Vec<u64> = Vec::new();

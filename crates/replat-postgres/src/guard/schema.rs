@@ -133,6 +133,14 @@ CREATE TABLE IF NOT EXISTS replat.added_column (
   name        text NOT NULL,
   PRIMARY KEY (base_schema, base_name, name)
 );
+CREATE TABLE IF NOT EXISTS replat.exchanged (
+  schema_name text NOT NULL,
+  base_schema text NOT NULL,
+  ord         integer NOT NULL,
+  shared      jsonb NOT NULL,
+  definition  text,
+  PRIMARY KEY (schema_name, base_schema, ord)
+);
 
 CREATE OR REPLACE FUNCTION replat.pass(p text, home_schema text, lock_key bigint, op text) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $guard$

@@ -5,6 +5,7 @@
 
 mod closed_sides;
 mod edges;
+mod exchange;
 mod fence;
 mod foreign_keys;
 mod guards;

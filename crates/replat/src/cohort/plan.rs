@@ -54,6 +54,34 @@ pub struct CohortFile {
     pub difference: Vec<String>,
     /// Whether code of either version can run on the other's schema.
     pub compatibility: Compatibility,
+    /// Partitions that were meant and do not go along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A partition that cannot go as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// The partition as it was asked for.
+    pub selection: String,
+    /// Its name.
+    pub partition: PartitionId,
+    /// What stands in its way.
+    pub because: Vec<String>,
+    /// What to do about that.
+    pub remedy: Vec<String>,
+}
+
+impl LeftOut {
+    /// All of it on one line.
+    pub fn line(&self) -> String {
+        let more = match self.because.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        format!("{}: {}{more}", self.partition, self.because.first().map_or("", String::as_str))
+    }
 }
 
 /// What is a member's own in its plan.
@@ -255,7 +283,38 @@ pub async fn plan(
     let (name, context) = project.context(targets.context.as_deref())?;
     let map = project.map(store, name, context)?;
     let selections = selections(project, (name, context), &map, targets).await?;
-    plan_these(project, store, (name, context), map, selections).await
+    let refused = if targets.leave_out_refused { Refused::StayBehind } else { Refused::StopAll };
+    plan_these(project, store, (name, context), map, (selections, refused)).await
+}
+
+/// What becomes of a cohort if some of its members cannot go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody goes, and they are named.
+    StopAll,
+    /// The others go, and they are named.
+    StayBehind,
+}
+
+/// How many of those that cannot go an error names.
+const NAMED_MAX: usize = 12;
+
+/// What to do about those that cannot go.
+fn stopped(left_out: &[LeftOut], of: usize) -> Failure {
+    let what = format!("{} of {of} partitions cannot go as they are", left_out.len());
+    let mut failure = Failure::new("RP2002", Exit::Precondition, what).details(&left_out);
+    failure = failure.because(left_out.iter().take(NAMED_MAX).map(LeftOut::line));
+    if left_out.len() > NAMED_MAX {
+        failure = failure.because([format!("and {} more (see --json)", left_out.len() - NAMED_MAX)]);
+    }
+    let said: BTreeSet<&String> = left_out.iter().flat_map(|one| &one.remedy).collect();
+    for remedy in said.into_iter().take(NAMED_MAX) {
+        failure = failure.remedy(remedy.clone());
+    }
+    if left_out.len() < of {
+        failure = failure.remedy("Or let the others go without them: --leave-out-refused");
+    }
+    failure
 }
 
 /// The same for partitions that are known by name.
@@ -264,15 +323,17 @@ pub async fn plan_these(
     store: &dyn WorkLog,
     (name, context): (&str, &Context),
     map: Map,
-    selections: Vec<String>,
+    (selections, refused): (Vec<String>, Refused),
 ) -> Result<PlannedCohort, Failure> {
-    let mut wanted: Vec<Wanted<'_>> = Vec::new();
-    let mut maps: Vec<Map> = Vec::new();
-    for selection in &selections {
-        let one = find_in(store, name, context, maps.last().unwrap_or(&map), selection)?;
-        maps.push(one.map.clone());
-        wanted.push(one);
-    }
+    let find = |selections: &[String]| {
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for selection in selections {
+            let before = wanted.last().map_or(&map, |one| &one.map);
+            wanted.push(find_in(store, name, context, before, selection)?);
+        }
+        Ok::<_, Failure>(wanted)
+    };
+    let wanted = find(&selections)?;
     let mut ids = BTreeSet::new();
     if let Some(twice) = wanted.iter().find(|one| !ids.insert(&one.id)) {
         return Err(Failure::new("RP2006", Exit::Invalid, format!("{} is named twice", twice.id))
@@ -314,8 +375,10 @@ pub async fn plan_these(
             .remedy("Deploy the partitions by themselves: within one database there is no log to share."));
     }
     let mut plans = Vec::new();
+    let mut going = Vec::new();
+    let mut left_out = Vec::new();
     let mut measured = None;
-    for one in &wanted {
+    for (one, selection) in wanted.iter().zip(selections) {
         let mut ask = Ask {
             context: name.to_owned(),
             partition: one.id.clone(),
@@ -340,22 +403,46 @@ pub async fn plan_these(
             Some(measured) => Measured::clone(measured),
             None => measured.insert(sample(&ends, &first, &ask).await).clone(),
         };
-        plans.push(drafted(&project.spec, &ask, &blue, &rehearsal.facts)?);
+        // What the schemas have against it was against the first draft, and is so for all. This is about its rows.
+        match drafted(&project.spec, &ask, &blue, &rehearsal.facts) {
+            Ok(plan) => {
+                plans.push(plan);
+                going.push(selection);
+            }
+            Err(Failure { because, remedy, .. }) => {
+                left_out.push(LeftOut { selection, partition: one.id.clone(), because, remedy });
+            }
+        }
     }
-    let plan = plans.first().expect("somebody is meant").clone();
+    if plans.is_empty() || (refused == Refused::StopAll && !left_out.is_empty()) {
+        return Err(stopped(&left_out, wanted.len()));
+    }
+    // Those that stay behind are no leaves of their own.
+    let maps = if left_out.is_empty() { wanted } else { find(&going)? };
+    let maps: Vec<Map> = maps.into_iter().map(|one| one.map).collect();
+    let plan = plans.first().expect("somebody goes").clone();
     // Expressions know no partitions.
     let mut findings = check_expressions(&ends.blue.client, Side::Blue, &plan).await?;
     findings.extend(check_expressions(&ends.green.client, Side::Green, &plan).await?);
     if !findings.is_empty() {
         return Err(found(&findings));
     }
-    let members = selections.into_iter().zip(&plans).map(|(s, plan)| MemberPlan::of(s, plan)).collect();
+    let members = going.into_iter().zip(&plans).map(|(s, plan)| MemberPlan::of(s, plan)).collect();
     let difference = schema_difference(&blue, &rehearsal.facts, &plan);
     let compatibility = compatibility(&blue, &rehearsal.facts, &plan);
     let digest = CohortFile::sealed(plans.into_iter());
     let green = rehearsal.facts;
-    let file =
-        CohortFile { kind: KIND.into(), digest, plan, members, blue, green, difference, compatibility };
+    let file = CohortFile {
+        kind: KIND.into(),
+        digest,
+        plan,
+        members,
+        blue,
+        green,
+        difference,
+        compatibility,
+        left_out,
+    };
     Ok(PlannedCohort { file, maps })
 }
 

@@ -12,7 +12,7 @@ use replat_postgres::engine::now;
 use serde_json::json;
 
 use super::board::{self, Row};
-use super::plan::{CohortFile, PlannedCohort};
+use super::plan::{CohortFile, LeftOut, PlannedCohort, Refused};
 use super::run::Goal;
 use super::{members, plan};
 use crate::ask;
@@ -78,7 +78,8 @@ impl Desk<'_> {
         let (name, context) = self.project.context(Some(&file.plan.context))?;
         let map = self.project.map(&self.store, name, context)?;
         let selections = file.members.iter().map(|member| member.selection.clone()).collect();
-        let current = plan::plan_these(&self.project, &self.store, (name, context), map, selections).await?;
+        let wished = (selections, Refused::StopAll);
+        let current = plan::plan_these(&self.project, &self.store, (name, context), map, wished).await?;
         let mut changes: Vec<String> = Vec::new();
         for (then, now) in file.plans().zip(current.file.plans()) {
             let one = |plan: Plan, of: &CohortFile| planning::PlanFile {
@@ -308,6 +309,16 @@ fn plan_text(file: &CohortFile, detail: bool) -> String {
     }
     if by_size.len() > shown {
         t += &format!("    and {} that are no larger\n", by_size.len() - shown);
+    }
+    if !file.left_out.is_empty() {
+        t += &format!("  {:<12} {}\n", "left out", counted(file.left_out.len(), "partition", "partitions"));
+        let shown = if detail { file.left_out.len() } else { SHOWN_MAX };
+        for line in file.left_out.iter().take(shown).map(LeftOut::line) {
+            t += &format!("    {line}\n");
+        }
+        if file.left_out.len() > shown {
+            t += &format!("    and {} more\n", file.left_out.len() - shown);
+        }
     }
     t
 }

@@ -1,6 +1,6 @@
 //! Ctrl-C.
 
-use crate::words::{close, gated, somebody_waits};
+use crate::words::{close, gated, somebody_waits, until};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +55,13 @@ async fn ctrl_c_in_a_switch_lets_it_come_to_its_end_and_a_second_one_does_not_wa
             .await
             .expect("blue takes writes");
         let mut switching = world.program.start(&["deploy", "switch"]);
-        world.replat("deploy wait --for switch --timeout 60s").await.succeeds();
+        // Before it waits for the writer it may not have come to listen to signals.
+        until(
+            &world,
+            "select count(*) from pg_stat_activity where datname = current_database() \
+                       and wait_event_type = 'Lock'",
+        )
+        .await;
         switching.signal("INT").await;
         // Two signals at once are one: a second follows only when the first was heard.
         switching.remarks("A switch is under way").await;

@@ -148,3 +148,83 @@ async fn a_spec_that_says_copy_gets_a_copy_within_the_database() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_exchanged_when_the_last_partition_has_come_and_back() {
+    // The column that the new version adds comes last, so that nobody's columns stand in another order.
+    let world = notes(SPEC, NEW).await;
+    let early = world.replat("deploy exchange").await.fails("RP5007", 4);
+    early.remarks("no deployment of notes by views has finished");
+    world.replat("deploy -p tenant_id=2 -y --hold --allow ROWS_SHARED").await.succeeds();
+    world.replat("deploy switch d1").await.succeeds();
+    world.replat("deploy finish d1").await.succeeds();
+    let early = world.replat("deploy exchange -y").await.fails("RP5007", 4);
+    early.remarks("not every partition of notes lives on main.v2").remarks("lives on main.public");
+    world.replat("deploy -p notes -y --hold --allow ROWS_SHARED").await.succeeds();
+    world.replat("deploy switch d2").await.succeeds();
+    world.replat("deploy exchange -y").await.fails("RP5007", 4).remarks("d2 of notes");
+    world.replat("deploy finish d2").await.succeeds();
+
+    let plan = world.replat("-n deploy exchange").await.succeeds();
+    let plan = plan.prints("public.notes -> v2.notes  (body -> text)").prints("ACCESS EXCLUSIVE");
+    let plan = plan.prints("DROP VIEW IF EXISTS \"v2\".\"notes\"").prints("No change has been made.");
+    plan.prints("ALTER TABLE \"public\".\"notes\" SET SCHEMA \"v2\"");
+    let said = world.replat("-n deploy exchange --json").await.succeeds().json();
+    assert_eq!(said["to"], "green", "{said}");
+    assert_eq!(said["tables"][0]["blue"]["schema"], "public", "{said}");
+    let statements = said["statements"].as_array().expect("statements").len();
+    let client = world.on_blue().await;
+    client.batch_execute("create publication p for table notes").await.expect("a publication");
+    let refused = world.replat("deploy exchange -y").await.fails("RP2005", 3);
+    refused.remarks("PUBLISHED").remarks("--allow PUBLISHED");
+    client
+        .batch_execute("drop publication p; create view v2.some as select id from v2.notes")
+        .await
+        .expect("a view");
+    let refused = world.replat("deploy exchange -y").await.fails("RP5007", 4);
+    refused.remarks("needs the view v2.notes").remarks("Drop it");
+    client.batch_execute("drop view v2.some").await.expect("no view");
+    world.replat("deploy exchange --no-input").await.fails("RP2008", 13);
+
+    world.replat("deploy exchange -y").await.succeeds().prints("main.v2 has the tables");
+    world.replat("deploy exchange -y").await.succeeds().prints("Nothing needs to be done");
+    let tables = "select count(*) from pg_class where oid = 'v2.notes'::regclass and relkind = 'r'";
+    assert_eq!(number(&client, tables).await, 1);
+    let old = "update notes set body = 'stale' where tenant_id = 2 and id = 7";
+    assert_eq!(client.execute(old, &[]).await.expect("the old version writes"), 1);
+    assert_eq!(
+        number(&client, "select count(*) from v2.notes where text = 'stale' and tag = 'none'").await,
+        1
+    );
+    world.replat("explain RP5007").await.succeeds().prints("Tables cannot be exchanged yet");
+
+    let said = world.replat("-n deploy exchange --back --json").await.succeeds().json();
+    assert_eq!(said["statements"].as_array().expect("statements").len(), statements, "{said}");
+    world.replat("deploy exchange --back -y --json").await.succeeds().prints("\"tables_on\": \"blue\"");
+    assert_eq!(number(&client, tables).await, 0);
+    assert_eq!(client.execute(old, &[]).await.expect("the old version writes"), 1);
+    assert_eq!(number(&client, "select count(*) from v2.notes").await, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_exchange_the_next_version_goes_on_from_tables() {
+    let world = notes(SPEC, NEW).await;
+    world.replat("deploy -p notes -y --hold --allow ROWS_SHARED").await.succeeds();
+    world.replat("deploy switch d1").await.succeeds();
+    world.replat("deploy finish d1").await.succeeds();
+    world.replat("deploy exchange -y").await.succeeds();
+    // Another database takes no views; it takes the tables.
+    let next = SPEC
+        .replace("version = \"v2\"", "version = \"v3\"")
+        .replace("[contexts.notes]", "[databases.other]\nurl = \"env:GREEN_URL\"\n[contexts.notes]")
+        .replace(
+            "to = { database = \"main\", schema = \"v2\" }",
+            "to = { database = \"other\", schema = \"v3\" }",
+        )
+        .replace("[contexts.notes.rollout.map.notes.text]\nup = \"body\"\n", "");
+    world.write("replat.toml", &next);
+    world.replat("deploy -p tenant_id=3 -y --hold").await.succeeds().prints("ready");
+    let under_way = world.replat("deploy exchange --back -y").await.fails("RP5007", 4);
+    under_way.remarks("is being deployed");
+    world.replat("deploy switch d2").await.succeeds().prints("other.v3 (green)");
+}

@@ -39,15 +39,20 @@ pub async fn close(world: &World) -> Client {
 
 /// Until somebody stands before the gate.
 pub async fn somebody_waits(world: &World) {
-    let client = world.on_blue().await;
     let waiting = "select count(*) from pg_locks where locktype = 'advisory' and objid = 4242 and not granted \
                    and database = (select oid from pg_database where datname = current_database())";
-    let waits = async {
-        while crate::world::number(&client, waiting).await == 0 {
+    until(world, waiting).await;
+}
+
+/// Until a count on blue is not zero.
+pub async fn until(world: &World, count: &str) {
+    let client = world.on_blue().await;
+    let counted = async {
+        while crate::world::number(&client, count).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waits).await.expect("the copy reaches the gate");
+    tokio::time::timeout(Duration::from_secs(60), counted).await.expect(count);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,4 +6,5 @@ mod measure;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "another test target uses the rest of it")]
 mod program;
+mod refused;
 mod tenants;

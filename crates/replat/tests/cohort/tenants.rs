@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use replat_testkit::Server;
 use tokio::task::JoinHandle;
@@ -174,9 +175,10 @@ impl Writers {
                         // Refused, or not there: on the other side, perhaps.
                         _ => {
                             *home = 1 - *home;
-                            tokio::task::yield_now().await;
                         }
                     }
+                    // A writer that never rests takes the processor from the runner.
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             }));
         }

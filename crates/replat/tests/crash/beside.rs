@@ -21,9 +21,11 @@ enum Way {
     Finish,
     /// By views, an abort that a person asks for.
     Abort,
+    /// After an end by views, the exchange that a person asks for.
+    Exchange,
 }
 
-const POINTS: [(&str, Way); 16] = [
+const POINTS: [(&str, Way); 18] = [
     ("hand_over.before_commit", Way::Copy),
     ("hand_over.after_commit", Way::Copy),
     ("append.after.switched", Way::Copy),
@@ -40,6 +42,8 @@ const POINTS: [(&str, Way); 16] = [
     ("views.dropped", Way::Abort),
     ("views.column_dropped", Way::Abort),
     ("append.before.aborted", Way::Abort),
+    ("exchange.before_commit", Way::Exchange),
+    ("exchange.after_commit", Way::Exchange),
 ];
 
 /// The failpoints that are visited here.
@@ -96,7 +100,7 @@ soak = "1h"
 async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Result<(), Failure> {
     let spec = match way {
         Way::Copy => SPEC.replace("path = \"views\"", "path = \"copy\"\nreversible = \"accept-lossy\""),
-        Way::Views | Way::Finish | Way::Abort => SPEC.to_owned(),
+        Way::Views | Way::Finish | Way::Abort | Way::Exchange => SPEC.to_owned(),
     };
     let world = servers.beside(name, &spec, TABLES, NEW).await?;
     let told = match way {
@@ -104,6 +108,7 @@ async fn tell(servers: &Servers, name: &str, way: Way, point: &str) -> Result<()
         Way::Views => forward(&world, point).await,
         Way::Finish => finished(&world, point).await,
         Way::Abort => aborted(&world, point).await,
+        Way::Exchange => exchanged(&world, point).await,
     };
     told.map_err(|failure| format!("{failure}\nwhat was said last:\n{}", world.program.said()).into())
 }
@@ -165,6 +170,32 @@ async fn aborted(world: &World, point: &str) -> Result<(), Failure> {
     old_version_writes(world).await?;
     program.run(&["deploy", "abort", &id]).await?;
     nothing_is_left(world).await
+}
+
+/// Every partition lives on green by views; tables and views change places, and back.
+async fn exchanged(world: &World, point: &str) -> Result<(), Failure> {
+    let program = &world.program;
+    // The context is one partition.
+    program.run(&["deploy", "-p", "saas", "--yes", "--hold", "--quiet"]).await?;
+    let id = program.deployment()?;
+    program.run(&["deploy", "switch", &id]).await?;
+    program.run(&["deploy", "finish", &id]).await?;
+    both_versions_write(world).await?;
+    for (back, tables) in [(&[][..], "new"), (&["--back"][..], "public")] {
+        let asked = [&["-y", "deploy", "exchange"], back].concat();
+        program.start(&asked, Some(point))?.die().await?;
+        both_versions_write(world).await?;
+        program.run(&asked).await?;
+        both_versions_write(world).await?;
+        let client = connect(&program.blue_url).await?;
+        let sql =
+            "select relnamespace::regnamespace::text from pg_class where relname = 'notes' and relkind = 'r'";
+        let place: String = client.query_one(sql, &[]).await?.get(0);
+        if place != tables {
+            return Err(format!("the table is in {place}").into());
+        }
+    }
+    Ok(())
 }
 
 async fn old_version_writes(world: &World) -> Result<(), Failure> {

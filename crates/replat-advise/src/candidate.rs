@@ -1,0 +1,214 @@
+//! Designs that are worth a look: found by search, balanced, plain, and measured.
+
+use std::sync::Arc;
+
+use crate::assignment::{Assignments, Weights};
+use crate::community;
+use crate::design::{Cut, Design, Level, Placement};
+use crate::domain::{DomainId, Domains, domains};
+use crate::measure::{Metrics, measure};
+use crate::residency::Zones;
+use crate::schema::{Schema, TableId};
+use crate::search::{Choice, Choices, Cost, Ground, MANY_TABLES, search, seeds};
+use crate::trace::Trace;
+
+/// So many of the choices that the first search found are balanced and searched from anew.
+const FINALISTS: usize = 4;
+
+/// How often the first search takes tables back, and how often one that begins where another has ended.
+const ROUNDS: usize = 40;
+const POLISH: usize = 6;
+
+/// A design that costs so little more, and places tables alike, is preferred: people have to live with it.
+const PLAIN_MAX: f64 = 0.003;
+
+/// The search looks at so many transactions at most; what it finds is measured on all.
+const SEARCHED_MAX: usize = 12_000;
+
+/// A design and what it costs.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// How each table is placed.
+    pub choices: Choices,
+    /// The design.
+    pub design: Design,
+    /// What it costs on the evidence.
+    pub metrics: Metrics,
+    /// Where the keys are.
+    pub assignments: Assignments,
+}
+
+impl Candidate {
+    /// Whether it spreads any table at all.
+    pub fn partitions(&self) -> bool {
+        self.choices.iter().any(|choice| matches!(choice, Choice::Key(_)))
+    }
+}
+
+/// What designs are sought for.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// The tables.
+    pub schema: &'a Schema,
+    /// The transactions.
+    pub trace: &'a Trace,
+    /// Which columns hold the same keys.
+    pub domains: &'a Domains,
+    /// How many partitions there are to be.
+    pub partitions: u32,
+    /// Which keys must be in which partitions; for the values of this very trace.
+    pub zones: Option<&'a Arc<Zones>>,
+    /// Tables that are worked on together.
+    pub groups: &'a [Vec<TableId>],
+}
+
+/// The designs that were found for a number of partitions, best first.
+pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate> {
+    let domains = domains(schema, trace);
+    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[] }.designs()
+}
+
+impl Task<'_> {
+    /// The designs that were found, best first.
+    pub fn designs(&self) -> Vec<Candidate> {
+        let hashed = self.hashed();
+        let ground = Ground::new(self.schema, self.trace, self.domains, &hashed);
+        let mut begin = seeds(&ground, self.domains);
+        let rounds = ROUNDS.min(20_000 / self.schema.tables.len().max(1)).max(4);
+        let mut first = search(&ground, self.domains, self.separate(), begin.clone(), rounds);
+        first.truncate(FINALISTS);
+        begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
+        begin.truncate(FINALISTS);
+        begin.extend(first.into_iter().map(|(choices, _)| choices));
+        let mut found: Vec<Candidate> = Vec::new();
+        for choices in begin {
+            let best = self.polished(choices, &hashed);
+            if !found.iter().any(|known| known.choices == best.choices) {
+                found.push(best);
+            }
+        }
+        found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
+        if let Some(better) = found.first().and_then(|best| self.by_community(best)) {
+            found.insert(0, better);
+        }
+        found
+    }
+
+    /// The best design that is found from a good one, on other evidence of the same system.
+    pub fn again(&self, from: &Choices) -> Candidate {
+        let hashed = self.hashed();
+        let ground = Ground::new(self.schema, self.trace, self.domains, &hashed);
+        let mut begin = seeds(&ground, self.domains);
+        begin.push(from.clone());
+        let first = search(&ground, self.domains, self.separate(), begin, POLISH);
+        let choices = first.into_iter().next().map_or_else(|| from.clone(), |(choices, _)| choices);
+        self.polished(choices, &hashed)
+    }
+
+    /// The design that places each table in this way, with the keys where this evidence wants them.
+    pub fn placed(&self, choices: &Choices) -> Candidate {
+        let hashed = self.hashed();
+        let plain = self.balance(choices.clone(), &hashed);
+        self.by_community(&plain).unwrap_or(plain)
+    }
+
+    /// What each table could be placed by otherwise, and what the whole would cost then, keys being where they are.
+    pub fn otherwise(&self, candidate: &Candidate) -> Vec<Vec<(Choice, Cost)>> {
+        let ground = Ground::new(self.schema, self.trace, self.domains, &candidate.assignments);
+        ground.otherwise(&candidate.choices)
+    }
+
+    fn hashed(&self) -> Assignments {
+        Assignments::by_hash(&self.trace.values, self.domains, self.partitions, self.zones.cloned())
+    }
+
+    /// With few tables the search looks at all of them at once.
+    fn separate(&self) -> &[Vec<TableId>] {
+        if self.schema.tables.len() > MANY_TABLES { self.groups } else { &[] }
+    }
+
+    fn polished(&self, choices: Choices, hashed: &Assignments) -> Candidate {
+        let Task { schema, trace, domains, .. } = *self;
+        let mut best = self.balance(choices, hashed);
+        // With the keys where they weigh least, other choices may be better, and weigh otherwise.
+        for _ in 0..2 {
+            let ground = Ground::new(schema, trace, domains, &best.assignments);
+            let from = vec![best.choices.clone()];
+            let found = search(&ground, domains, self.separate(), from, POLISH);
+            let Some((choices, _)) = found.into_iter().next() else { break };
+            if choices == best.choices {
+                break;
+            }
+            let next = self.balance(choices, hashed);
+            if next.metrics.cost > best.metrics.cost - 1e-6 {
+                break;
+            }
+            best = next;
+        }
+        let plain =
+            Ground::new(schema, trace, domains, &best.assignments).plain(domains, &best.choices, PLAIN_MAX);
+        if plain != best.choices {
+            let tidied = self.balance(plain, hashed);
+            if tidied.metrics.cost <= best.metrics.cost + PLAIN_MAX {
+                best = tidied;
+            }
+        }
+        best
+    }
+
+    /// Places the keys under `choices` as evenly as they let themselves be placed.
+    fn balance(&self, choices: Choices, hashed: &Assignments) -> Candidate {
+        let Task { schema, trace, domains, partitions, .. } = *self;
+        let mut ways = vec![hashed.clone()];
+        let weights = Weights::of(schema, trace, domains, &choices, partitions);
+        ways.push(hashed.balanced(schema, trace, domains, &weights, None));
+        for by in (0..domains.count).map(DomainId).filter(|by| weights.could_split(domains, *by)) {
+            ways.push(hashed.balanced(schema, trace, domains, &weights, Some(by)));
+        }
+        let mut best: Option<Candidate> = None;
+        for way in ways {
+            let candidate = self.measured(choices.clone(), &way);
+            let cost = candidate.metrics.cost;
+            if best.as_ref().is_none_or(|least| cost < least.metrics.cost - 1e-4) {
+                best = Some(candidate);
+            }
+        }
+        best.expect("there is a way")
+    }
+
+    fn by_community(&self, best: &Candidate) -> Option<Candidate> {
+        let pins = community::pins(self, best)?;
+        let candidate = self.measured(best.choices.clone(), &best.assignments.with_pins(pins));
+        (candidate.metrics.cost < best.metrics.cost).then_some(candidate)
+    }
+
+    /// The design as it is written down, and what it costs.
+    pub(crate) fn measured(&self, choices: Choices, assignments: &Assignments) -> Candidate {
+        let Task { schema, trace, domains, .. } = *self;
+        let tables = schema.ids().map(|id| {
+            let placement = match choices[id.0] {
+                Choice::Everywhere => Placement::Replicate,
+                Choice::Alone => Placement::Single,
+                Choice::Key(key) => {
+                    let cut: Cut = assignments.cut(schema, &trace.values, domains, id, key);
+                    Placement::Partition { levels: vec![Level { cut, shard: None }] }
+                }
+            };
+            (schema.table(id).name.clone(), placement)
+        });
+        let tables = tables.collect();
+        let design = Design { partitions: assignments.partitions(), tables, ..Design::default() };
+        let metrics = measure(schema, trace, &design).expect("a design of this very schema");
+        Candidate { choices, design, metrics, assignments: assignments.clone() }
+    }
+}
+
+/// A part of a long trace that the search looks at; `None` if it looks at all.
+pub fn searched(trace: &Trace) -> Option<Trace> {
+    let all = trace.transactions.len();
+    if all <= SEARCHED_MAX {
+        return None;
+    }
+    // Every so-manieth transaction, over all of the time.
+    Some(trace.chosen((0..SEARCHED_MAX).map(|n| n * all / SEARCHED_MAX)))
+}

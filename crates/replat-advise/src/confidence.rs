@@ -1,0 +1,314 @@
+//! How sure a forecast and a decision are.
+//!
+//! The evidence is cut into cells of transactions that follow one another, and blocks of neighbouring cells are drawn
+//! again and again (the moving-block bootstrap of Künsch), so that bursts stay together. The interval of a forecast is
+//! one for as many transactions again: it says what can be measured after the change, not only what the evidence is worth.
+
+use serde::{Deserialize, Serialize};
+
+use crate::design::{BadDesign, Design, Placed};
+use crate::evidence::Tier;
+use crate::measure::{Count, counts, storage_factor};
+use crate::schema::Schema;
+use crate::search::Dice;
+use crate::trace::Trace;
+
+/// The evidence is cut into so many cells, if it has as many transactions.
+const CELLS: usize = 240;
+
+/// So many neighbouring cells are drawn at once.
+const BLOCK: usize = 4;
+
+/// How often all of it is drawn.
+const DRAWS: usize = 600;
+
+/// An event that was not seen in n transactions has a share of less than this by n (with 95 % confidence).
+pub const UNSEEN: f64 = 3.0;
+
+/// A number with the interval where it will be, 19 times out of 20, when as many transactions are measured again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// What is to be expected.
+    pub value: f64,
+    /// No less than this.
+    pub low: f64,
+    /// No more than this.
+    pub high: f64,
+}
+
+impl Interval {
+    /// Whether a number lies within.
+    pub fn covers(&self, number: f64) -> bool {
+        self.low - 1e-9 <= number && number <= self.high + 1e-9
+    }
+
+    /// Half of its width.
+    pub fn half_width(&self) -> f64 {
+        (self.high - self.low) / 2.0
+    }
+
+    fn within(self, low: f64, high: f64) -> Interval {
+        Interval {
+            value: self.value.clamp(low, high),
+            low: self.low.clamp(low, high),
+            high: self.high.clamp(low, high),
+        }
+    }
+}
+
+/// What a design is to be expected to cost, with intervals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// How many transactions it is made from.
+    pub transactions: u64,
+    /// See [`crate::measure::Metrics::cross_partition_share`].
+    pub cross_partition_share: Interval,
+    /// See [`crate::measure::Metrics::cross_partition_write_share`].
+    pub cross_partition_write_share: Interval,
+    /// See [`crate::measure::Metrics::partitions_per_txn`].
+    pub partitions_per_txn: Interval,
+    /// See [`crate::measure::Metrics::single_partition_statement_share`].
+    pub single_partition_statement_share: Interval,
+    /// See [`crate::measure::Metrics::load_max_over_mean`].
+    pub load_max_over_mean: Interval,
+    /// See [`crate::measure::Metrics::write_amplification`].
+    pub write_amplification: Interval,
+    /// See [`crate::measure::Metrics::storage_factor`]. Sizes come from the catalogue, so it has no spread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_factor: Option<f64>,
+    /// See [`crate::measure::Metrics::cost`].
+    #[serde(rename = "J")]
+    pub cost: Interval,
+    /// A statement that was not seen has a smaller share of all transactions than this.
+    pub unseen_share_max: f64,
+}
+
+/// What a design costs on evidence that it was not made from, beyond what it costs on that which it was made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Optimism {
+    /// Of the share that crosses.
+    pub cross: f64,
+    /// Of the share that crosses in writing.
+    pub cross_writing: f64,
+    /// Of the partitions that a transaction needs.
+    pub participants: f64,
+    /// Of the busiest partition's load by the mean.
+    pub skew: f64,
+}
+
+/// What one design costs in each cell of the evidence.
+pub struct Measured {
+    cells: Vec<Count>,
+    all: Count,
+    partitions: u32,
+    storage: Option<f64>,
+}
+
+impl Measured {
+    /// Measures a design.
+    pub fn new(schema: &Schema, trace: &Trace, design: &Design) -> Result<Measured, BadDesign> {
+        let cells = counts(schema, trace, design, CELLS)?;
+        let mut all = Count::default();
+        cells.iter().for_each(|cell| all.add(cell, 1));
+        let storage = storage_factor(schema, &Placed::new(design, schema)?);
+        Ok(Measured { cells, all, partitions: design.partitions, storage })
+    }
+
+    /// How many rows are handled, in all.
+    pub fn rows(&self) -> u64 {
+        self.all.load.iter().sum()
+    }
+
+    /// What is to be expected of it.
+    pub fn forecast(&self, optimism: Optimism) -> Forecast {
+        let drawn = Draws::new(self.cells.len()).counts(&self.cells);
+        let of = |number: &dyn Fn(&Count) -> f64, shift: f64| {
+            let value = number(&self.all);
+            let numbers: Vec<f64> = drawn.iter().map(number).collect();
+            // The difference of two draws is what lies between this evidence and the next.
+            let half = numbers.len() / 2;
+            let mut differences: Vec<f64> =
+                numbers[..half].iter().zip(&numbers[half..]).map(|(a, b)| b - a).collect();
+            let spread = quantile(&mut differences);
+            Interval { value: value + shift, low: value + shift - spread, high: value + shift + spread }
+        };
+        let n = self.all.transactions;
+        let storage = self.storage.unwrap_or(1.0);
+        let share = |number: &dyn Fn(&Count) -> f64, shift: f64| widened(of(number, shift), n);
+        let price = optimism.cross + 0.05 * (optimism.participants + optimism.skew);
+        Forecast {
+            transactions: n,
+            cross_partition_share: share(&Count::cross, optimism.cross),
+            cross_partition_write_share: share(&Count::cross_writing, optimism.cross_writing),
+            partitions_per_txn: of(&Count::participants, optimism.participants)
+                .within(1.0, f64::from(self.partitions.max(1))),
+            single_partition_statement_share: share(&Count::pruning, 0.0),
+            load_max_over_mean: of(&|count| count.skew(self.partitions), optimism.skew)
+                .within(1.0, f64::INFINITY),
+            write_amplification: of(&Count::write_amplification, 0.0).within(0.0, f64::INFINITY),
+            storage_factor: self.storage,
+            cost: of(&|count| count.cost(self.partitions, storage), price).within(0.0, f64::INFINITY),
+            unseen_share_max: (UNSEEN / n.max(1) as f64).min(1.0),
+        }
+    }
+
+    /// How much more `other`, measured on the same evidence, costs than this, with the interval of what it would be on
+    /// other evidence of this length.
+    pub fn dearer(&self, other: &Measured) -> Interval {
+        let draws = Draws::new(self.cells.len());
+        let (own, others) = (draws.counts(&self.cells), draws.counts(&other.cells));
+        let cost = |measured: &Measured, count: &Count| {
+            count.cost(measured.partitions, measured.storage.unwrap_or(1.0))
+        };
+        let value = cost(other, &other.all) - cost(self, &self.all);
+        let mut differences: Vec<f64> = own
+            .iter()
+            .zip(&others)
+            .map(|(own, theirs)| cost(other, theirs) - cost(self, own) - value)
+            .collect();
+        let spread = quantile(&mut differences);
+        Interval { value, low: value - spread, high: value + spread }
+    }
+}
+
+/// A share that is nothing, or everything, in `n` transactions may be a little more, or less, in the next.
+fn widened(interval: Interval, n: u64) -> Interval {
+    let least = (UNSEEN / n.max(1) as f64).min(1.0);
+    Interval {
+        high: if interval.value <= least { interval.high.max(least) } else { interval.high },
+        low: if interval.value >= 1.0 - least { interval.low.min(1.0 - least) } else { interval.low },
+        ..interval
+    }
+    .within(0.0, 1.0)
+}
+
+/// What 95 of 100 deviations do not exceed, to either side.
+fn quantile(deviations: &mut [f64]) -> f64 {
+    deviations.iter_mut().for_each(|deviation| *deviation = deviation.abs());
+    deviations.sort_by(f64::total_cmp);
+    let place = (deviations.len() * 95).div_ceil(100);
+    deviations.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+/// Which cells are drawn, and how often.
+struct Draws(Vec<Vec<u64>>);
+
+impl Draws {
+    fn new(cells: usize) -> Draws {
+        let mut dice = Dice(0xb007);
+        let block = BLOCK.min(cells.div_ceil(20)).max(1);
+        let draw = |_| {
+            let mut times = vec![0; cells];
+            for _ in 0..cells.div_ceil(block) {
+                let first = usize::try_from(dice.below(cells as u64)).expect("a place in memory");
+                (first..first + block).for_each(|cell| times[cell % cells] += 1);
+            }
+            times
+        };
+        Draws((0..if cells == 0 { 0 } else { DRAWS }).map(draw).collect())
+    }
+
+    fn counts(&self, cells: &[Count]) -> Vec<Count> {
+        let drawn = |times: &Vec<u64>| {
+            let mut all = Count::default();
+            let cells = cells.iter().zip(times).filter(|(_, times)| **times > 0);
+            cells.for_each(|(cell, times)| all.add(cell, *times));
+            all
+        };
+        self.0.iter().map(drawn).collect()
+    }
+}
+
+/// The places of the transactions of one draw of `all`, in order of their blocks; `seed` tells draws apart.
+pub fn resample(all: usize, wanted: usize, seed: u64) -> Vec<usize> {
+    let mut dice = Dice(seed);
+    let block = (all / 50).clamp(1, 50);
+    let mut places = Vec::new();
+    while places.len() < wanted && all > 0 {
+        let first = usize::try_from(dice.below(all as u64)).expect("a place in memory");
+        places.extend((first..first + block).map(|place| place % all));
+    }
+    places.truncate(wanted);
+    places.sort_unstable();
+    places
+}
+
+/// However clear it looks: with this evidence nobody can be surer.
+pub fn cap(tier: Tier) -> f64 {
+    match tier {
+        Tier::Catalogue => 0.4,
+        Tier::Statements => 0.6,
+        Tier::Writes => 0.75,
+        Tier::Sample => 0.9,
+        Tier::Trace => 0.97,
+    }
+}
+
+/// How sure it is, from 0 to the cap of the evidence: less if other draws of the evidence decide otherwise
+/// (`stability` is the share that does not), if the forecast is wide, and if few transactions were seen.
+pub fn confidence(tier: Tier, stability: f64, cross: &Interval, transactions: u64) -> f64 {
+    let n = transactions as f64;
+    let width = 1.0 - (cross.half_width() / 0.25).min(1.0);
+    cap(tier) * stability * width * (n / (n + 20.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(crossing: &[u64]) -> Measured {
+        let cells: Vec<Count> = crossing
+            .iter()
+            .map(|crossing| Count {
+                transactions: 50,
+                crossing: *crossing,
+                fan: 50 + crossing,
+                load: vec![50, 50],
+                ..Count::default()
+            })
+            .collect();
+        let mut all = Count::default();
+        cells.iter().for_each(|cell| all.add(cell, 1));
+        Measured { cells, all, partitions: 2, storage: None }
+    }
+
+    #[test]
+    fn what_never_crossed_may_cross_three_times_in_as_many_transactions() {
+        let forecast = cells(&[0; 100]).forecast(Optimism::default());
+        assert_eq!(forecast.cross_partition_share.value, 0.0);
+        assert!((forecast.cross_partition_share.high - 3.0 / 5000.0).abs() < 1e-12);
+        assert!((forecast.unseen_share_max - 3.0 / 5000.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn bursts_make_it_less_sure_than_the_same_share_spread_evenly() {
+        let even: Vec<u64> = (0..100).map(|n| if n % 2 == 0 { 4 } else { 6 }).collect();
+        let bursts: Vec<u64> = (0..100).map(|n| if n % 20 < 4 { 25 } else { 0 }).collect();
+        let wide = |crossing: &[u64]| {
+            cells(crossing).forecast(Optimism::default()).cross_partition_share.half_width()
+        };
+        assert!(wide(&bursts) > 3.0 * wide(&even), "{} {}", wide(&bursts), wide(&even));
+    }
+
+    #[test]
+    fn a_difference_is_surer_than_its_sides() {
+        let one: Vec<u64> = (0..100).map(|n| (n * 7) % 20).collect();
+        let other: Vec<u64> = one.iter().map(|crossing| crossing + 2).collect();
+        let difference = cells(&one).dearer(&cells(&other));
+        assert!(difference.low > 0.0 && difference.half_width() < 0.005, "{difference:?}");
+        assert!(cells(&one).forecast(Optimism::default()).cost.half_width() > 0.02);
+    }
+
+    #[test]
+    fn no_evidence_makes_surer_than_its_tier_allows() {
+        let sure = Interval { value: 0.1, low: 0.1, high: 0.1 };
+        let tiers = [Tier::Catalogue, Tier::Statements, Tier::Writes, Tier::Sample, Tier::Trace];
+        let all: Vec<f64> = tiers.iter().map(|tier| confidence(*tier, 1.0, &sure, 1_000_000)).collect();
+        assert!(all.windows(2).all(|two| two[0] < two[1]), "{all:?}");
+        assert!(tiers.iter().zip(&all).all(|(tier, sure)| *sure <= cap(*tier)));
+        let vague = Interval { value: 0.1, low: 0.0, high: 0.3 };
+        assert!(confidence(Tier::Trace, 1.0, &vague, 1_000_000) < all[4]);
+        assert!(confidence(Tier::Trace, 0.5, &sure, 1_000_000) < all[4]);
+        assert!(confidence(Tier::Trace, 1.0, &sure, 50) < all[4]);
+    }
+}

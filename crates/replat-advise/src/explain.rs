@@ -1,0 +1,404 @@
+//! Why a design is as it is: what no design avoids, what each table would cost elsewhere, which transactions cross, what
+//! was turned down, and what anybody would have tried first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::candidate::{Candidate, Task};
+use crate::design::{Cut, Design, Level, Placed, Placement, Places};
+use crate::measure::{Metrics, measure, reaches};
+use crate::schema::{Schema, TableId};
+use crate::search::{Choice, Ground, seeds};
+use crate::trace::Trace;
+use crate::value::Value;
+
+/// A kind of transaction stays distributed if more than this share of it crosses under every design.
+const STAYS_MIN: f64 = 0.5;
+
+/// A design whose busiest partition has so many times the load of another design's says nothing of what can be avoided:
+/// with everything in one place, nothing crosses.
+const SKEW_MAX: f64 = 1.5;
+
+/// How many kinds of transaction are shown as witnesses, and how many transactions of each.
+const WITNESSES: usize = 6;
+const EXAMPLES: usize = 2;
+
+/// How many rejected designs are shown.
+const REJECTED: usize = 3;
+
+/// How a table is placed, in words that need no other table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placing {
+    /// By this column.
+    By(String),
+    /// Every partition has it.
+    Everywhere,
+    /// In one place.
+    Alone,
+}
+
+impl Placing {
+    /// What a choice of the search means for a table.
+    pub fn of(schema: &Schema, table: TableId, choice: Choice) -> Placing {
+        match choice {
+            Choice::Key(key) => Placing::By(schema.table(table).keys[key].name.clone()),
+            Choice::Everywhere => Placing::Everywhere,
+            Choice::Alone => Placing::Alone,
+        }
+    }
+}
+
+/// What stays distributed whatever is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The share of all transactions that cross under every design that was looked at.
+    pub share: f64,
+    /// The kinds that stay distributed.
+    pub kinds: Vec<FloorKind>,
+    /// How many designs were looked at.
+    pub designs: u64,
+}
+
+/// A kind of transaction that stays distributed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FloorKind {
+    /// Its name.
+    pub kind: String,
+    /// The share of all transactions that are of this kind.
+    pub share: f64,
+    /// The share of them that crosses at least.
+    pub crossing: f64,
+}
+
+/// What a table could be placed by otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counterfactual {
+    /// How.
+    pub placing: Placing,
+    /// What the whole would cost then.
+    #[serde(rename = "J")]
+    pub cost: f64,
+    /// The share of transactions that would cross.
+    pub cross_partition_share: f64,
+}
+
+/// Transactions of one kind that cross.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Witness {
+    /// The kind.
+    pub kind: String,
+    /// The share of all transactions that are of this kind and cross.
+    pub share: f64,
+    /// The share of this kind that crosses.
+    pub of_kind: f64,
+    /// Some of them, as the keys of what is in different partitions.
+    pub examples: Vec<Vec<Touched>>,
+}
+
+/// A row that a transaction touched, or rows of which nobody knows which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Touched {
+    /// The table.
+    pub table: String,
+    /// The columns that place it, with its values as the evidence has them; empty if they are not known.
+    pub key: BTreeMap<String, Value>,
+    /// Its place: rows of the same number are together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
+    /// Whether it is written.
+    pub writes: bool,
+}
+
+/// A design that was turned down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Where it differs from the best one: each table with how it is placed there.
+    pub differs: BTreeMap<String, Placing>,
+    /// What it costs.
+    pub metrics: Metrics,
+    /// What counts against it, in words for people.
+    pub because: String,
+    /// How much more it costs than the best one, 19 times out of 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dearer: Option<crate::confidence::Interval>,
+}
+
+/// What anybody would have tried first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// What it is.
+    pub name: String,
+    /// What it costs.
+    pub metrics: Metrics,
+}
+
+/// What no design avoids, of those that were found and those that key everything by one domain.
+pub fn floor(task: &Task<'_>, found: &[Candidate]) -> Floor {
+    let hashed = crate::assignment::Assignments::by_hash(
+        &task.trace.values,
+        task.domains,
+        task.partitions,
+        task.zones.cloned(),
+    );
+    let ground = Ground::new(task.schema, task.trace, task.domains, &hashed);
+    let mut all: Vec<Metrics> = found.iter().map(|candidate| candidate.metrics.clone()).collect();
+    let mut begin = seeds(&ground, task.domains);
+    begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
+    all.extend(begin.into_iter().take(8).map(|choices| task.measured(choices, &hashed).metrics));
+    let limit =
+        found.first().map_or(f64::INFINITY, |best| SKEW_MAX * best.metrics.load_max_over_mean.max(1.2));
+    all.retain(|metrics| metrics.load_max_over_mean <= limit);
+    let mut counts = vec![0_u64; task.trace.kinds.len()];
+    task.trace.transactions.iter().for_each(|transaction| counts[transaction.kind as usize] += 1);
+    let n = task.trace.transactions.len().max(1) as f64;
+    let mut kinds = Vec::new();
+    let mut share = 0.0;
+    for (name, count) in task.trace.kinds.iter().zip(counts) {
+        let of = all.iter().map(|metrics| metrics.per_transaction.get(name).copied().unwrap_or(0.0));
+        let least = of.fold(1.0, f64::min);
+        let own = count as f64 / n;
+        if count > 0 && !all.is_empty() && least > 0.0 {
+            share += own * least;
+            if least >= STAYS_MIN {
+                kinds.push(FloorKind { kind: name.clone(), share: own, crossing: least });
+            }
+        }
+    }
+    kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));
+    Floor { share, kinds, designs: all.len() as u64 }
+}
+
+/// What each table could be placed by otherwise, cheapest first.
+pub fn counterfactuals(task: &Task<'_>, best: &Candidate) -> Vec<Vec<Counterfactual>> {
+    let others = task.otherwise(best);
+    let named = |(table, others): (TableId, Vec<(Choice, crate::search::Cost)>)| {
+        let mut others: Vec<Counterfactual> = others
+            .into_iter()
+            .map(|(choice, cost)| Counterfactual {
+                placing: Placing::of(task.schema, table, choice),
+                cost: cost.cost,
+                cross_partition_share: cost.cross,
+            })
+            .collect();
+        others.sort_by(|a, b| a.cost.total_cmp(&b.cost).then_with(|| a.placing.cmp(&b.placing)));
+        others
+    };
+    task.schema.ids().zip(others).map(named).collect()
+}
+
+/// Transactions that cross under a design, the commonest kinds first.
+pub fn witnesses(schema: &Schema, trace: &Trace, design: &Design) -> Vec<Witness> {
+    let (Ok(reaches), Ok(placed)) = (reaches(schema, trace, design), Placed::new(design, schema)) else {
+        return Vec::new();
+    };
+    let mut kinds = vec![(0_u64, Vec::new()); trace.kinds.len()];
+    for (number, (transaction, reach)) in trace.transactions.iter().zip(&reaches).enumerate() {
+        let kind = &mut kinds[transaction.kind as usize];
+        kind.0 += 1;
+        if reach.crosses {
+            kind.1.push(number);
+        }
+    }
+    let all = trace.transactions.len() as u64;
+    let share = crate::measure::share;
+    let mut order: Vec<usize> = (0..kinds.len()).filter(|kind| !kinds[*kind].1.is_empty()).collect();
+    order.sort_by_key(|kind| std::cmp::Reverse(kinds[*kind].1.len()));
+    order
+        .into_iter()
+        .take(WITNESSES)
+        .map(|kind| {
+            let (of, crossing) = &kinds[kind];
+            // One from the middle and the last: the first of all may be from before things had warmed up.
+            let picked: BTreeSet<usize> = [crossing.len() / 2, crossing.len() - 1].into_iter().collect();
+            Witness {
+                kind: trace.kinds[kind].clone(),
+                share: share(crossing.len() as u64, all),
+                of_kind: share(crossing.len() as u64, *of),
+                examples: picked
+                    .into_iter()
+                    .take(EXAMPLES)
+                    .map(|place| touched(schema, trace, &placed, crossing[place]))
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+/// What a transaction touches, each place and table once.
+fn touched(schema: &Schema, trace: &Trace, placed: &Placed<'_>, number: usize) -> Vec<Touched> {
+    let mut places = Places::default();
+    let mut all: Vec<Touched> = Vec::new();
+    for access in trace.accesses_of(&trace.transactions[number]) {
+        let table = schema.table(access.table);
+        let of = |key, place| Touched { table: table.name.clone(), key, place, writes: access.op.writes() };
+        let everywhere = placed.is_everywhere(access.table);
+        if everywhere && !access.op.writes() {
+            continue;
+        }
+        let rows = trace.rows_of(access, table.keys.len()).filter(|_| !everywhere);
+        let Some(rows) = rows else {
+            all.push(of(BTreeMap::new(), None));
+            continue;
+        };
+        for row in rows {
+            let place = placed.place(access.table, row, &trace.values, &mut places);
+            let known = all.iter_mut().find(|known| known.table == table.name && known.place == place);
+            match known {
+                Some(known) => known.writes |= access.op.writes(),
+                None => {
+                    let value = |column: &str| {
+                        let key = table.key(column)?;
+                        Some((column.to_owned(), trace.values.get(row[key]).clone()))
+                    };
+                    all.push(of(placed.columns(access.table).filter_map(value).collect(), place));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Designs that were found and turned down, with what counts against them.
+pub fn rejected(schema: &Schema, found: &[Candidate]) -> Vec<Rejected> {
+    let Some((best, others)) = found.split_first() else { return Vec::new() };
+    others
+        .iter()
+        .filter(|other| other.choices != best.choices)
+        .take(REJECTED)
+        .map(|other| {
+            let differing = schema.ids().filter(|id| other.choices[id.0] != best.choices[id.0]);
+            let named = differing
+                .map(|id| (schema.table(id).name.clone(), Placing::of(schema, id, other.choices[id.0])));
+            Rejected {
+                differs: named.collect(),
+                metrics: other.metrics.clone(),
+                because: against(&best.metrics, &other.metrics),
+                dearer: None,
+            }
+        })
+        .collect()
+}
+
+/// What counts most against the second of two.
+fn against(best: &Metrics, other: &Metrics) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let skew = |metrics: &Metrics| (metrics.load_max_over_mean - 1.2).max(0.0);
+    let storage = |metrics: &Metrics| metrics.storage_factor.unwrap_or(1.0);
+    let sides = [
+        (
+            other.cross_partition_share - best.cross_partition_share,
+            format!(
+                "{} of the transactions cross partitions, not {}",
+                percent(other.cross_partition_share),
+                percent(best.cross_partition_share)
+            ),
+        ),
+        (
+            0.05 * (other.partitions_per_txn - best.partitions_per_txn),
+            format!(
+                "a transaction needs {:.2} partitions on average, not {:.2}",
+                other.partitions_per_txn, best.partitions_per_txn
+            ),
+        ),
+        (
+            0.05 * (skew(other) - skew(best)),
+            format!(
+                "the busiest partition has {:.2} times the mean load, not {:.2}",
+                other.load_max_over_mean, best.load_max_over_mean
+            ),
+        ),
+        (
+            0.10 * (storage(other) - storage(best)),
+            format!("it stores everything {:.2} times, not {:.2}", storage(other), storage(best)),
+        ),
+    ];
+    let most = sides.into_iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
+    most.filter(|(worse, _)| *worse > 1e-6)
+        .map_or_else(|| "it costs the same, and places tables less alike".to_owned(), |(_, words)| words)
+}
+
+/// What anybody would have tried first: keys by hash, the tables' roots, and no partitions at all.
+pub fn baselines(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Baseline> {
+    let written: BTreeSet<TableId> =
+        trace.accesses.iter().filter(|access| access.op.writes()).map(|access| access.table).collect();
+    let by = |columns: Vec<String>| {
+        let cut = Cut::Hash { cols: columns, n: partitions, pins: BTreeMap::new() };
+        Placement::Partition { levels: vec![Level { cut, shard: None }] }
+    };
+    let primary = |id: TableId| {
+        let table = schema.table(id);
+        let known = !table.primary_key.is_empty() && table.primary_key.iter().all(|c| table.key(c).is_some());
+        match table.keys.first() {
+            _ if known => by(table.primary_key.clone()),
+            Some(first) => by(vec![first.name.clone()]),
+            None => Placement::Single,
+        }
+    };
+    let roots = roots(schema);
+    let by_root = |id: TableId| match &roots[id.0] {
+        Some(column) => by(vec![column.clone()]),
+        None if written.contains(&id) => primary(id),
+        None => Placement::Replicate,
+    };
+    let design = |place: &dyn Fn(TableId) -> Placement| Design {
+        partitions,
+        tables: schema.ids().map(|id| (schema.table(id).name.clone(), place(id))).collect(),
+        ..Design::default()
+    };
+    let sought: [(&str, Design); 4] = [
+        ("hash by primary key", design(&primary)),
+        ("foreign-key root", design(&by_root)),
+        ("everything replicated", design(&|_| Placement::Replicate)),
+        ("all in one place", design(&|_| Placement::Single)),
+    ];
+    let measured = |(name, design): (&str, Design)| {
+        let metrics = measure(schema, trace, &design).ok()?;
+        Some(Baseline { name: name.to_owned(), metrics })
+    };
+    sought.into_iter().filter_map(measured).collect()
+}
+
+/// Of each table the column that refers to the table to which most others lead, if it has one.
+fn roots(schema: &Schema) -> Vec<Option<String>> {
+    // Of each root, the column of each table that holds its key.
+    let mut best: Vec<Option<String>> = vec![None; schema.tables.len()];
+    let mut most = 1;
+    for root in schema.ids() {
+        let Some(key) = schema.table(root).primary_key.first() else { continue };
+        let mut columns: Vec<Option<String>> = vec![None; schema.tables.len()];
+        columns[root.0] = schema.table(root).key(key).map(|_| key.clone());
+        let mut grows = true;
+        while grows {
+            grows = false;
+            for id in schema.ids().filter(|id| *id != root) {
+                if columns[id.0].is_some() {
+                    continue;
+                }
+                let table = schema.table(id);
+                let referring = table.references.iter().find_map(|reference| {
+                    let theirs = columns[reference.parent.0].as_ref()?;
+                    let pairs = reference.columns.iter().zip(&reference.parent_columns);
+                    let own = pairs.filter(|(_, parent)| *parent == theirs).map(|(own, _)| own.clone());
+                    own.filter(|own| table.key(own).is_some()).last()
+                });
+                let derived = table.keys.iter().find_map(|column| {
+                    let derived = column.derived.as_ref()?;
+                    let parent = schema.find(&derived.parent)?;
+                    (columns[parent.0].as_ref() == Some(&derived.column)).then(|| column.name.clone())
+                });
+                if let Some(column) = referring.or(derived) {
+                    columns[id.0] = Some(column);
+                    grows = true;
+                }
+            }
+        }
+        let reached = columns.iter().flatten().count();
+        if reached > most {
+            most = reached;
+            best = columns;
+        }
+    }
+    best
+}

@@ -1,0 +1,211 @@
+//! Whether transactions keep to a few keys at all, and what can be done about rows that everybody writes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::candidate::Task;
+use crate::design::Design;
+use crate::measure::{Metrics, measure};
+use crate::schema::{Schema, TableId};
+use crate::search::{Choice, Dice};
+use crate::trace::{Access, Trace, Transaction};
+
+/// A table is hot if this share of all transactions writes to it…
+const HOT_MIN: f64 = 0.3;
+
+/// …and its rows are so few, by partition: then no key of it keeps its writers apart.
+const HOT_ROWS: f64 = 16.0;
+
+/// How local transactions are under a design, by how local they would be if chance dealt out the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Locality {
+    /// The share that crosses.
+    pub cross_partition_share: f64,
+    /// The share that would cross if each transaction touched as many rows of the same tables, but drawn at random.
+    pub by_chance: f64,
+    /// Of what would cross by chance, the share that does not. Zero is no locality at all.
+    pub kept_together: f64,
+}
+
+/// Compares a design's share of crossing transactions with what chance makes of the same rows.
+pub fn locality(schema: &Schema, trace: &Trace, design: &Design) -> Locality {
+    let cross =
+        |trace: &Trace| measure(schema, trace, design).map_or(0.0, |metrics| metrics.cross_partition_share);
+    let (own, by_chance) = (cross(trace), cross(&dealt(schema, trace)));
+    let kept_together = if by_chance > 0.0 { (1.0 - own / by_chance).max(0.0) } else { 1.0 };
+    Locality { cross_partition_share: own, by_chance, kept_together }
+}
+
+/// The same transactions, with the rows of each table dealt out anew among them.
+fn dealt(schema: &Schema, trace: &Trace) -> Trace {
+    let mut dice = Dice(0xca5d);
+    let mut mixed = trace.chosen(0..trace.transactions.len());
+    for id in schema.ids() {
+        let width = schema.table(id).keys.len();
+        if width == 0 {
+            continue;
+        }
+        let of_table = mixed.accesses.iter().filter(|access| access.table == id);
+        let mut rows: Vec<usize> = of_table
+            .filter_map(|access| access.rows.clone())
+            .flat_map(|rows| (rows.start as usize..rows.end as usize).step_by(width))
+            .collect();
+        for n in (1..rows.len()).rev() {
+            let other = usize::try_from(dice.below(n as u64 + 1)).expect("a place in memory");
+            let (a, b) = (rows[n], rows[other]);
+            (0..width).for_each(|key| mixed.cells.swap(a + key, b + key));
+        }
+        rows.clear();
+    }
+    mixed
+}
+
+/// Tables with so few rows, written by so many transactions, that they tie everything together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HotRows {
+    /// The tables.
+    pub tables: Vec<HotTable>,
+    /// What can be done, and what it would come to.
+    pub ways: Vec<Way>,
+}
+
+/// A table with rows that everybody writes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HotTable {
+    /// Its name.
+    pub table: String,
+    /// How many of its rows were seen written.
+    pub rows: u64,
+    /// The share of transactions that write to it.
+    pub writers: f64,
+}
+
+/// A way to deal with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// Which.
+    pub way: WayKind,
+    /// What the design would cost then.
+    pub metrics: Metrics,
+    /// What it means, in words for people.
+    pub means: String,
+}
+
+/// The ways to deal with rows that everybody writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayKind {
+    /// Every partition has them, and every write goes to all.
+    Replicate,
+    /// Every partition counts for itself, and readers add up.
+    Counter,
+    /// The write is left in a queue and done later.
+    Later,
+}
+
+/// Finds hot tables, and what could be done about them. `best` is the best design with them.
+pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
+    let Task { schema, trace, .. } = *task;
+    let mut rows: BTreeMap<TableId, HashMap<&[crate::value::ValueId], u64>> = BTreeMap::new();
+    let mut writers: BTreeMap<TableId, u64> = BTreeMap::new();
+    let mut places: BTreeMap<TableId, u64> = BTreeMap::new();
+    for transaction in &trace.transactions {
+        let mut written = std::collections::BTreeSet::new();
+        for access in trace.accesses_of(transaction).iter().filter(|access| access.op.writes()) {
+            let width = schema.table(access.table).keys.len();
+            written.insert(access.table);
+            *places.entry(access.table).or_default() += u64::from(access.op == crate::trace::Op::Insert);
+            for row in trace.rows_of(access, width).into_iter().flatten() {
+                *rows.entry(access.table).or_default().entry(row).or_default() += 1;
+            }
+        }
+        written.into_iter().for_each(|table| *writers.entry(table).or_default() += 1);
+    }
+    let n = trace.transactions.len() as u64;
+    let hot: Vec<TableId> = writers
+        .iter()
+        .filter(|(table, count)| {
+            let known = rows.get(table).map_or(0, HashMap::len) as f64;
+            crate::measure::share(**count, n) >= HOT_MIN
+                && known <= HOT_ROWS * f64::from(task.partitions)
+                && **count as f64 >= 10.0 * known
+                && places.get(table).copied().unwrap_or(0) == 0
+        })
+        .map(|(table, _)| *table)
+        .collect();
+    let with = measure(schema, trace, best).ok()?;
+    if hot.is_empty() || with.cross_partition_share < 0.05 {
+        return None;
+    }
+    // Without them, what is left may be best by other keys.
+    let without = without_writes(trace, &hot);
+    let rest = Task { trace: &without, groups: &[], zones: None, ..*task };
+    let seeds = rest.again(&vec![Choice::Alone; schema.tables.len()]);
+    if with.cross_partition_share - seeds.metrics.cross_partition_share < 0.05 {
+        return None;
+    }
+    let mut replicated = seeds.design.clone();
+    let tables: Vec<HotTable> = hot
+        .iter()
+        .map(|id| {
+            let name = schema.table(*id).name.clone();
+            replicated.tables.insert(name.clone(), crate::design::Placement::Replicate);
+            HotTable {
+                table: name,
+                rows: rows.get(id).map_or(0, HashMap::len) as u64,
+                writers: crate::measure::share(writers[id], n),
+            }
+        })
+        .collect();
+    let names = tables.iter().map(|table| table.table.as_str()).collect::<Vec<_>>().join(", ");
+    let mut ways = Vec::new();
+    if let Ok(metrics) = measure(schema, trace, &replicated) {
+        ways.push(Way {
+            way: WayKind::Replicate,
+            means: format!(
+                "{names}: in every partition; {:.0} % of the transactions then write to all of them",
+                100.0 * metrics.cross_partition_write_share
+            ),
+            metrics,
+        });
+    }
+    let percent = 100.0 * seeds.metrics.cross_partition_share;
+    ways.push(Way {
+        way: WayKind::Counter,
+        means: format!(
+            "{names}: every partition keeps its own row and adds to it, readers add them up; only right where the \
+             writes commute, such as sums; {percent:.1} % of the transactions then cross partitions"
+        ),
+        metrics: seeds.metrics.clone(),
+    });
+    ways.push(Way {
+        way: WayKind::Later,
+        means: format!(
+            "{names}: the change is left in a queue of the writer's partition and made later; whoever reads sees it \
+             late; {percent:.1} % of the transactions then cross partitions"
+        ),
+        metrics: seeds.metrics,
+    });
+    Some(HotRows { tables, ways })
+}
+
+/// The same transactions, without what touches some tables.
+fn without_writes(trace: &Trace, tables: &[TableId]) -> Trace {
+    let mut rest = Trace {
+        templates: trace.templates.clone(),
+        kinds: trace.kinds.clone(),
+        cells: trace.cells.clone(),
+        values: trace.values.clone(),
+        ..Trace::default()
+    };
+    let small = |n: usize| u32::try_from(n).expect("evidence is bounded to fewer than 2^32 rows");
+    for transaction in &trace.transactions {
+        let first = small(rest.accesses.len());
+        let kept = trace.accesses_of(transaction).iter().filter(|access| !tables.contains(&access.table));
+        rest.accesses.extend(kept.cloned().map(|access| Access { ..access }));
+        rest.transactions
+            .push(Transaction { accesses: first..small(rest.accesses.len()), ..transaction.clone() });
+    }
+    rest
+}

@@ -1,0 +1,174 @@
+//! What a statement touches, by which values, and what it says is equal.
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast::Statement;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use super::lex::{Kind, pieces};
+use super::scope::Reader;
+use super::{NESTING_MAX, TEXT_MAX};
+use crate::schema::{Schema, TableId};
+use crate::trace::{Column, Op, Template, Touch};
+use crate::value::Value;
+
+/// What a column is compared with, or set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// A parameter, by its number from 1.
+    Parameter(u32),
+    /// A constant.
+    Constant(Value),
+}
+
+impl Operand {
+    /// The number, if it is a parameter.
+    pub fn parameter(&self) -> Option<u32> {
+        match self {
+            Operand::Parameter(number) => Some(*number),
+            Operand::Constant(_) => None,
+        }
+    }
+}
+
+/// What a statement does with one table, each time that it names it.
+#[derive(Clone, Debug)]
+pub struct Touched {
+    /// The table.
+    pub table: TableId,
+    /// What happens to its rows.
+    pub op: Op,
+    /// Columns that have one value in all rows.
+    pub equal: BTreeMap<String, Operand>,
+    /// Columns that have one of several values. A parameter may be an array of them.
+    pub one_of: BTreeMap<String, Vec<Operand>>,
+    /// Columns that are in a range, by its ends.
+    pub range: BTreeMap<String, [Option<Operand>; 2]>,
+    /// Of each row that is added, what its columns are set to.
+    pub added: Vec<BTreeMap<String, Operand>>,
+    /// What columns are set to in rows that were there before.
+    pub set: BTreeMap<String, Operand>,
+}
+
+/// A column of one of the touched tables, by the place of the touch.
+pub type Joined = (usize, String);
+
+/// What a statement does.
+#[derive(Clone, Debug, Default)]
+pub struct Analysis {
+    /// The tables that it touches, in the order of its text.
+    pub touches: Vec<Touched>,
+    /// Columns that it says are equal.
+    pub joins: Vec<(Joined, Joined)>,
+    /// What it reads from that is no table of the schema: views, functions, the server's own tables.
+    pub strangers: Vec<String>,
+}
+
+/// Why a statement could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It is longer than anything that is read.
+    #[error("it is longer than {TEXT_MAX} bytes")]
+    TooLong,
+    /// The parser does not know it.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Reads a statement.
+///
+/// # Errors
+///
+/// Of a text that is too long, or no statement that the parser knows.
+pub fn analyse(text: &str, schema: &Schema) -> Result<Analysis, Unread> {
+    if text.len() > TEXT_MAX {
+        return Err(Unread::TooLong);
+    }
+    let text = without_types_of_parameters(text);
+    let statements = Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(NESTING_MAX)
+        .try_with_sql(&text)
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| Unread::Unknown(error.to_string()))?;
+    let mut reader = Reader::new(schema);
+    for statement in &statements {
+        if !matches!(statement, Statement::Explain { .. }) {
+            reader.statement(statement);
+        }
+    }
+    Ok(reader.done)
+}
+
+/// Types before a constant, which the server leaves when it takes the constant away: `interval $1` is no SQL any more.
+fn without_types_of_parameters(text: &str) -> String {
+    let all: Vec<_> = pieces(text).collect();
+    let mut out = String::with_capacity(text.len());
+    for (place, piece) in all.iter().enumerate() {
+        let is_type = piece.kind == Kind::Word
+            && ["interval", "date", "time", "timestamp", "timestamptz"]
+                .iter()
+                .any(|name| piece.text.eq_ignore_ascii_case(name));
+        let next = all[place + 1..].iter().find(|piece| piece.kind != Kind::Blank);
+        if !(is_type && next.is_some_and(|next| next.kind == Kind::Parameter)) {
+            out.push_str(piece.text);
+        }
+    }
+    out
+}
+
+impl Analysis {
+    /// The statement, as transactions refer to it.
+    pub fn template(&self, name: String, text: String) -> Template {
+        let column =
+            |(touch, name): &Joined| Column { table: self.touches[*touch].table, name: name.clone() };
+        Template {
+            name,
+            text,
+            touches: self.touches.iter().map(Touched::touch).collect(),
+            joins: self.joins.iter().map(|(a, b)| (column(a), column(b))).collect(),
+        }
+    }
+}
+
+impl Touched {
+    pub(super) fn new(table: TableId, op: Op) -> Touched {
+        Touched {
+            table,
+            op,
+            equal: BTreeMap::new(),
+            one_of: BTreeMap::new(),
+            range: BTreeMap::new(),
+            added: Vec::new(),
+            set: BTreeMap::new(),
+        }
+    }
+
+    /// What of it does not depend on values.
+    fn touch(&self) -> Touch {
+        let mut equal: BTreeMap<String, Option<u32>> =
+            self.equal.iter().map(|(name, operand)| (name.clone(), operand.parameter())).collect();
+        let mut one_of: BTreeMap<String, Vec<u32>> = self
+            .one_of
+            .iter()
+            .map(|(name, operands)| (name.clone(), operands.iter().filter_map(Operand::parameter).collect()))
+            .collect();
+        if let [row] = self.added.as_slice() {
+            equal.extend(row.iter().map(|(name, operand)| (name.clone(), operand.parameter())));
+        } else {
+            for row in &self.added {
+                for (name, operand) in row {
+                    one_of.entry(name.clone()).or_default().extend(operand.parameter());
+                }
+            }
+        }
+        let range = self
+            .range
+            .iter()
+            .map(|(name, ends)| {
+                (name.clone(), [0, 1].map(|end: usize| ends[end].as_ref().and_then(Operand::parameter)))
+            })
+            .collect();
+        Touch { table: self.table, op: self.op, equal, one_of, range }
+    }
+}

@@ -1,0 +1,71 @@
+//! SQL for what advice asks to be done before a deployment; for people to read and run, never run from here.
+
+use replat_advise::derived::{NewColumn, Step};
+
+use crate::sql::quote_ident;
+
+/// A table by its name, which has its schema before a dot unless that is `public`.
+fn table(name: &str) -> String {
+    match name.split_once('.') {
+        Some((schema, table)) => format!("{}.{}", quote_ident(schema), quote_ident(table)),
+        None => quote_ident(name),
+    }
+}
+
+/// The steps to a column that a table has not got yet: added, kept up by a trigger, filled, proved, made NOT NULL.
+pub fn new_column(new: &NewColumn) -> String {
+    let (own, column) = (table(&new.table), quote_ident(&new.column));
+    let data_type = new.data_type.as_deref().unwrap_or("/* the type of the key */");
+    let filler = quote_ident(&format!("{}_{}_fill", new.table.replace('.', "_"), new.column));
+    let mut sql = String::new();
+    for step in &new.steps {
+        sql += &match step {
+            Step::Add => format!(
+                "-- {}: it gets the key\nALTER TABLE {own} ADD COLUMN IF NOT EXISTS {column} {data_type};\n",
+                new.table
+            ),
+            Step::Keep { by, parent, parent_key, value } => format!(
+                "-- new rows get it, unless the application writes it\n\
+                 CREATE OR REPLACE FUNCTION {filler}() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n    \
+                 SELECT p.{value} INTO NEW.{column} FROM {parent} p WHERE p.{key} = NEW.{by};\n    RETURN NEW;\nEND $$;\n\
+                 CREATE OR REPLACE TRIGGER {filler} BEFORE INSERT OR UPDATE OF {by} ON {own}\n    \
+                 FOR EACH ROW EXECUTE FUNCTION {filler}();\n",
+                value = quote_ident(value),
+                parent = table(parent),
+                key = quote_ident(parent_key),
+                by = quote_ident(by),
+            ),
+            Step::BackFill { ranges_of, by, parent, parent_key, value } => {
+                let range = match &ranges_of[..] {
+                    [] => String::new(),
+                    columns => {
+                        let columns: Vec<String> =
+                            columns.iter().map(|column| format!("t.{}", quote_ident(column))).collect();
+                        format!(
+                            "\n    AND ({}) BETWEEN (:from) AND (:to) -- a range at a time",
+                            columns.join(", ")
+                        )
+                    }
+                };
+                format!(
+                    "-- old rows get it\nUPDATE {own} t SET {column} = p.{value} FROM {parent} p\n    \
+                     WHERE p.{key} = t.{by} AND t.{column} IS NULL{range};\n",
+                    value = quote_ident(value),
+                    parent = table(parent),
+                    key = quote_ident(parent_key),
+                    by = quote_ident(by),
+                )
+            }
+            Step::Verify { by, parent, parent_key, value } => format!(
+                "-- this must find nothing\nSELECT count(*) FROM {own} t LEFT JOIN {parent} p ON p.{key} = t.{by}\n    \
+                 WHERE t.{column} IS DISTINCT FROM p.{value};\n",
+                value = quote_ident(value),
+                parent = table(parent),
+                key = quote_ident(parent_key),
+                by = quote_ident(by),
+            ),
+            Step::NotNull => format!("ALTER TABLE {own} ALTER COLUMN {column} SET NOT NULL;\n"),
+        };
+    }
+    sql
+}

@@ -1,0 +1,173 @@
+//! Statements and how often they ran, from `pg_stat_statements`: what came between two looks.
+
+use std::collections::HashMap;
+
+use replat_advise::evidence::{StatementSeen, Tier};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::Lacking;
+use super::text::normal;
+use crate::sql::quote_ident;
+
+/// What was counted of one statement.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    calls: i64,
+    rows: i64,
+    time_ms: f64,
+}
+
+impl Counts {
+    /// What came since; all of it if the counters were reset.
+    fn since(self, before: Counts) -> Counts {
+        match self.calls >= before.calls {
+            true => Counts {
+                calls: self.calls - before.calls,
+                rows: (self.rows - before.rows).max(0),
+                time_ms: (self.time_ms - before.time_ms).max(0.0),
+            },
+            false => self,
+        }
+    }
+}
+
+/// The first look.
+#[derive(Debug)]
+pub struct Before {
+    schema: String,
+    counts: HashMap<i64, Counts>,
+    /// How many entries the server had thrown away.
+    thrown_away: i64,
+}
+
+/// Looks for the first time; the reason why not, if that is not possible.
+pub async fn begin(client: &Client) -> Result<Before, Lacking> {
+    let schema = "select n.nspname::text, s.setting from pg_catalog.pg_extension e \
+         join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
+         left join pg_catalog.pg_settings s on s.name = 'shared_preload_libraries' \
+         where e.extname = 'pg_stat_statements'";
+    let row = client.query_opt(schema, &[]).await.map_err(refused)?;
+    let Some(row) = row else {
+        let why = "the extension pg_stat_statements is not there";
+        return Err(Lacking::of(Tier::Statements, why).by(
+            "CREATE EXTENSION pg_stat_statements; if its library is not preloaded yet, before that \
+             ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server",
+        ));
+    };
+    let schema: String = row.get(0);
+    let counts = counts(client, &schema).await.map_err(refused)?;
+    Ok(Before { thrown_away: thrown_away(client, &schema).await, schema, counts })
+}
+
+fn refused(error: tokio_postgres::Error) -> Lacking {
+    match error.code() {
+        Some(code) if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
+            Lacking::of(Tier::Statements, "the library of pg_stat_statements is not loaded")
+                .by("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server")
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            Lacking::of(Tier::Statements, "pg_stat_statements may not be read")
+                .by("GRANT pg_read_all_stats TO the role that captures")
+        }
+        _ => Lacking::of(Tier::Statements, format!("pg_stat_statements cannot be read: {}", super::said(&error))),
+    }
+}
+
+const HERE: &str = "dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())";
+
+async fn counts(client: &Client, schema: &str) -> Result<HashMap<i64, Counts>, tokio_postgres::Error> {
+    let query = format!(
+        "select queryid, sum(calls)::int8, sum(rows)::int8, sum(total_exec_time)::float8 \
+         from {}.pg_stat_statements(false) where {HERE} and queryid is not null group by queryid",
+        quote_ident(schema)
+    );
+    let rows = client.query(&query, &[]).await?;
+    let counts = |row: &tokio_postgres::Row| Counts { calls: row.get(1), rows: row.get(2), time_ms: row.get(3) };
+    Ok(rows.iter().map(|row| (row.get(0), counts(row))).collect())
+}
+
+/// Versions before 1.9 do not say; then nothing is known to have been thrown away.
+async fn thrown_away(client: &Client, schema: &str) -> i64 {
+    let query = format!("select dealloc from {}.pg_stat_statements_info", quote_ident(schema));
+    client.query_one(&query, &[]).await.map_or(0, |row| row.get(0))
+}
+
+/// What ran since the first look, and what could not be seen of it.
+pub async fn end(client: &Client, before: &Before) -> Result<(Vec<StatementSeen>, Vec<Lacking>), Lacking> {
+    let now = counts(client, &before.schema).await.map_err(refused)?;
+    let ran: HashMap<i64, Counts> = now
+        .into_iter()
+        .map(|(id, counts)| (id, counts.since(before.counts.get(&id).copied().unwrap_or_default())))
+        .filter(|(_, counts)| counts.calls > 0)
+        .collect();
+    let ids: Vec<i64> = ran.keys().copied().collect();
+    let texts = format!(
+        "select queryid, min(query) from {}.pg_stat_statements(true) where {HERE} and queryid = any ($1) group by queryid",
+        quote_ident(&before.schema)
+    );
+    let rows = client.query(&texts, &[&ids]).await.map_err(refused)?;
+    let (mut statements, mut unread) = (Vec::new(), 0_usize);
+    for row in rows {
+        let (id, text): (i64, Option<String>) = (row.get(0), row.get(1));
+        let Some(counts) = ran.get(&id) else { continue };
+        let read = text.as_deref().and_then(normal);
+        let [one] = read.as_deref().unwrap_or_default() else {
+            unread += 1;
+            continue;
+        };
+        if !one.is_about_rows() || one.is_of_the_catalogue() {
+            continue;
+        }
+        statements.push(StatementSeen {
+            id: id.to_string(),
+            text: one.text(),
+            calls: u64::try_from(counts.calls).ok(),
+            rows: u64::try_from(counts.rows).ok(),
+            time_ms: Some((counts.time_ms * 1e3).round() / 1e3),
+        });
+    }
+    statements.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut lacking = hidden(client, &before.schema).await?;
+    if thrown_away(client, &before.schema).await > before.thrown_away {
+        let why = "the server threw statements away while they were counted, since it keeps too few";
+        lacking.push(
+            Lacking::of(Tier::Statements, why)
+                .by("ALTER SYSTEM SET pg_stat_statements.max = 20000, and restart the server"),
+        );
+    }
+    if unread > 0 {
+        let left_out = super::counted(unread, "statement was", "statements were");
+        lacking.push(Lacking::of(Tier::Statements, format!("{left_out} left out, whose text is not understood")));
+    }
+    Ok((statements, lacking))
+}
+
+/// Statements of other roles are shown without a name unless one may read all statistics.
+async fn hidden(client: &Client, schema: &str) -> Result<Vec<Lacking>, Lacking> {
+    let query = format!(
+        "select count(*), current_user::text from {}.pg_stat_statements(false) where {HERE} and queryid is null",
+        quote_ident(schema)
+    );
+    let row = client.query_one(&query, &[]).await.map_err(refused)?;
+    let (count, role): (i64, String) = (row.get(0), row.get(1));
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let why = format!("{count} statements of other roles are hidden from {role}");
+    let grant = format!("GRANT pg_read_all_stats TO {}", quote_ident(&role));
+    Ok(vec![Lacking::of(Tier::Statements, why).by(grant)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_that_were_reset_count_from_zero() {
+        let counts = |calls| Counts { calls, rows: calls * 2, time_ms: 1.0 };
+        assert_eq!(counts(10).since(counts(4)).calls, 6);
+        assert_eq!(counts(10).since(counts(4)).rows, 12);
+        assert_eq!(counts(3).since(counts(4)).calls, 3);
+    }
+}

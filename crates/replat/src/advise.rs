@@ -1,0 +1,107 @@
+//! `advise`: evidence in, advice out, as a page, as a plan, as files.
+//!
+//! What is advised is decided by `replat-advise`. Here files are read, and what came of it is written.
+
+mod judged;
+mod reading;
+pub mod spec;
+
+use std::path::Path;
+
+use replat_advise::advise::Wish;
+use replat_advise::design::Design;
+use replat_advise::report::{Report, Subject, Wanted, report, what_if};
+use replat_advise::schema::Schema;
+use serde_json::json;
+
+use crate::cli::{Advise, AdviseArgs, Global};
+use crate::failure::{Exit, Failure};
+use crate::project::Project;
+use crate::render::{self, Style};
+
+/// `advise`.
+pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Failure> {
+    let read = reading::read(&args.evidence)?;
+    let wish = Wish { partitions: args.partitions, capacity: args.capacity };
+    let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
+    let subject =
+        Subject { system: &read.system, sources: read.sources, hashed: read.hashed, notes: read.notes };
+    let mut report = report(subject, &wanted);
+    if let Some((design, source)) = asked(global, args, &read.system.schema)? {
+        what_if(&mut report, &read.system, &design, source).map_err(misfit)?;
+    }
+    for (file, text) in
+        [(&args.markdown, render::advise::markdown(&report)), (&args.html, render::advise::page(&report))]
+    {
+        if let Some(file) = file {
+            written(file, &text)?;
+        }
+    }
+    if let Some(folder) = &args.out {
+        judged::write(folder, &report)?;
+    }
+    let change = match &args.apply_to_spec {
+        Some(file) => Some(spec::change(global, file.as_deref(), args, &report)?),
+        None => None,
+    };
+    let mut text = render::advise::terminal(&report, args.what, args.detail);
+    let mut value = json!(report);
+    if let Some(change) = change {
+        text += &change.told(global.dry_run);
+        value["spec"] = change.value(global.dry_run);
+        if !global.dry_run {
+            change.write()?;
+        }
+    } else {
+        text += &next(&report, args);
+    }
+    style.result(&text, &value);
+    Ok(())
+}
+
+/// A file of ours.
+fn written(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text).map_err(|e| {
+        Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", file.display()))
+            .remedy("Name a file in a folder that is there and can be written.")
+    })
+}
+
+/// The design that is asked about: the one that was named, or for those who ask without naming one, the spec's.
+fn asked(global: &Global, args: &AdviseArgs, schema: &Schema) -> Result<Option<(Design, String)>, Failure> {
+    if let Some(file) = &args.design {
+        let shown = file.display().to_string();
+        let bad = |why: String| {
+            Failure::new("RP8003", Exit::Invalid, format!("{shown} is no design")).because([why]).remedy(
+                "See one: replat advise keys --evidence … --out DIR writes DIR/design.json; docs/advise.md explains it.",
+            )
+        };
+        let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
+        let design = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        return Ok(Some((design, shown)));
+    }
+    if !matches!(args.what, Advise::WhatIf | Advise::Drift) {
+        return Ok(None);
+    }
+    let project = Project::open(global)?;
+    let design = spec::design(&project, schema, args.context.as_deref())?;
+    Ok(Some((design, project.file.display().to_string())))
+}
+
+fn misfit(error: replat_advise::design::BadDesign) -> Failure {
+    Failure::new("RP8003", Exit::Invalid, error.to_string()).remedy(
+        "Name every table of the evidence, each with one of its columns; docs/advise.md explains designs.",
+    )
+}
+
+fn next(report: &Report, args: &AdviseArgs) -> String {
+    let evidence: Vec<String> = args.evidence.iter().map(|path| path.display().to_string()).collect();
+    let evidence = evidence.join(" ");
+    if report.plan.ready {
+        format!("Next:  replat advise keys --evidence {evidence} --apply-to-spec --dry-run\n")
+    } else if args.html.is_none() {
+        format!("Next:  replat advise --evidence {evidence} --html advice.html\n")
+    } else {
+        String::new()
+    }
+}

@@ -1,0 +1,153 @@
+//! Reading evidence from disk: files and folders, plain or compressed.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use replat_advise::evidence::{self, Known};
+use replat_advise::fixture::BadEvidence;
+use replat_advise::report::Source;
+use replat_advise::system::System;
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Exit, Failure};
+
+/// Evidence of more text than this is not read: a file that unpacks to so much is broken, or meant to do harm.
+const TEXT_MAX: u64 = 2 << 30;
+
+/// What was read.
+pub struct Reading {
+    /// The system.
+    pub system: System,
+    /// Where it comes from.
+    pub sources: Vec<Source>,
+    /// Whether values are known by their hashes only.
+    pub hashed: bool,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// A file's text.
+struct Text {
+    name: String,
+    text: String,
+    source: Source,
+    /// Why it ends before its end, if it does.
+    broken_off: Option<String>,
+}
+
+/// Reads all of it.
+pub fn read(paths: &[PathBuf]) -> Result<Reading, Failure> {
+    let mut texts = Vec::new();
+    for path in paths {
+        for file in files(path)? {
+            texts.push(text(&file)?);
+        }
+    }
+    system(texts)
+}
+
+/// The files of a path: itself, or those of a folder that have a name that is known.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let cannot = |e: std::io::Error| unreadable(path, &e.to_string());
+    if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    // Those of the folder itself and of `evidence` below it; what they are follows from what is in them.
+    let mut found = Vec::new();
+    for folder in [path.to_owned(), path.join("evidence")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let file = entry.map_err(cannot)?.path();
+            if file.is_file() && may_be_evidence(&file) {
+                found.push(file);
+            }
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(unreadable(path, "the folder has no file of evidence"));
+    }
+    Ok(found)
+}
+
+/// Whether a file of a folder is looked into. What is named on the command line always is.
+fn may_be_evidence(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let known = ["json", "jsonl", "csv", "sql", "md", "txt"];
+    let answer = matches!(name, "expected.json" | "layout.json")
+        || name.starts_with("queries_")
+        || name.starts_with("rows.");
+    !answer && file.extension().is_some() && known.iter().any(|end| name.ends_with(&format!(".{end}")))
+}
+
+fn unreadable(path: &Path, why: &str) -> Failure {
+    Failure::new("RP8001", Exit::Invalid, format!("{} cannot be read as evidence", path.display()))
+        .because([why])
+        .remedy("Name a file that replat capture wrote, or a folder with workload.json; docs/advise.md lists the forms.")
+}
+
+/// The text of a file. What is compressed is unpacked; what ends early is taken up to there.
+fn text(path: &Path) -> Result<Text, Failure> {
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e.to_string()))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let digest = Sha256::digest(&bytes);
+    let source = Source {
+        name: name.clone(),
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        bytes: bytes.len() as u64,
+    };
+    let mut broken_off = None;
+    let mut plain = Vec::new();
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let unpacked = MultiGzDecoder::new(&bytes[..]).take(TEXT_MAX + 1).read_to_end(&mut plain);
+        if let Err(e) = unpacked {
+            broken_off = Some(e.to_string());
+        }
+    } else {
+        plain = bytes;
+    }
+    if plain.len() as u64 > TEXT_MAX {
+        return Err(unreadable(path, "it has more than 2 GiB of text"));
+    }
+    if broken_off.is_some() {
+        // The line at which it broke off is half a line.
+        plain.truncate(plain.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    }
+    let text = String::from_utf8(plain)
+        .map_err(|e| unreadable(path, &format!("byte {} is not UTF-8", e.utf8_error().valid_up_to())))?;
+    Ok(Text { name: name.strip_suffix(".gz").unwrap_or(&name).to_owned(), text, source, broken_off })
+}
+
+fn system(texts: Vec<Text>) -> Result<Reading, Failure> {
+    let (mut files, mut sources, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for text in texts {
+        notes.extend(
+            text.broken_off
+                .map(|why| format!("{} ends early ({why}); what came before is used", text.source.name)),
+        );
+        files.push(evidence::Source { name: text.name, text: text.text });
+        sources.push(text.source);
+    }
+    let (known, more) = evidence::read(&files).map_err(bad)?;
+    let hashed = match &known {
+        Known::Described(_) => false,
+        Known::Seen(seen) => seen.head.hashed.is_some(),
+    };
+    if let Known::Seen(seen) = &known {
+        notes.extend(seen.head.lacking.iter().cloned());
+    }
+    let (system, also) = System::of(known);
+    notes.extend(more.into_iter().chain(also).map(|note| format!("{}: {}", note.about, note.says)));
+    Ok(Reading { system, sources, hashed, notes })
+}
+
+fn bad(error: BadEvidence) -> Failure {
+    let code = match error {
+        BadEvidence::Text { .. } | BadEvidence::Nothing(_) => "RP8001",
+        BadEvidence::Misfit { .. } | BadEvidence::Contradiction(_) => "RP8002",
+    };
+    Failure::new(code, Exit::Invalid, error.to_string())
+        .remedy("Take the evidence again, or name only files of one system and one time.")
+}

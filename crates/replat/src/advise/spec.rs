@@ -1,0 +1,415 @@
+//! The plan as a part of a spec: contexts are added or changed in its text, and all the rest stays as it is, comments too.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use replat_advise::advise::Verdict;
+use replat_advise::design::{Cut, Design, Level, Placement};
+use replat_advise::report::{Carrier, Dimension, Family, Report, Tree, deployed};
+use replat_advise::schema::Schema;
+use replat_advise::value::Value;
+use replat_model::key::KeyType;
+use replat_model::spec::{self, Spec, TableMode};
+use serde_json::json;
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
+
+use super::written;
+use crate::cli::{AdviseArgs, Global};
+use crate::failure::{Exit, Failure};
+use crate::project::{Project, find_spec};
+use crate::render::advise::difference;
+
+/// What is to become of a spec.
+pub struct Change {
+    file: PathBuf,
+    before: String,
+    after: String,
+    contexts: Vec<String>,
+}
+
+impl Change {
+    /// In words, or as a difference.
+    pub fn told(&self, dry_run: bool) -> String {
+        let file = self.file.display();
+        let contexts = self.contexts.join(", ");
+        if self.before == self.after {
+            return format!("{file} says so already.\n");
+        }
+        if dry_run {
+            let difference = difference(&file.to_string(), &self.before, &self.after);
+            return format!("{difference}No change has been made.\n");
+        }
+        format!(
+            "{file}: written, context {contexts}.\nNext:  replat -c {file} validate     replat -c {file} plan deploy -C {} -p …\n",
+            self.contexts.first().map_or("", String::as_str)
+        )
+    }
+
+    /// For programs.
+    pub fn value(&self, dry_run: bool) -> serde_json::Value {
+        json!({
+            "file": self.file, "contexts": self.contexts, "changed": self.before != self.after, "written": !dry_run,
+            "text": self.after,
+        })
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self) -> Result<(), Failure> {
+        let beside = self.file.with_extension("toml.new");
+        written(&beside, &self.after)?;
+        std::fs::rename(&beside, &self.file).map_err(|e| {
+            Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", self.file.display()))
+        })
+    }
+}
+
+/// What the plan makes of a spec: the project's, or the one that was named.
+pub fn change(
+    global: &Global,
+    file: Option<&Path>,
+    args: &AdviseArgs,
+    report: &Report,
+) -> Result<Change, Failure> {
+    if !report.plan.ready {
+        let why = match &report.advice.verdict {
+            Verdict::Partition => report.plan.not_ready.clone(),
+            Verdict::DoNotPartition { because } | Verdict::NotEnoughEvidence { because } => {
+                vec![because.clone()]
+            }
+        };
+        return Err(Failure::new(
+            "RP8004",
+            Exit::Precondition,
+            "there is no plan that can be taken as it is",
+        )
+        .because(why)
+        .remedy("Read the advice first: replat advise --evidence … --html advice.html")
+        .remedy("Do what is listed there, take evidence again, and ask again."));
+    }
+    let file = match file {
+        Some(file) => file.to_owned(),
+        None => find_spec(global)?,
+    };
+    let before = std::fs::read_to_string(&file).map_err(|e| {
+        Failure::new("RP2001", Exit::Invalid, format!("{} cannot be read: {e}", file.display()))
+            .remedy("Begin with one that names your databases; docs/spec.md shows how.")
+    })?;
+    let spec = parsed(&file, &before)?;
+    let mut document: DocumentMut = before.parse().map_err(|e| {
+        Failure::new("RP2001", Exit::Invalid, format!("{} is not TOML: {e}", file.display()))
+            .remedy("Correct it: replat validate")
+    })?;
+    let families: Vec<&Family> = match &args.context {
+        // With one family the name that was given is its context; with several it chooses one.
+        Some(_) if report.plan.families.len() == 1 => report.plan.families.iter().collect(),
+        Some(name) => report.plan.families.iter().filter(|family| target(&spec, family) == *name).collect(),
+        None => report.plan.families.iter().collect(),
+    };
+    if families.is_empty() {
+        let known: Vec<&str> = report.plan.families.iter().map(|family| family.name.as_str()).collect();
+        return Err(Failure::new("RP2006", Exit::Usage, "the plan has no such context")
+            .remedy(format!("It has: {}", known.join(", "))));
+    }
+    let mut contexts = Vec::new();
+    for family in families {
+        let name = match &args.context {
+            Some(name) => name.clone(),
+            None => target(&spec, family),
+        };
+        let home = home(&spec, &name, family, args)?;
+        put(&mut document, &name, family, &home)?;
+        contexts.push(name);
+    }
+    let after = document.to_string();
+    parsed(&file, &after)?;
+    Ok(Change { file, before, after, contexts })
+}
+
+fn parsed(file: &Path, text: &str) -> Result<Spec, Failure> {
+    spec::parse(text).map_err(|errors| {
+        let shown = file.display().to_string();
+        let rendered = spec::render_errors(&shown, text, &errors);
+        Failure::new("RP2001", Exit::Invalid, format!("{shown} would not be valid"))
+            .because(rendered.lines().map(|line| line.trim_end().to_owned()))
+            .details(&errors)
+            .remedy("Correct the spec, or write the plan into one of its own: --apply-to-spec FILE")
+    })
+}
+
+/// The context of the spec that has most of the family's tables, else a new one of its name.
+fn target(spec: &Spec, family: &Family) -> String {
+    let shared = |name: &str| {
+        spec.contexts[name]
+            .tables
+            .keys()
+            .filter(|table| family.tables.keys().any(|own| bare(own) == table.as_str()))
+            .count()
+    };
+    let best = spec.contexts.keys().max_by_key(|name| shared(name)).filter(|name| shared(name) > 0);
+    best.cloned().unwrap_or_else(|| family.name.clone())
+}
+
+/// Where a family lives: its database and its schema.
+struct Place {
+    database: String,
+    schema: String,
+}
+
+fn home(spec: &Spec, context: &str, family: &Family, args: &AdviseArgs) -> Result<Place, Failure> {
+    let mut schemas: Vec<&str> =
+        family.tables.keys().chain(&family.everywhere).map(|t| schema_of(t)).collect();
+    schemas.sort_unstable();
+    schemas.dedup();
+    let [schema] = schemas[..] else {
+        return Err(Failure::new(
+            "RP8004",
+            Exit::Precondition,
+            "the tables of a context must be in one schema",
+        )
+        .because([format!("{context} has tables in {}", schemas.join(", "))])
+        .remedy("Move them together, or describe the context by hand."));
+    };
+    if let Some(known) = spec.contexts.get(context) {
+        return Ok(Place { database: known.home.database.clone(), schema: known.home.schema.clone() });
+    }
+    let known: Vec<&String> = spec.databases.keys().collect();
+    let database = match (&args.home, &known[..]) {
+        (Some(name), _) if spec.databases.contains_key(name) => name.clone(),
+        (None, [only]) => (*only).clone(),
+        (named, _) => {
+            let what = match named {
+                Some(name) => format!("the spec has no database {name}"),
+                None => "it is not clear which database the tables are in".to_owned(),
+            };
+            let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+            return Err(Failure::new("RP2006", Exit::Usage, what)
+                .remedy(format!("Name it: --home DATABASE. The spec has: {}", known.join(", "))));
+        }
+    };
+    Ok(Place { database, schema: schema.to_owned() })
+}
+
+fn schema_of(table: &str) -> &str {
+    table.split_once('.').map_or("public", |(schema, _)| schema)
+}
+
+/// A table's name without its schema.
+fn bare(table: &str) -> &str {
+    table.split_once('.').map_or(table, |(_, name)| name)
+}
+
+/// Puts a family into the document, as a context of this name.
+fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) -> Result<(), Failure> {
+    let contexts = document.entry("contexts").or_insert_with(|| {
+        let mut all = Table::new();
+        all.set_implicit(true);
+        Item::Table(all)
+    });
+    let in_the_way = || {
+        Failure::new(
+            "RP8004",
+            Exit::Precondition,
+            format!("contexts.{name} is not written as a table of its own"),
+        )
+        .remedy(format!("Write it with a header: [contexts.{name}]"))
+    };
+    let contexts = contexts.as_table_mut().ok_or_else(in_the_way)?;
+    let context = contexts.entry(name).or_insert_with(|| Item::Table(Table::new()));
+    let context = context.as_table_mut().ok_or_else(in_the_way)?;
+    let mut types = BTreeMap::new();
+    let mut dimensions = Array::new();
+    for dimension in &family.dimensions {
+        let key_type = key_type(dimension)?;
+        types.insert(dimension.column.as_str(), key_type);
+        let mut said = InlineTable::new();
+        said.insert("column", dimension.column.as_str().into());
+        said.insert("type", key_type.postgres_name().into());
+        dimensions.push(said);
+    }
+    replace(context, "dimensions", value(dimensions));
+    if !context.contains_key("home") {
+        let mut said = InlineTable::new();
+        said.insert("database", home.database.as_str().into());
+        said.insert("schema", home.schema.as_str().into());
+        context.insert("home", value(said));
+    }
+    match &family.tree {
+        Some(tree) => replace(context, "tree", Item::Table(tree_table(tree, &types))),
+        None => drop(context.remove("tree")),
+    }
+    let tables = context.entry("tables").or_insert_with(|| {
+        let mut all = Table::new();
+        all.set_implicit(true);
+        Item::Table(all)
+    });
+    let tables = tables.as_table_like_mut().ok_or_else(in_the_way)?;
+    for table in family.tables.keys() {
+        let known = tables.get_mut(bare(table)).and_then(Item::as_table_like_mut);
+        match known {
+            // What the spec says of its key stays; only its mode is the plan's.
+            Some(known) if known.contains_key("mode") => drop(known.insert("mode", value("slice"))),
+            Some(_) => {}
+            None => drop(tables.insert(bare(table), Item::Table(Table::new()))),
+        }
+    }
+    for table in &family.everywhere {
+        if tables.get(bare(table)).is_none() {
+            let mut said = Table::new();
+            said.insert("mode", value("reference"));
+            tables.insert(bare(table), Item::Table(said));
+        }
+    }
+    Ok(())
+}
+
+/// Another value under a key; the comments at the key stay.
+fn replace(table: &mut Table, key: &str, new: Item) {
+    match table.get_mut(key) {
+        Some(Item::Value(old)) => {
+            let decor = old.decor().clone();
+            if let Item::Value(mut new) = new {
+                *new.decor_mut() = decor;
+                *old = new;
+            } else {
+                table.insert(key, new);
+            }
+        }
+        Some(Item::Table(old)) => {
+            let decor = old.decor().clone();
+            if let Item::Table(mut new) = new {
+                *new.decor_mut() = decor;
+                new.set_position(old.position());
+                *old = new;
+            } else {
+                table.insert(key, new);
+            }
+        }
+        _ => drop(table.insert(key, new)),
+    }
+}
+
+fn tree_table(tree: &Tree, types: &BTreeMap<&str, KeyType>) -> Table {
+    let mut said = Table::new();
+    said.insert("split", value(tree.split.as_str()));
+    if let Some(n) = tree.hash {
+        said.insert("hash", value(i64::from(n)));
+    }
+    let number = types
+        .get(tree.split.as_str())
+        .is_some_and(|key_type| matches!(key_type, KeyType::SmallInt | KeyType::Integer | KeyType::BigInt));
+    let literals = |values: &[Value]| -> Array {
+        values
+            .iter()
+            .map(|one| match one {
+                Value::Int(n) if number => toml_edit::Value::from(*n),
+                other => toml_edit::Value::from(other.text()),
+            })
+            .collect()
+    };
+    if !tree.cuts.is_empty() {
+        said.insert("cuts", value(literals(&tree.cuts)));
+    }
+    if !tree.list.is_empty() {
+        let mut list = Table::new();
+        for (name, values) in &tree.list {
+            list.insert(name, value(literals(values)));
+        }
+        said.insert("list", Item::Table(list));
+        said.insert("rest", value(tree.rest.as_deref().unwrap_or("rest")));
+    }
+    if !tree.under.is_empty() {
+        let mut under = Table::new();
+        under.set_implicit(true);
+        for (name, below) in &tree.under {
+            under.insert(name, Item::Table(tree_table(below, types)));
+        }
+        said.insert("under", Item::Table(under));
+    }
+    said
+}
+
+/// The plan as a piece of a spec, for those who look at it; `None` if it has none.
+pub fn snippet(report: &Report) -> Option<String> {
+    let mut document = DocumentMut::new();
+    for family in &report.plan.families {
+        let tables = family.tables.keys().chain(&family.everywhere);
+        let schema = tables.map(|table| schema_of(table)).next().unwrap_or("public");
+        let home = Place { database: "blue".to_owned(), schema: schema.to_owned() };
+        put(&mut document, &family.name, family, &home).ok()?;
+    }
+    (!report.plan.families.is_empty()).then(|| document.to_string())
+}
+
+/// A type as the catalogue writes it, as a spec takes it.
+fn key_type(dimension: &Dimension) -> Result<KeyType, Failure> {
+    let written = dimension.data_type.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+    let bare = written.split('(').next().unwrap_or_default().trim();
+    let long_zone = written.ends_with("with time zone");
+    Ok(match bare {
+        "smallint" | "int2" | "smallserial" => KeyType::SmallInt,
+        "integer" | "int" | "int4" | "serial" => KeyType::Integer,
+        "bigint" | "int8" | "bigserial" => KeyType::BigInt,
+        "text" | "varchar" | "character varying" => KeyType::Text,
+        "uuid" => KeyType::Uuid,
+        "date" => KeyType::Date,
+        "timestamptz" | "timestamp with time zone" => KeyType::TimestampTz,
+        "timestamp" if long_zone => KeyType::TimestampTz,
+        "timestamp" | "timestamp without time zone" => KeyType::Timestamp,
+        _ => {
+            let what = format!("no partition key can be of the type of {}: {written:?}", dimension.column);
+            return Err(Failure::new("RP8004", Exit::Precondition, what).remedy(
+                "Keys are smallint, integer, bigint, text, varchar, uuid, date, timestamp or timestamptz; docs/spec.md.",
+            ));
+        }
+    })
+}
+
+/// The design that a spec describes, for the tables of `schema`; what it does not name is in one place.
+pub fn design(project: &Project, schema: &Schema, context: Option<&str>) -> Result<Design, Failure> {
+    let chosen: Vec<&String> = match context {
+        Some(_) => {
+            vec![project.spec.contexts.get_key_value(project.context(context)?.0).expect("it was found").0]
+        }
+        None => project.spec.contexts.keys().collect(),
+    };
+    let mut base = Design { partitions: 1, ..Design::default() };
+    for table in &schema.tables {
+        base.tables.insert(table.name.clone(), Placement::Single);
+    }
+    let mut families = Vec::new();
+    for name in chosen {
+        let context = &project.spec.contexts[name];
+        let mut family = Family {
+            name: name.clone(),
+            dimensions: context
+                .dimensions
+                .iter()
+                .map(|d| Dimension {
+                    column: d.column.clone(),
+                    data_type: Some(d.key_type.postgres_name().to_owned()),
+                })
+                .collect(),
+            tables: BTreeMap::new(),
+            everywhere: Vec::new(),
+            // Both are written alike; what a range's children are called is no matter here.
+            tree: context.tree.as_ref().and_then(|tree| serde_json::from_value(json!(tree)).ok()),
+            left_out: Vec::new(),
+        };
+        for (table, said) in &context.tables {
+            let seen = [table.clone(), format!("{}.{table}", context.home.schema)];
+            let Some(seen) = seen.into_iter().find(|name| schema.find(name).is_some()) else { continue };
+            match said.mode {
+                TableMode::Slice => {
+                    let cols = vec![context.dimensions[0].column.clone()];
+                    let level = Level { cut: Cut::Hash { cols, n: 1, pins: BTreeMap::new() }, shard: None };
+                    base.tables.insert(seen.clone(), Placement::Partition { levels: vec![level] });
+                    family.tables.insert(seen, Carrier::Itself);
+                }
+                TableMode::Reference => drop(base.tables.insert(seen, Placement::Replicate)),
+                TableMode::Rebuild => {}
+            }
+        }
+        families.push(family);
+    }
+    Ok(deployed(schema, &base, &families))
+}

@@ -1,0 +1,74 @@
+//! `advise`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Options of `advise`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    replat advise --evidence capture.jsonl.gz\n  \
+    replat advise keys --evidence capture.jsonl.gz --partitions 16 --html advice.html\n  \
+    replat advise what-if --evidence capture.jsonl.gz --design mine.json\n  \
+    replat advise keys --evidence capture.jsonl.gz --apply-to-spec --dry-run\n\n\
+    Exit codes: 0 advice was given (also if it is to leave things alone), 3 the evidence or the design is no good,\n\
+    4 a plan was wanted, and there is none that is ready.")]
+pub struct AdviseArgs {
+    /// On what; without it, on everything.
+    #[arg(value_enum, default_value_t = Advise::All)]
+    pub what: Advise,
+    /// What is known of the system: a file of a capture, or a folder of a recorded workload; several are put together.
+    #[arg(short = 'e', long, value_name = "PATH", required = true, num_args = 1..)]
+    pub evidence: Vec<PathBuf>,
+    /// How many partitions there are to be; by default what the evidence wishes for, else 16.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub partitions: Option<u32>,
+    /// How many rows one partition can handle in a second; from it follows the least number of partitions.
+    #[arg(long, value_name = "ROWS", conflicts_with = "partitions")]
+    pub capacity: Option<f64>,
+    /// A design of your own to be measured, as JSON; without it, what-if and drift take the spec's deployed maps.
+    #[arg(long, value_name = "FILE")]
+    pub design: Option<PathBuf>,
+    /// The context of the spec that a plan is for, or whose map is meant.
+    #[arg(short = 'C', long)]
+    pub context: Option<String>,
+    /// Write the advice as Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Write the advice as one HTML page with pictures; it loads nothing and runs no script.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write design, contexts, verdict and forecast into a folder, a JSON file each.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write the plan into a spec, the project's own or another; what is there stays, with its comments. With --dry-run
+    /// the difference is shown and nothing is written.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub apply_to_spec: Option<Option<PathBuf>>,
+    /// Of a context that is new in the spec: the database that holds its tables, by its name in the spec.
+    #[arg(long, value_name = "DATABASE", requires = "apply_to_spec")]
+    pub home: Option<String>,
+    /// Take a plan although the evidence says little.
+    #[arg(long)]
+    pub accept_low_confidence: bool,
+    /// Show every table, statement and candidate.
+    #[arg(long)]
+    pub detail: bool,
+}
+
+/// What advice is wanted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Advise {
+    /// Everything.
+    All,
+    /// Which column each table is partitioned by, and what that costs.
+    Keys,
+    /// Which tables belong together.
+    Contexts,
+    /// Rows that grow old.
+    Lifecycle,
+    /// What a design would cost: yours, or the deployed one.
+    WhatIf,
+    /// Whether the deployed design still does what it did.
+    Drift,
+}

@@ -1,0 +1,655 @@
+//! What is said of advice, and in which order.
+
+use replat_advise::advise::{PartitionsBy, TableAdvice, Verdict};
+use replat_advise::confidence::{Forecast, Interval};
+use replat_advise::evidence::Tier;
+use replat_advise::explain::{Placing, Touched};
+use replat_advise::locality::WayKind;
+use replat_advise::lookups::Remedy;
+use replat_advise::measure::Metrics;
+use replat_advise::report::Report;
+
+use crate::cli::Advise;
+use crate::render::{bytes, count, counted, span};
+
+/// A part of the story.
+pub struct Section {
+    /// What it is about.
+    pub title: &'static str,
+    /// For whom it is, besides those who want everything.
+    pub of: &'static [Advise],
+    /// What it says.
+    pub blocks: Vec<Block>,
+}
+
+/// A piece of a part.
+pub enum Block {
+    /// A paragraph.
+    Text(String),
+    /// A list.
+    List(Vec<String>),
+    /// A table.
+    Table(Rows),
+    /// Text in which every space counts.
+    Code(String),
+    /// A picture, which a terminal does not show.
+    Picture(Picture),
+}
+
+/// A table.
+pub struct Rows {
+    /// What its columns are, and whether they are numbers.
+    pub head: Vec<(&'static str, bool)>,
+    /// Its rows, the most important first.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    /// The tables, their bonds, and where contexts cut them.
+    Contexts,
+    /// Statements against tables.
+    Matrix,
+    /// The tree as a map.
+    Tree,
+    /// What each leaf has to do.
+    Load,
+}
+
+/// All of it.
+pub fn story(report: &Report) -> Vec<Section> {
+    let mut all = vec![verdict(report), keys(report), contexts(report)];
+    all.extend([leaves(report), why(report), before(report), lifecycle(report)]);
+    all.extend([what_if(report), missing(report), plan(report), evidence(report)]);
+    all.retain(|section| !section.blocks.is_empty());
+    all
+}
+
+const KEYS: &[Advise] = &[Advise::Keys];
+const EVERY: &[Advise] = &[Advise::Keys, Advise::Contexts, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
+
+/// A share for people: `2.1 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// The headline, on one line.
+pub fn headline(report: &Report) -> String {
+    let advice = &report.advice;
+    let (word, because) = match &advice.verdict {
+        Verdict::Partition => ("Partition.", praise(report)),
+        Verdict::DoNotPartition { because } => ("Do not partition.", because.clone()),
+        Verdict::NotEnoughEvidence { because } => ("Not enough is known to decide.", because.clone()),
+    };
+    format!("{word} {} Confidence {:.2}.", capital(&because), advice.confidence)
+}
+
+fn praise(report: &Report) -> String {
+    let Some(metrics) = &report.advice.metrics else { return String::new() };
+    format!(
+        "Of the transactions {} need several of {} partitions; the busiest partition does {:.2} times the mean",
+        percent(metrics.cross_partition_share),
+        report.evidence.partitions.unwrap_or_default(),
+        metrics.load_max_over_mean
+    )
+}
+
+/// A sentence from words: its first letter large, a full stop behind it.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => {
+            let stop = if text.ends_with('.') { "" } else { "." };
+            format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+        }
+        None => String::new(),
+    }
+}
+
+fn verdict(report: &Report) -> Section {
+    let advice = &report.advice;
+    let mut blocks = vec![Block::Text(headline(report))];
+    if !report.partitions()
+        && let Some(locality) = &advice.locality
+    {
+        blocks.push(Block::Text(format!(
+            "Under the least bad design {} of the transactions cross; if keys were drawn by chance, {} would.",
+            percent(locality.cross_partition_share),
+            percent(locality.by_chance)
+        )));
+    }
+    if let Some(kept) = &advice.residency {
+        let zones: Vec<String> = kept
+            .zones
+            .iter()
+            .map(|zone| {
+                format!("{} has {}", zone.value, counted(zone.partitions as usize, "partition", "partitions"))
+            })
+            .collect();
+        let mut said = vec![format!(
+            "residency by {} is the outermost dimension, whatever traffic says: {}; in {}",
+            kept.by,
+            zones.join(", "),
+            kept.tables.join(", ")
+        )];
+        if !kept.unconnected.is_empty() {
+            said.push(format!(
+                "the evidence does not connect {} to it: they need the column",
+                kept.unconnected.join(", ")
+            ));
+        }
+        if kept.unknown_keys > 0 {
+            said.push(format!(
+                "of {} keys ({} of the rows handled) the evidence does not say where they must be; they are with {}: complete \
+                 the list from the table first",
+                count(kept.unknown_keys),
+                percent(kept.unknown_share),
+                kept.default_zone
+            ));
+        }
+        blocks.push(Block::List(said));
+    }
+    if let Some(unkept) = &advice.residency_unkept {
+        blocks.push(Block::Text(format!("Residency cannot be kept: {}", capital(unkept))));
+    }
+    if let Some(hot) = &advice.hot_rows {
+        let tables: Vec<String> = hot
+            .tables
+            .iter()
+            .map(|table| {
+                format!("{} ({} rows, written by {})", table.table, count(table.rows), percent(table.writers))
+            })
+            .collect();
+        blocks.push(Block::Text(format!(
+            "Rows that everybody writes tie it together: {}. What can be done:",
+            tables.join(", ")
+        )));
+        let head = vec![("way", false), ("cross", true), ("cost", true), ("it means", false)];
+        let rows = hot.ways.iter().map(|way| {
+            let name = match way.way {
+                WayKind::Replicate => "replicate",
+                WayKind::Counter => "counters that add up",
+                WayKind::Later => "write later",
+            };
+            let metrics = &way.metrics;
+            vec![
+                name.to_owned(),
+                percent(metrics.cross_partition_share),
+                format!("{:.3}", metrics.cost),
+                way.means.clone(),
+            ]
+        });
+        blocks.push(Block::Table(Rows { head, rows: rows.collect() }));
+    }
+    Section { title: "Verdict", of: EVERY, blocks }
+}
+
+fn evidence(report: &Report) -> Section {
+    let (used, advice) = (&report.evidence, &report.advice);
+    let tier = match advice.tier {
+        Tier::Catalogue => "T0, the catalogue alone",
+        Tier::Statements => "T1, statements and how often they ran, not which ran together",
+        Tier::Writes => "T2, what transactions wrote, from the write-ahead log",
+        Tier::Sample => "T3, a sample of whole transactions",
+        Tier::Trace => "T4, whole transactions with their rows",
+    };
+    let within =
+        if advice.seconds > 0.0 { format!(" within {}", long(advice.seconds)) } else { String::new() };
+    let mut facts = vec![
+        format!("tier: {tier}; advice on it is sure to {:.2} at most", used.sure_at_most),
+        format!(
+            "{}, {}, {} transactions{within}",
+            counted(used.tables, "table", "tables"),
+            counted(used.statements, "statement", "statements"),
+            count(advice.transactions),
+        ),
+    ];
+    if let Some(forecast) = &advice.forecast {
+        let most = forecast.unseen_share_max;
+        facts.push(format!("a statement that was never seen has a share below {:.2} %", 100.0 * most));
+    }
+    if used.hashed {
+        facts.push("values are known by their hashes only".to_owned());
+    }
+    facts.extend(used.notes.iter().cloned());
+    for source in &used.sources {
+        let digest = source.sha256.get(..12).unwrap_or(&source.sha256);
+        facts.push(format!("{} ({}, sha256 {digest}…)", source.name, bytes(source.bytes)));
+    }
+    Section { title: "Evidence", of: EVERY, blocks: vec![Block::List(facts)] }
+}
+
+fn long(seconds: f64) -> String {
+    // No evidence is of more than some years.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    span((seconds.max(0.0) * 1000.0) as u64)
+}
+
+fn keys(report: &Report) -> Section {
+    let advice = &report.advice;
+    let mut blocks = Vec::new();
+    let partitions = report.evidence.partitions.unwrap_or_default();
+    if report.partitions() {
+        let by = match advice.partitions_by {
+            PartitionsBy::Wish => "as many as were wished for",
+            PartitionsBy::Capacity => "the fewest that the capacity allows",
+            PartitionsBy::Evidence => "as many as the evidence asks for",
+            PartitionsBy::Default => "since nobody named a number",
+        };
+        let head = vec![
+            ("table", false),
+            ("context", false),
+            ("rows are", false),
+            ("confidence", true),
+            ("stable", true),
+            ("otherwise", false),
+            ("tie", false),
+        ];
+        let rows = advice.tables.iter().map(|said| table(report, said)).collect();
+        blocks.push(Block::Text(format!("For {partitions} partitions, {by}:")));
+        blocks.push(Block::Table(Rows { head, rows }));
+        if let (Some(metrics), forecast) = (&advice.metrics, advice.forecast.as_ref()) {
+            blocks.push(Block::Text("Forecast, with 95 % intervals:".to_owned()));
+            blocks.push(Block::Table(numbers(metrics, forecast)));
+        }
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if let Some(metrics) = &advice.metrics {
+        let because = if report.partitions() { "recommended" } else { "the least bad" };
+        rows.push(weighed("the best that was found", metrics, because));
+    }
+    for other in &advice.rejected {
+        let differs: Vec<String> = other
+            .differs
+            .iter()
+            .map(|(table, placing)| format!("{table} {}", self::placing(placing)))
+            .collect();
+        rows.push(weighed(&differs.join(", "), &other.metrics, &other.because));
+    }
+    for other in &advice.baselines {
+        rows.push(weighed(&other.name, &other.metrics, "what anybody would have tried first"));
+    }
+    if !rows.is_empty() {
+        let head = vec![
+            ("cross", true),
+            ("writes cross", true),
+            ("skew", true),
+            ("cost", true),
+            ("design", false),
+            ("standing", false),
+        ];
+        blocks.push(Block::Text(
+            "Designs. Cross is the share of transactions that need several partitions, skew the load of the busiest by the \
+             mean, cost all of it in one number."
+                .to_owned(),
+        ));
+        blocks.push(Block::Table(Rows { head, rows }));
+    }
+    Section { title: "Keys", of: KEYS, blocks }
+}
+
+fn weighed(name: &str, metrics: &Metrics, because: &str) -> Vec<String> {
+    vec![
+        percent(metrics.cross_partition_share),
+        percent(metrics.cross_partition_write_share),
+        format!("{:.2}", metrics.load_max_over_mean),
+        format!("{:.3}", metrics.cost),
+        name.to_owned(),
+        because.to_owned(),
+    ]
+}
+
+fn table(report: &Report, said: &TableAdvice) -> Vec<String> {
+    let context = report.context_names.iter().find(|(_, tables)| tables.contains(&said.table));
+    let column = match &said.placing {
+        Placing::By(column) => {
+            let new =
+                report.advice.new_columns.iter().any(|new| new.table == said.table && new.column == *column);
+            if new { " (to be added)" } else { "" }
+        }
+        _ => "",
+    };
+    let otherwise = said.otherwise.first().map(|other| {
+        format!(
+            "{}: cost {:.3}, cross {}",
+            placing(&other.placing),
+            other.cost,
+            percent(other.cross_partition_share)
+        )
+    });
+    vec![
+        said.table.clone(),
+        context.map_or_else(|| "cross-cutting".to_owned(), |(name, _)| name.clone()),
+        format!("{}{column}", placing(&said.placing)),
+        format!("{:.2}", said.confidence),
+        said.stability.map_or_else(|| "not seen".to_owned(), percent),
+        otherwise.unwrap_or_default(),
+        said.tie
+            .as_ref()
+            .map_or_else(String::new, |tie| format!("with {}: {}", placing(&tie.with), tie.broken_by)),
+    ]
+}
+
+/// Where rows are, in words.
+fn placing(placing: &Placing) -> String {
+    match placing {
+        Placing::By(column) => format!("by {column}"),
+        Placing::Everywhere => "in every partition".to_owned(),
+        Placing::Alone => "in one place".to_owned(),
+    }
+}
+
+fn numbers(metrics: &Metrics, forecast: Option<&Forecast>) -> Rows {
+    let of = |pick: fn(&Forecast) -> Interval| forecast.map(pick);
+    let all: Vec<(&str, Option<f64>, Option<Interval>, bool)> = vec![
+        (
+            "transactions that cross",
+            Some(metrics.cross_partition_share),
+            of(|f| f.cross_partition_share),
+            true,
+        ),
+        (
+            "transactions that write across",
+            Some(metrics.cross_partition_write_share),
+            of(|f| f.cross_partition_write_share),
+            true,
+        ),
+        ("partitions per transaction", Some(metrics.partitions_per_txn), of(|f| f.partitions_per_txn), false),
+        ("statements that need one partition", None, of(|f| f.single_partition_statement_share), true),
+        (
+            "load of the busiest by the mean",
+            Some(metrics.load_max_over_mean),
+            of(|f| f.load_max_over_mean),
+            false,
+        ),
+        (
+            "the same in the worst tenth of the time",
+            Some(metrics.load_max_over_mean_worst_window),
+            None,
+            false,
+        ),
+        ("statements that cannot be routed", Some(metrics.unroutable_statement_share), None, true),
+        (
+            "rows written, by rows written once",
+            Some(metrics.write_amplification),
+            of(|f| f.write_amplification),
+            false,
+        ),
+        ("bytes stored, by bytes stored once", metrics.storage_factor, None, false),
+        ("transactions over several contexts", metrics.cross_context_share, None, true),
+        ("cost", Some(metrics.cost), of(|f| f.cost), false),
+    ];
+    let rows = all.into_iter().filter_map(|(label, seen, interval, share)| {
+        let write = |value: f64| if share { percent(value) } else { format!("{value:.3}") };
+        let expected = interval.map_or_else(String::new, |i| write(i.value));
+        let within = interval.map_or_else(String::new, |i| format!("{} to {}", write(i.low), write(i.high)));
+        let seen = seen.or(interval.map(|i| i.value))?;
+        Some(vec![label.to_owned(), write(seen), expected, within])
+    });
+    let head = vec![("number", false), ("seen", true), ("expected", true), ("within", true)];
+    Rows { head, rows: rows.collect() }
+}
+
+fn contexts(report: &Report) -> Section {
+    let said = &report.advice.contexts;
+    let mut blocks = Vec::new();
+    if report.advice.transactions > 0 {
+        let rows =
+            report.context_names.iter().map(|(name, tables)| vec![name.clone(), tables.join(", ")]).collect();
+        blocks.push(Block::Text(format!(
+            "{}; {} of the transactions touch more than one, {} write to more than one.",
+            counted(said.groups.len(), "context", "contexts"),
+            percent(said.crossing),
+            percent(said.writes_crossing)
+        )));
+        blocks.push(Block::Table(Rows { head: vec![("context", false), ("tables", false)], rows }));
+        if !said.cross_cutting.is_empty() {
+            blocks.push(Block::Text(format!(
+                "Cross-cutting, written to along with the tables of many contexts: {}.",
+                said.cross_cutting.join(", ")
+            )));
+        }
+        if let Some(services) = &report.advice.services {
+            blocks.push(Block::Text(format!(
+                "Of the services that are declared, {} of the transactions touch more than one and {} write to more than one.",
+                percent(services.crossing),
+                percent(services.writes_crossing)
+            )));
+            for merge in &services.merge {
+                blocks.push(Block::Text(format!(
+                    "A distributed monolith: {} are declared to be apart and are one transactional unit. Make them one; then {} \
+                     write to more than one.",
+                    merge.services.join(", "),
+                    percent(services.writes_crossing_if_merged)
+                )));
+            }
+            let ties = services.ties.iter().map(|tie| {
+                format!(
+                    "{} and {} share {} of all writing transactions, {} of the lesser's",
+                    tie.services[0],
+                    tie.services[1],
+                    percent(tie.share),
+                    percent(tie.of_lesser)
+                )
+            });
+            blocks.push(Block::List(ties.collect()));
+        }
+        let others: Vec<String> = said
+            .alternatives
+            .iter()
+            .map(|groups| {
+                let groups: Vec<String> =
+                    groups.iter().map(|group| format!("{{{}}}", group.join(", "))).collect();
+                groups.join(" ")
+            })
+            .collect();
+        if !others.is_empty() {
+            blocks.push(Block::Text("Other cuts that are about as good:".to_owned()));
+            blocks.push(Block::List(others));
+        }
+        blocks.push(Block::Picture(Picture::Contexts));
+        blocks.push(Block::Picture(Picture::Matrix));
+    }
+    Section { title: "Contexts", of: &[Advise::Contexts], blocks }
+}
+
+fn leaves(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if report.partitions() {
+        if !report.pictures.trees.is_empty() {
+            blocks.push(Block::Picture(Picture::Tree));
+        }
+        if !report.pictures.load.is_empty() {
+            blocks.push(Block::Picture(Picture::Load));
+        }
+    }
+    Section { title: "Tree and load", of: KEYS, blocks }
+}
+
+fn why(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    let advice = &report.advice;
+    if let Some(floor) = &advice.floor {
+        let kinds: Vec<String> = floor
+            .kinds
+            .iter()
+            .map(|kind| {
+                format!(
+                    "{} ({} of all, {} of its own cross at least)",
+                    kind.kind,
+                    percent(kind.share),
+                    percent(kind.crossing)
+                )
+            })
+            .collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+        blocks.push(Block::Text(format!(
+            "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.",
+            percent(floor.share),
+            count(floor.designs)
+        )));
+    }
+    if !advice.witnesses.is_empty() {
+        let head = vec![
+            ("transaction", false),
+            ("crosses, of all", true),
+            ("of its own", true),
+            ("for example", false),
+        ];
+        let rows = advice.witnesses.iter().map(|witness| {
+            let examples: Vec<String> = witness.examples.iter().map(|rows| touched(rows)).collect();
+            vec![witness.kind.clone(), percent(witness.share), percent(witness.of_kind), examples.join(" | ")]
+        });
+        blocks.push(Block::Text("What still crosses under the best design:".to_owned()));
+        blocks.push(Block::Table(Rows { head, rows: rows.collect() }));
+    }
+    Section { title: "Why", of: KEYS, blocks }
+}
+
+/// The rows of an example: `accounts.aid 17 @3, branches.bid 1 @0`; rows with the same number are together.
+fn touched(rows: &[Touched]) -> String {
+    let said = rows.iter().map(|row| {
+        let key: Vec<String> =
+            row.key.iter().map(|(column, value)| format!("{column} {}", value.text())).collect();
+        let key = if key.is_empty() { "any".to_owned() } else { key.join(" ") };
+        let place = row.place.map_or_else(String::new, |place| format!(" @{place}"));
+        format!("{} {key}{place}", row.table)
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
+fn before(report: &Report) -> Section {
+    let advice = &report.advice;
+    let mut blocks = Vec::new();
+    if !advice.new_columns.is_empty() {
+        let names: Vec<String> =
+            advice.new_columns.iter().map(|new| format!("{}.{}", new.table, new.column)).collect();
+        blocks.push(Block::Text(format!("Columns that have to be added first: {}.", names.join(", "))));
+        let sql: Vec<String> = advice.new_columns.iter().map(replat_postgres::advised::new_column).collect();
+        blocks.push(Block::Code(sql.join("\n")));
+    }
+    if !advice.loose_keys.is_empty() {
+        let keys = advice.loose_keys.iter().map(|key| {
+            let drawn = if key.drawn {
+                "; its values come from a sequence, so each partition needs a range of its own"
+            } else {
+                ""
+            };
+            format!(
+                "the key ({}) of {} lacks {}, so no partition alone can see that it is unique{drawn}",
+                key.key.join(", "),
+                key.table,
+                key.lacks.join(", ")
+            )
+        });
+        blocks.push(Block::Text("Keys that hold within a partition only:".to_owned()));
+        blocks.push(Block::List(keys.collect()));
+    }
+    if !advice.unrouted.is_empty() {
+        blocks.push(Block::Text("Statements that do not say where their rows are:".to_owned()));
+        let head = vec![("statement", false), ("table", false), ("share", true), ("what helps", false)];
+        let rows = advice.unrouted.iter().map(|one| {
+            let helps = match &one.remedy {
+                Remedy::Lookup { index, entries } => format!(
+                    "a routing index {}.({}) -> ({}){}",
+                    index.table,
+                    index.from.join(", "),
+                    index.to.join(", "),
+                    entries.map_or_else(String::new, |n| format!(", {} entries", count(n)))
+                ),
+                Remedy::Hint { known_percent } => format!(
+                    "a hint by the application: in {known_percent} % of the transactions another statement has {}",
+                    one.needs.join(", ")
+                ),
+                Remedy::AskSome => "some partitions are asked".to_owned(),
+                Remedy::AskAll => "all partitions are asked".to_owned(),
+            };
+            vec![one.statement.clone(), one.table.clone(), percent(one.share), helps]
+        });
+        blocks.push(Block::Table(Rows { head, rows: rows.collect() }));
+    }
+    Section { title: "What has to be done before", of: KEYS, blocks }
+}
+
+fn lifecycle(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if let Some(keep) = &report.advice.retention {
+        blocks.push(Block::Text(format!(
+            "Rows of {} are kept for {} days by {}: cut each partition further by ranges of {}, and retire old ranges whole; \
+             replat rotate does both.",
+            keep.table, keep.days, keep.column, keep.column
+        )));
+    }
+    Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
+}
+
+fn what_if(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if let Some(other) = &report.what_if {
+        let beside = match other.regret {
+            Some(regret) if regret > 0.0005 => {
+                format!("It costs {regret:.3} more than the best design that was found.")
+            }
+            Some(regret) if regret < -0.0005 => {
+                format!("It costs {:.3} less than the best design that was found.", -regret)
+            }
+            Some(_) => "It costs what the best design costs that was found.".to_owned(),
+            None => String::new(),
+        };
+        blocks.push(Block::Text(format!("{}: {beside}", other.source)));
+        blocks.push(Block::Table(numbers(&other.metrics, Some(&other.forecast))));
+        if !other.differs.is_empty() {
+            let head = vec![("transaction", false), ("crosses here", true), ("under the best", true)];
+            let rows = other
+                .differs
+                .iter()
+                .map(|(kind, own, best)| vec![kind.clone(), percent(*own), percent(*best)]);
+            blocks.push(Block::Table(Rows { head, rows: rows.collect() }));
+        }
+    }
+    Section { title: "What if", of: &[Advise::WhatIf], blocks }
+}
+
+fn missing(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    let missing = &report.advice.missing;
+    if !missing.is_empty() {
+        let head = vec![("not known", false), ("it decides", false), ("how to have it", false)];
+        let rows = missing.iter().map(|m| vec![m.what.clone(), m.decides.clone(), m.how.clone()]);
+        blocks.push(Block::Table(Rows { head, rows: rows.collect() }));
+    }
+    Section { title: "What is not known", of: EVERY, blocks }
+}
+
+fn plan(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if report.partitions() {
+        if report.plan.ready {
+            blocks.push(Block::Text("Ready for a spec:".to_owned()));
+        } else {
+            blocks.push(Block::Text("Not ready yet:".to_owned()));
+            blocks.push(Block::List(report.plan.not_ready.clone()));
+        }
+        let left_out: Vec<String> =
+            report.plan.families.iter().flat_map(|f| f.left_out.iter().cloned()).collect();
+        if !left_out.is_empty() {
+            blocks.push(Block::Text("What a spec's tree leaves out of the design:".to_owned()));
+            blocks.push(Block::List(left_out));
+        }
+        if let Some(toml) = crate::advise::spec::snippet(report) {
+            blocks.push(Block::Code(toml));
+        }
+        let accept: Vec<String> = report
+            .plan
+            .accept
+            .iter()
+            .map(|a| format!("{} from {:.3} to {:.3}", a.metric, a.least, a.most))
+            .collect();
+        if !accept.is_empty() {
+            blocks.push(Block::Text("To be measured after a switch:".to_owned()));
+            blocks.push(Block::List(accept));
+        }
+    }
+    Section { title: "Plan", of: KEYS, blocks }
+}
