@@ -209,10 +209,16 @@ pub fn drift(
     let mut seasons = Vec::new();
     for (watched, course) in watched.iter().zip(&courses) {
         for (from, to) in &course.passing {
-            passing.push(Passing { from: share(*from), to: share(*to), statistic: watched.statistic.clone() });
+            passing.push(Passing {
+                from: share(*from),
+                to: share(*to),
+                statistic: watched.statistic.clone(),
+            });
         }
         seasons.extend(
-            course.period.map(|period| Season { period: share(period), statistic: watched.statistic.clone() }),
+            course
+                .period
+                .map(|period| Season { period: share(period), statistic: watched.statistic.clone() }),
         );
     }
     passing.sort_by(|a, b| a.from.total_cmp(&b.from));
@@ -221,7 +227,16 @@ pub fn drift(
     let moves = regret::moves(schema, trace, design, &domains, &ends, window, prices)?;
     let (repartitions, considered) = moves.into_iter().partition(|one| one.due);
     let forecast = kept(&watched[0], forecast, window, n);
-    Ok(Drift { transactions: n, window: Some(window), changes, passing, seasons, forecast, repartitions, considered })
+    Ok(Drift {
+        transactions: n,
+        window: Some(window),
+        changes,
+        passing,
+        seasons,
+        forecast,
+        repartitions,
+        considered,
+    })
 }
 
 /// What became of a statistic. What transactions find depends on what those before them have left, and a trace often
@@ -358,7 +373,8 @@ fn refined(watched: &Watched, step: &Step, window: usize) -> usize {
 fn noticed(watched: &Watched, step: &Step) -> usize {
     let from = step.at.saturating_sub(BASELINE);
     let before = &watched.series.values[from..step.at];
-    let spread = before.iter().map(|value| (value - step.from).powi(2)).sum::<f64>() / before.len().max(1) as f64;
+    let spread =
+        before.iter().map(|value| (value - step.from).powi(2)).sum::<f64>() / before.len().max(1) as f64;
     let deviation = spread.max(watched.series.chance).max(1e-12).sqrt();
     let direction = (step.to - step.from).signum();
     let mut sum: f64 = 0.0;
@@ -376,7 +392,8 @@ fn kept(cross: &Watched, given: Option<Forecast>, window: usize, n: usize) -> Op
     let values = &cross.series.values;
     let first = &values[..BASELINE.min(values.len())];
     let mean = first.iter().sum::<f64>() / first.len().max(1) as f64;
-    let spread = first.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / first.len().saturating_sub(1).max(1) as f64;
+    let spread =
+        first.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / first.len().saturating_sub(1).max(1) as f64;
     let deviation = spread.max(mean * (1.0 - mean) / window as f64).max(1e-6).sqrt();
     let learned = || {
         let reach = 1.96 * deviation / (first.len() as f64).sqrt();

@@ -114,7 +114,8 @@ impl Loads {
         let by: Vec<Option<(DomainId, usize)>> = schema
             .ids()
             .map(|table| {
-                let Some(Placement::Partition { levels }) = design.tables.get(&schema.table(table).name) else {
+                let Some(Placement::Partition { levels }) = design.tables.get(&schema.table(table).name)
+                else {
                     return None;
                 };
                 let [Level { cut, .. }] = levels.as_slice() else { return None };
@@ -131,7 +132,9 @@ impl Loads {
             let width = schema.table(access.table).keys.len();
             for row in trace.rows_of(access, width).into_iter().flatten() {
                 let before = numbers.len();
-                let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) else { continue };
+                let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) else {
+                    continue;
+                };
                 if numbers.len() > before {
                     parts.extend(numbers.parts().map(|(all, place)| (place, all[0])));
                 }
@@ -164,7 +167,13 @@ impl Loads {
 }
 
 /// The design with heavy keys taken from where most is to where least is; `None` if nothing gets better by it.
-fn eased(schema: &Schema, trace: &Trace, domains: &Domains, design: &Design, partitions: u32) -> Option<Design> {
+fn eased(
+    schema: &Schema,
+    trace: &Trace,
+    domains: &Domains,
+    design: &Design,
+    partitions: u32,
+) -> Option<Design> {
     let loads = Loads::of(schema, trace, domains, design)?;
     let mut load = loads.partitions.clone();
     load.resize(partitions as usize, 0);
@@ -291,7 +300,9 @@ fn spread(
     let mut changed = design.clone();
     let mut any = false;
     for table in schema.ids() {
-        let (Some((own, key)), Some(further)) = (loads.by[table.0], domains.column(table, by)) else { continue };
+        let (Some((own, key)), Some(further)) = (loads.by[table.0], domains.column(table, by)) else {
+            continue;
+        };
         if own != domain || further == key {
             continue;
         }
@@ -304,7 +315,8 @@ fn spread(
         }
         let among = vec![trace.values.get(value).clone()];
         let yes = Box::new(Node::Spread { hash: vec![name(further)], n: n.min(parts), base: 0 });
-        *cut = Cut::Tree { cols, n: parts, root: Node::Among { col: column, among, yes, no: Box::new(root) } };
+        *cut =
+            Cut::Tree { cols, n: parts, root: Node::Among { col: column, among, yes, no: Box::new(root) } };
         any = true;
     }
     any.then_some(changed)

@@ -180,13 +180,16 @@ fn others(
 
 fn because(regret: f64, saves: f64, transfer: &Transfer, due: bool, pays_after: f64) -> String {
     let price = &transfer.price;
-    let moved = format!("moving {:.0} rows costs the work of {:.0} transactions", price.rows, price.transactions);
+    let moved =
+        format!("moving {:.0} rows costs the work of {:.0} transactions", price.rows, price.transactions);
     if due {
         format!("the deployed design has cost the work of {regret:.0} transactions more since, and {moved}")
     } else if pays_after <= 0.0 {
         format!("it would have been better from the beginning by {saves:.2} of each transaction's work, and {moved}")
     } else {
-        format!("it saves {saves:.2} of each transaction's work, and {moved}: it pays after {pays_after:.0} more")
+        format!(
+            "it saves {saves:.2} of each transaction's work, and {moved}: it pays after {pays_after:.0} more"
+        )
     }
 }
 

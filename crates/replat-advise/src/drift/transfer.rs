@@ -157,7 +157,12 @@ pub fn transfer(
                 touched.extend(0..everyone);
             }
             (Placement::Replicate, _) => {
-                steps.push(TransferStep::Copies { table: name.clone(), everywhere: false, rows: 0.0, bytes: 0.0 });
+                steps.push(TransferStep::Copies {
+                    table: name.clone(),
+                    everywhere: false,
+                    rows: 0.0,
+                    bytes: 0.0,
+                });
             }
             (Placement::Partition { levels: old }, Placement::Partition { levels: new })
                 if sharded(old) == sharded(new) || first(old) == first(new) =>
@@ -245,8 +250,12 @@ fn price(
     let mut price = Price { stall: touched as f64 * prices.pause, ..Price::default() };
     for step in steps {
         let (rows, bytes) = match step {
-            TransferStep::Rekey { rows, bytes, .. } | TransferStep::Copies { rows, bytes, .. } => (*rows, *bytes),
-            TransferStep::Move(keys) | TransferStep::Split(keys) | TransferStep::Merge(keys) => (keys.rows, keys.bytes),
+            TransferStep::Rekey { rows, bytes, .. } | TransferStep::Copies { rows, bytes, .. } => {
+                (*rows, *bytes)
+            }
+            TransferStep::Move(keys) | TransferStep::Split(keys) | TransferStep::Merge(keys) => {
+                (keys.rows, keys.bytes)
+            }
         };
         price.rows += rows;
         price.bytes += bytes;

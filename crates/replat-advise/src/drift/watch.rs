@@ -77,7 +77,8 @@ fn kinds(trace: &Trace) -> Vec<(String, Vec<bool>)> {
         let name = if trace.kinds.len() > 1 {
             trace.kinds[transaction.kind as usize].clone()
         } else {
-            let templates: BTreeSet<u32> = trace.accesses_of(transaction).iter().map(|a| a.template).collect();
+            let templates: BTreeSet<u32> =
+                trace.accesses_of(transaction).iter().map(|a| a.template).collect();
             let names: Vec<&str> =
                 templates.iter().map(|template| trace.templates[*template as usize].name.as_str()).collect();
             names.join("+")
@@ -164,7 +165,9 @@ fn skew(schema: &Schema, trace: &Trace, design: &Design, window: usize) -> Resul
         for access in transactions.iter().flat_map(|transaction| trace.accesses_of(transaction)) {
             let width = schema.table(access.table).keys.len();
             for row in trace.rows_of(access, width).into_iter().flatten() {
-                let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) else { continue };
+                let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) else {
+                    continue;
+                };
                 let place = place as usize;
                 if load.len() <= place {
                     load.resize(place + 1, 0);

@@ -7,7 +7,7 @@ use crate::evidence::{Change, RowSeen};
 use crate::schema::{Schema, TableId};
 use crate::sql::{Analysis, Operand, Touched};
 use crate::trace::{Access, Op, Template, Touch, Trace, Transaction};
-use crate::value::{Value, ValueId};
+use crate::value::{Value, ValueId, Values};
 
 /// A statement that finds so many rows, or more, is taken to find so many.
 const ROWS_MAX: usize = 32;
@@ -29,7 +29,10 @@ pub(super) struct Executable {
 pub(super) struct Builder<'s> {
     schema: &'s Schema,
     pub rows: Rows,
+    /// What was made so far; its accesses count their rows in `touched`, and there are no cells yet.
     pub trace: Trace,
+    /// The rows of all accesses.
+    pub touched: Vec<RowId>,
     kinds: HashMap<String, u32>,
     /// Templates for what the write-ahead log shows.
     logged: BTreeMap<(TableId, Op), u32>,
@@ -48,7 +51,14 @@ struct Bound<'p> {
 
 impl<'s> Builder<'s> {
     pub(super) fn new(schema: &'s Schema, rows: Rows) -> Builder<'s> {
-        Builder { schema, rows, trace: Trace::default(), kinds: HashMap::new(), logged: BTreeMap::new() }
+        Builder {
+            schema,
+            rows,
+            trace: Trace::default(),
+            touched: Vec::new(),
+            kinds: HashMap::new(),
+            logged: BTreeMap::new(),
+        }
     }
 
     /// Adds a statement.
@@ -82,9 +92,7 @@ impl<'s> Builder<'s> {
             let known = |builder: &mut Builder<'s>, cells: &mut Cells, said: &BTreeMap<String, Operand>| {
                 for (column, operand) in said {
                     let value = match operand {
-                        Operand::Parameter(number) => {
-                            parameters.get(*number as usize - 1).cloned().flatten()
-                        }
+                        Operand::Parameter(number) => parameters.get(*number as usize - 1).cloned().flatten(),
                         Operand::Constant(value) => Some(value.clone()),
                     };
                     let key = builder.schema.table(touch.table).key(column).filter(|key| *key < cells.len());
@@ -161,7 +169,11 @@ impl<'s> Builder<'s> {
         let mut read: BTreeSet<&str> = BTreeSet::new();
         for access in &self.trace.accesses[first..] {
             let name = self.schema.table(access.table).name.as_str();
-            if access.op.writes() { written.insert(name) } else { read.insert(name) };
+            if access.op.writes() {
+                written.insert(name)
+            } else {
+                read.insert(name)
+            };
         }
         let (verb, tables) = if written.is_empty() { ("reads", read) } else { ("writes", written) };
         format!("{verb} {}", tables.into_iter().collect::<Vec<_>>().join(", "))
@@ -200,14 +212,26 @@ impl<'s> Builder<'s> {
     /// Adds an access of these rows; of any, if they are not known.
     fn access(&mut self, template: u32, touch: usize, table: TableId, op: Op, rows: Option<Vec<RowId>>) {
         let rows = rows.map(|rows| {
-            let begin = place(self.trace.cells.len());
-            for row in rows {
-                let values = self.rows.values_of(table, row);
-                self.trace.cells.extend(values);
-            }
-            begin..place(self.trace.cells.len())
+            let begin = place(self.touched.len());
+            self.touched.extend(rows);
+            begin..place(self.touched.len())
         });
         self.trace.accesses.push(Access { template, touch: place(touch), table, op, rows });
+    }
+
+    /// The trace, with what is known of its rows by now.
+    pub(super) fn shown(&mut self) -> Trace {
+        let mut trace = Trace { values: Values::default(), ..self.trace.clone() };
+        for access in &mut trace.accesses {
+            let Some(rows) = &access.rows else { continue };
+            let begin = place(trace.cells.len());
+            for row in &self.touched[rows.start as usize..rows.end as usize] {
+                trace.cells.extend(self.rows.values_of(access.table, *row));
+            }
+            access.rows = Some(begin..place(trace.cells.len()));
+        }
+        trace.values.clone_from(&self.rows.values);
+        trace
     }
 
     fn execute(
@@ -231,17 +255,22 @@ impl<'s> Builder<'s> {
                 let equal = it.equal.keys().map(|column| self.schema.table(it.table).key(column));
                 let mut cells: Cells = vec![None; self.rows.own(it.table)];
                 let any = ValueId(0);
-                equal.flatten().filter(|key| *key < cells.len()).collect::<Vec<_>>().into_iter().for_each(
-                    |key| cells[key] = Some(any),
-                );
+                equal
+                    .flatten()
+                    .filter(|key| *key < cells.len())
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|key| cells[key] = Some(any));
                 let names_one = self.rows.names_one(it.table, &cells) || !it.added.is_empty();
-                (names_one, joined, cells.iter().any(Option::is_some) || !it.one_of.is_empty(), std::cmp::Reverse(touch))
+                (
+                    names_one,
+                    joined,
+                    cells.iter().any(Option::is_some) || !it.one_of.is_empty(),
+                    std::cmp::Reverse(touch),
+                )
             };
-            let (at, _) = left
-                .iter()
-                .enumerate()
-                .max_by_key(|(_, touch)| known(**touch))
-                .expect("something is left");
+            let (at, _) =
+                left.iter().enumerate().max_by_key(|(_, touch)| known(**touch)).expect("something is left");
             let touch = left.swap_remove(at);
             let rows = self.find(statement, touch, &found, &mut bound);
             found[touch] = Some(rows);
@@ -259,6 +288,13 @@ impl<'s> Builder<'s> {
                         })
                 });
                 if !named && let Some(logged) = written.0.get(&(touch.table, touch.op)) {
+                    let mut said: Cells = vec![None; self.rows.own(touch.table)];
+                    for (column, operand) in &touch.equal {
+                        if let Some(key) = self.key(touch, column) {
+                            said[key] = Some(self.value(operand, &mut bound));
+                        }
+                    }
+                    logged.iter().for_each(|row| self.rows.say(touch.table, *row, &said));
                     rows = Some(logged.clone());
                 }
             }
@@ -410,7 +446,9 @@ impl<'s> Builder<'s> {
             };
             let array = text.as_deref().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
             if let Some(array) = array {
-                for item in array.split(',').map(|item| item.trim().trim_matches('"')).filter(|i| !i.is_empty()) {
+                for item in
+                    array.split(',').map(|item| item.trim().trim_matches('"')).filter(|i| !i.is_empty())
+                {
                     let value = item.parse().map_or_else(|_| Value::Text(item.to_owned()), Value::Int);
                     values.push(self.rows.values.id(value));
                 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::System;
+use super::beside;
 use super::build::{Builder, Executable, Written};
+use super::infer;
 use super::keys;
 use super::rows::Rows;
-use super::System;
+use super::weigh;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
-use crate::trace::Trace;
 use crate::value::Value;
 
 /// Statements that ran alone are shown so many times in all, each as often as its share says.
@@ -40,7 +42,7 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         sampled(&mut builder, evidence, &statements, &mut notes);
         Tier::Sample
     } else if !evidence.writes.is_empty() {
-        written(&mut builder, evidence);
+        beside::written(&mut builder, &schema, &references, evidence, &statements);
         Tier::Writes
     } else if !statements.is_empty() {
         alone(&mut builder, evidence, &statements);
@@ -48,7 +50,11 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
     } else {
         Tier::Catalogue
     };
-    let trace = finished(builder);
+    if tier == Tier::Sample || tier == Tier::Writes {
+        infer::infer(&mut builder, &schema);
+    }
+    let mut trace = builder.shown();
+    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
     let head = &evidence.head;
     let system = System {
         name: head.name.clone(),
@@ -58,15 +64,20 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         constraints: head.constraints.clone(),
         services: head.services.clone(),
         tier,
+        intent: head.intent.clone(),
         missing: Vec::new(),
     };
     (system, notes)
 }
 
-type Statements = BTreeMap<String, Executable>;
+pub(super) type Statements = BTreeMap<String, Executable>;
 
 /// What each statement does; `None` if it cannot be read, or touches no table.
-fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<Note>) -> Vec<Option<Analysis>> {
+fn analyse_all(
+    schema: &Schema,
+    statements: &[StatementSeen],
+    notes: &mut Vec<Note>,
+) -> Vec<Option<Analysis>> {
     let mut strangers: BTreeSet<String> = BTreeSet::new();
     let (mut unread, mut why) = (0_usize, String::new());
     let analyses = statements
@@ -74,7 +85,11 @@ fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<No
         .map(|statement| match sql::analyse(&statement.text, schema) {
             Ok(analysis) => {
                 // What the server asks itself is nobody's workload.
-                let own = |name: &String| name.starts_with("pg_") || name.contains("pg_catalog.") || name.contains("information_schema.");
+                let own = |name: &String| {
+                    name.starts_with("pg_")
+                        || name.contains("pg_catalog.")
+                        || name.contains("information_schema.")
+                };
                 strangers.extend(analysis.strangers.iter().filter(|name| !own(name)).cloned());
                 Some(analysis).filter(|analysis| !analysis.touches.is_empty())
             }
@@ -86,7 +101,10 @@ fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<No
         })
         .collect();
     if unread > 0 {
-        notes.push(Note::new("statements", format!("{unread} of {} could not be read: {why}", statements.len())));
+        notes.push(Note::new(
+            "statements",
+            format!("{unread} of {} could not be read: {why}", statements.len()),
+        ));
     }
     if !strangers.is_empty() {
         let names: Vec<&str> = strangers.iter().take(5).map(String::as_str).collect();
@@ -106,11 +124,18 @@ fn tell_unknown_tables(schema: &Schema, writes: &[WritesSeen], notes: &mut Vec<N
         .filter(|name| schema.find(name).is_none())
         .collect();
     for name in unknown {
-        notes.push(Note::new(name, "it was written to, but no file says that there is such a table; its rows were left out"));
+        notes.push(Note::new(
+            name,
+            "it was written to, but no file says that there is such a table; its rows were left out",
+        ));
     }
 }
 
-fn executables(builder: &mut Builder<'_>, evidence: &Evidence, analyses: Vec<Option<Analysis>>) -> Statements {
+fn executables(
+    builder: &mut Builder<'_>,
+    evidence: &Evidence,
+    analyses: Vec<Option<Analysis>>,
+) -> Statements {
     let mut all = Statements::new();
     for (statement, analysis) in evidence.statements.iter().zip(analyses) {
         let Some(analysis) = analysis else { continue };
@@ -132,7 +157,8 @@ fn executables(builder: &mut Builder<'_>, evidence: &Evidence, analyses: Vec<Opt
 }
 
 fn is_readable(transaction: &TransactionSeen, statements: &Statements) -> bool {
-    transaction.at.is_finite() && transaction.statements.iter().any(|run| statements.contains_key(&run.statement))
+    transaction.at.is_finite()
+        && transaction.statements.iter().any(|run| statements.contains_key(&run.statement))
 }
 
 /// Whole transactions, completed by what else is known of their rows.
@@ -152,32 +178,38 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
         by_xid.extend(writes.xid.map(|xid| (xid, writes.rows.as_slice())));
     }
     let mut unread = 0_usize;
-    for transaction in &evidence.transactions {
+    let repeated = weigh::repeated(evidence);
+    if repeated.is_some() {
+        notes.push(Note::new(
+            "transactions",
+            "their sample is uneven, and was weighed by how often statements ran",
+        ));
+    }
+    for (number, transaction) in evidence.transactions.iter().enumerate() {
         let runs: Vec<(&Executable, &[Option<Value>])> = transaction
             .statements
             .iter()
             .filter_map(|run| Some((statements.get(&run.statement)?, run.parameters.as_slice())))
             .collect();
         unread += usize::from(runs.len() < transaction.statements.len());
-        let written = transaction.xid.and_then(|xid| by_xid.get(&xid)).map(|rows| builder.written(rows));
-        builder.transaction(transaction.at, transaction.kind.as_deref(), &runs, written.unwrap_or_default());
+        for _ in 0..repeated.as_ref().map_or(1, |times| times[number]) {
+            let written = transaction.xid.and_then(|xid| by_xid.get(&xid)).map(|rows| builder.written(rows));
+            builder.transaction(
+                transaction.at,
+                transaction.kind.as_deref(),
+                &runs,
+                written.unwrap_or_default(),
+            );
+        }
     }
     if unread > 0 {
         notes.push(Note::new(
             "transactions",
-            format!("{unread} of {} have statements that touch no known table or could not be read", evidence.transactions.len()),
+            format!(
+                "{unread} of {} have statements that touch no known table or could not be read",
+                evidence.transactions.len()
+            ),
         ));
-    }
-}
-
-/// Transactions as the write-ahead log shows them.
-fn written(builder: &mut Builder<'_>, evidence: &Evidence) {
-    for row in evidence.writes.iter().flat_map(|writes| &writes.rows) {
-        builder.learn_row(row);
-    }
-    for writes in evidence.writes.iter().filter(|writes| writes.at.is_finite()) {
-        let rows = builder.written(&writes.rows);
-        builder.transaction(writes.at, None, &[], rows);
     }
 }
 
@@ -193,11 +225,4 @@ fn alone(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statements
             builder.transaction(at, None, &[(executable, &[])], Written::default());
         }
     }
-}
-
-fn finished(builder: Builder<'_>) -> Trace {
-    let mut trace = builder.trace;
-    trace.values = builder.rows.values;
-    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
-    trace
 }
