@@ -166,6 +166,8 @@ fn equal_within_transactions(
     total: usize,
 ) -> Vec<(usize, usize)> {
     let mut distinct = vec![std::collections::BTreeSet::new(); total];
+    // What nobody saw is equal to nothing, and different from nothing.
+    let known: Vec<bool> = trace.values.ids().map(|id| trace.values.get(id).is_known()).collect();
     let mut together: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
     for transaction in &trace.transactions {
         let mut seen: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
@@ -174,7 +176,9 @@ fn equal_within_transactions(
             let Some(rows) = trace.rows_of(access, width) else { continue };
             for row in rows {
                 for (key, value) in row.iter().enumerate() {
-                    seen.entry(starts[access.table.0] + key).or_default().push(*value);
+                    if known[value.0 as usize] {
+                        seen.entry(starts[access.table.0] + key).or_default().push(*value);
+                    }
                 }
             }
         }

@@ -81,6 +81,7 @@ fn system(
         services: vec![("a".to_owned(), vec!["t0".to_owned()]), ("b".to_owned(), vec!["t1".to_owned()])],
         tier,
         missing: Vec::new(),
+        intent: Vec::new(),
     }
 }
 

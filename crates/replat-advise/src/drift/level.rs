@@ -4,6 +4,12 @@
 /// once in about a million, for there are many statistics and many moments.
 const WORTH: f64 = 12.0;
 
+/// A slope is told from one step if it explains so much more. Unit: as above.
+const SLOPE_WORTH: f64 = 3.0;
+
+/// No step is misplaced by more windows than this.
+const BLUR_MAX: usize = 10;
+
 /// A level lasts for so many windows at least.
 pub(super) const LASTING_MIN: usize = 3;
 
@@ -39,6 +45,8 @@ pub(super) struct Step {
     pub to: f64,
     /// How much better two levels explain the values than one does.
     pub worth: f64,
+    /// So many windows it may have been earlier or later.
+    pub blur: usize,
 }
 
 /// What became of a series.
@@ -67,6 +75,11 @@ impl Stretch {
 }
 
 impl Series {
+    /// The same without the first windows.
+    pub fn after(&self, windows: usize) -> Series {
+        Series { values: self.values[windows..].to_vec(), chance: self.chance, effect_min: self.effect_min }
+    }
+
     /// Finds what became of it.
     pub fn course(&self) -> Course {
         if self.values.len() < 4 * LASTING_MIN {
@@ -157,6 +170,7 @@ impl Series {
                 from: pair[0].level,
                 to: pair[1].level,
                 worth: sums.worth(pair[0].from..pair[0].to, pair[1].from..pair[1].to) / variance,
+                blur: blur(variance, pair[1].level - pair[0].level),
             })
             .collect();
         // Steps that follow one another in one direction are a slope, if a slope explains them as well.
@@ -169,15 +183,17 @@ impl Series {
                 end += 1;
             }
             let mut taken = begin + 1;
-            for last in (begin + 1..end).rev() {
+            for last in (begin..end).rev() {
                 let (from, to) = (stretches[begin].from, stretches[last + 1].to);
                 let stairs: f64 = stretches[begin..=last + 1].iter().map(|s| sums.spread(s.from..s.to)).sum();
                 let (start, stop, slope, levels) = sloped(&sums.values, from, to);
-                let saved = (last - begin) as f64 * WORTH / 2.0;
+                // Fewer steps are a simpler explanation; a slope instead of one step is not.
+                let saved = if last > begin { (last - begin) as f64 * WORTH / 2.0 } else { -SLOPE_WORTH };
                 if slope / (2.0 * variance) <= stairs / (2.0 * variance) + saved && stop > start + LASTING_MIN
                 {
                     let worth = (sums.spread(from..to) - slope) / (2.0 * variance);
-                    all.push(Step { at: start, until: stop, from: levels[0], to: levels[1], worth });
+                    let blur = blur(variance, levels[1] - levels[0]);
+                    all.push(Step { at: start, until: stop, from: levels[0], to: levels[1], worth, blur });
                     taken = last + 1;
                     break;
                 }
@@ -217,6 +233,12 @@ impl Series {
         }
         best.map(|(_, lag)| lag)
     }
+}
+
+/// By how many windows a step may be misplaced: the smaller it is, the farther.
+fn blur(variance: f64, step: f64) -> usize {
+    // Where two levels are told apart by less than about six logarithms of likelihood, the step may be anywhere.
+    ((12.0 * variance / (step * step).max(1e-12)).ceil() as usize).min(BLUR_MAX)
 }
 
 /// Whether levels go back and forth: to where they were, and again to where they had gone.

@@ -30,7 +30,9 @@ pub async fn before(client: &Client, database: &str) -> Result<RateBefore, Engin
     let (is_superuser, version): (bool, i32) = (row.get(3), row.get(4));
     if row.get::<_, String>(5) == "command line" {
         return Err(EngineError::Precondition {
-            what: format!("{SETTING} of {database} is said on the server's command line, which outranks ALTER SYSTEM"),
+            what: format!(
+                "{SETTING} of {database} is said on the server's command line, which outranks ALTER SYSTEM"
+            ),
             remedy: "Take it from there, or capture with what it says.".into(),
         });
     }
@@ -48,7 +50,9 @@ async fn may_set(client: &Client, database: &str, role: &str, version: i32) -> R
         remedy,
     };
     if version < 150_000 {
-        return Err(needed(format!("Set it as a superuser: ALTER SYSTEM SET {SETTING} = 0.01; SELECT pg_reload_conf()")));
+        return Err(needed(format!(
+            "Set it as a superuser: ALTER SYSTEM SET {SETTING} = 0.01; SELECT pg_reload_conf()"
+        )));
     }
     let query = "select pg_catalog.has_parameter_privilege($1, 'alter system'), \
          pg_catalog.has_function_privilege('pg_catalog.pg_reload_conf()', 'execute'), \
@@ -79,7 +83,9 @@ pub async fn set(client: &Client, database: &str, rate: f64) -> Result<(), Engin
 /// What the server says.
 pub async fn restore(client: &Client, database: &str, before: &RateBefore) -> Result<(), EngineError> {
     match &before.by_alter_system {
-        Some(setting) => alter(client, database, &format!("SET {SETTING} = {}", quote_literal(setting))).await,
+        Some(setting) => {
+            alter(client, database, &format!("SET {SETTING} = {}", quote_literal(setting))).await
+        }
         None => alter(client, database, &format!("RESET {SETTING}")).await,
     }
 }
