@@ -322,7 +322,8 @@ impl Blocks {
 
     /// The share of rows in blocks that a query cannot pass over.
     fn share(&self, query: &Query) -> f64 {
-        let read = (0..self.sizes.len()).filter(|block| query.conditions.iter().all(|c| self.may_have(*block, c)));
+        let read =
+            (0..self.sizes.len()).filter(|block| query.conditions.iter().all(|c| self.may_have(*block, c)));
         read.map(|block| self.sizes[block]).sum::<usize>() as f64 / self.rows.max(1) as f64
     }
 

@@ -32,7 +32,9 @@ fn a_layout_reads_less_than_the_answer_keys() {
     let unseen = read_queries(&unpacked("queries_test.jsonl.gz")).expect("queries");
     let expected: Value = serde_json::from_str(&text("expected.json")).expect("an answer key");
     for blocks in wanted.blocks {
-        if std::env::var("B").is_ok_and(|b| b != blocks.to_string()) { continue; }
+        if std::env::var("B").is_ok_and(|b| b != blocks.to_string()) {
+            continue;
+        }
         let begin = std::time::Instant::now();
         let found = layout(&rows, &seen, blocks, wanted.min_rows_per_block).expect("a layout");
         let took = begin.elapsed();
@@ -41,7 +43,8 @@ fn a_layout_reads_less_than_the_answer_keys() {
             std::fs::write(path, serde_json::to_string(&found.tree).expect("as text")).expect("written");
         }
         let read = estimate(&scanned(&rows, &found.tree, &unseen));
-        let key = expected["results"][blocks.to_string()]["greedy_predicate_tree"].as_f64().expect("a result");
+        let key =
+            expected["results"][blocks.to_string()]["greedy_predicate_tree"].as_f64().expect("a result");
         println!(
             "{blocks} blocks: unseen {:.4}, {:.3} of the key's {key}; seen {:?}, forecast {:?}, {took:?}",
             read.value,

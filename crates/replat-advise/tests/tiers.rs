@@ -54,9 +54,15 @@ fn system(folder: &Path, names: &[&str]) -> System {
     system
 }
 
-const SAMPLE: &[&str] =
-    &["schema.sql", "stats.json", "evidence/pg_stat_statements.csv", "evidence/wal.jsonl.gz", "evidence/log.jsonl.gz"];
-const WRITES: &[&str] = &["schema.sql", "stats.json", "evidence/pg_stat_statements.csv", "evidence/wal.jsonl.gz"];
+const SAMPLE: &[&str] = &[
+    "schema.sql",
+    "stats.json",
+    "evidence/pg_stat_statements.csv",
+    "evidence/wal.jsonl.gz",
+    "evidence/log.jsonl.gz",
+];
+const WRITES: &[&str] =
+    &["schema.sql", "stats.json", "evidence/pg_stat_statements.csv", "evidence/wal.jsonl.gz"];
 
 #[test]
 fn designs_from_less_evidence_are_about_as_good() {
@@ -64,7 +70,8 @@ fn designs_from_less_evidence_are_about_as_good() {
         let truth = described(&folder);
         let expected: Value = serde_json::from_str(&source(&folder, "expected.json").text).expect("json");
         let Some(reference_cost) = expected["reference_metrics"]["J"].as_f64() else { continue };
-        let reference: Design = serde_json::from_value(expected["reference_design"].clone()).expect("a design");
+        let reference: Design =
+            serde_json::from_value(expected["reference_design"].clone()).expect("a design");
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         for (tier, names) in [(Tier::Sample, SAMPLE), (Tier::Writes, WRITES)] {
             let seen = system(&folder, names);
@@ -81,16 +88,30 @@ fn designs_from_less_evidence_are_about_as_good() {
                 None => line.push_str("no design"),
                 Some(best) => {
                     match measure(&truth.schema, &truth.trace, &best.design) {
-                        Ok(m) => line += &format!("found {:.3} (believed {:.3}), regret {:+.3}", m.cost, best.metrics.cost, m.cost - reference_cost),
+                        Ok(m) => {
+                            line += &format!(
+                                "found {:.3} (believed {:.3}), regret {:+.3}",
+                                m.cost,
+                                best.metrics.cost,
+                                m.cost - reference_cost
+                            )
+                        }
                         Err(error) => line += &format!("found does not fit: {error}"),
                     }
                     if std::env::var_os("SHOW").is_some() {
                         for (table, placement) in &best.design.tables {
                             let brief = |p: &replat_advise::design::Placement| {
                                 let v = serde_json::to_value(p).expect("json");
-                                match v["levels"][0] { Value::Null => v["mode"].to_string(), ref l => format!("{} {}{}", l["kind"], l["cols"], l["col"]) }
+                                match v["levels"][0] {
+                                    Value::Null => v["mode"].to_string(),
+                                    ref l => format!("{} {}{}", l["kind"], l["cols"], l["col"]),
+                                }
                             };
-                            line += &format!("\n    {table}: {} / reference {}", brief(placement), reference.tables.get(table).map_or(String::new(), brief));
+                            line += &format!(
+                                "\n    {table}: {} / reference {}",
+                                brief(placement),
+                                reference.tables.get(table).map_or(String::new(), brief)
+                            );
                         }
                     }
                 }

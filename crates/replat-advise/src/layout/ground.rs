@@ -178,7 +178,10 @@ impl Boxes {
                 }
                 Met::Bits { offset, from, to } => {
                     let own = &self.bits[at * self.words + offset as usize..];
-                    wishes.bits[from as usize..to as usize].iter().zip(own).any(|(wanted, own)| wanted & own != 0)
+                    wishes.bits[from as usize..to as usize]
+                        .iter()
+                        .zip(own)
+                        .any(|(wanted, own)| wanted & own != 0)
                 }
             })
     }
@@ -209,12 +212,22 @@ impl Ground {
                 let cuts = cuts(&plain, &ranked, *place);
                 let bucket = |rank: &u32| cuts.partition_point(|cut| cut <= rank) as u16;
                 let buckets = column.ranks.iter().map(bucket).collect();
-                columns.push(Asked { place: *place, buckets, count: cuts.len() + 1, kind: Kind::Number { cuts } });
+                columns.push(Asked {
+                    place: *place,
+                    buckets,
+                    count: cuts.len() + 1,
+                    kind: Kind::Number { cuts },
+                });
             } else {
                 let count = column.values.len();
                 let lists = lists(&all, *place);
                 let buckets = column.ranks.iter().map(|rank| *rank as u16).collect();
-                columns.push(Asked { place: *place, buckets, count, kind: Kind::Text { offset: words, lists } });
+                columns.push(Asked {
+                    place: *place,
+                    buckets,
+                    count,
+                    kind: Kind::Text { offset: words, lists },
+                });
                 words += (count + 1).div_ceil(64);
             }
         }

@@ -82,9 +82,10 @@ impl Tree {
     /// What the best cut of a leaf saves; nothing for a fork.
     fn gain(&self, ground: &Ground) -> f64 {
         match self {
-            Tree::Leaf { part, best } => {
-                best.get_or_init(|| ground.cuts(part, 1).into_iter().next()).as_ref().map_or(0.0, |(gain, _)| *gain)
-            }
+            Tree::Leaf { part, best } => best
+                .get_or_init(|| ground.cuts(part, 1).into_iter().next())
+                .as_ref()
+                .map_or(0.0, |(gain, _)| *gain),
             Tree::Fork { .. } => 0.0,
         }
     }

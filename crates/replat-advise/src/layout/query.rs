@@ -64,10 +64,12 @@ impl TryFrom<(String, String, serde_json::Value)> for Condition {
         let test = match op.as_str() {
             "in" => all.map(|all| Test::In(all.iter().map(Value::of_json).collect())),
             "between" => match all.map(Vec::as_slice) {
-                Some([from, to]) => match (number(from), to.as_i64().or(to.as_f64().map(|f| f.floor() as i64))) {
-                    (Some(from), Some(to)) => Some(Test::Between(from, to)),
-                    _ => None,
-                },
+                Some([from, to]) => {
+                    match (number(from), to.as_i64().or(to.as_f64().map(|f| f.floor() as i64))) {
+                        (Some(from), Some(to)) => Some(Test::Between(from, to)),
+                        _ => None,
+                    }
+                }
                 _ => None,
             },
             "lt" => number(&value).map(Test::Less),
@@ -75,7 +77,8 @@ impl TryFrom<(String, String, serde_json::Value)> for Condition {
             "colcmp" => value.as_str().map(|other| Test::LessThanColumn(other.to_owned())),
             _ => return Err(format!("there is no condition {op:?}")),
         };
-        test.map(|test| Condition { column, test }).ok_or_else(|| format!("{op} of a value that does not fit"))
+        test.map(|test| Condition { column, test })
+            .ok_or_else(|| format!("{op} of a value that does not fit"))
     }
 }
 
@@ -174,7 +177,9 @@ pub(super) fn needs(query: &Query, ranked: &Ranked) -> Vec<Needs> {
                     Test::AtLeast(least) => vec![(below(*least), values.len() as i64)],
                     Test::In(among) => among
                         .iter()
-                        .filter_map(|v| if let Value::Int(v) = v { Some((below(*v), upto(*v))) } else { None })
+                        .filter_map(
+                            |v| if let Value::Int(v) = v { Some((below(*v), upto(*v))) } else { None },
+                        )
                         .collect(),
                     Test::LessThanColumn(_) => continue,
                 };
@@ -358,7 +363,11 @@ pub(super) fn cut_points(queries: &[Query], ranked: &Ranked, place: usize) -> Ve
         }
     }
     let most = ranked.columns[place].values.len();
-    all.into_iter().filter_map(|cut| usize::try_from(cut).ok()).filter(|c| *c > 0 && *c < most).map(small).collect()
+    all.into_iter()
+        .filter_map(|cut| usize::try_from(cut).ok())
+        .filter(|c| *c > 0 && *c < most)
+        .map(small)
+        .collect()
 }
 
 #[cfg(test)]
@@ -378,7 +387,11 @@ mod tests {
         let line = r#"{"q":"a","pred":[["x","between",[1,5]],["y","in",["A","B"]],["z","lt",4],["z","ge",2],["x","colcmp","z"]]}"#;
         let read = read_queries(line).expect("a query");
         assert_eq!(serde_json::to_string(&read[0]).expect("as text"), line);
-        for bad in [r#"{"pred":[["x","like","a"]]}"#, r#"{"pred":[["x","between",[1]]]}"#, r#"{"pred":[["x","lt",{}]]}"#] {
+        for bad in [
+            r#"{"pred":[["x","like","a"]]}"#,
+            r#"{"pred":[["x","between",[1]]]}"#,
+            r#"{"pred":[["x","lt",{}]]}"#,
+        ] {
             assert!(matches!(read_queries(bad), Err(BadLayout::Text { line: 1, .. })), "{bad}");
         }
     }
@@ -403,7 +416,8 @@ mod tests {
         assert!(!made.is_empty());
         let mut ats = BTreeSet::new();
         for query in &made {
-            let (Test::Less(a), Test::AtLeast(b)) = (&query.conditions[0].test, &query.conditions[1].test) else {
+            let (Test::Less(a), Test::AtLeast(b)) = (&query.conditions[0].test, &query.conditions[1].test)
+            else {
                 panic!("another shape: {query:?}")
             };
             assert_eq!(a + 1, *b);

@@ -68,8 +68,11 @@ fn one() -> usize {
 impl Wanted {
     /// Reads a description (`layout.json`).
     pub fn read(text: &str) -> Result<Wanted, BadLayout> {
-        let wanted: Wanted = serde_json::from_str(text)
-            .map_err(|e| BadLayout::Text { what: "the description", line: e.line(), why: e.to_string() })?;
+        let wanted: Wanted = serde_json::from_str(text).map_err(|e| BadLayout::Text {
+            what: "the description",
+            line: e.line(),
+            why: e.to_string(),
+        })?;
         if wanted.format != FORMAT {
             return Err(BadLayout::Text {
                 what: "the description",
@@ -120,7 +123,9 @@ impl Rows {
                 match column {
                     Column::Text(all) => all.push(value),
                     Column::Int(all) => {
-                        all.push(value.trim().parse().map_err(|_| bad(line, "a value is no number".to_owned()))?);
+                        all.push(
+                            value.trim().parse().map_err(|_| bad(line, "a value is no number".to_owned()))?,
+                        );
                     }
                 }
             }
@@ -198,7 +203,10 @@ pub(super) struct RankedColumn {
 pub(super) enum RankedValues {
     Ints(Vec<i64>),
     /// Where there are too many, the last rank stands for all others.
-    Texts { known: Vec<String>, others: bool },
+    Texts {
+        known: Vec<String>,
+        others: bool,
+    },
 }
 
 impl Ranked {
@@ -223,7 +231,10 @@ impl Ranked {
                 if others {
                     let mut kept: Vec<(&str, usize)> = count.into_iter().collect();
                     kept.sort_by_key(|(value, rows)| {
-                        (std::cmp::Reverse((asked.get(&(place, *value)).copied().unwrap_or(0), *rows)), *value)
+                        (
+                            std::cmp::Reverse((asked.get(&(place, *value)).copied().unwrap_or(0), *rows)),
+                            *value,
+                        )
                     });
                     kept.truncate(CLASSES_MAX - 1);
                     count = kept.into_iter().collect();

@@ -82,9 +82,7 @@ impl<'s> Builder<'s> {
             let known = |builder: &mut Builder<'s>, cells: &mut Cells, said: &BTreeMap<String, Operand>| {
                 for (column, operand) in said {
                     let value = match operand {
-                        Operand::Parameter(number) => {
-                            parameters.get(*number as usize - 1).cloned().flatten()
-                        }
+                        Operand::Parameter(number) => parameters.get(*number as usize - 1).cloned().flatten(),
                         Operand::Constant(value) => Some(value.clone()),
                     };
                     let key = builder.schema.table(touch.table).key(column).filter(|key| *key < cells.len());
@@ -161,7 +159,11 @@ impl<'s> Builder<'s> {
         let mut read: BTreeSet<&str> = BTreeSet::new();
         for access in &self.trace.accesses[first..] {
             let name = self.schema.table(access.table).name.as_str();
-            if access.op.writes() { written.insert(name) } else { read.insert(name) };
+            if access.op.writes() {
+                written.insert(name)
+            } else {
+                read.insert(name)
+            };
         }
         let (verb, tables) = if written.is_empty() { ("reads", read) } else { ("writes", written) };
         format!("{verb} {}", tables.into_iter().collect::<Vec<_>>().join(", "))
@@ -231,17 +233,22 @@ impl<'s> Builder<'s> {
                 let equal = it.equal.keys().map(|column| self.schema.table(it.table).key(column));
                 let mut cells: Cells = vec![None; self.rows.own(it.table)];
                 let any = ValueId(0);
-                equal.flatten().filter(|key| *key < cells.len()).collect::<Vec<_>>().into_iter().for_each(
-                    |key| cells[key] = Some(any),
-                );
+                equal
+                    .flatten()
+                    .filter(|key| *key < cells.len())
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|key| cells[key] = Some(any));
                 let names_one = self.rows.names_one(it.table, &cells) || !it.added.is_empty();
-                (names_one, joined, cells.iter().any(Option::is_some) || !it.one_of.is_empty(), std::cmp::Reverse(touch))
+                (
+                    names_one,
+                    joined,
+                    cells.iter().any(Option::is_some) || !it.one_of.is_empty(),
+                    std::cmp::Reverse(touch),
+                )
             };
-            let (at, _) = left
-                .iter()
-                .enumerate()
-                .max_by_key(|(_, touch)| known(**touch))
-                .expect("something is left");
+            let (at, _) =
+                left.iter().enumerate().max_by_key(|(_, touch)| known(**touch)).expect("something is left");
             let touch = left.swap_remove(at);
             let rows = self.find(statement, touch, &found, &mut bound);
             found[touch] = Some(rows);
@@ -410,7 +417,9 @@ impl<'s> Builder<'s> {
             };
             let array = text.as_deref().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
             if let Some(array) = array {
-                for item in array.split(',').map(|item| item.trim().trim_matches('"')).filter(|i| !i.is_empty()) {
+                for item in
+                    array.split(',').map(|item| item.trim().trim_matches('"')).filter(|i| !i.is_empty())
+                {
                     let value = item.parse().map_or_else(|_| Value::Text(item.to_owned()), Value::Int);
                     values.push(self.rows.values.id(value));
                 }

@@ -50,7 +50,11 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
             name: seen.name.clone(),
             primary_key: seen.primary_key.clone(),
             references,
-            columns: seen.columns.iter().map(|(name, column)| (name.clone(), column.data_type.clone())).collect(),
+            columns: seen
+                .columns
+                .iter()
+                .map(|(name, column)| (name.clone(), column.data_type.clone()))
+                .collect(),
             keys: Vec::new(),
             rows: seen.rows,
             row_bytes: seen.row_bytes,
@@ -167,7 +171,9 @@ pub(super) fn choose(
             .cloned()
             .chain(references[id.0].iter().flat_map(|reference| reference.columns.clone()))
             .chain(by_calls(&bound[id.0]))
-            .chain(shown.get(table.name.as_str()).unwrap_or(&nothing).iter().map(|column| (*column).to_owned()))
+            .chain(
+                shown.get(table.name.as_str()).unwrap_or(&nothing).iter().map(|column| (*column).to_owned()),
+            )
             .chain(by_calls(&ranged[id.0]));
         for name in candidates {
             let fits = table.columns.get(&name).is_some_and(|data_type| is_placeable(data_type));
@@ -209,7 +215,9 @@ fn reached_by(
         let parent = schema.table(reference.parent);
         for key in &parent.keys {
             let refers = key.derived.is_some()
-                || references[reference.parent.0].iter().any(|r| r.columns.len() == 1 && r.columns[0] == key.name);
+                || references[reference.parent.0]
+                    .iter()
+                    .any(|r| r.columns.len() == 1 && r.columns[0] == key.name);
             let is_new = !table.columns.contains_key(&key.name)
                 && table.key(&key.name).is_none()
                 && !found.iter().any(|known| known.name == key.name);

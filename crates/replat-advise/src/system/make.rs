@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::System;
 use super::build::{Builder, Executable, Written};
 use super::keys;
 use super::rows::Rows;
-use super::System;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
@@ -66,7 +66,11 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
 type Statements = BTreeMap<String, Executable>;
 
 /// What each statement does; `None` if it cannot be read, or touches no table.
-fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<Note>) -> Vec<Option<Analysis>> {
+fn analyse_all(
+    schema: &Schema,
+    statements: &[StatementSeen],
+    notes: &mut Vec<Note>,
+) -> Vec<Option<Analysis>> {
     let mut strangers: BTreeSet<String> = BTreeSet::new();
     let (mut unread, mut why) = (0_usize, String::new());
     let analyses = statements
@@ -74,7 +78,11 @@ fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<No
         .map(|statement| match sql::analyse(&statement.text, schema) {
             Ok(analysis) => {
                 // What the server asks itself is nobody's workload.
-                let own = |name: &String| name.starts_with("pg_") || name.contains("pg_catalog.") || name.contains("information_schema.");
+                let own = |name: &String| {
+                    name.starts_with("pg_")
+                        || name.contains("pg_catalog.")
+                        || name.contains("information_schema.")
+                };
                 strangers.extend(analysis.strangers.iter().filter(|name| !own(name)).cloned());
                 Some(analysis).filter(|analysis| !analysis.touches.is_empty())
             }
@@ -86,7 +94,10 @@ fn analyse_all(schema: &Schema, statements: &[StatementSeen], notes: &mut Vec<No
         })
         .collect();
     if unread > 0 {
-        notes.push(Note::new("statements", format!("{unread} of {} could not be read: {why}", statements.len())));
+        notes.push(Note::new(
+            "statements",
+            format!("{unread} of {} could not be read: {why}", statements.len()),
+        ));
     }
     if !strangers.is_empty() {
         let names: Vec<&str> = strangers.iter().take(5).map(String::as_str).collect();
@@ -106,11 +117,18 @@ fn tell_unknown_tables(schema: &Schema, writes: &[WritesSeen], notes: &mut Vec<N
         .filter(|name| schema.find(name).is_none())
         .collect();
     for name in unknown {
-        notes.push(Note::new(name, "it was written to, but no file says that there is such a table; its rows were left out"));
+        notes.push(Note::new(
+            name,
+            "it was written to, but no file says that there is such a table; its rows were left out",
+        ));
     }
 }
 
-fn executables(builder: &mut Builder<'_>, evidence: &Evidence, analyses: Vec<Option<Analysis>>) -> Statements {
+fn executables(
+    builder: &mut Builder<'_>,
+    evidence: &Evidence,
+    analyses: Vec<Option<Analysis>>,
+) -> Statements {
     let mut all = Statements::new();
     for (statement, analysis) in evidence.statements.iter().zip(analyses) {
         let Some(analysis) = analysis else { continue };
@@ -132,7 +150,8 @@ fn executables(builder: &mut Builder<'_>, evidence: &Evidence, analyses: Vec<Opt
 }
 
 fn is_readable(transaction: &TransactionSeen, statements: &Statements) -> bool {
-    transaction.at.is_finite() && transaction.statements.iter().any(|run| statements.contains_key(&run.statement))
+    transaction.at.is_finite()
+        && transaction.statements.iter().any(|run| statements.contains_key(&run.statement))
 }
 
 /// Whole transactions, completed by what else is known of their rows.
@@ -165,7 +184,10 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
     if unread > 0 {
         notes.push(Note::new(
             "transactions",
-            format!("{unread} of {} have statements that touch no known table or could not be read", evidence.transactions.len()),
+            format!(
+                "{unread} of {} have statements that touch no known table or could not be read",
+                evidence.transactions.len()
+            ),
         ));
     }
 }

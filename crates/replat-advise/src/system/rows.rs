@@ -45,7 +45,11 @@ struct Hop {
 }
 
 impl Rows {
-    pub(super) fn new(schema: &Schema, identities: &[Vec<Vec<String>>], references: &[Vec<Reference>]) -> Rows {
+    pub(super) fn new(
+        schema: &Schema,
+        identities: &[Vec<Vec<String>>],
+        references: &[Vec<Reference>],
+    ) -> Rows {
         let mut values = Values::default();
         let null = values.id(Value::Null);
         let tables = schema
@@ -105,10 +109,8 @@ impl Rows {
     /// The row that these cells name, with what they say of it; a new one if they name none.
     pub(super) fn row(&mut self, table: TableId, cells: &Cells) -> RowId {
         let rows = &mut self.tables[table.0];
-        let known = rows
-            .by_key
-            .iter()
-            .find_map(|(columns, rows)| rows.get(&key_of(columns, cells)?).copied());
+        let known =
+            rows.by_key.iter().find_map(|(columns, rows)| rows.get(&key_of(columns, cells)?).copied());
         let row = known.unwrap_or_else(|| {
             rows.cells.push(vec![None; rows.own]);
             rows.cells.len() - 1

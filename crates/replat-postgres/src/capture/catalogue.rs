@@ -62,7 +62,10 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
         let seen = TableSeen {
             name: shown(&schema, &table),
             rows,
-            row_bytes: rows.zip(bytes).filter(|(rows, _)| *rows > 0).map(|(rows, bytes)| bytes.div_ceil(rows)),
+            row_bytes: rows
+                .zip(bytes)
+                .filter(|(rows, _)| *rows > 0)
+                .map(|(rows, bytes)| bytes.div_ceil(rows)),
             reads: counted("reads"),
             writes,
             ..TableSeen::default()
@@ -92,11 +95,12 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
         let is_key: bool = row.get("is_key");
         let kept = kept(row.get("type_name"), row.get("category"), is_key);
         // Negative: a share of the rows, for what grows with the table.
-        let distinct = row.get::<_, Option<f32>>("distinct").map(f64::from).and_then(|distinct| match distinct {
-            share if share < 0.0 => found.seen.rows.map(|rows| (-share * rows as f64).round()),
-            0.0 => None,
-            number => Some(number),
-        });
+        let distinct =
+            row.get::<_, Option<f32>>("distinct").map(f64::from).and_then(|distinct| match distinct {
+                share if share < 0.0 => found.seen.rows.map(|rows| (-share * rows as f64).round()),
+                0.0 => None,
+                number => Some(number),
+            });
         let common = row.get::<_, Option<Vec<f32>>>("common").unwrap_or_default();
         let seen = ColumnSeen {
             data_type: row.get("type"),
@@ -119,7 +123,9 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
     }
     let references = client.query(REFERENCE_QUERY, &[&oids]).await.map_err(on(database, during))?;
     for row in references {
-        let Some(parent) = by_oid.get(&row.get("parent")).map(|parent| parent.seen.name.clone()) else { continue };
+        let Some(parent) = by_oid.get(&row.get("parent")).map(|parent| parent.seen.name.clone()) else {
+            continue;
+        };
         let Some(found) = by_oid.get_mut(&row.get("relid")) else { continue };
         found.seen.references.push(ReferenceSeen {
             columns: row.get("columns"),
@@ -130,11 +136,18 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
     Ok((by_oid.into_values().collect(), lacking(client, database, &unreadable).await?))
 }
 
-async fn lacking(client: &Client, database: &str, unreadable: &[String]) -> Result<Vec<Lacking>, EngineError> {
+async fn lacking(
+    client: &Client,
+    database: &str,
+    unreadable: &[String],
+) -> Result<Vec<Lacking>, EngineError> {
     if unreadable.is_empty() {
         return Ok(Vec::new());
     }
-    let row = client.query_one("select current_user::text", &[]).await.map_err(on(database, "asking who we are"))?;
+    let row = client
+        .query_one("select current_user::text", &[])
+        .await
+        .map_err(on(database, "asking who we are"))?;
     let role: String = row.get(0);
     let few: Vec<&str> = unreadable.iter().take(5).map(String::as_str).collect();
     let why = format!(
@@ -142,7 +155,9 @@ async fn lacking(client: &Client, database: &str, unreadable: &[String]) -> Resu
         super::counted(unreadable.len(), "table", "tables"),
         few.join(", ")
     );
-    Ok(vec![Lacking::of(Tier::Catalogue, why).by(format!("GRANT pg_read_all_data TO {}", quote_ident(&role)))])
+    Ok(vec![
+        Lacking::of(Tier::Catalogue, why).by(format!("GRANT pg_read_all_data TO {}", quote_ident(&role))),
+    ])
 }
 
 /// What is looked at in logs.

@@ -129,9 +129,39 @@ impl<'a> Named<'a> {
 /// The other name of a table whose name ends before `at`.
 fn alias(tokens: &[Token], at: usize) -> Option<String> {
     const NO_ALIAS: [&str; 34] = [
-        "where", "set", "on", "join", "left", "right", "inner", "outer", "full", "cross", "natural", "values",
-        "select", "order", "group", "limit", "using", "for", "returning", "having", "union", "offset", "fetch",
-        "window", "tablesample", "default", "overriding", "from", "except", "intersect", "when", "with", "table",
+        "where",
+        "set",
+        "on",
+        "join",
+        "left",
+        "right",
+        "inner",
+        "outer",
+        "full",
+        "cross",
+        "natural",
+        "values",
+        "select",
+        "order",
+        "group",
+        "limit",
+        "using",
+        "for",
+        "returning",
+        "having",
+        "union",
+        "offset",
+        "fetch",
+        "window",
+        "tablesample",
+        "default",
+        "overriding",
+        "from",
+        "except",
+        "intersect",
+        "when",
+        "with",
+        "table",
         "to",
     ];
     let token = tokens.get(at)?;
@@ -168,7 +198,8 @@ fn compared(tokens: &[Token], at: usize) -> Option<Column> {
     if is_comparison(&tokens[before]) {
         return column_before(tokens, before);
     }
-    if let Some(column) = tokens.get(behind).filter(|t| is_comparison(t)).and_then(|_| column_at(tokens, behind + 1))
+    if let Some(column) =
+        tokens.get(behind).filter(|t| is_comparison(t)).and_then(|_| column_at(tokens, behind + 1))
         && !is_arithmetic(tokens.get(before))
     {
         return Some(column);
@@ -306,7 +337,11 @@ mod tests {
         };
         let hashed = Some(Kept::Hashed);
         WatchList::of(vec![
-            table("public", "orders", &[("id", hashed), ("tenant", hashed), ("at", Some(Kept::Day)), ("note", None)]),
+            table(
+                "public",
+                "orders",
+                &[("id", hashed), ("tenant", hashed), ("at", Some(Kept::Day)), ("note", None)],
+            ),
             table("public", "lines", &[("id", hashed), ("order_id", hashed), ("note", hashed), ("n", None)]),
             table("Odd", "A b", &[("K", hashed), ("v", None)]),
         ])

@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn parameters_are_whole_or_none() {
-        let some = |values: &[Option<&str>]| Some(values.iter().map(|v| v.map(str::to_owned)).collect::<Vec<_>>());
+        let some =
+            |values: &[Option<&str>]| Some(values.iter().map(|v| v.map(str::to_owned)).collect::<Vec<_>>());
         let rows = [
             ("parameters: $1 = '42', $2 = NULL", some(&[Some("42"), None])),
             ("Parameters: $1 = 'a, $2 = ''b'''", some(&[Some("a, $2 = 'b'")])),

@@ -264,10 +264,13 @@ pub async fn outlook(ask: &Ask) -> Result<Outlook, CaptureError> {
     tell(Tier::Writes, writes::outlook(&client, &found).await);
     let log = log_file::begin(session(ask).await?, ask.log.as_deref()).await;
     let settings = log_file::Settings::read(&client).await.map_err(on(database, "reading its settings"))?;
-    tell(Tier::Sample, log.and_then(|_| match ask.sample_rate.is_some() || settings.has_any() {
-        true => Ok(settings.lacking()),
-        false => Err(log_file::no_sample()),
-    }));
+    tell(
+        Tier::Sample,
+        log.and_then(|_| match ask.sample_rate.is_some() || settings.has_any() {
+            true => Ok(settings.lacking()),
+            false => Err(log_file::no_sample()),
+        }),
+    );
     Ok(Outlook { tiers, lacking })
 }
 
@@ -359,7 +362,8 @@ impl Capture {
                 Err(error) => return Err(error.into()),
             }
         }
-        let settings = log_file::Settings::read(&self.client).await.map_err(on(database, "reading its settings"))?;
+        let settings =
+            log_file::Settings::read(&self.client).await.map_err(on(database, "reading its settings"))?;
         let rate = self.ask.sample_rate.filter(|_| self.rate.is_some()).unwrap_or(settings.rate);
         self.sampled = (!settings.is_all).then_some(rate);
         if rate == 0.0 && !settings.is_all {
@@ -498,11 +502,13 @@ impl Capture {
 
     fn note(&mut self, (read, followed): (Read, Followed)) {
         if read.cut > 0 {
-            let why = format!("of {} transactions only the first {} rows were kept", read.cut, writes::ROWS_MAX);
+            let why =
+                format!("of {} transactions only the first {} rows were kept", read.cut, writes::ROWS_MAX);
             self.lacking.push(Lacking::of(Tier::Writes, why));
         }
         if followed.passed_over > 0 {
-            let why = format!("{} lines of the log were not understood, and passed over", followed.passed_over);
+            let why =
+                format!("{} lines of the log were not understood, and passed over", followed.passed_over);
             self.lacking.push(Lacking::of(Tier::Sample, why));
         }
         if followed.untold > 0 {

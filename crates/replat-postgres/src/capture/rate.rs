@@ -42,7 +42,9 @@ async fn may_set(client: &Client, database: &str, role: &str, version: i32) -> R
         remedy,
     };
     if version < 150_000 {
-        return Err(needed(format!("Set it as a superuser: ALTER SYSTEM SET {SETTING} = 0.01; SELECT pg_reload_conf()")));
+        return Err(needed(format!(
+            "Set it as a superuser: ALTER SYSTEM SET {SETTING} = 0.01; SELECT pg_reload_conf()"
+        )));
     }
     let query = "select pg_catalog.has_parameter_privilege($1, 'alter system'), \
          pg_catalog.has_function_privilege('pg_catalog.pg_reload_conf()', 'execute'), \
@@ -73,7 +75,9 @@ pub async fn set(client: &Client, database: &str, rate: f64) -> Result<(), Engin
 /// What the server says.
 pub async fn restore(client: &Client, database: &str, before: &RateBefore) -> Result<(), EngineError> {
     match &before.by_alter_system {
-        Some(setting) => alter(client, database, &format!("SET {SETTING} = {}", quote_literal(setting))).await,
+        Some(setting) => {
+            alter(client, database, &format!("SET {SETTING} = {}", quote_literal(setting))).await
+        }
         None => alter(client, database, &format!("RESET {SETTING}")).await,
     }
 }

@@ -86,12 +86,16 @@ impl<'a> Sampled<'a> {
         };
         let outside = record.vxid.is_empty() || record.vxid.ends_with("/0");
         let is_end = |statement: &Normal| {
-            let rolls_back = statement.begins("rollback") && !statement.tokens.iter().any(|token| token.is("to"));
+            let rolls_back =
+                statement.begins("rollback") && !statement.tokens.iter().any(|token| token.is("to"));
             (statement.begins("commit") || statement.begins("end") || rolls_back || statement.begins("abort"))
                 .then_some(rolls_back || statement.begins("abort"))
         };
         // The end of a transaction is told when it is over, outside of it.
-        if outside && statements.len() == 1 && let Some(taken_back) = is_end(&statements[0]) {
+        if outside
+            && statements.len() == 1
+            && let Some(taken_back) = is_end(&statements[0])
+        {
             if taken_back {
                 self.open.remove(&record.pid);
             } else {
@@ -122,7 +126,9 @@ impl<'a> Sampled<'a> {
             }
             // A text of several statements has one identifier.
             let id = (record.query_id != 0 && statements.len() == 1).then(|| record.query_id.to_string());
-            let Some(executed) = self.executed(statement, id, values.as_deref(), &mut lines) else { continue };
+            let Some(executed) = self.executed(statement, id, values.as_deref(), &mut lines) else {
+                continue;
+            };
             if open.seen.statements.len() < EXECUTED_MAX {
                 open.seen.statements.push(executed);
             }
@@ -277,7 +283,8 @@ mod tests {
     #[test]
     fn lines_of_one_transaction_belong_together() {
         let begin = |pid, vxid: &str| record(pid, vxid, 0, "statement: begin", "");
-        let (read, write) = ("execute <unnamed>: select note from t where id = $1", "statement: update t set id = 5");
+        let (read, write) =
+            ("execute <unnamed>: select note from t where id = $1", "statement: update t set id = 5");
         let select = "select note from t where id = $1".to_owned();
         let update = "update t set id = $1".to_owned();
         let whole = vec![(vec![select.clone(), update.clone()], Some(9))];
@@ -295,7 +302,11 @@ mod tests {
             ),
             (
                 "taken back",
-                vec![begin(1, "3/1"), record(1, "3/1", 9, write, ""), record(1, "3/0", 0, "statement: rollback", "")],
+                vec![
+                    begin(1, "3/1"),
+                    record(1, "3/1", 9, write, ""),
+                    record(1, "3/0", 0, "statement: rollback", ""),
+                ],
                 vec![],
             ),
             ("by itself", vec![record(1, "3/0", 0, write, "")], vec![(vec![update.clone()], None)]),
@@ -307,7 +318,13 @@ mod tests {
             ),
             (
                 "two in one text",
-                vec![record(1, "3/0", 0, "statement: select note from t where id = 1; update t set id = 5", "")],
+                vec![record(
+                    1,
+                    "3/0",
+                    0,
+                    "statement: select note from t where id = 1; update t set id = 5",
+                    "",
+                )],
                 vec![(vec![select.clone(), update.clone()], None)],
             ),
             (

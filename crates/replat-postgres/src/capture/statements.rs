@@ -50,10 +50,9 @@ pub async fn begin(client: &Client) -> Result<Before, Lacking> {
     let row = client.query_opt(schema, &[]).await.map_err(refused)?;
     let Some(row) = row else {
         let why = "the extension pg_stat_statements is not there";
-        return Err(Lacking::of(Tier::Statements, why).by(
-            "CREATE EXTENSION pg_stat_statements; if its library is not preloaded yet, before that \
-             ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server",
-        ));
+        return Err(Lacking::of(Tier::Statements, why)
+            .by("CREATE EXTENSION pg_stat_statements; if its library is not preloaded yet, before that \
+             ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server"));
     };
     let schema: String = row.get(0);
     let counts = counts(client, &schema).await.map_err(refused)?;
@@ -63,18 +62,23 @@ pub async fn begin(client: &Client) -> Result<Before, Lacking> {
 fn refused(error: tokio_postgres::Error) -> Lacking {
     match error.code() {
         Some(code) if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
-            Lacking::of(Tier::Statements, "the library of pg_stat_statements is not loaded")
-                .by("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server")
+            Lacking::of(Tier::Statements, "the library of pg_stat_statements is not loaded").by(
+                "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', and restart the server",
+            )
         }
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             Lacking::of(Tier::Statements, "pg_stat_statements may not be read")
                 .by("GRANT pg_read_all_stats TO the role that captures")
         }
-        _ => Lacking::of(Tier::Statements, format!("pg_stat_statements cannot be read: {}", super::said(&error))),
+        _ => Lacking::of(
+            Tier::Statements,
+            format!("pg_stat_statements cannot be read: {}", super::said(&error)),
+        ),
     }
 }
 
-const HERE: &str = "dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())";
+const HERE: &str =
+    "dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())";
 
 async fn counts(client: &Client, schema: &str) -> Result<HashMap<i64, Counts>, tokio_postgres::Error> {
     let query = format!(
@@ -83,7 +87,8 @@ async fn counts(client: &Client, schema: &str) -> Result<HashMap<i64, Counts>, t
         quote_ident(schema)
     );
     let rows = client.query(&query, &[]).await?;
-    let counts = |row: &tokio_postgres::Row| Counts { calls: row.get(1), rows: row.get(2), time_ms: row.get(3) };
+    let counts =
+        |row: &tokio_postgres::Row| Counts { calls: row.get(1), rows: row.get(2), time_ms: row.get(3) };
     Ok(rows.iter().map(|row| (row.get(0), counts(row))).collect())
 }
 
@@ -138,7 +143,10 @@ pub async fn end(client: &Client, before: &Before) -> Result<(Vec<StatementSeen>
     }
     if unread > 0 {
         let left_out = super::counted(unread, "statement was", "statements were");
-        lacking.push(Lacking::of(Tier::Statements, format!("{left_out} left out, whose text is not understood")));
+        lacking.push(Lacking::of(
+            Tier::Statements,
+            format!("{left_out} left out, whose text is not understood"),
+        ));
     }
     Ok((statements, lacking))
 }

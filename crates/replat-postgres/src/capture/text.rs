@@ -295,10 +295,10 @@ fn is_name(c: char) -> bool {
 
 fn sign(text: &str) -> (Piece, &str) {
     const LONG: [&str; 12] = ["::", "<=", ">=", "<>", "!=", "||", "->>", "->", "#>>", "@>", "<@", "=>"];
-    let length = LONG.iter().find(|sign| text.starts_with(**sign)).map_or_else(
-        || text.chars().next().map_or(0, char::len_utf8),
-        |sign| sign.len(),
-    );
+    let length = LONG
+        .iter()
+        .find(|sign| text.starts_with(**sign))
+        .map_or_else(|| text.chars().next().map_or(0, char::len_utf8), |sign| sign.len());
     let (sign, behind) = text.split_at(length);
     (Piece::Sign(sign.to_owned()), behind)
 }
@@ -340,12 +340,12 @@ mod tests {
     #[test]
     fn several_statements_are_told_apart_and_doubt_is_no_text() {
         let several = normal("begin; update t set a = 1;; commit;").expect("it is understood");
-        assert_eq!(several.iter().map(Normal::text).collect::<Vec<_>>(), [
-            "begin",
-            "update t set a = $1",
-            "commit"
-        ]);
-        for doubt in ["select 'a", "select 'a\\' b'", "select /* a", "select $x$ a", "select $99999999999", "\"a"]
+        assert_eq!(
+            several.iter().map(Normal::text).collect::<Vec<_>>(),
+            ["begin", "update t set a = $1", "commit"]
+        );
+        for doubt in
+            ["select 'a", "select 'a\\' b'", "select /* a", "select $x$ a", "select $99999999999", "\"a"]
         {
             assert_eq!(normal(doubt), None, "{doubt}");
         }

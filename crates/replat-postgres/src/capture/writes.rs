@@ -96,8 +96,12 @@ async fn check(client: &Client) -> Result<(), Lacking> {
            where m.rolname in ('rds_replication', 'azure_pg_admin', 'cloudsqlsuperuser') \
            and pg_catalog.pg_has_role(m.oid, 'member')), current_user::text \
          from pg_catalog.pg_roles r where r.rolname = current_user";
-    let row = client.query_one(query, &[]).await.map_err(|e| lacks(format!("it cannot be asked for: {}", super::said(&e))))?;
-    let (level, standby, may, role): (String, bool, bool, String) = (row.get(0), row.get(1), row.get(2), row.get(3));
+    let row = client
+        .query_one(query, &[])
+        .await
+        .map_err(|e| lacks(format!("it cannot be asked for: {}", super::said(&e))))?;
+    let (level, standby, may, role): (String, bool, bool, String) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
     if standby {
         return Err(lacks("the server is a standby").by("name the primary with --from"));
     }
@@ -151,7 +155,11 @@ async fn wish<'a>(client: &Client, found: &'a [Found]) -> Result<(Wish<'a>, Vec<
     let (owned, others): (Vec<&Found>, Vec<&Found>) = logged.partition(|table| table.owned);
     if owned.is_empty() {
         let names: Vec<String> = others.iter().filter(|t| t.identified).map(|table| table.quoted()).collect();
-        let by = format!("let the owner make it: CREATE PUBLICATION {} FOR TABLE {}", PUBLICATIONS[0], few(&names));
+        let by = format!(
+            "let the owner make it: CREATE PUBLICATION {} FOR TABLE {}",
+            PUBLICATIONS[0],
+            few(&names)
+        );
         return Err(lacks(format!("{role} owns no table that could be published")).by(by));
     }
     if !may {
@@ -221,8 +229,7 @@ fn few(names: &[String]) -> String {
 
 async fn start(info: &ConnInfo, slot: &str, publications: &[String]) -> Result<ReplicationStream, Lacking> {
     let failed = |error: ReplicationError| lacks(format!("the log cannot be read: {}", chain(&error)));
-    let mut connection =
-        ReplicationConnection::connect(info, super::APPLICATION).await.map_err(failed)?;
+    let mut connection = ReplicationConnection::connect(info, super::APPLICATION).await.map_err(failed)?;
     // This form is understood by all releases.
     let create =
         format!("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_ident(slot));
@@ -353,7 +360,12 @@ impl<'a> Gathered<'a> {
             Message::Relation(relation) => self.know(&relation),
             Message::Insert(insert) => self.row(insert.relation, Change::Insert, &insert.new, None),
             Message::Update(update) => {
-                self.row(update.relation, Change::Update, &update.new, update.old.as_ref().map(|old| old.tuple()));
+                self.row(
+                    update.relation,
+                    Change::Update,
+                    &update.new,
+                    update.old.as_ref().map(|old| old.tuple()),
+                );
             }
             Message::Delete(delete) => self.row(delete.relation, Change::Delete, delete.old.tuple(), None),
             Message::Commit(_) => return self.open.take().filter(|writes| !writes.rows.is_empty()),

@@ -116,7 +116,8 @@ impl Growing {
             }
         }
         if left_out > 0 {
-            head.lacking.push(format!("T1 statements: {left_out} were left out, since the file is full; --max-size"));
+            head.lacking
+                .push(format!("T1 statements: {left_out} were left out, since the file is full; --max-size"));
         }
         let new = beside(&self.path, ".new");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -194,7 +195,8 @@ pub struct Summary {
 impl Summary {
     /// The tiers that it holds.
     pub fn tiers(&self) -> Vec<&'static str> {
-        let counts = [("T0", self.tables), ("T1", self.statements), ("T2", self.writes), ("T3", self.transactions)];
+        let counts =
+            [("T0", self.tables), ("T1", self.statements), ("T2", self.writes), ("T3", self.transactions)];
         counts.into_iter().filter_map(|(tier, count)| (count > 0).then_some(tier)).collect()
     }
 }
@@ -232,14 +234,16 @@ pub fn summary(path: &Path) -> Result<Summary, BadFile> {
     let mut number = 0_u64;
     loop {
         line.clear();
-        let read = io::Read::take(&mut lines, LINE_MAX as u64).read_until(b'\n', &mut line).map_err(unreadable)?;
+        let read =
+            io::Read::take(&mut lines, LINE_MAX as u64).read_until(b'\n', &mut line).map_err(unreadable)?;
         if read == 0 {
             break;
         }
         number += 1;
         let is_whole = line.ends_with(b"\n");
         if number == 1 {
-            summary.head = serde_json::from_slice(&line).map_err(|_| other("its first line is not understood".into()))?;
+            summary.head = serde_json::from_slice(&line)
+                .map_err(|_| other("its first line is not understood".into()))?;
             if summary.head.format != FORMAT {
                 return Err(other(format!("its form is not {FORMAT}")));
             }

@@ -68,7 +68,8 @@ impl Folder {
             entries => {
                 for entry in entries? {
                     let file = entry?.file_name().to_string_lossy().into_owned();
-                    let name = [".running", ".jsonl.part", EVIDENCE].iter().find_map(|e| file.strip_suffix(e));
+                    let name =
+                        [".running", ".jsonl.part", EVIDENCE].iter().find_map(|e| file.strip_suffix(e));
                     names.extend(name.map(str::to_owned));
                 }
             }

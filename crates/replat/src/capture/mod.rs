@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use replat_model::spec::{SecretText, UrlSource};
 use replat_postgres::capture::{Ask, Capture, CaptureError, clean_up};
 use replat_postgres::conninfo::ConnInfo;
-use replat_model::spec::{SecretText, UrlSource};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -84,8 +84,9 @@ fn source(
         return Ok(Source { from: Some(database.clone()), database, info });
     };
     let bad = |what: String| {
-        Failure::new("RP1005", Exit::Invalid, format!("--from: {what}"))
-            .remedy("Write --from=postgres://USER@HOST/DATABASE, --from=env:NAME, or a name of the spec's databases.")
+        Failure::new("RP1005", Exit::Invalid, format!("--from: {what}")).remedy(
+            "Write --from=postgres://USER@HOST/DATABASE, --from=env:NAME, or a name of the spec's databases.",
+        )
     };
     let written = from.source().map_err(|e| bad(e.to_string()))?;
     if let (UrlSource::Literal(name), Some(project)) = (&written, &project)
@@ -151,9 +152,9 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
         evidence: evidence.clone(),
         rate: None,
     };
-    let mut running = folder
-        .begin(&name, record)
-        .map_err(|e| unusable(&e, &format!("capture {name} cannot begin")).remedy("See: replat capture list"))?;
+    let mut running = folder.begin(&name, record).map_err(|e| {
+        unusable(&e, &format!("capture {name} cannot begin")).remedy("See: replat capture list")
+    })?;
     let growing = Growing::create(&evidence, args.max_size.bytes(), args.max_transactions);
     let mut growing = match growing {
         Ok(growing) => growing,
@@ -199,7 +200,10 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
     }
     running.end().map_err(|e| unusable(&e, "the folder of captures cannot be written"))?;
     let told = summary(&evidence).map_err(bad_file)?;
-    style.result(&render::capture::ended(&name, &evidence, &told, ended), &value(&name, &evidence, &told, Some(ended)));
+    style.result(
+        &render::capture::ended(&name, &evidence, &told, ended),
+        &value(&name, &evidence, &told, Some(ended)),
+    );
     Ok(Exit::Done)
 }
 
@@ -209,8 +213,7 @@ fn tier_name(tier: replat_advise::evidence::Tier) -> String {
 
 /// What could be had, without changing anything.
 async fn outlook(style: Style, ask: &Ask) -> Result<Exit, Failure> {
-    let outlook =
-        replat_postgres::capture::outlook(ask).await.map_err(|e| failed(&ask.database, e))?;
+    let outlook = replat_postgres::capture::outlook(ask).await.map_err(|e| failed(&ask.database, e))?;
     let tiers: Vec<String> = outlook.tiers.into_iter().map(tier_name).collect();
     let lacking: Vec<String> = outlook.lacking.iter().map(ToString::to_string).collect();
     let text = render::capture::outlook(&ask.database, &tiers, &lacking);
@@ -230,8 +233,10 @@ fn well_named(name: &str) -> Result<&str, Failure> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     match !name.is_empty() && name.len() <= 64 && name.chars().all(fits) {
         true => Ok(name),
-        false => Err(Failure::new("RP2006", Exit::Usage, "a capture's name is made of letters, digits, - and _")
-            .remedy("Name it otherwise, such as --name monday; without --name it gets a name by itself.")),
+        false => {
+            Err(Failure::new("RP2006", Exit::Usage, "a capture's name is made of letters, digits, - and _")
+                .remedy("Name it otherwise, such as --name monday; without --name it gets a name by itself."))
+        }
     }
 }
 
@@ -278,7 +283,8 @@ async fn wanted(
 
 fn tell(global: &Global, style: Style, elapsed: Duration, lasts: Duration, counts: &Counts) {
     let read = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    let (writes, transactions, bytes) = (read(&counts.writes), read(&counts.transactions), read(&counts.bytes));
+    let (writes, transactions, bytes) =
+        (read(&counts.writes), read(&counts.transactions), read(&counts.bytes));
     match global.progress {
         Progress::None => {}
         Progress::Json => style.progress(&json!({
@@ -342,7 +348,8 @@ async fn stop(
             match (left.next(), left.next()) {
                 (Some(one), None) => one,
                 (None, _) => {
-                    style.result("No capture is running.", &json!({ "kind": "CaptureStopped", "name": null }));
+                    style
+                        .result("No capture is running.", &json!({ "kind": "CaptureStopped", "name": null }));
                     return Ok(Exit::Done);
                 }
                 _ => {
@@ -359,9 +366,13 @@ async fn stop(
             let begun = Instant::now();
             while matches!(folder.standing(name).map_err(unreadable)?, Standing::Running(_)) {
                 if begun.elapsed() > STOP_MAX {
-                    return Err(Failure::new("RP5003", Exit::Temporary, format!("capture {name} does not end"))
-                        .state("SAFE: it only reads.")
-                        .remedy("Ask again, or end its process; then again: replat capture stop"));
+                    return Err(Failure::new(
+                        "RP5003",
+                        Exit::Temporary,
+                        format!("capture {name} does not end"),
+                    )
+                    .state("SAFE: it only reads.")
+                    .remedy("Ask again, or end its process; then again: replat capture stop"));
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -369,9 +380,13 @@ async fn stop(
         Standing::Killed(record) => {
             let known = record.from.as_deref().map(SecretText::new);
             let Some(from) = from.or(known.as_ref()) else {
-                return Err(Failure::new("RP1005", Exit::Usage, format!("how {} is reached was not kept", record.database))
-                    .state("A capture was killed, and may have left a setting or a publication there.")
-                    .remedy(format!("Say it again: replat capture stop {name} --from URL")));
+                return Err(Failure::new(
+                    "RP1005",
+                    Exit::Usage,
+                    format!("how {} is reached was not kept", record.database),
+                )
+                .state("A capture was killed, and may have left a setting or a publication there.")
+                .remedy(format!("Say it again: replat capture stop {name} --from URL")));
             };
             let source = source(global, None, Some(from), false)?;
             let ask = Ask {
@@ -385,7 +400,10 @@ async fn stop(
                 .await
                 .map_err(|e| not_put_back(name, &ask.database, causes_of(&e)))?;
             folder.forget(name).map_err(unreadable)?;
-            style.remark(&format!("capture {name} was killed: what it left on {} is taken away", ask.database));
+            style.remark(&format!(
+                "capture {name} was killed: what it left on {} is taken away",
+                ask.database
+            ));
         }
     }
     let path = match standing {
@@ -485,11 +503,15 @@ fn causes_of(error: &dyn std::error::Error) -> Vec<String> {
 }
 
 fn not_put_back(name: &str, database: &str, because: Vec<String>) -> Failure {
-    Failure::new("RP3104", Exit::Person, format!("what capture {name} set on {database} could not be put back"))
-        .because(because)
-        .state("Traffic is not touched. The server may go on logging a share of all transactions.")
-        .remedy(format!("Try again when it answers: replat capture stop {name}"))
-        .remedy("Or by hand: ALTER SYSTEM RESET log_transaction_sample_rate; SELECT pg_reload_conf()")
+    Failure::new(
+        "RP3104",
+        Exit::Person,
+        format!("what capture {name} set on {database} could not be put back"),
+    )
+    .because(because)
+    .state("Traffic is not touched. The server may go on logging a share of all transactions.")
+    .remedy(format!("Try again when it answers: replat capture stop {name}"))
+    .remedy("Or by hand: ALTER SYSTEM RESET log_transaction_sample_rate; SELECT pg_reload_conf()")
 }
 
 fn failed(database: &str, error: CaptureError) -> Failure {

@@ -6,7 +6,9 @@ use crate::tenants::Shop;
 async fn who_cannot_go_is_named_and_stays_behind_if_one_says_so() {
     let shop = Shop::new(4, 20, 10, "soak = '1h'").await;
     let blue = shop.blue().await;
-    blue.batch_execute("update moves set amount = -1 where tenant_id = 2 and id = 5").await.expect("a misfit");
+    blue.batch_execute("update moves set amount = -1 where tenant_id = 2 and id = 5")
+        .await
+        .expect("a misfit");
 
     let refused = shop.replat("plan deploy --each").await.fails("RP2002", 4);
     let refused = refused
@@ -26,7 +28,9 @@ async fn who_cannot_go_is_named_and_stays_behind_if_one_says_so() {
     shop.replat("deploy wait c1 --for soak --timeout 80s").await.succeeds();
 
     // It was not touched: when it is mended, it goes by itself, between those that went before.
-    blue.batch_execute("update moves set amount = 1 where tenant_id = 2 and id = 5").await.expect("blue is home");
+    blue.batch_execute("update moves set amount = 1 where tenant_id = 2 and id = 5")
+        .await
+        .expect("blue is home");
     shop.replat("deploy -p tenant_id=2 -y --detach").await.succeeds();
     shop.replat("deploy wait d4 --for soak --timeout 80s").await.succeeds();
     let green = shop.green().await;
