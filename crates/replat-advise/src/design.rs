@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Schema, TableId};
-use crate::value::{Value, ValueId, Values, place_hash};
+use crate::value::{ByNumber, Value, ValueId, Values, place_hash};
 
 /// A design, as it is written down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -283,7 +283,7 @@ pub type Place = u32;
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     numbers: HashMap<Vec<u32>, Place>,
-    known: HashMap<(TableId, ValueId), Place>,
+    known: HashMap<(TableId, ValueId), Place, ByNumber>,
 }
 
 impl Places {
@@ -297,9 +297,9 @@ impl Places {
         self.numbers.is_empty()
     }
 
-    /// Those that were met, each with its part of every level; tables in one place have a part that no cut has.
-    pub fn into_parts(self) -> impl Iterator<Item = (Vec<u32>, Place)> {
-        self.numbers.into_iter()
+    /// Of each place, the part of each level that it is of; `u32::MAX` for where tables are that are not cut.
+    pub fn parts(&self) -> impl Iterator<Item = (&[u32], Place)> {
+        self.numbers.iter().map(|(parts, place)| (parts.as_slice(), *place))
     }
 
     fn number(&mut self, parts: Vec<u32>) -> Place {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::advise::Advice;
 use crate::confidence::Forecast;
 use crate::design::Design;
+use crate::drift::Drift;
 use crate::measure::Metrics;
 
 pub use made::{Subject, Wanted, report, what_if};
@@ -37,6 +38,9 @@ pub struct Report {
     /// A design that somebody asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what_if: Option<WhatIf>,
+    /// What became of a deployed design.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
     /// What deployments can take over.
     pub plan: Plan,
     /// What pictures are drawn of.

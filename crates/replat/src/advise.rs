@@ -3,6 +3,7 @@
 //! What is advised is decided by `replat-advise`. Here files are read, and what came of it is written.
 
 mod judged;
+mod layout;
 mod reading;
 pub mod spec;
 
@@ -10,8 +11,10 @@ use std::path::Path;
 
 use replat_advise::advise::Wish;
 use replat_advise::design::Design;
+use replat_advise::drift::{Prices, drift};
 use replat_advise::report::{Report, Subject, Wanted, report, what_if};
 use replat_advise::schema::Schema;
+use replat_advise::system::System;
 use serde_json::json;
 
 use crate::cli::{Advise, AdviseArgs, Global};
@@ -21,6 +24,9 @@ use crate::render::{self, Style};
 
 /// `advise`.
 pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Failure> {
+    if args.what == Advise::Layout {
+        return layout::advise(style, args);
+    }
     let read = reading::read(&args.evidence)?;
     let wish = Wish { partitions: args.partitions, capacity: args.capacity };
     let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
@@ -28,6 +34,11 @@ pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Fa
         Subject { system: &read.system, sources: read.sources, hashed: read.hashed, notes: read.notes };
     let mut report = report(subject, &wanted);
     if let Some((design, source)) = asked(global, args, &read.system.schema)? {
+        let System { schema, trace, .. } = &read.system;
+        if matches!(args.what, Advise::Drift | Advise::All) {
+            let watched = drift(schema, trace, &design, None, &Prices::default()).map_err(misfit)?;
+            report.drift = Some(watched);
+        }
         what_if(&mut report, &read.system, &design, source).map_err(misfit)?;
     }
     for (file, text) in

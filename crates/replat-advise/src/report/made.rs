@@ -72,6 +72,7 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         advice,
         context_names,
         what_if: None,
+        drift: None,
         plan: Plan::default(),
         pictures,
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Placed, Placement};
+use crate::design::{BadDesign, Design, Placed, Placement, Places};
 use crate::measure::share;
 use crate::report::tree::{Family, Tree};
 use crate::schema::{Schema, TableId};
@@ -295,7 +295,7 @@ pub fn load(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<LeafL
     let placed = Placed::new(design, schema)?;
     let begin = trace.transactions.first().map_or(0.0, |t| t.at);
     let length = trace.transactions.last().map_or(0.0, |t| t.at - begin).max(1e-9);
-    let mut numbers = crate::design::Places::default();
+    let mut places = Places::default();
     let mut load: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for transaction in &trace.transactions {
         // The quotient is within 0 and the number of windows.
@@ -304,14 +304,14 @@ pub fn load(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<LeafL
         for access in trace.accesses_of(transaction) {
             let rows = trace.rows_of(access, schema.table(access.table).keys.len());
             for row in rows.into_iter().flatten() {
-                if let Some(place) = placed.place(access.table, row, &trace.values, &mut numbers) {
+                if let Some(place) = placed.place(access.table, row, &trace.values, &mut places) {
                     load.entry(place).or_insert_with(|| vec![0; WINDOWS])[window] += 1;
                 }
             }
         }
     }
-    let mut leaves: Vec<LeafLoad> = numbers
-        .into_parts()
+    let mut leaves: Vec<LeafLoad> = places
+        .parts()
         .map(|(parts, place)| {
             let windows = load.remove(&place).unwrap_or_else(|| vec![0; WINDOWS]);
             // Tables in one place are marked by a part that no cut has.

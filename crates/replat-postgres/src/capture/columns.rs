@@ -374,7 +374,7 @@ mod tests {
             ("insert into orders (tenant, id, note) values ($1, $2, $3)", "HH-"),
             ("insert into orders values (1, 2, '2024-01-01', 'secret')", "HHD-"),
             ("insert into orders (id, note) values ($1, $2), ($3, upper($4))", "H-H-"),
-            ("insert into orders (id, tenant) values ($1 + 1, $2::int)", "H--"),
+            ("insert into orders (id, tenant) values ($1 + 1, $2::int)", "-H-"),
             (
                 "insert into orders (id) values ($1) on conflict (id) do update set tenant = $2, note = $3",
                 "HH-",

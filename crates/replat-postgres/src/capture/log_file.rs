@@ -143,11 +143,12 @@ async fn on_server(client: &Client) -> Result<(String, Form), Lacking> {
     let (collects, destination, role, version): (bool, String, String, i32) =
         (row.get(0), row.get(1), row.get(2), row.get(3));
     let wanted = if version >= 150_000 { "jsonlog" } else { "csvlog" };
-    let may = |function: &str| {
+    // Before release 17, pg_monitor may not ask where the log is.
+    let may = || {
         let role = quote_ident(&role);
         format!(
-            "GRANT pg_monitor TO {role}; GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {role}; or name its \
-                 file with --log"
+            "GRANT pg_monitor TO {role}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_logfile(text), \
+                 pg_catalog.{READ_FUNCTION} TO {role}; or name its file with --log"
         )
     };
     let set = format!("ALTER SYSTEM SET log_destination = '{wanted}'; SELECT pg_reload_conf()");
@@ -164,7 +165,7 @@ async fn on_server(client: &Client) -> Result<(String, Form), Lacking> {
             Ok(Some(path)) => return Ok((path, form)),
             Ok(None) => {}
             Err(error) if is_forbidden(&error) => {
-                return Err(lacks(format!("{role} may not ask where the log is")).by(may(READ_FUNCTION)));
+                return Err(lacks(format!("{role} may not ask where the log is")).by(may()));
             }
             Err(error) => return Err(lacks(super::said(&error))),
         }

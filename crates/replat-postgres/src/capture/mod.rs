@@ -410,6 +410,7 @@ impl Capture {
             hashed: Some(self.secret.name()),
             sampled: self.sampled,
             lacking: self.lacking.iter().map(Lacking::to_string).collect(),
+            ..Head::default()
         }
     }
 
@@ -454,12 +455,15 @@ impl Capture {
             let mut taking = Taking { sink, full: false, failed: None };
             taking.note(opened);
             let mut over = false;
-            while done.is_none() || !ending {
+            loop {
                 if (over || taking.is_over()) && !ending {
                     ending = true;
                     end_sample.send_replace(true);
                     let last = if has_writes { now(&self.client).await } else { None };
                     end_writes.send_replace(Some(last.unwrap_or(Lsn(0))));
+                }
+                if ending && done.is_some() {
+                    break;
                 }
                 if taking.is_over() {
                     // Who sends learns of it at once.

@@ -24,10 +24,18 @@ pub struct RateBefore {
 pub async fn before(client: &Client, database: &str) -> Result<RateBefore, EngineError> {
     let query = "select setting, sourcefile, current_user::text, \
          (select rolsuper from pg_catalog.pg_roles where rolname = current_user), \
-         current_setting('server_version_num')::int4 from pg_catalog.pg_settings where name = $1";
+         current_setting('server_version_num')::int4, source from pg_catalog.pg_settings where name = $1";
     let row = client.query_one(query, &[&SETTING]).await.map_err(on(database, "reading its settings"))?;
     let (setting, file, role): (String, Option<String>, String) = (row.get(0), row.get(1), row.get(2));
     let (is_superuser, version): (bool, i32) = (row.get(3), row.get(4));
+    if row.get::<_, String>(5) == "command line" {
+        return Err(EngineError::Precondition {
+            what: format!(
+                "{SETTING} of {database} is said on the server's command line, which outranks ALTER SYSTEM"
+            ),
+            remedy: "Take it from there, or capture with what it says.".into(),
+        });
+    }
     if !is_superuser {
         may_set(client, database, &role, version).await?;
     }

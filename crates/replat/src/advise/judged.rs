@@ -30,7 +30,7 @@ pub fn write(folder: &Path, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn files(report: &Report) -> [(&'static str, Option<Value>); 5] {
+fn files(report: &Report) -> [(&'static str, Option<Value>); 6] {
     let advice = &report.advice;
     let predicted = advice.forecast.as_ref().filter(|_| report.partitions()).map(|forecast| {
         let cross = &forecast.cross_partition_share;
@@ -48,6 +48,7 @@ fn files(report: &Report) -> [(&'static str, Option<Value>); 5] {
         ("design.json", report.design().filter(|_| report.partitions()).map(|design| json!(design))),
         ("predicted.json", predicted),
         ("contexts.json", contexts),
+        ("changes.json", report.drift.as_ref().map(|drift| json!(drift))),
         ("report.json", Some(json!(report))),
     ]
 }

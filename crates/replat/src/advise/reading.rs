@@ -28,9 +28,11 @@ pub struct Reading {
 }
 
 /// A file's text.
-struct Text {
-    name: String,
-    text: String,
+pub struct Text {
+    /// Its name, without its folder and without `.gz`.
+    pub name: String,
+    /// The text, unpacked.
+    pub text: String,
     source: Source,
     /// Why it ends before its end, if it does.
     broken_off: Option<String>,
@@ -40,7 +42,7 @@ struct Text {
 pub fn read(paths: &[PathBuf]) -> Result<Reading, Failure> {
     let mut texts = Vec::new();
     for path in paths {
-        for file in files(path)? {
+        for file in files(path, &may_be_evidence)? {
             texts.push(text(&file)?);
         }
     }
@@ -48,7 +50,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Reading, Failure> {
 }
 
 /// The files of a path: itself, or those of a folder that have a name that is known.
-fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub fn files(path: &Path, known: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Failure> {
     let cannot = |e: std::io::Error| unreadable(path, &e.to_string());
     if !std::fs::metadata(path).map_err(cannot)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -59,7 +61,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
             let file = entry.map_err(cannot)?.path();
-            if file.is_file() && may_be_evidence(&file) {
+            if file.is_file() && known(&file) {
                 found.push(file);
             }
         }
@@ -89,7 +91,7 @@ fn unreadable(path: &Path, why: &str) -> Failure {
 }
 
 /// The text of a file. What is compressed is unpacked; what ends early is taken up to there.
-fn text(path: &Path) -> Result<Text, Failure> {
+pub fn text(path: &Path) -> Result<Text, Failure> {
     let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e.to_string()))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let digest = Sha256::digest(&bytes);
@@ -145,7 +147,7 @@ fn system(texts: Vec<Text>) -> Result<Reading, Failure> {
 
 fn bad(error: BadEvidence) -> Failure {
     let code = match error {
-        BadEvidence::Text { .. } => "RP8001",
+        BadEvidence::Text { .. } | BadEvidence::Nothing(_) => "RP8001",
         BadEvidence::Misfit { .. } | BadEvidence::Contradiction(_) => "RP8002",
     };
     Failure::new(code, Exit::Invalid, error.to_string())

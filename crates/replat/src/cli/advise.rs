@@ -29,6 +29,9 @@ pub struct AdviseArgs {
     /// A design of your own to be measured, as JSON; without it, what-if and drift take the spec's deployed maps.
     #[arg(long, value_name = "FILE")]
     pub design: Option<PathBuf>,
+    /// Of a layout: into how many blocks.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub blocks: u32,
     /// The context of the spec that a plan is for, or whose map is meant.
     #[arg(short = 'C', long)]
     pub context: Option<String>,
@@ -69,6 +72,8 @@ pub enum Advise {
     Lifecycle,
     /// What a design would cost: yours, or the deployed one.
     WhatIf,
-    /// Whether the deployed design still does what it did.
+    /// Whether a design still does what it did: yours, or the deployed one.
     Drift,
+    /// In which blocks rows should lie for the queries that read them.
+    Layout,
 }

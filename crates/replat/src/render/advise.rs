@@ -11,4 +11,4 @@ mod terminal;
 pub use difference::difference;
 pub use markdown::markdown;
 pub use page::page;
-pub use terminal::terminal;
+pub use terminal::{layout, terminal};

@@ -2,8 +2,10 @@
 
 use replat_advise::advise::{PartitionsBy, TableAdvice, Verdict};
 use replat_advise::confidence::{Forecast, Interval};
+use replat_advise::drift::{Shift, Statistic};
 use replat_advise::evidence::Tier;
 use replat_advise::explain::{Placing, Touched};
+use replat_advise::layout::{Estimate, Layout};
 use replat_advise::locality::WayKind;
 use replat_advise::lookups::Remedy;
 use replat_advise::measure::Metrics;
@@ -61,7 +63,7 @@ pub enum Picture {
 pub fn story(report: &Report) -> Vec<Section> {
     let mut all = vec![verdict(report), keys(report), contexts(report)];
     all.extend([leaves(report), why(report), before(report), lifecycle(report)]);
-    all.extend([what_if(report), missing(report), plan(report), evidence(report)]);
+    all.extend([what_if(report), drift(report), missing(report), plan(report), evidence(report)]);
     all.retain(|section| !section.blocks.is_empty());
     all
 }
@@ -609,6 +611,82 @@ fn what_if(report: &Report) -> Section {
         }
     }
     Section { title: "What if", of: &[Advise::WhatIf], blocks }
+}
+
+fn drift(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if let Some(drift) = &report.drift {
+        let window = match drift.window {
+            Some(window) => format!("watched in windows of {}", count(window as u64)),
+            None => "too few to tell a change from chance".to_owned(),
+        };
+        let none = if drift.changes.is_empty() { " Nothing changed for good." } else { "" };
+        blocks
+            .push(Block::Text(format!("{} transactions, {window}.{none}", count(drift.transactions as u64))));
+        if let Some(kept) = &drift.forecast {
+            let became = match kept.left {
+                Some(at) => format!("left at {} of the time; now it is {}", percent(at), percent(kept.now)),
+                None => "kept".to_owned(),
+            };
+            blocks.push(Block::Text(format!(
+                "The forecast that {} to {} of the transactions cross was {became}.",
+                percent(kept.forecast.low),
+                percent(kept.forecast.high)
+            )));
+        }
+        let changes = drift.changes.iter().map(|change| {
+            let shifts: Vec<String> = change.shifts.iter().map(shift).collect();
+            format!("at {} of the time: {}", percent(change.at), shifts.join("; "))
+        });
+        blocks.push(Block::List(changes.collect()));
+        for (title, moves) in [
+            ("Moves that have paid for themselves:", &drift.repartitions),
+            ("Moves that would pay, but have not yet:", &drift.considered),
+        ] {
+            if !moves.is_empty() {
+                blocks.push(Block::Text(title.to_owned()));
+                blocks.push(Block::List(moves.iter().map(|one| one.because.clone()).collect()));
+            }
+        }
+    }
+    Section { title: "Drift", of: &[Advise::Drift], blocks }
+}
+
+fn shift(shift: &Shift) -> String {
+    let (name, share) = match &shift.statistic {
+        Statistic::CrossShare => ("transactions that cross".to_owned(), true),
+        Statistic::MixShare { kind } => (format!("the share of {kind}"), true),
+        Statistic::KeyShare { column, value } => (format!("the share of {column} {}", value.text()), true),
+        Statistic::LoadSkew => ("the load of the busiest by the mean".to_owned(), false),
+        Statistic::Growth => ("transactions per second".to_owned(), false),
+    };
+    let write = |value: f64| if share { percent(value) } else { format!("{value:.2}") };
+    format!("{name}: {} to {}", write(shift.from), write(shift.to))
+}
+
+/// What a layout of rows in blocks is good for.
+pub fn blocks(found: &Layout) -> Section {
+    let within = |e: &Estimate| format!("{} ({} to {})", percent(e.value), percent(e.low), percent(e.high));
+    let mut said = vec![
+        format!("{} blocks", found.blocks),
+        format!("a query reads {} of the rows", within(&found.scanned)),
+    ];
+    said.extend(found.forecast.iter().map(|e| format!("queries yet to come read {}", within(e))));
+    said.push(format!("queries want {}: no layout can do better", percent(found.wanted_share)));
+    said.push(format!("rows in any order: {}", percent(found.baselines.any_order)));
+    said.extend(
+        found
+            .baselines
+            .by_column
+            .iter()
+            .map(|(column, share)| format!("in the order of {column}: {}", percent(*share))),
+    );
+    let head = vec![("queries", false), ("number", true), ("read", true), ("want", true)];
+    let rows = found.kinds.iter().map(|kind| {
+        vec![kind.name.clone(), kind.queries.to_string(), percent(kind.scanned), percent(kind.wanted)]
+    });
+    let blocks = vec![Block::List(said), Block::Table(Rows { head, rows: rows.collect() })];
+    Section { title: "Layout", of: &[Advise::Layout], blocks }
 }
 
 fn missing(report: &Report) -> Section {

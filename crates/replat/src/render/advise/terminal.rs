@@ -1,8 +1,9 @@
 //! Advice for a terminal.
 
+use replat_advise::layout::Layout;
 use replat_advise::report::Report;
 
-use super::story::{Block, Rows, story};
+use super::story::{Block, Rows, Section, blocks, story};
 use crate::cli::Advise;
 
 /// So many rows and items are shown unless all are asked for.
@@ -16,11 +17,19 @@ const WIDTH: usize = 110;
 
 /// The parts that are wanted.
 pub fn terminal(report: &Report, wanted: Advise, detail: bool) -> String {
+    let mut sections = story(report);
+    sections.retain(|section| wanted == Advise::All || section.of.contains(&wanted));
+    told(&sections, detail)
+}
+
+/// A layout of rows in blocks.
+pub fn layout(found: &Layout, detail: bool) -> String {
+    told(&[blocks(found)], detail)
+}
+
+fn told(sections: &[Section], detail: bool) -> String {
     let mut text = String::new();
-    for section in story(report) {
-        if wanted != Advise::All && !section.of.contains(&wanted) {
-            continue;
-        }
+    for section in sections {
         let shown: Vec<&Block> =
             section.blocks.iter().filter(|block| !matches!(block, Block::Picture(_))).collect();
         if shown.is_empty() {
