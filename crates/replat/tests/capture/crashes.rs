@@ -14,13 +14,21 @@ async fn a_killed_capture_leaves_what_it_had_and_no_slot() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), told).await.expect("what is read is written at once");
+    tokio::time::timeout(std::time::Duration::from_secs(60), told)
+        .await
+        .expect("what is read is written at once");
     capturing.signal("KILL").await;
     assert_eq!(capturing.end().await.code, None);
     world.until("select not exists (select from pg_replication_slots)").await;
     assert_eq!(world.left_overs().await, (0, 2, "1".into()), "what a killed process cannot take away");
     world.program.line("capture list").await.succeeds().prints("c1").prints("killed");
-    world.program.line("capture show c1").await.succeeds().prints("T0 T1 T2 T3").prints("it was never finished");
+    world
+        .program
+        .line("capture show c1")
+        .await
+        .succeeds()
+        .prints("T0 T1 T2 T3")
+        .prints("it was never finished");
     world.until("select not exists (select from pg_locks where locktype = 'advisory')").await;
     world.program.line("capture stop").await.succeeds().remarks("c1 was killed").prints("c1    T0");
     world.until("select setting = '0' from pg_settings where name = 'log_transaction_sample_rate'").await;
@@ -30,24 +38,35 @@ async fn a_killed_capture_leaves_what_it_had_and_no_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_it_dies_at_the_next_one_puts_back() {
-    for (place, rate) in [("capture.remembered", "0.25"), ("capture.sampling", "1"), ("capture.published", "0.25")] {
+    for (place, rate) in
+        [("capture.remembered", "0.25"), ("capture.sampling", "1"), ("capture.published", "0.25")]
+    {
         let world = World::new().await;
         let root = world.client().await;
         root.batch_execute("alter system set log_transaction_sample_rate = 0.25").await.expect("a setting");
         root.batch_execute("select pg_reload_conf()").await.expect("it holds");
-        world.until("select setting = '0.25' from pg_settings where name = 'log_transaction_sample_rate'").await;
+        world
+            .until("select setting = '0.25' from pg_settings where name = 'log_transaction_sample_rate'")
+            .await;
         let dying = world.program.clone().with("REPLAT_CRASH_AT", place);
         let died = dying.line("capture start --from env:SHOP_URL --sample-rate 1").await;
         assert_eq!(died.code, None, "{place}: {}", died.told());
-        world.until(&format!("select setting = '{rate}' from pg_settings where name = 'log_transaction_sample_rate'")).await;
+        world
+            .until(&format!(
+                "select setting = '{rate}' from pg_settings where name = 'log_transaction_sample_rate'"
+            ))
+            .await;
         world.until("select not exists (select from pg_locks where locktype = 'advisory')").await;
         let next = world.start("--for 10m --name next").await;
         next.signal("INT").await;
         next.end().await.succeeds();
-        world.until("select setting = '0.25' from pg_settings where name = 'log_transaction_sample_rate'").await;
+        world
+            .until("select setting = '0.25' from pg_settings where name = 'log_transaction_sample_rate'")
+            .await;
         assert_eq!(world.left_overs().await, (0, 0, "0.25".into()), "{place}");
         let listed = world.program.line("capture list --json").await.succeeds().json();
-        let states: Vec<_> = listed.as_array().into_iter().flatten().map(|c| (&c["name"], &c["state"])).collect();
+        let states: Vec<_> =
+            listed.as_array().into_iter().flatten().map(|c| (&c["name"], &c["state"])).collect();
         assert!(!format!("{states:?}").contains("killed"), "{place}: {states:?}");
     }
 }

@@ -45,7 +45,8 @@ async fn a_role_gets_what_its_grants_give_and_is_told_the_grants_that_are_missin
     let program = world.program.clone().with("SHOP_URL", feeble);
     let dry = "capture start -n --from env:SHOP_URL";
     let told = program.line(dry).await.succeeds().prints("would be captured: T0 T1\n");
-    let told = told.prints("GRANT pg_read_all_data TO \"feeble\"").prints("ALTER ROLE \"feeble\" REPLICATION");
+    let told =
+        told.prints("GRANT pg_read_all_data TO \"feeble\"").prints("ALTER ROLE \"feeble\" REPLICATION");
     told.prints("GRANT pg_monitor TO \"feeble\"");
     root.batch_execute(
         "alter role feeble replication; grant pg_read_all_data, pg_monitor to feeble; \
@@ -70,7 +71,8 @@ async fn a_role_gets_what_its_grants_give_and_is_told_the_grants_that_are_missin
     assert_eq!(world.of_kind("feeble.jsonl", "transaction").len(), 1);
     assert_eq!(world.left_overs().await, (0, 1, "1".into()));
     // To set what the server logs is a right of its own.
-    let told = world.start_by(&program, "--for 1s --out more.jsonl --sample-rate 0.5").await.end().await.succeeds();
+    let told =
+        world.start_by(&program, "--for 1s --out more.jsonl --sample-rate 0.5").await.end().await.succeeds();
     told.prints("GRANT ALTER SYSTEM ON PARAMETER log_transaction_sample_rate TO \"feeble\"");
     root.batch_execute(
         "grant alter system on parameter log_transaction_sample_rate to feeble; \

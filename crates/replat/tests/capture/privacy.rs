@@ -52,13 +52,17 @@ async fn plant(world: &World, client: &mut Client) {
     client.execute("select $1::text", &[&"c4nary"]).await.expect("an echo");
     let url = format!("{}?application_name=c4nary", world.server.url("shop"));
     let named = replat_testkit::server::connect(&url).await.expect("a session");
-    named.batch_execute("update accounts set email = 'c4nary' where id = 6600771188").await.expect("an update");
+    named
+        .batch_execute("update accounts set email = 'c4nary' where id = 6600771188")
+        .await
+        .expect("an update");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_was_planted_is_written_anywhere() {
     let world = World::new().await;
-    let begun = "capture start --from env:SHOP_URL --sample-rate 1 --for 1h -vv --log-file log --progress json";
+    let begun =
+        "capture start --from env:SHOP_URL --sample-rate 1 --for 1h -vv --log-file log --progress json";
     let mut capturing = world.program.start(&begun.split(' ').collect::<Vec<_>>());
     capturing.remarks("Ctrl-C or").await;
     world.until("select setting = '1' from pg_settings where name = 'log_transaction_sample_rate'").await;
@@ -98,7 +102,10 @@ async fn two_captures_hash_one_value_to_two_texts() {
         capturing.end().await.succeeds();
         let file = format!(".replat/captures/c{}.jsonl", n + 1);
         let head = &world.lines(&file)[0];
-        hashes.push((head["hashed"].clone(), world.of_kind(&file, "writes")[0]["rows"][0]["columns"]["tenant"].clone()));
+        hashes.push((
+            head["hashed"].clone(),
+            world.of_kind(&file, "writes")[0]["rows"][0]["columns"]["tenant"].clone(),
+        ));
     }
     assert_ne!(hashes[0].0, hashes[1].0);
     assert_ne!(hashes[0].1, hashes[1].1);

@@ -19,9 +19,15 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
     for n in 0..20 {
         sell(&mut client, 1 + n % 4, n.into()).await;
     }
-    client.batch_execute("update orders set note = 'x' where tenant = 2 and id = 1").await.expect("an update");
+    client
+        .batch_execute("update orders set note = 'x' where tenant = 2 and id = 1")
+        .await
+        .expect("an update");
     client.batch_execute("delete from orders where tenant = 3 and id = 2").await.expect("a deletion");
-    client.batch_execute("update audit set what = 'y'").await.expect("a table without a key can be written to");
+    client
+        .batch_execute("update audit set what = 'y'")
+        .await
+        .expect("a table without a key can be written to");
     let listed = world.program.line("capture list --json").await.succeeds().json();
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"monday".into(), &"running".into()));
     world.program.line("capture stop").await.succeeds().prints("monday    T0 T1 T2 T3");
@@ -57,14 +63,17 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
     let writes = world.of_kind(file, "writes");
     assert_eq!(writes.len(), 22, "{writes:?}");
     let sale = &writes[0]["rows"];
-    let of = |n: usize| (sale[n]["table"].as_str().unwrap_or_default(), sale[n]["op"].as_str().unwrap_or_default());
+    let of = |n: usize| {
+        (sale[n]["table"].as_str().unwrap_or_default(), sale[n]["op"].as_str().unwrap_or_default())
+    };
     assert_eq!([of(0), of(1), of(2)], [("orders", "I"), ("audit", "I"), ("visits", "I")]);
     let tenant = &sale[0]["columns"]["tenant"];
     assert!(tenant.as_str().is_some_and(|hash| hash.len() == 16), "{tenant}");
     assert_eq!(tenant, &sale[1]["columns"]["tenant"]);
     assert_eq!(tenant, &sale[2]["columns"]["tenant"]);
     assert!(sale[0]["columns"].get("note").is_none() && sale[1]["columns"].get("what").is_none(), "{sale}");
-    let deleted = writes.iter().flat_map(|line| line["rows"].as_array()).flatten().find(|row| row["op"] == "D");
+    let deleted =
+        writes.iter().flat_map(|line| line["rows"].as_array()).flatten().find(|row| row["op"] == "D");
     assert_eq!(deleted.expect("a deletion")["columns"].as_object().map(serde_json::Map::len), Some(2));
 
     let transactions = world.of_kind(file, "transaction");
@@ -79,10 +88,18 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
         }
     }
     let first = sales.iter().find(|sale| sale["xid"] == writes[0]["xid"]).expect("the first sale");
-    assert_eq!(&first["statements"][0]["parameters"][0], tenant, "a read and a write of one tenant are joined");
+    assert_eq!(
+        &first["statements"][0]["parameters"][0], tenant,
+        "a read and a write of one tenant are joined"
+    );
     assert_eq!(first["statements"][1]["parameters"][3], Value::Null, "a note is nobody's key");
     world.program.line("capture list").await.succeeds().prints("monday").prints("ended");
-    world.program.line(&format!("capture show {file} --json")).await.succeeds().prints("\"rows_written\": 62");
+    world
+        .program
+        .line(&format!("capture show {file} --json"))
+        .await
+        .succeeds()
+        .prints("\"rows_written\": 62");
 }
 
 #[tokio::test(flavor = "multi_thread")]
