@@ -71,6 +71,11 @@ pub fn story(report: &Report) -> Vec<Section> {
 const KEYS: &[Advise] = &[Advise::Keys];
 const EVERY: &[Advise] = &[Advise::Keys, Advise::Contexts, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
 
+/// What the system is called.
+pub fn name(report: &Report) -> &str {
+    if report.advice.system.is_empty() { "a system" } else { &report.advice.system }
+}
+
 /// A share for people: `2.1 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
