@@ -266,6 +266,11 @@ class Journey:
             writer.pause()
         self._compare("before the end")
         self._say("finish")
+        if settles := case.text("at_the_end.sql"):
+            # Rows that stay and refer to rows that went keep the retired copy until somebody settles them.
+            self._until_said("RP1003")
+            self.blue.psql(case.name, settles)
+            before = self._untouched()
         self.runner.wait(PATIENCE)
         self._after(before, schema_before)
 
@@ -296,11 +301,7 @@ class Journey:
         before = self._untouched()
         schemas = [server.dump(case.name, "--schema-only") for server in (self.blue, self.green)]
         self._begin()
-        ends = time.monotonic() + PATIENCE
-        while f" {code} " not in (self.work / "deploy.log").read_text():
-            if time.monotonic() > ends or self.runner.poll() is not None:
-                raise Failed(f"{code} was expected: …{(self.work / 'deploy.log').read_text()[-600:]}")
-            time.sleep(0.25)
+        self._until_said(code)
         self._stop_runner()
         self._say("abort")
         for writer in self.writers:
@@ -313,6 +314,14 @@ class Journey:
             raise Failed(f"rows of others changed: {changed}")
         for side, server, wanted in zip(("blue", "green"), (self.blue, self.green), schemas):
             self._same_schema(side, wanted, server.dump(case.name, "--schema-only"))
+
+    def _until_said(self, code: str) -> None:
+        """Waits until the runner says this code."""
+        ends = time.monotonic() + PATIENCE
+        while f" {code} " not in (said := (self.work / "deploy.log").read_text()):
+            if time.monotonic() > ends or self.runner.poll() is not None:
+                raise Failed(f"{code} was expected: …{said[-600:]}")
+            time.sleep(0.25)
 
     def _say(self, verb: str) -> None:
         done = self._replat("deploy", verb)

@@ -433,7 +433,7 @@ impl<'a> Sought<'a> {
     }
 
     /// What the design costs on evidence that the places of its keys were not made from: those of one half of the
-    /// evidence, measured on the other. All of it knows twice as much, so half of that remains.
+    /// evidence, measured on the other. All of it knows twice as much, and what is missing falls with the root of that.
     fn optimism(&self, task: &Task<'_>, choices: &Choices) -> Optimism {
         let n = task.trace.transactions.len();
         let block = (n / 40).max(1);
@@ -445,8 +445,8 @@ impl<'a> Sought<'a> {
             let placed = Task { trace: &halves[own], zones: zones.as_ref(), ..*task }.placed(choices);
             let Ok(unseen) = measure(task.schema, &halves[other], &placed.design) else { continue };
             let seen = &placed.metrics;
-            // Two halves, each for one of two times.
-            let share = |unseen: f64, seen: f64| (unseen - seen) / 4.0;
+            // The mean of two halves.
+            let share = |unseen: f64, seen: f64| (unseen - seen) / 2.0 * std::f64::consts::FRAC_1_SQRT_2;
             optimism.cross += share(unseen.cross_partition_share, seen.cross_partition_share);
             optimism.cross_writing +=
                 share(unseen.cross_partition_write_share, seen.cross_partition_write_share);

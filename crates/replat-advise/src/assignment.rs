@@ -10,7 +10,7 @@ use crate::residency::Zones;
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Choices};
 use crate::trace::{Trace, Transaction};
-use crate::value::{ValueId, Values, place_hash};
+use crate::value::{ByNumber, ValueId, Values, place_hash};
 
 /// A key that has less than this share of one partition's fair load is hashed: so few accesses say little of tomorrow's.
 const HEAVY_MIN: f64 = 0.01;
@@ -25,7 +25,7 @@ pub struct Assignments {
     /// Each value's hash; the same in all domains, so that equal values meet.
     hashes: Arc<[u64]>,
     /// Of each domain, the values that are elsewhere.
-    pinned: Vec<BTreeMap<ValueId, u32>>,
+    pinned: Vec<HashMap<ValueId, u32, ByNumber>>,
     /// Of each domain, the values that are too much for one partition.
     split: Vec<BTreeMap<ValueId, Split>>,
     /// Which keys must be in which partitions, if any must.
@@ -54,7 +54,7 @@ impl Assignments {
         Assignments {
             partitions,
             hashes: values.ids().map(|id| place_hash(&values.get(id).text())).collect(),
-            pinned: vec![BTreeMap::new(); domains.count],
+            pinned: vec![HashMap::default(); domains.count],
             split: vec![BTreeMap::new(); domains.count],
             zones,
         }
@@ -223,8 +223,10 @@ pub struct Weights<'a> {
     fair: f64,
     /// The keys that are worth a place of their own, the heaviest first. Unit: rows handled, as they are to be expected.
     heavy: Vec<(DomainId, ValueId, f64)>,
-    is_heavy: HashSet<(DomainId, ValueId)>,
+    is_heavy: HashSet<(DomainId, ValueId), ByNumber>,
 }
+
+type Visits = HashMap<(DomainId, ValueId), Seen, ByNumber>;
 
 /// What was seen of one key.
 #[derive(Clone, Copy, Default)]
@@ -243,7 +245,7 @@ impl<'a> Weights<'a> {
         choices: &'a Choices,
         partitions: u32,
     ) -> Weights<'a> {
-        let mut seen: HashMap<(DomainId, ValueId), Seen> = HashMap::new();
+        let mut seen: Visits = HashMap::default();
         let mut number = 0;
         for transaction in &trace.transactions {
             number += 1;
@@ -258,6 +260,8 @@ impl<'a> Weights<'a> {
         let spread = Spread::of(&seen, domains.count);
         let mut heavy: Vec<_> = seen
             .into_iter()
+            // Nobody can say where a key goes that he does not know.
+            .filter(|((_, value), _)| trace.values.get(*value).is_known())
             .map(|((domain, value), seen)| (domain, value, spread[domain.0].expected(seen)))
             .filter(|(.., weight)| *weight >= HEAVY_MIN * fair)
             .collect();
@@ -305,7 +309,7 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(seen: &HashMap<(DomainId, ValueId), Seen>, domains: usize) -> Vec<Spread> {
+    fn of(seen: &Visits, domains: usize) -> Vec<Spread> {
         let mut sums = vec![(0.0, 0.0, 0.0); domains];
         for ((domain, _), seen) in seen {
             let (keys, sum, squares) = &mut sums[domain.0];

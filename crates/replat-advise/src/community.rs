@@ -109,7 +109,7 @@ impl Graph {
                     let mut in_row = Vec::new();
                     for (key, value) in row.iter().enumerate() {
                         let domain = task.domains.of(access.table, key);
-                        if !places[domain.0] {
+                        if !places[domain.0] || !task.trace.values.get(*value).is_known() {
                             continue;
                         }
                         let node = *numbers.entry((domain, *value)).or_insert_with(|| {

@@ -17,7 +17,10 @@ use crate::trace::Trace;
 const CELLS: usize = 240;
 
 /// So many neighbouring cells are drawn at once.
-const BLOCK: usize = 4;
+const BLOCK: usize = 6;
+
+/// The correction for what the design has learned by heart is off by this share of itself.
+const SHIFT_UNSURE: f64 = 0.25;
 
 /// How often all of it is drawn.
 const DRAWS: usize = 600;
@@ -122,6 +125,8 @@ impl Measured {
     /// What is to be expected of it.
     pub fn forecast(&self, optimism: Optimism) -> Forecast {
         let drawn = Draws::new(self.cells.len()).counts(&self.cells);
+        // Draws of few blocks vary a little less than what they stand for, and their quantiles are Student's.
+        let few = 1.0 + 2.0 * BLOCK as f64 / self.cells.len().max(BLOCK) as f64;
         let of = |number: &dyn Fn(&Count) -> f64, shift: f64| {
             let value = number(&self.all);
             let numbers: Vec<f64> = drawn.iter().map(number).collect();
@@ -129,7 +134,8 @@ impl Measured {
             let half = numbers.len() / 2;
             let mut differences: Vec<f64> =
                 numbers[..half].iter().zip(&numbers[half..]).map(|(a, b)| b - a).collect();
-            let spread = quantile(&mut differences);
+            // How much evidence helps is itself only known roughly.
+            let spread = few * quantile(&mut differences) + SHIFT_UNSURE * shift.abs();
             Interval { value: value + shift, low: value + shift - spread, high: value + shift + spread }
         };
         let n = self.all.transactions;

@@ -175,3 +175,65 @@ pub fn loose_keys(schema: &Schema, design: &Design) -> Vec<LooseKey> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::design::{Cut, Level};
+    use crate::schema::{Derived, KeyColumn, Reference, TableId};
+
+    fn table(name: &str, own: &[(&str, &str)], parent: Option<usize>) -> Table {
+        let refers = |parent| Reference {
+            columns: vec![own[1].0.to_owned()],
+            parent: TableId(parent),
+            parent_columns: vec!["id".to_owned()],
+        };
+        Table {
+            name: name.to_owned(),
+            primary_key: vec!["id".to_owned()],
+            references: parent.map(refers).into_iter().collect(),
+            columns: own.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect(),
+            ..Table::default()
+        }
+    }
+
+    #[test]
+    fn a_column_that_is_taken_from_a_new_one_comes_after_it() {
+        let tenant = |by: &str, parent: &str| KeyColumn {
+            name: "tenant".to_owned(),
+            derived: Some(Derived {
+                by: by.to_owned(),
+                parent: parent.to_owned(),
+                column: "tenant".to_owned(),
+            }),
+        };
+        let mut projects = table("projects", &[("id", "bigserial"), ("tenant", "bigserial")], None);
+        projects.keys.push(KeyColumn { name: "tenant".to_owned(), derived: None });
+        let mut tasks = table("tasks", &[("id", "uuid"), ("project", "bigint")], Some(0));
+        tasks.keys.push(tenant("project", "projects"));
+        let mut comments = table("comments", &[("id", "bigint"), ("task", "uuid")], Some(1));
+        comments.keys.push(tenant("task", "tasks"));
+        let schema = Schema { tables: vec![projects, tasks, comments] };
+        let cut = Cut::Hash { cols: vec!["tenant".to_owned()], n: 4, pins: BTreeMap::new() };
+        let placed = Placement::Partition { levels: vec![Level { cut, shard: None }] };
+        let tables = ["comments", "projects", "tasks"];
+        let design = Design {
+            partitions: 4,
+            tables: tables.into_iter().map(|name| (name.to_owned(), placed.clone())).collect(),
+            ..Design::default()
+        };
+        let new = new_columns(&schema, &design);
+        let order: Vec<&str> = new.iter().map(|new| new.table.as_str()).collect();
+        assert_eq!(order, ["tasks", "comments"]);
+        assert!(new.iter().all(|new| new.data_type.as_deref() == Some("bigint")), "{new:?}");
+        assert!(matches!(new[1].steps[0], Step::Add) && matches!(new[1].steps[4], Step::NotNull));
+        assert!(matches!(&new[1].steps[1], Step::Keep { by, parent, parent_key, value }
+            if by == "task" && parent == "tasks" && parent_key == "id" && value == "tenant"));
+        let loose = loose_keys(&schema, &design);
+        let drawn: Vec<bool> = loose.iter().map(|loose| loose.drawn).collect();
+        assert_eq!(drawn, [true, true, false]);
+        assert!(loose.iter().all(|loose| loose.lacks == ["tenant"]));
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Schema, TableId};
-use crate::value::{Value, ValueId, Values, place_hash};
+use crate::value::{ByNumber, Value, ValueId, Values, place_hash};
 
 /// A design, as it is written down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -283,7 +283,7 @@ pub type Place = u32;
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     numbers: HashMap<Vec<u32>, Place>,
-    known: HashMap<(TableId, ValueId), Place>,
+    known: HashMap<(TableId, ValueId), Place, ByNumber>,
 }
 
 impl Places {

@@ -1,6 +1,6 @@
 //! Key domains: columns of different tables that hold the same keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::schema::{Schema, TableId};
 use crate::trace::{Column, Trace};
@@ -104,6 +104,60 @@ pub fn domains(schema: &Schema, trace: &Trace) -> Domains {
     Domains { of, count: numbers.len() }
 }
 
+/// For each domain the one that stands for it: of domains whose keys name the same things, one to one, such as a number
+/// and a code of the same customers, the one that statements know most often.
+pub fn representatives(schema: &Schema, trace: &Trace, domains: &Domains) -> Vec<DomainId> {
+    let mut known = vec![0_u64; domains.count];
+    for access in trace.transactions.iter().flat_map(|transaction| trace.accesses_of(transaction)) {
+        let touch = &trace.templates[access.template as usize].touches[access.touch as usize];
+        for column in touch.equal.keys().chain(touch.one_of.keys()) {
+            if let Some(key) = schema.table(access.table).key(column) {
+                known[domains.of(access.table, key).0] += 1;
+            }
+        }
+    }
+    let mut sets = Sets::new(domains.count);
+    for table in schema.ids() {
+        let width = schema.table(table).keys.len();
+        for a in 0..width {
+            for b in a + 1..width {
+                let (one, other) = (domains.of(table, a), domains.of(table, b));
+                if one != other
+                    && sets.root(one.0) != sets.root(other.0)
+                    && one_to_one(schema, trace, table, a, b)
+                {
+                    sets.join(one.0, other.0);
+                }
+            }
+        }
+    }
+    let mut best: BTreeMap<usize, usize> = BTreeMap::new();
+    for domain in 0..domains.count {
+        let own = best.entry(sets.root(domain)).or_insert(domain);
+        if known[domain] > known[*own] {
+            *own = domain;
+        }
+    }
+    (0..domains.count).map(|domain| DomainId(best[&sets.root(domain)])).collect()
+}
+
+/// Whether two columns of a table tell the same rows apart, as far as was seen.
+fn one_to_one(schema: &Schema, trace: &Trace, table: TableId, a: usize, b: usize) -> bool {
+    let width = schema.table(table).keys.len();
+    let (mut of_a, mut of_b) = (HashMap::new(), HashMap::new());
+    let accesses = trace.transactions.iter().flat_map(|transaction| trace.accesses_of(transaction));
+    for access in accesses.filter(|access| access.table == table) {
+        for row in trace.rows_of(access, width).into_iter().flatten() {
+            if *of_a.entry(row[a]).or_insert(row[b]) != row[b]
+                || *of_b.entry(row[b]).or_insert(row[a]) != row[a]
+            {
+                return false;
+            }
+        }
+    }
+    of_a.len() > 1
+}
+
 /// Pairs of columns, of two tables, that have equal values in one transaction too often for chance.
 fn equal_within_transactions(
     schema: &Schema,
@@ -112,6 +166,8 @@ fn equal_within_transactions(
     total: usize,
 ) -> Vec<(usize, usize)> {
     let mut distinct = vec![std::collections::BTreeSet::new(); total];
+    // What nobody saw is equal to nothing, and different from nothing.
+    let known: Vec<bool> = trace.values.ids().map(|id| trace.values.get(id).is_known()).collect();
     let mut together: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
     for transaction in &trace.transactions {
         let mut seen: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
@@ -120,7 +176,9 @@ fn equal_within_transactions(
             let Some(rows) = trace.rows_of(access, width) else { continue };
             for row in rows {
                 for (key, value) in row.iter().enumerate() {
-                    seen.entry(starts[access.table.0] + key).or_default().push(*value);
+                    if known[value.0 as usize] {
+                        seen.entry(starts[access.table.0] + key).or_default().push(*value);
+                    }
                 }
             }
         }

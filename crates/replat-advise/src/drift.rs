@@ -35,6 +35,9 @@ const TOGETHER_MAX: f64 = 0.04;
 /// A forecast is learned from so many windows, if none is given.
 const BASELINE: usize = 20;
 
+/// Effects have settled after this part of the windows.
+const SETTLED: usize = 5;
+
 /// The sums of Page's test: what a window may be off, and how much may add up. Unit: standard deviations.
 const SLACK: f64 = 0.75;
 const LIMIT: f64 = 8.0;
@@ -200,7 +203,7 @@ pub fn drift(
     };
     let domains = domains(schema, trace);
     let watched = watched(schema, trace, design, &domains, window)?;
-    let courses: Vec<Course> = watched.iter().map(|watched| watched.series.course()).collect();
+    let courses: Vec<Course> = watched.iter().map(course).collect();
     let share = |at: usize| (at * window).min(n) as f64 / n as f64;
     let mut passing = Vec::new();
     let mut seasons = Vec::new();
@@ -236,6 +239,24 @@ pub fn drift(
     })
 }
 
+/// What became of a statistic. What transactions find depends on what those before them have left, and a trace often
+/// begins with nothing, so effects are watched only after a while; what transactions are, from the beginning.
+fn course(watched: &Watched) -> Course {
+    let skipped = match watched.statistic {
+        Statistic::CrossShare | Statistic::LoadSkew => watched.series.values.len() / SETTLED,
+        _ => 0,
+    };
+    let mut course = watched.series.after(skipped).course();
+    for step in &mut course.steps {
+        step.at += skipped;
+        step.until += skipped;
+    }
+    course.passing.iter_mut().for_each(|(from, to)| (*from, *to) = (*from + skipped, *to + skipped));
+    // A level that was hardly seen is none that could be left.
+    course.steps.retain(|step| step.at >= BASELINE / 2);
+    course
+}
+
 /// Puts together what changed at one time.
 fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize) -> Vec<Change> {
     let n = trace.transactions.len();
@@ -251,6 +272,7 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
     for (number, step) in steps {
         let near = |group: &&mut Vec<(usize, &Step)>| {
             let first = group[0].1;
+            let apart = apart + step.blur + first.blur;
             step.at <= first.until + apart && first.at <= step.until + apart
         };
         match groups.iter_mut().find(near) {
@@ -263,8 +285,13 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
         .map(|group| {
             let (number, first) = group[0];
             let is_sudden = first.at == first.until;
-            let at = if is_sudden { refined(&watched[number], first, window) } else { first.at * window };
-            let until = if is_sudden { at } else { (first.until * window).min(n) };
+            let (at, until) = if is_sudden {
+                let at = refined(&watched[number], first, window);
+                (at, at)
+            } else {
+                let [at, until] = slope(&group).map(|place| (place * window as f64) as usize);
+                (at, until.min(n))
+            };
             let noticed = noticed(&watched[number], first) * window;
             Change {
                 at: at as f64 / n as f64,
@@ -272,7 +299,7 @@ fn changes(trace: &Trace, watched: &[Watched], courses: &[Course], window: usize
                 noticed: noticed.clamp(at, n) as f64 / n as f64,
                 time: trace.transactions[at.min(n - 1)].at,
                 kind: kind(&group.iter().map(|(number, _)| &watched[*number].statistic).collect::<Vec<_>>()),
-                shifts: group.iter().map(|(number, step)| shift(&watched[*number].statistic, step)).collect(),
+                shifts: shifts(watched, &group),
             }
         })
         .collect();
@@ -295,12 +322,34 @@ fn kind(statistics: &[&Statistic]) -> ChangeKind {
     causes.chain(effects).next().unwrap_or(ChangeKind::Cross)
 }
 
-fn shift(statistic: &Statistic, step: &Step) -> Shift {
-    let (from, to) = match statistic {
-        Statistic::LoadSkew | Statistic::Growth => (step.from.exp(), step.to.exp()),
-        _ => (step.from.clamp(0.0, 1.0), step.to.clamp(0.0, 1.0)),
-    };
-    Shift { statistic: statistic.clone(), from, to }
+/// The beginning and the end of a slow change, by all that changed slowly, each by its clarity. Unit: windows.
+fn slope(group: &[(usize, &Step)]) -> [f64; 2] {
+    let slow = || group.iter().map(|(_, step)| *step).filter(|step| step.until > step.at);
+    let clarity: f64 = slow().map(|step| step.worth).sum();
+    let mean = |of: fn(&Step) -> usize| slow().map(|step| of(step) as f64 * step.worth).sum::<f64>() / clarity;
+    [mean(|step| step.at), mean(|step| step.until)]
+}
+
+/// What changed, each statistic once: from before its first step to after its last.
+fn shifts(watched: &[Watched], group: &[(usize, &Step)]) -> Vec<Shift> {
+    let mut told: Vec<usize> = Vec::new();
+    let mut all = Vec::new();
+    for (number, _) in group {
+        if told.contains(number) {
+            continue;
+        }
+        told.push(*number);
+        let own = || group.iter().filter(|(other, _)| other == number).map(|(_, step)| *step);
+        let (first, last) = (own().min_by_key(|step| step.at), own().max_by_key(|step| step.at));
+        let (Some(first), Some(last)) = (first, last) else { continue };
+        let statistic = watched[*number].statistic.clone();
+        let value = |level: f64| match statistic {
+            Statistic::LoadSkew | Statistic::Growth => level.exp(),
+            _ => level.clamp(0.0, 1.0),
+        };
+        all.push(Shift { from: value(first.from), to: value(last.to), statistic });
+    }
+    all
 }
 
 /// The transaction at which a sudden change began: where the levels before and after explain most.

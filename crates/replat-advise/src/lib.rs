@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod explain;
 pub mod fixture;
 pub mod layout;
+pub mod lifecycle;
 pub mod locality;
 pub mod lookups;
 pub mod measure;

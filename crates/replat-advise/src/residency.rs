@@ -110,7 +110,9 @@ impl Zones {
         let domain = domains.of(table, key);
         let mut of: HashMap<ValueId, ValueId> = HashMap::new();
         for row in rows_of(schema, trace, table) {
-            of.insert(row[key], row[own]);
+            if trace.values.get(row[key]).is_known() && trace.values.get(row[own]).is_known() {
+                of.insert(row[key], row[own]);
+            }
         }
         let mut numbers: BTreeMap<&Value, usize> =
             of.values().map(|region| (trace.values.get(*region), 0)).collect();

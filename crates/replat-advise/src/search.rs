@@ -12,6 +12,7 @@ use crate::domain::{DomainId, Domains};
 use crate::measure::{cost, skew_of};
 use crate::schema::{Schema, TableId};
 use crate::trace::Trace;
+use crate::value::ByNumber;
 
 /// How a table is placed, for the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,7 +125,7 @@ impl<'a> Ground<'a> {
                 ground.load[table.0].insert(choice, vec![0; count]);
             }
         }
-        let mut known_kinds: HashMap<Vec<u64>, usize> = HashMap::new();
+        let mut known_kinds: HashMap<Vec<u64>, usize, ByNumber> = HashMap::default();
         for transaction in &trace.transactions {
             let (first, first_place) = (ground.visits.len(), ground.places.len());
             for access in trace.accesses_of(transaction) {
@@ -195,6 +196,9 @@ impl<'a> Ground<'a> {
     /// How many partitions a transaction needs.
     fn fan(&self, number: usize, choices: &[Choice]) -> u32 {
         let visits = &self.transactions[number];
+        if self.words == 1 {
+            return self.fan_of_few(visits, choices);
+        }
         let mut alone = false;
         let mut places = [0_u64; 4];
         let mut more = if self.words > 4 { vec![0_u64; self.words] } else { Vec::new() };
@@ -214,6 +218,21 @@ impl<'a> Ground<'a> {
         }
         let needed: u32 = set.iter().map(|word| word.count_ones()).sum();
         (needed + u32::from(alone)).max(1)
+    }
+
+    /// The same, where a set of places is one word.
+    fn fan_of_few(&self, visits: &Range<u32>, choices: &[Choice]) -> u32 {
+        let (mut alone, mut set) = (false, 0_u64);
+        for visit in &self.visits[visits.start as usize..visits.end as usize] {
+            match choices[visit.table as usize] {
+                Choice::Key(_) if visit.unknown && self.partitions > 1 => return self.partitions,
+                Choice::Key(key) => set |= self.places[visit.places as usize + key],
+                Choice::Everywhere if visit.writes => return self.partitions,
+                Choice::Everywhere => {}
+                Choice::Alone => alone |= visit.known,
+            }
+        }
+        (set.count_ones() + u32::from(alone)).max(1)
     }
 
     /// The same choices where each table is placed as most others are, as far as all of it costs no more than
@@ -317,6 +336,63 @@ fn all_options(schema: &Schema, table: TableId) -> Vec<Choice> {
 fn options(schema: &Schema, assignments: &Assignments, table: TableId) -> Vec<Choice> {
     let bound = assignments.zones().and_then(|zones| zones.bound(table));
     bound.map_or_else(|| all_options(schema, table), <[Choice]>::to_vec)
+}
+
+/// What `choices` cost, if they are the only ones that matter.
+pub fn cost_of(
+    schema: &Schema,
+    trace: &Trace,
+    domains: &Domains,
+    assignments: &Assignments,
+    choices: &[Choice],
+) -> Cost {
+    let partitions = assignments.partitions();
+    let mut load = vec![0_u64; partitions as usize + 1];
+    let (mut fans, mut crossing) = (0_u64, 0_u64);
+    let mut set = vec![0_u64; load.len().div_ceil(64)];
+    for transaction in &trace.transactions {
+        set.fill(0);
+        let mut everywhere = false;
+        for access in trace.accesses_of(transaction) {
+            let choice = choices[access.table.0];
+            let rows = match choice {
+                Choice::Everywhere => {
+                    everywhere |= access.op.writes();
+                    continue;
+                }
+                Choice::Key(_) | Choice::Alone => {
+                    trace.rows_of(access, schema.table(access.table).keys.len())
+                }
+            };
+            let Some(rows) = rows else {
+                everywhere |= choice != Choice::Alone && partitions > 1;
+                continue;
+            };
+            for row in rows {
+                let place = match choice {
+                    Choice::Key(key) => assignments.part(domains, access.table, key, row) as usize,
+                    _ => partitions as usize,
+                };
+                set[place / 64] |= 1 << (place % 64);
+                load[place] += 1;
+            }
+        }
+        let needed: u32 = set.iter().map(|word| word.count_ones()).sum();
+        let fan = if everywhere { partitions } else { needed.max(1) };
+        fans += u64::from(fan);
+        crossing += u64::from(fan > 1);
+    }
+    let n = trace.transactions.len().max(1) as f64;
+    let all = schema.bytes().max(1) as f64;
+    let copied: u64 = schema
+        .ids()
+        .filter(|table| choices[table.0] == Choice::Everywhere)
+        .map(|table| schema.table(table).bytes())
+        .sum();
+    let storage = 1.0 + copied as f64 / all * f64::from(partitions - 1);
+    let (cross, participants) = (crossing as f64 / n, (fans as f64 / n).max(1.0));
+    let skew = skew_of(&load, partitions);
+    Cost { cost: cost(cross, participants, skew, storage), cross, participants, skew }
 }
 
 fn small(n: usize) -> u32 {

@@ -1,9 +1,12 @@
 //! A system as advice is given on it: its tables, its transactions with their rows, and how much of that is known.
 
+mod beside;
 mod build;
+mod infer;
 mod keys;
 mod make;
 mod rows;
+mod weigh;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,8 @@ pub struct System {
     pub services: Vec<(String, Vec<String>)>,
     /// How much is known.
     pub tier: Tier,
+    /// What somebody wrote of what it is to be, sentence by sentence; nothing was concluded from it.
+    pub intent: Vec<String>,
     /// What is not known, and would change the advice.
     pub missing: Vec<Missing>,
 }
@@ -56,6 +61,7 @@ impl System {
             constraints: described.constraints,
             services: described.services,
             tier,
+            intent: Vec::new(),
             missing: Vec::new(),
         };
         system.missing = missing(&system);

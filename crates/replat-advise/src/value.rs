@@ -104,6 +104,37 @@ impl Values {
     }
 }
 
+/// Hashing for maps whose keys are small numbers that this crate gave out itself, such as [`ValueId`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbered(u64);
+
+/// See [`Numbered`].
+pub(crate) type ByNumber = std::hash::BuildHasherDefault<Numbered>;
+
+impl std::hash::Hasher for Numbered {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Knuth's multiplicative hashing; the upper half, where the bits are mixed, is folded into the lower one.
+        let mixed = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+}
+
 /// The hash by which designs place keys: the 64-bit FNV-1a of Fowler, Noll and Vo, its upper half folded into the lower
 /// one, since FNV's low bits alone are uneven for short keys.
 pub fn place_hash(text: &str) -> u64 {

@@ -1,88 +1,22 @@
 //! Public workloads: what-if gives what their own tools give, keys cost no more than the reference, contexts are those
 //! that were planted, and names, order and repetition change nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod common;
 
-use flate2::read::GzDecoder;
-use replat_advise::advise::{Advice, Wish, advise_on};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use common::{advised, expected, folders, of, read, text, trace};
+
 use replat_advise::context::contexts;
 use replat_advise::design::Design;
-use replat_advise::evidence::Tier;
 use replat_advise::explain::Placing;
 use replat_advise::fixture::{BadEvidence, Described, read_workload};
 use replat_advise::measure::measure;
-use replat_advise::system::{Constraints, System};
 use serde_json::Value;
 
 /// More than this above the reference is a worse design.
 const REGRET_MAX: f64 = 0.02;
-
-/// Workloads kept here, and those of a folder that somebody names.
-fn folders() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let more = std::env::var_os("REPLAT_ADVISOR_DATA").map(PathBuf::from);
-    let mut all: BTreeMap<_, PathBuf> = BTreeMap::new();
-    for root in std::iter::once(here).chain(more) {
-        for entry in std::fs::read_dir(&root).expect("a folder of workloads") {
-            let path = entry.expect("an entry").path();
-            if path.join("workload.json").exists() {
-                all.insert(path.file_name().expect("a name").to_owned(), path);
-            }
-        }
-    }
-    all.into_values().collect()
-}
-
-fn text(folder: &Path, name: &str) -> String {
-    std::fs::read_to_string(folder.join(name)).expect("a file of the workload")
-}
-
-fn trace(folder: &Path) -> String {
-    let file = std::fs::File::open(folder.join("trace.jsonl.gz")).expect("a trace");
-    let mut text = String::new();
-    GzDecoder::new(file).read_to_string(&mut text).expect("a compressed trace");
-    text
-}
-
-fn expected(folder: &Path) -> Value {
-    serde_json::from_str(&text(folder, "expected.json")).expect("an answer key")
-}
-
-fn read(folder: &Path) -> Described {
-    let mut described = read_workload(&text(folder, "workload.json")).expect("a workload");
-    described.read_stats(&text(folder, "stats.json")).expect("statistics");
-    described.read_trace(trace(folder).lines()).expect("a trace");
-    described
-}
-
-/// The whole of a workload, as a system to be advised on.
-fn system(folder: &Path) -> System {
-    let workload: Value = serde_json::from_str(&text(folder, "workload.json")).expect("a workload");
-    let constraints = workload["constraints"].clone();
-    let constraints: Constraints = serde_json::from_value(constraints).unwrap_or_default();
-    let services: BTreeMap<String, Vec<String>> =
-        serde_json::from_value(workload["services"].clone()).unwrap_or_default();
-    System { constraints, services: services.into_iter().collect(), ..of(read(folder)) }
-}
-
-fn of(described: Described) -> System {
-    System {
-        name: String::new(),
-        partitions: described.partitions,
-        schema: described.schema,
-        trace: described.trace,
-        constraints: Constraints::default(),
-        services: Vec::new(),
-        tier: Tier::Trace,
-        missing: Vec::new(),
-    }
-}
-
-fn advised(system: &System) -> Advice {
-    advise_on(system, &Wish::default())
-}
 
 #[test]
 fn what_if_is_what_the_workloads_own_tools_say() {

@@ -5,121 +5,26 @@
 //! version does is lost or silently does nothing. What could be so is a [`Refusal`]; what a person has to know and agree
 //! to is a [`Hazard`].
 
+mod check;
+mod facts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{TableFacts, TableName};
 use crate::ids::Side;
 use crate::plan::ViewPlan;
 
+use check::{Notes, shown};
+pub use facts::{
+    Grant, Made, Relation, RelationColumn, Seen, Tree, TreeColumn, TreeComment, TreePart, TreeRule,
+    TreeSequence,
+};
+
 /// The first major release in which a view can act with the rights of whoever uses it.
 pub const INVOKER_MIN: u32 = 15;
 
 /// What a role can be allowed to do to rows.
 pub const RIGHTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
-
-/// A table or a view as the catalogue has it now. Names are exact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Relation {
-    /// Its name.
-    pub name: TableName,
-    /// The table that it is a partition of.
-    pub parent: Option<TableName>,
-    /// Whether it is a view.
-    pub is_view: bool,
-    /// Whether it holds rows, or is a partitioned table.
-    pub is_table: bool,
-    /// The definition of a view, with full names.
-    pub definition: Option<String>,
-    /// The role that owns it.
-    pub owner: String,
-    /// Whether the role that asked may alter it.
-    pub owned: bool,
-    /// Whether its owner may use the schema that it is to move to. Foreign keys are checked as the owner.
-    pub owner_may_enter: bool,
-    /// Whether row level security is enabled.
-    pub row_security: bool,
-    /// Whether a deployment guards it.
-    pub guarded: bool,
-    /// Its columns, in order.
-    pub columns: Vec<RelationColumn>,
-    /// What roles other than the owner may do to its rows.
-    pub grants: Vec<Grant>,
-    /// The triggers that users made.
-    pub triggers: Vec<String>,
-    /// The publications that it is in.
-    pub published: Vec<String>,
-    /// Of a view: what needs it, in the server's words.
-    pub dependents: Vec<String>,
-    /// The names of its indexes and sequences, which move with it.
-    pub parts: Vec<String>,
-    /// The names of its extended statistics in its own schema.
-    pub statistics: Vec<String>,
-}
-
-/// A column of a table or a view.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RelationColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type with its modifier.
-    pub type_name: String,
-    /// Its default, with full names; none for generated columns.
-    pub default: Option<String>,
-    /// What roles may do to this column only.
-    pub grants: Vec<Grant>,
-}
-
-/// Something that a role may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grant {
-    /// The role; `None` for everybody.
-    pub role: Option<String>,
-    /// Such as `SELECT`.
-    pub right: String,
-    /// Whether it may pass that on.
-    pub grantable: bool,
-}
-
-/// A view that replat made, as it wrote it down.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Made {
-    /// Its name.
-    pub name: TableName,
-    /// Its definition, with full names.
-    pub definition: String,
-    /// The table of the rollout's DDL that it stands for; none for a view of blue's names.
-    pub stands_for: Option<TableFacts>,
-}
-
-/// What the database says about all that would be exchanged.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// The tables, each followed by its partitions, and the views.
-    pub relations: Vec<Relation>,
-    /// The views as they were made.
-    pub made: Vec<Made>,
-    /// All names that are taken in the schema that the tables are to move to.
-    pub taken: Vec<String>,
-    /// Whether the role that asked may create in both schemas.
-    pub may_create: bool,
-    /// The server's major version.
-    pub major: u32,
-}
-
-impl Seen {
-    /// The relation of that name.
-    pub fn relation(&self, name: &TableName) -> Option<&Relation> {
-        self.relations.iter().find(|relation| relation.name == *name)
-    }
-
-    fn stands_as_made(&self, view: &Relation) -> bool {
-        let made = self.made.iter().find(|made| made.name == view.name);
-        made.is_some_and(|made| view.definition.as_ref() == Some(&made.definition))
-    }
-}
 
 /// A table that both versions know, with its name and columns for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +47,9 @@ pub struct SharedTable {
     pub statistics: Vec<String>,
     /// What the rollout's DDL makes of it.
     pub stands_for: Option<TableFacts>,
+    /// What it is made of, if its partitions are handed over to another table whose columns stand in the order of the side
+    /// that gets it. `None` if it moves as it is.
+    pub handed_over: Option<Tree>,
 }
 
 /// A column with its name for each version.
@@ -152,8 +60,10 @@ pub struct SharedColumn {
     pub blue: String,
     /// Its name on green; `None` if the new version does not know it.
     pub green: Option<String>,
+    /// Its place among blue's columns.
+    pub blue_place: usize,
     /// Its place among green's columns.
-    pub place: Option<usize>,
+    pub green_place: Option<usize>,
     /// Its type with its modifier.
     pub type_name: String,
     /// What it is by default for the old version: an expression.
@@ -186,17 +96,39 @@ impl SharedTable {
     /// The columns that `side` knows, in its order.
     pub fn shown_on(&self, side: Side) -> Vec<&SharedColumn> {
         let mut shown: Vec<&SharedColumn> = self.columns.iter().collect();
-        if side == Side::Green && !self.is_leaf {
-            shown.retain(|column| column.place.is_some());
-            shown.sort_by_key(|column| column.place);
+        match side {
+            Side::Blue => shown.sort_by_key(|column| column.blue_place),
+            Side::Green => {
+                shown.retain(|column| column.green_place.is_some());
+                shown.sort_by_key(|column| column.green_place);
+            }
         }
         shown
     }
 
-    /// Whether the table has green's columns in green's order, perhaps with others behind them.
-    fn is_in_greens_order(&self) -> bool {
-        let shown = self.shown_on(Side::Green);
-        self.columns.iter().zip(&shown).all(|(of, is)| of.blue == is.blue)
+    /// All columns, those that `side` knows first and in its order.
+    pub fn in_order_of(&self, side: Side) -> Vec<&SharedColumn> {
+        let mut ordered = self.shown_on(side);
+        let others =
+            self.columns.iter().filter(|column| !ordered.iter().any(|shown| shown.blue == column.blue));
+        let others: Vec<&SharedColumn> = others.collect();
+        ordered.extend(others);
+        ordered
+    }
+
+    /// Whether the table has the columns of `side` in its order, perhaps with others behind them.
+    fn is_in_order_of(&self, side: Side) -> bool {
+        self.is_leaf || self.columns.iter().eq(self.in_order_of(side))
+    }
+
+    /// The table as it is once `side` has got it.
+    #[must_use]
+    pub fn once_on(&self, side: Side) -> SharedTable {
+        let columns = match self.handed_over {
+            Some(_) => self.in_order_of(side).into_iter().cloned().collect(),
+            None => self.columns.clone(),
+        };
+        SharedTable { columns, handed_over: None, ..self.clone() }
     }
 }
 
@@ -281,7 +213,8 @@ pub fn forth(blue: &str, green: &str, views: &[ViewPlan], seen: &Seen) -> Result
         let name = TableName { schema: blue.to_owned(), name: view.table.clone() };
         let Some(root) = notes.table(seen, &name) else { continue };
         let green_name = TableName { schema: green.to_owned(), name: view.stands_for.name.clone() };
-        let shared = shared(view, root, green_name, seen);
+        let mut shared = shared(view, root, green_name, seen);
+        notes.keep_order(Side::Green, &mut shared, root);
         for column in &view.columns {
             let there = root.columns.iter().any(|of| of.name == column.of);
             notes.unless(
@@ -319,7 +252,9 @@ pub fn back(recorded: &[SharedTable], seen: &Seen) -> Result<ExchangePlan, Vec<R
             || format!("{} has other columns than when it was exchanged", shown(&shared.green)),
             "Keep it where it is; what the new version has changed cannot be said with the old names.",
         );
-        tables.push(renewed(shared, table));
+        let mut shared = renewed(shared, table);
+        notes.keep_order(Side::Blue, &mut shared, table);
+        tables.push(shared);
     }
     // A partition that came since has no name on blue; it lies where the table is, and that is no harm.
     let known = |name: &TableName| recorded.iter().any(|shared| shared.green == *name);
@@ -339,13 +274,14 @@ pub fn back(recorded: &[SharedTable], seen: &Seen) -> Result<ExchangePlan, Vec<R
 /// The table of a view.
 fn shared(view: &ViewPlan, table: &Relation, green: TableName, seen: &Seen) -> SharedTable {
     let place = |name: &str| view.columns.iter().position(|column| column.of == name);
-    let columns = table.columns.iter().map(|column| {
-        let place = place(&column.name);
-        let of = place.map(|at| &view.columns[at]);
+    let columns = table.columns.iter().enumerate().map(|(blue_place, column)| {
+        let green_place = place(&column.name);
+        let of = green_place.map(|at| &view.columns[at]);
         SharedColumn {
             blue: column.name.clone(),
             green: of.map(|of| of.name.clone()),
-            place,
+            blue_place,
+            green_place,
             type_name: column.type_name.clone(),
             blue_default: column.default.clone(),
             green_default: of.and_then(|of| of.default.clone()).or_else(|| column.default.clone()),
@@ -361,6 +297,7 @@ fn shared(view: &ViewPlan, table: &Relation, green: TableName, seen: &Seen) -> S
         grants: table.grants.clone(),
         statistics: table.statistics.clone(),
         stands_for: made.and_then(|made| made.stands_for.clone()),
+        handed_over: None,
         green,
     }
 }
@@ -380,12 +317,13 @@ fn leaves_of(seen: &Seen, root: &TableName, green: &str, whole: &SharedTable) ->
 
 /// A partition of `whole`, whose columns have the names that they have on the side where the table is.
 fn leaf(relation: &Relation, whole: &SharedTable, blue: &str, green: &str, at: Side) -> SharedTable {
-    let columns = relation.columns.iter().map(|column| {
+    let columns = relation.columns.iter().enumerate().map(|(blue_place, column)| {
         let of = whole.columns.iter().find(|of| of.on(at) == column.name);
         SharedColumn {
             blue: of.map_or_else(|| column.name.clone(), |of| of.blue.clone()),
             green: of.and_then(|of| of.green.clone()),
-            place: None,
+            blue_place,
+            green_place: None,
             type_name: column.type_name.clone(),
             blue_default: column.default.clone(),
             green_default: column.default.clone(),
@@ -411,6 +349,7 @@ fn leaf(relation: &Relation, whole: &SharedTable, blue: &str, green: &str, at: S
         grants: relation.grants.clone(),
         statistics: relation.statistics.clone(),
         stands_for: None,
+        handed_over: None,
     }
 }
 
@@ -426,190 +365,4 @@ fn renewed(shared: &SharedTable, table: &Relation) -> SharedTable {
         column.grants = now.grants.clone();
     }
     renewed
-}
-
-fn shown(name: &TableName) -> String {
-    format!("{}.{}", name.schema, name.name)
-}
-
-/// What stands in the way, and what somebody has to agree to.
-#[derive(Default)]
-struct Notes {
-    refusals: Vec<Refusal>,
-    hazards: Vec<Hazard>,
-}
-
-impl Notes {
-    fn unless(&mut self, holds: bool, what: impl FnOnce() -> String, remedy: &str) {
-        if !holds {
-            self.refusals.push(Refusal { what: what(), remedy: remedy.to_owned() });
-        }
-    }
-
-    fn table<'s>(&mut self, seen: &'s Seen, name: &TableName) -> Option<&'s Relation> {
-        let found = seen.relation(name).filter(|relation| relation.is_table);
-        self.unless(
-            found.is_some(),
-            || format!("{} is no table", shown(name)),
-            "See who has dropped or replaced it; there is nothing to exchange without it.",
-        );
-        found
-    }
-
-    fn check(&mut self, to: Side, tables: &[SharedTable], seen: &Seen) {
-        self.unless(
-            seen.may_create,
-            || "replat's role may not create in both schemas".into(),
-            "GRANT CREATE on both schemas to the role that replat connects as.",
-        );
-        for table in tables {
-            if let Some(now) = seen.relation(table.on(to.other())) {
-                self.check_table(to, table, now);
-            }
-            if table.has_view_on(to) && table.moves() {
-                self.check_view(to, table, seen);
-            }
-            self.check_columns(to, table);
-        }
-        self.check_names(to, tables, seen);
-    }
-
-    fn check_table(&mut self, to: Side, table: &SharedTable, now: &Relation) {
-        let name = shown(&now.name);
-        self.unless(
-            now.owned,
-            || format!("{name} belongs to {}, and replat's role may not move it", now.owner),
-            "Let replat connect as its owner, or as a member of that role.",
-        );
-        self.unless(
-            now.owner_may_enter,
-            || format!("{} owns {name} and may not use the schema that it moves to", now.owner),
-            "GRANT USAGE on that schema to the owner: foreign keys are checked as that role.",
-        );
-        self.unless(
-            !now.row_security,
-            || format!("{name} has row level security"),
-            "Leave it as it is; a view would not ask the policies for everybody.",
-        );
-        self.unless(
-            !now.guarded,
-            || format!("{name} is guarded for a deployment"),
-            "Wait until that deployment has finished and its copy is dropped, or give it up.",
-        );
-        let renamed = table.columns.iter().any(|column| column.on(to) != column.on(to.other()));
-        self.unless(
-            now.triggers.is_empty() || !renamed,
-            || {
-                let triggers = now.triggers.join(", ");
-                format!("{name} has the trigger {triggers}, which may say names of columns that change")
-            },
-            "Drop the trigger, or keep the names of the columns.",
-        );
-        if !now.published.is_empty() {
-            let what = format!(
-                "{name} is in the publication {}: whoever follows it gets the rows of {} from then on",
-                now.published.join(", "),
-                shown(table.on(to))
-            );
-            self.hazards.push(Hazard { name: Danger::Published, what });
-        }
-    }
-
-    /// The view that gives way.
-    fn check_view(&mut self, to: Side, table: &SharedTable, seen: &Seen) {
-        let name = table.on(to);
-        let view = seen.relation(name).filter(|relation| relation.is_view);
-        // A partition that came since the exchange has no view.
-        if view.is_none() && table.is_leaf && !seen.taken.contains(&name.name) {
-            return;
-        }
-        let stands = view.is_some_and(|view| seen.stands_as_made(view));
-        self.unless(
-            stands,
-            || format!("{} is not the view that was made", shown(name)),
-            "See who has replaced it; what it does now would be lost.",
-        );
-        let Some(view) = view else { return };
-        for dependent in &view.dependents {
-            self.unless(
-                false,
-                || format!("{dependent} needs the view {}", shown(name)),
-                "Drop it, and create it again after the exchange.",
-            );
-        }
-        if seen.major < INVOKER_MIN {
-            self.check_rights(table, view);
-        }
-    }
-
-    /// Before release 15 a view acts with its owner's rights, so roles may lack those to the table.
-    fn check_rights(&mut self, table: &SharedTable, view: &Relation) {
-        let has = |grant: &&Grant| {
-            table.grants.iter().any(|had| (&had.role, &had.right) == (&grant.role, &grant.right))
-        };
-        let rows = |grant: &&Grant| RIGHTS.contains(&grant.right.as_str());
-        for grant in view.grants.iter().filter(rows).filter(|grant| !has(grant)) {
-            let role = grant.role.as_deref().unwrap_or("PUBLIC");
-            self.unless(
-                false,
-                || format!("{role} may {} on {}, and not on the table", grant.right, shown(&view.name)),
-                "GRANT the same right on the table.",
-            );
-        }
-    }
-
-    fn check_columns(&mut self, to: Side, table: &SharedTable) {
-        for column in table.columns.iter().filter(|column| column.green.is_none()) {
-            let twin = table.columns.iter().any(|other| other.green.as_ref() == Some(&column.blue));
-            self.unless(
-                !twin || table.is_leaf,
-                || {
-                    format!(
-                        "{}.{} would have two columns {}",
-                        table.green.schema, table.green.name, column.blue
-                    )
-                },
-                "Rename blue's column, which the new version does not know.",
-            );
-        }
-        if to == Side::Green && !table.is_leaf && !table.is_in_greens_order() {
-            let order: Vec<&str> = table.columns.iter().map(|column| column.on(Side::Green)).collect();
-            let what = format!(
-                "the columns of {} will be ({}): a SELECT * and an INSERT without a list of columns mean something else",
-                shown(&table.green),
-                order.join(", ")
-            );
-            self.hazards.push(Hazard { name: Danger::ColumnOrder, what });
-        }
-    }
-
-    /// Whether every name is free where it goes.
-    fn check_names(&mut self, to: Side, tables: &[SharedTable], seen: &Seen) {
-        let moving = || tables.iter().filter(|table| table.moves());
-        let gives_way = |name: &str| {
-            let mut views = moving().filter(|table| table.has_view_on(to));
-            views.any(|table| table.on(to).name == name)
-        };
-        let mut names: Vec<&str> = Vec::new();
-        for table in moving() {
-            names.push(&table.on(to).name);
-            let now = seen.relation(table.on(to.other()));
-            names.extend(now.into_iter().flat_map(|now| now.parts.iter().map(String::as_str)));
-        }
-        for (at, name) in names.iter().enumerate() {
-            let is_free = !seen.taken.iter().any(|taken| taken == name) || gives_way(name);
-            self.unless(
-                is_free && !names[..at].contains(name),
-                || format!("the name {name} is taken in the schema that the tables move to"),
-                "Rename one of the two.",
-            );
-        }
-    }
-
-    fn plan(self, to: Side, tables: Vec<SharedTable>) -> Result<ExchangePlan, Vec<Refusal>> {
-        match self.refusals.is_empty() {
-            true => Ok(ExchangePlan { to, tables, hazards: self.hazards }),
-            false => Err(self.refusals),
-        }
-    }
 }

@@ -9,7 +9,7 @@ mod look;
 mod script;
 
 use replat_engine::EngineError;
-use replat_model::exchange::{ExchangePlan, Made, Refusal, Seen, SharedTable, back, forth};
+use replat_model::exchange::{ExchangePlan, Made, Refusal, Relation, Seen, SharedTable, back, forth};
 use replat_model::facts::TableName;
 use replat_model::ids::Side;
 use replat_model::plan::ViewPlan;
@@ -144,9 +144,58 @@ pub async fn exchange(
     tx.batch_execute("SELECT pg_advisory_xact_lock(7311340948551)").await.map_err(&on)?;
     tx.batch_execute(guard::SCHEMA).await.map_err(&on)?;
     tx.commit().await.map_err(&on)?;
+    let done = exchange_with_patience(client, place, views, agreed, lock_timeout_ms).await;
+    if done.is_err() {
+        // What was to be proved is not needed any more; a proof that stays would hold rows back one day.
+        for statement in script::without_proofs(agreed) {
+            drop(in_turns(client, place, &statement, lock_timeout_ms).await);
+        }
+    }
+    done
+}
+
+async fn exchange_with_patience(
+    client: &mut Client,
+    place: &Place,
+    views: &[ViewPlan],
+    agreed: &ExchangePlan,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    if let Drafted::Plan { plan, script } = draft(client, place, views, agreed.to).await?
+        && plan == *agreed
+    {
+        for statement in &script.proving {
+            in_turns(client, place, statement, lock_timeout_ms).await?;
+        }
+        crash_at("exchange.proved");
+    }
     let mut patience = Patience::default();
     loop {
         let done = try_to_exchange(client, place, views, agreed, lock_timeout_ms).await;
+        if !patience.is_worth_another_try(&done).await {
+            return done;
+        }
+    }
+}
+
+/// One statement by itself, which asks for its lock in short turns.
+async fn in_turns(
+    client: &mut Client,
+    place: &Place,
+    statement: &str,
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    let on = on(&place.database, "proving what partitions hold");
+    let bound = format!("SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = {lock_timeout_ms}");
+    let mut patience = Patience::default();
+    loop {
+        let done = async {
+            let tx = client.transaction().await?;
+            tx.batch_execute(&bound).await?;
+            tx.batch_execute(statement).await?;
+            tx.commit().await
+        };
+        let done = done.await.map_err(&on);
         if !patience.is_worth_another_try(&done).await {
             return done;
         }
@@ -172,9 +221,7 @@ async fn try_to_exchange(
             return Err(changed(what));
         }
     };
-    let tables: Vec<&TableName> = agreed.tables.iter().map(|table| table.on(agreed.to.other())).collect();
-    let schema = &agreed.tables.first().map(|table| table.on(agreed.to).schema.clone()).unwrap_or_default();
-    let before = look::relations(&tx, place, &tables, schema).await?;
+    let before = tables(&tx, place, agreed).await?;
     // Whoever comes after us in the queue waits as long as we do; so neither a lock nor all of them take long.
     let bound = format!(
         "SET LOCAL lock_timeout = {lock_timeout_ms}; SET LOCAL statement_timeout = {}",
@@ -185,7 +232,7 @@ async fn try_to_exchange(
         tx.batch_execute(statement).await.map_err(&on)?;
     }
     tx.batch_execute("SET LOCAL statement_timeout = 0").await.map_err(&on)?;
-    if look::relations(&tx, place, &tables, schema).await? != before {
+    if tables(&tx, place, agreed).await? != before {
         return Err(changed("the tables have changed while their locks were waited for".into()));
     }
     for statement in &script.moving {
@@ -199,6 +246,19 @@ async fn try_to_exchange(
     tx.commit().await.map_err(&on)?;
     crash_at("exchange.after_commit");
     Ok(())
+}
+
+/// What the catalogue says of the tables, whether or not there are still views in their place.
+async fn tables(
+    tx: &Transaction<'_>,
+    place: &Place,
+    plan: &ExchangePlan,
+) -> Result<Vec<Relation>, EngineError> {
+    let names: Vec<&TableName> =
+        plan.tables.iter().flat_map(|table| [table.on(plan.to.other()), table.on(plan.to)]).collect();
+    let mut relations = look::relations(tx, place, &names, "").await?;
+    relations.retain(|relation| relation.is_table);
+    Ok(relations)
 }
 
 fn changed(what: String) -> EngineError {
@@ -254,7 +314,7 @@ async fn away(
     ord: i32,
     table: &SharedTable,
 ) -> Result<(), tokio_postgres::Error> {
-    let shared = serde_json::to_string(table).expect("what is shared is plain data");
+    let shared = serde_json::to_string(&table.once_on(Side::Green)).expect("what is shared is plain data");
     let view = table.moves().then(|| quoted(&table.blue));
     tx.execute(
         "INSERT INTO replat.exchanged (schema_name, base_schema, ord, shared, definition) \

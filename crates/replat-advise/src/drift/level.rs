@@ -4,6 +4,12 @@
 /// once in about a million, for there are many statistics and many moments.
 const WORTH: f64 = 12.0;
 
+/// A slope is told from one step if it explains so much more. Unit: as above.
+const SLOPE_WORTH: f64 = 3.0;
+
+/// No step is misplaced by more windows than this.
+const BLUR_MAX: usize = 10;
+
 /// A level lasts for so many windows at least.
 pub(super) const LASTING_MIN: usize = 3;
 
@@ -39,6 +45,8 @@ pub(super) struct Step {
     pub to: f64,
     /// How much better two levels explain the values than one does.
     pub worth: f64,
+    /// So many windows it may have been earlier or later.
+    pub blur: usize,
 }
 
 /// What became of a series.
@@ -67,6 +75,11 @@ impl Stretch {
 }
 
 impl Series {
+    /// The same without the first windows.
+    pub fn after(&self, windows: usize) -> Series {
+        Series { values: self.values[windows..].to_vec(), chance: self.chance, effect_min: self.effect_min }
+    }
+
     /// Finds what became of it.
     pub fn course(&self) -> Course {
         if self.values.len() < 4 * LASTING_MIN {
@@ -87,11 +100,7 @@ impl Series {
         self.settle(&sums, variance, &mut stretches, &mut passing);
         if returns(&stretches, self.effect_min) {
             let ends = [stretches[1].from, stretches[stretches.len() - 1].to];
-            return Course {
-                steps: Vec::new(),
-                passing: vec![(ends[0], ends[1])],
-                period: Some(stretches[1].length() * 2),
-            };
+            return Course { steps: Vec::new(), passing: vec![(ends[0], ends[1])], period: Some(stretches[1].length() * 2) };
         }
         let steps = self.steps(&sums, variance, &stretches);
         Course { steps, passing, period }
@@ -104,8 +113,7 @@ impl Series {
         for size in [1, 2, 4] {
             let groups: Vec<f64> =
                 values.chunks_exact(size).map(|group| group.iter().sum::<f64>() / size as f64).collect();
-            let mut squares: Vec<f64> =
-                groups.windows(2).map(|pair| (pair[1] - pair[0]).powi(2) / 2.0).collect();
+            let mut squares: Vec<f64> = groups.windows(2).map(|pair| (pair[1] - pair[0]).powi(2) / 2.0).collect();
             if squares.len() < 8 {
                 continue;
             }
@@ -141,8 +149,7 @@ impl Series {
                 passing.push((all[first].to, all[last].from));
             }
             let lengths = [all[first].length() as f64, all[last].length() as f64];
-            let level =
-                (all[first].level * lengths[0] + all[last].level * lengths[1]) / (lengths[0] + lengths[1]);
+            let level = (all[first].level * lengths[0] + all[last].level * lengths[1]) / (lengths[0] + lengths[1]);
             let joined = Stretch { from: all[first].from, to: all[last].to, level };
             all.splice(first..=last, [joined]);
         }
@@ -157,6 +164,7 @@ impl Series {
                 from: pair[0].level,
                 to: pair[1].level,
                 worth: sums.worth(pair[0].from..pair[0].to, pair[1].from..pair[1].to) / variance,
+                blur: blur(variance, pair[1].level - pair[0].level),
             })
             .collect();
         // Steps that follow one another in one direction are a slope, if a slope explains them as well.
@@ -169,15 +177,16 @@ impl Series {
                 end += 1;
             }
             let mut taken = begin + 1;
-            for last in (begin + 1..end).rev() {
+            for last in (begin..end).rev() {
                 let (from, to) = (stretches[begin].from, stretches[last + 1].to);
                 let stairs: f64 = stretches[begin..=last + 1].iter().map(|s| sums.spread(s.from..s.to)).sum();
                 let (start, stop, slope, levels) = sloped(&sums.values, from, to);
-                let saved = (last - begin) as f64 * WORTH / 2.0;
-                if slope / (2.0 * variance) <= stairs / (2.0 * variance) + saved && stop > start + LASTING_MIN
-                {
+                // Fewer steps are a simpler explanation; a slope instead of one step is not.
+                let saved = if last > begin { (last - begin) as f64 * WORTH / 2.0 } else { -SLOPE_WORTH };
+                if slope / (2.0 * variance) <= stairs / (2.0 * variance) + saved && stop > start + LASTING_MIN {
                     let worth = (sums.spread(from..to) - slope) / (2.0 * variance);
-                    all.push(Step { at: start, until: stop, from: levels[0], to: levels[1], worth });
+                    let blur = blur(variance, levels[1] - levels[0]);
+                    all.push(Step { at: start, until: stop, from: levels[0], to: levels[1], worth, blur });
                     taken = last + 1;
                     break;
                 }
@@ -219,19 +228,22 @@ impl Series {
     }
 }
 
+/// By how many windows a step may be misplaced: the smaller it is, the farther.
+fn blur(variance: f64, step: f64) -> usize {
+    // Where two levels are told apart by less than about six logarithms of likelihood, the step may be anywhere.
+    ((12.0 * variance / (step * step).max(1e-12)).ceil() as usize).min(BLUR_MAX)
+}
+
 /// Whether levels go back and forth: to where they were, and again to where they had gone.
 fn returns(stretches: &[Stretch], effect_min: f64) -> bool {
     if stretches.len() < 4 {
         return false;
     }
     let level = |n: usize| stretches[n].level;
-    let (low, high) =
-        stretches.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s.level), high.max(s.level)));
+    let (low, high) = stretches.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s.level), high.max(s.level)));
     let near = (0.35 * (high - low)).max(effect_min);
-    let turns =
-        (1..stretches.len() - 1).filter(|n| (level(*n) > level(n - 1)) != (level(n + 1) > level(*n))).count();
-    let back =
-        (2..stretches.len()).filter(|n| (0..n - 1).any(|m| (level(m) - level(*n)).abs() < near)).count();
+    let turns = (1..stretches.len() - 1).filter(|n| (level(*n) > level(n - 1)) != (level(n + 1) > level(*n))).count();
+    let back = (2..stretches.len()).filter(|n| (0..n - 1).any(|m| (level(m) - level(*n)).abs() < near)).count();
     turns >= 2 && back >= stretches.len() - 2
 }
 
@@ -327,8 +339,7 @@ fn sloped(values: &[f64], from: usize, to: usize) -> (usize, usize, f64, [f64; 2
     for start in (0..n).step_by(step) {
         for stop in (start + step..=n).step_by(step) {
             // Each value is a mixture of both levels: the least squares of two unknowns.
-            let share =
-                |at: usize| ((at as f64 + 0.5 - start as f64) / (stop - start) as f64).clamp(0.0, 1.0);
+            let share = |at: usize| ((at as f64 + 0.5 - start as f64) / (stop - start) as f64).clamp(0.0, 1.0);
             let (mut aa, mut ab, mut bb, mut ay, mut by, mut yy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
             for at in 0..n {
                 let (b, y) = (share(at), values[from + at]);
@@ -383,19 +394,7 @@ mod tests {
             ("never", |_| 0.0, &[]),
             ("a step", |t| if t < 0.4 { 0.05 } else { 0.5 }, &[0.4]),
             ("a small step", |t| if t < 0.5 { 0.20 } else { 0.28 }, &[0.5]),
-            (
-                "two steps",
-                |t| {
-                    if t < 0.3 {
-                        0.1
-                    } else if t < 0.6 {
-                        0.3
-                    } else {
-                        0.5
-                    }
-                },
-                &[0.3, 0.6],
-            ),
+            ("two steps", |t| if t < 0.3 { 0.1 } else if t < 0.6 { 0.3 } else { 0.5 }, &[0.3, 0.6]),
             ("there and back", |t| if (0.3..0.6).contains(&t) { 0.4 } else { 0.1 }, &[0.3, 0.6]),
             ("a festival", |t| if (0.5..0.55).contains(&t) { 0.6 } else { 0.1 }, &[]),
             ("two festivals", |t| if (t * 10.0) as u64 % 5 == 2 { 0.5 } else { 0.1 }, &[]),
@@ -408,18 +407,16 @@ mod tests {
                 let course = seen(seed, 100, share).course();
                 let got: Vec<f64> = course.steps.iter().map(|step| step.at as f64 / 100.0).collect();
                 let near = got.len() == want.len()
-                    && got
-                        .iter()
-                        .zip(want)
-                        .all(|(got, want)| (got - want).abs() <= if case == "a slope" { 0.06 } else { 0.03 });
+                    && got.iter().zip(want).all(|(got, want)| {
+                        (got - want).abs() <= if case == "a slope" { 0.06 } else { 0.03 }
+                    });
                 assert!(near, "{case}, seed {seed}: {got:?} {course:?}");
             }
             for cycles in [2.0, 3.0, 4.0, 7.0, 10.0] {
                 let course = seen(seed, 100, |t| 0.3 + 0.15 * wave(t, cycles)).course();
                 assert!(course.steps.is_empty(), "{cycles} waves, seed {seed}: {course:?}");
             }
-            let course =
-                seen(seed, 100, |t| 0.3 + 0.1 * wave(t, 5.0) + if t < 0.6 { 0.0 } else { 0.3 }).course();
+            let course = seen(seed, 100, |t| 0.3 + 0.1 * wave(t, 5.0) + if t < 0.6 { 0.0 } else { 0.3 }).course();
             let got: Vec<usize> = course.steps.iter().map(|step| step.at).collect();
             assert!(got.len() == 1 && got[0].abs_diff(60) <= 6, "waves and a step, seed {seed}: {course:?}");
         }

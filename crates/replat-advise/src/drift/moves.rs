@@ -50,6 +50,64 @@ pub(super) fn nearby(schema: &Schema, trace: &Trace, domains: &Domains, design: 
     found
 }
 
+/// The keys of `found` with the places of `deployed`: a table that keeps its key stays where it is, and one that gets the
+/// key of others goes where they are.
+pub(super) fn grafted(schema: &Schema, domains: &Domains, deployed: &Design, found: &Design) -> Design {
+    let key = |design: &Design, table: TableId| match design.tables.get(&schema.table(table).name)? {
+        Placement::Partition { levels } => schema.table(table).key(levels.first()?.cut.columns().first()?),
+        Placement::Replicate | Placement::Single => None,
+    };
+    let mut grafted = deployed.clone();
+    for table in schema.ids() {
+        let name = &schema.table(table).name;
+        let wanted = found.tables[name].clone();
+        let Some(new) = key(found, table) else {
+            grafted.tables.insert(name.clone(), wanted);
+            continue;
+        };
+        if key(deployed, table) == Some(new) {
+            continue;
+        }
+        let domain = domains.of(table, new);
+        let like = schema.ids().find_map(|other| {
+            let own = key(deployed, other).filter(|own| domains.of(other, *own) == domain)?;
+            let Placement::Partition { levels } = &deployed.tables[&schema.table(other).name] else { return None };
+            let [Level { cut, shard }] = levels.as_slice() else { return None };
+            let (from, to) = (&schema.table(other).keys[own].name, &schema.table(table).keys[new].name);
+            Some(Level { cut: renamed(cut, from, to)?, shard: *shard })
+        });
+        let placement = like.map_or(wanted, |level| Placement::Partition { levels: vec![level] });
+        grafted.tables.insert(name.clone(), placement);
+    }
+    grafted
+}
+
+/// A cut by one column, of another; `None` if it asks about more.
+fn renamed(cut: &Cut, from: &str, to: &str) -> Option<Cut> {
+    let [_] = cut.columns() else { return None };
+    let cols = vec![to.to_owned()];
+    Some(match cut.clone() {
+        Cut::Mod { n, .. } => Cut::Mod { cols, n },
+        Cut::Hash { n, pins, .. } => Cut::Hash { cols, n, pins },
+        Cut::Range { bounds, .. } => Cut::Range { col: to.to_owned(), bounds },
+        Cut::List { map, default, n, .. } => Cut::List { col: to.to_owned(), map, default, n },
+        Cut::Tree { n, root, .. } => Cut::Tree { cols, n, root: renamed_below(root, from, to)? },
+    })
+}
+
+fn renamed_below(node: Node, from: &str, to: &str) -> Option<Node> {
+    let name = |col: String| if col == from { to.to_owned() } else { col };
+    let below = |node: Box<Node>| renamed_below(*node, from, to).map(Box::new);
+    Some(match node {
+        Node::Leaf { leaf } => Node::Leaf { leaf },
+        Node::Less { col, lt, yes, no } => Node::Less { col: name(col), lt, yes: below(yes)?, no: below(no)? },
+        Node::Among { col, among, yes, no } => {
+            Node::Among { col: name(col), among, yes: below(yes)?, no: below(no)? }
+        }
+        Node::Spread { hash, n, base } => Node::Spread { hash: hash.into_iter().map(name).collect(), n, base },
+    })
+}
+
 impl Loads {
     fn of(schema: &Schema, trace: &Trace, domains: &Domains, design: &Design) -> Option<Loads> {
         let placed = Placed::new(design, schema).ok()?;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::moves::nearby;
+use super::moves::{grafted, nearby};
 use super::transfer::{Prices, Transfer, transfer};
 use crate::candidate::designs;
 use crate::design::{BadDesign, Design};
@@ -25,7 +25,14 @@ const EVIDENCE_MAX: usize = 4000;
 const SEARCHES_MAX: usize = 6;
 
 /// So many designs are compared after each change.
-const COMPARED_MAX: usize = 4;
+const COMPARED_MAX: usize = 8;
+
+/// So many of them differ little from the deployed one, and so many keys are taken from a search anew.
+const NEARBY_MAX: usize = 3;
+const SEARCHED_MAX: usize = 2;
+
+/// So many moves are told after each change.
+const TOLD_MAX: usize = 3;
 
 /// Regret is added up so many times after a change.
 const LOOKS: usize = 12;
@@ -43,7 +50,8 @@ pub struct Move {
     pub regret: f64,
     /// What it saves with each transaction. Unit: a transaction's work.
     pub saves: f64,
-    /// After how many more transactions it would pay; `None` if it is due.
+    /// After how many more transactions it would pay; `None` if it has. A design that was better from the beginning is not
+    /// recommended here even if it has paid: nothing drifted.
     pub pays_after: Option<f64>,
     /// The design to move to.
     pub design: Design,
@@ -78,8 +86,7 @@ pub(super) fn moves(
             .chunks(((end - begin - evidence) / LOOKS).max(2 * window))
             .map(|transactions| part(schema, trace, transactions))
             .collect();
-        let mut others = others(schema, &seen, domains, &deployed)?;
-        others.truncate(COMPARED_MAX);
+        let others = others(schema, &seen, domains, &deployed)?;
         let mut own: Vec<Move> = Vec::new();
         for other in others {
             let (mut regret, mut watched, mut due_at) = (0.0, 0, None);
@@ -99,13 +106,15 @@ pub(super) fn moves(
                 continue;
             }
             let pays_after = (transfer.price.transactions - regret) / saves;
+            // What was better from the beginning is no news of what changed since.
+            let due_at = due_at.filter(|_| begin > 0);
             own.push(Move {
                 at: due_at.unwrap_or(end) as f64 / n as f64,
                 since: begin as f64 / n as f64,
                 due: due_at.is_some(),
                 regret,
                 saves,
-                pays_after: due_at.is_none().then_some(pays_after),
+                pays_after: (pays_after > 0.0).then_some(pays_after),
                 because: because(regret, saves, &transfer, due_at.is_some(), pays_after),
                 design: other,
                 transfer,
@@ -122,6 +131,7 @@ pub(super) fn moves(
             deployed = first.design.clone();
             own.truncate(1);
         }
+        own.truncate(TOLD_MAX);
         found.extend(own);
     }
     Ok(found)
@@ -141,9 +151,16 @@ fn others(
         all.push((cost, design));
     }
     all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    all.truncate(COMPARED_MAX / 2);
+    all.truncate(NEARBY_MAX);
     let anew = designs(schema, seen, deployed.partitions);
-    for found in anew.into_iter().take(COMPARED_MAX / 2) {
+    for found in anew.into_iter().take(SEARCHED_MAX) {
+        // The same keys with as few rows moved as can be, and freed of hot keys.
+        let kept = grafted(schema, domains, deployed, &found.design);
+        let freed = nearby(schema, seen, domains, &kept).into_iter().take(1);
+        for design in freed.chain([kept.clone()]) {
+            let cost = measure(schema, seen, &design)?.cost;
+            all.push((cost, design));
+        }
         // What search found may be freed of hot keys as well.
         for design in nearby(schema, seen, domains, &found.design).into_iter().take(1) {
             let cost = measure(schema, seen, &design)?.cost;
@@ -156,6 +173,8 @@ fn others(
     all.retain(|(cost, _)| *cost < now - SAVED_MIN);
     all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     all.dedup_by(|a, b| a.1 == b.1);
+    // Those that save nearly as much by fewer moves pay earlier: whether they do is for their price to say.
+    all.truncate(COMPARED_MAX);
     Ok(all.into_iter().map(|(_, design)| design).collect())
 }
 
@@ -165,6 +184,8 @@ fn because(regret: f64, saves: f64, transfer: &Transfer, due: bool, pays_after: 
         format!("moving {:.0} rows costs the work of {:.0} transactions", price.rows, price.transactions);
     if due {
         format!("the deployed design has cost the work of {regret:.0} transactions more since, and {moved}")
+    } else if pays_after <= 0.0 {
+        format!("it would have been better from the beginning by {saves:.2} of each transaction's work, and {moved}")
     } else {
         format!(
             "it saves {saves:.2} of each transaction's work, and {moved}: it pays after {pays_after:.0} more"

@@ -7,7 +7,7 @@ use crate::evidence::{Change, RowSeen};
 use crate::schema::{Schema, TableId};
 use crate::sql::{Analysis, Operand, Touched};
 use crate::trace::{Access, Op, Template, Touch, Trace, Transaction};
-use crate::value::{Value, ValueId};
+use crate::value::{Value, ValueId, Values};
 
 /// A statement that finds so many rows, or more, is taken to find so many.
 const ROWS_MAX: usize = 32;
@@ -29,7 +29,10 @@ pub(super) struct Executable {
 pub(super) struct Builder<'s> {
     schema: &'s Schema,
     pub rows: Rows,
+    /// What was made so far; its accesses count their rows in `touched`, and there are no cells yet.
     pub trace: Trace,
+    /// The rows of all accesses.
+    pub touched: Vec<RowId>,
     kinds: HashMap<String, u32>,
     /// Templates for what the write-ahead log shows.
     logged: BTreeMap<(TableId, Op), u32>,
@@ -48,7 +51,14 @@ struct Bound<'p> {
 
 impl<'s> Builder<'s> {
     pub(super) fn new(schema: &'s Schema, rows: Rows) -> Builder<'s> {
-        Builder { schema, rows, trace: Trace::default(), kinds: HashMap::new(), logged: BTreeMap::new() }
+        Builder {
+            schema,
+            rows,
+            trace: Trace::default(),
+            touched: Vec::new(),
+            kinds: HashMap::new(),
+            logged: BTreeMap::new(),
+        }
     }
 
     /// Adds a statement.
@@ -202,14 +212,26 @@ impl<'s> Builder<'s> {
     /// Adds an access of these rows; of any, if they are not known.
     fn access(&mut self, template: u32, touch: usize, table: TableId, op: Op, rows: Option<Vec<RowId>>) {
         let rows = rows.map(|rows| {
-            let begin = place(self.trace.cells.len());
-            for row in rows {
-                let values = self.rows.values_of(table, row);
-                self.trace.cells.extend(values);
-            }
-            begin..place(self.trace.cells.len())
+            let begin = place(self.touched.len());
+            self.touched.extend(rows);
+            begin..place(self.touched.len())
         });
         self.trace.accesses.push(Access { template, touch: place(touch), table, op, rows });
+    }
+
+    /// The trace, with what is known of its rows by now.
+    pub(super) fn shown(&mut self) -> Trace {
+        let mut trace = Trace { values: Values::default(), ..self.trace.clone() };
+        for access in &mut trace.accesses {
+            let Some(rows) = &access.rows else { continue };
+            let begin = place(trace.cells.len());
+            for row in &self.touched[rows.start as usize..rows.end as usize] {
+                trace.cells.extend(self.rows.values_of(access.table, *row));
+            }
+            access.rows = Some(begin..place(trace.cells.len()));
+        }
+        trace.values.clone_from(&self.rows.values);
+        trace
     }
 
     fn execute(
@@ -266,6 +288,13 @@ impl<'s> Builder<'s> {
                         })
                 });
                 if !named && let Some(logged) = written.0.get(&(touch.table, touch.op)) {
+                    let mut said: Cells = vec![None; self.rows.own(touch.table)];
+                    for (column, operand) in &touch.equal {
+                        if let Some(key) = self.key(touch, column) {
+                            said[key] = Some(self.value(operand, &mut bound));
+                        }
+                    }
+                    logged.iter().for_each(|row| self.rows.say(touch.table, *row, &said));
                     rows = Some(logged.clone());
                 }
             }

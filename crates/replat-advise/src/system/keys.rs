@@ -12,6 +12,9 @@ const OWN_MAX: usize = 16;
 /// So many columns are weighed that the table has not got but could get.
 const DERIVED_MAX: usize = 4;
 
+/// A table of fewer rows is a list of what there is to choose from.
+const LIST_MAX: u64 = 64;
+
 /// The value of a row is looked for over so many foreign keys.
 const HOPS_MAX: usize = 2;
 
@@ -195,8 +198,8 @@ pub(super) fn choose(
     }
 }
 
-/// Columns of the rows that a table's rows refer to, which themselves refer to others: by them, rows of several levels
-/// could be kept together.
+/// Columns of the rows that a table's rows belong to, which themselves refer to others: by them, rows of several levels
+/// could be kept together. A row that belongs to several rows is given what all of these have.
 fn reached_by(
     schema: &Schema,
     id: TableId,
@@ -205,35 +208,68 @@ fn reached_by(
 ) -> Vec<KeyColumn> {
     let table = schema.table(id);
     let had = table.keys.iter().filter(|key| key.derived.is_some()).count();
-    let nullable = |column: &str| seen.and_then(|seen| seen.columns.get(column)).is_some_and(|c| c.nullable);
-    let mut single: Vec<&Reference> =
+    let owners = owners(schema, id, references, seen);
+    let reached: Vec<Vec<&KeyColumn>> =
+        owners.iter().map(|owner| reachable(schema, owner.parent, references)).collect();
+    let (Some(owner), Some((first, others))) = (owners.first(), reached.split_first()) else {
+        return Vec::new();
+    };
+    first
+        .iter()
+        .filter(|key| !table.columns.contains_key(&key.name) && table.key(&key.name).is_none())
+        .filter(|key| others.iter().all(|other| other.iter().any(|theirs| theirs.name == key.name)))
+        .take(DERIVED_MAX.saturating_sub(had))
+        .map(|key| KeyColumn {
+            name: key.name.clone(),
+            derived: Some(Derived {
+                by: owner.columns[0].clone(),
+                parent: schema.table(owner.parent).name.clone(),
+                column: key.name.clone(),
+            }),
+        })
+        .collect()
+}
+
+/// The rows that a table's rows belong to: the one that their own key begins with, or those that they must refer to, or, if
+/// there are none, those that they may refer to.
+fn owners<'r>(
+    schema: &Schema,
+    id: TableId,
+    references: &'r [Vec<Reference>],
+    seen: Option<&TableSeen>,
+) -> Vec<&'r Reference> {
+    let single: Vec<&Reference> =
         references[id.0].iter().filter(|r| r.columns.len() == 1 && r.parent != id).collect();
-    // A row that must refer is better found than one that may.
-    single.sort_by_key(|reference| nullable(&reference.columns[0]));
-    let mut found: Vec<KeyColumn> = Vec::new();
-    for reference in single {
-        let parent = schema.table(reference.parent);
-        for key in &parent.keys {
-            let refers = key.derived.is_some()
-                || references[reference.parent.0]
-                    .iter()
-                    .any(|r| r.columns.len() == 1 && r.columns[0] == key.name);
-            let is_new = !table.columns.contains_key(&key.name)
-                && table.key(&key.name).is_none()
-                && !found.iter().any(|known| known.name == key.name);
-            if refers && is_new && had + found.len() < DERIVED_MAX {
-                found.push(KeyColumn {
-                    name: key.name.clone(),
-                    derived: Some(Derived {
-                        by: reference.columns[0].clone(),
-                        parent: parent.name.clone(),
-                        column: key.name.clone(),
-                    }),
-                });
-            }
-        }
+    let first_of_key = schema.table(id).primary_key.first();
+    if let Some(owner) = single.iter().find(|reference| Some(&reference.columns[0]) == first_of_key) {
+        return vec![owner];
     }
-    found
+    let nullable = |column: &str| seen.and_then(|seen| seen.columns.get(column)).is_some_and(|c| c.nullable);
+    let large: Vec<&Reference> =
+        single.into_iter().filter(|reference| !is_list(schema, reference.parent)).collect();
+    let must: Vec<&Reference> = large.iter().filter(|r| !nullable(&r.columns[0])).copied().collect();
+    if must.is_empty() { large } else { must }
+}
+
+/// The columns of a table that refer to others, of more than a few rows.
+fn reachable<'s>(schema: &'s Schema, id: TableId, references: &[Vec<Reference>]) -> Vec<&'s KeyColumn> {
+    let parent_of = |table: TableId, column: &str| {
+        references[table.0].iter().find(|r| r.columns.len() == 1 && r.columns[0] == column).map(|r| r.parent)
+    };
+    schema
+        .table(id)
+        .keys
+        .iter()
+        .filter(|key| match &key.derived {
+            Some(_) => true,
+            None => parent_of(id, &key.name).is_some_and(|parent| !is_list(schema, parent)),
+        })
+        .collect()
+}
+
+/// Whether a table has so few rows that spreading others by them spreads nothing.
+fn is_list(schema: &Schema, id: TableId) -> bool {
+    schema.table(id).rows.is_some_and(|rows| rows < LIST_MAX)
 }
 
 /// Whether rows can be placed by values of this type.

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::System;
+use super::beside;
 use super::build::{Builder, Executable, Written};
+use super::infer;
 use super::keys;
 use super::rows::Rows;
+use super::weigh;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
-use crate::trace::Trace;
 use crate::value::Value;
 
 /// Statements that ran alone are shown so many times in all, each as often as its share says.
@@ -40,7 +42,7 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         sampled(&mut builder, evidence, &statements, &mut notes);
         Tier::Sample
     } else if !evidence.writes.is_empty() {
-        written(&mut builder, evidence);
+        beside::written(&mut builder, &schema, &references, evidence, &statements);
         Tier::Writes
     } else if !statements.is_empty() {
         alone(&mut builder, evidence, &statements);
@@ -48,7 +50,11 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
     } else {
         Tier::Catalogue
     };
-    let trace = finished(builder);
+    if tier == Tier::Sample || tier == Tier::Writes {
+        infer::infer(&mut builder, &schema);
+    }
+    let mut trace = builder.shown();
+    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
     let head = &evidence.head;
     let system = System {
         name: head.name.clone(),
@@ -58,12 +64,13 @@ pub(super) fn system(evidence: &Evidence) -> (System, Vec<Note>) {
         constraints: head.constraints.clone(),
         services: head.services.clone(),
         tier,
+        intent: head.intent.clone(),
         missing: Vec::new(),
     };
     (system, notes)
 }
 
-type Statements = BTreeMap<String, Executable>;
+pub(super) type Statements = BTreeMap<String, Executable>;
 
 /// What each statement does; `None` if it cannot be read, or touches no table.
 fn analyse_all(
@@ -171,15 +178,29 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
         by_xid.extend(writes.xid.map(|xid| (xid, writes.rows.as_slice())));
     }
     let mut unread = 0_usize;
-    for transaction in &evidence.transactions {
+    let repeated = weigh::repeated(evidence);
+    if repeated.is_some() {
+        notes.push(Note::new(
+            "transactions",
+            "their sample is uneven, and was weighed by how often statements ran",
+        ));
+    }
+    for (number, transaction) in evidence.transactions.iter().enumerate() {
         let runs: Vec<(&Executable, &[Option<Value>])> = transaction
             .statements
             .iter()
             .filter_map(|run| Some((statements.get(&run.statement)?, run.parameters.as_slice())))
             .collect();
         unread += usize::from(runs.len() < transaction.statements.len());
-        let written = transaction.xid.and_then(|xid| by_xid.get(&xid)).map(|rows| builder.written(rows));
-        builder.transaction(transaction.at, transaction.kind.as_deref(), &runs, written.unwrap_or_default());
+        for _ in 0..repeated.as_ref().map_or(1, |times| times[number]) {
+            let written = transaction.xid.and_then(|xid| by_xid.get(&xid)).map(|rows| builder.written(rows));
+            builder.transaction(
+                transaction.at,
+                transaction.kind.as_deref(),
+                &runs,
+                written.unwrap_or_default(),
+            );
+        }
     }
     if unread > 0 {
         notes.push(Note::new(
@@ -189,17 +210,6 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
                 evidence.transactions.len()
             ),
         ));
-    }
-}
-
-/// Transactions as the write-ahead log shows them.
-fn written(builder: &mut Builder<'_>, evidence: &Evidence) {
-    for row in evidence.writes.iter().flat_map(|writes| &writes.rows) {
-        builder.learn_row(row);
-    }
-    for writes in evidence.writes.iter().filter(|writes| writes.at.is_finite()) {
-        let rows = builder.written(&writes.rows);
-        builder.transaction(writes.at, None, &[], rows);
     }
 }
 
@@ -215,11 +225,4 @@ fn alone(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statements
             builder.transaction(at, None, &[(executable, &[])], Written::default());
         }
     }
-}
-
-fn finished(builder: Builder<'_>) -> Trace {
-    let mut trace = builder.trace;
-    trace.values = builder.rows.values;
-    trace.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
-    trace
 }

@@ -127,6 +127,13 @@ impl Rows {
         row
     }
 
+    /// Keeps what else is said of a row that is known already.
+    pub(super) fn say(&mut self, table: TableId, row: RowId, cells: &Cells) {
+        for (cell, said) in self.tables[table.0].cells[row].iter_mut().zip(cells) {
+            *cell = cell.or(*said);
+        }
+    }
+
     /// The value of a row's own key column; an unknown one, from now on its own, if nobody saw it.
     pub(super) fn cell(&mut self, table: TableId, row: RowId, column: usize) -> ValueId {
         if let Some(value) = self.tables[table.0].cells[row][column] {
@@ -167,6 +174,86 @@ impl Rows {
     /// What is known of a row so far.
     pub(super) fn cells_of(&self, table: TableId, row: RowId) -> &Cells {
         &self.tables[table.0].cells[row]
+    }
+
+    /// How many rows of a table there are.
+    pub(super) fn count(&self, table: TableId) -> usize {
+        self.tables[table.0].cells.len()
+    }
+
+    /// Whether a value was seen.
+    pub(super) fn is_seen(&self, value: ValueId) -> bool {
+        value != self.null && self.values.get(value).is_known()
+    }
+
+    /// The column that alone names a row of this table, and the row whose value there is this one.
+    pub(super) fn named_by(&self, table: TableId, column: usize, value: ValueId) -> Option<RowId> {
+        let rows = self.tables[table.0].by_key.iter().find(|(columns, _)| columns == &[column]);
+        rows.and_then(|(_, rows)| rows.get(&vec![value]).copied())
+    }
+
+    /// Whether this column alone names a row.
+    pub(super) fn is_name(&self, table: TableId, column: usize) -> bool {
+        self.tables[table.0].by_key.iter().any(|(columns, _)| columns == &[column])
+    }
+
+    /// Whether nothing that is known of one row is otherwise in the other.
+    pub(super) fn could_be_one(&self, table: TableId, a: RowId, b: RowId, but: usize) -> bool {
+        let (a, b) = (self.cells_of(table, a), self.cells_of(table, b));
+        a.iter().zip(b).enumerate().all(|(column, pair)| match pair {
+            (Some(a), Some(b)) => column == but || a == b || !self.is_seen(*a) || !self.is_seen(*b),
+            _ => true,
+        })
+    }
+
+    /// Puts a value in the place of unknown ones, wherever they are; and since rows may turn out to be one by that, what
+    /// is known of either is known of both.
+    pub(super) fn substitute(&mut self, mut same: HashMap<ValueId, ValueId>) {
+        // Each round names at least one more value; the number of rounds is bounded for evidence that contradicts itself.
+        for _ in 0..8 {
+            let mut next: HashMap<ValueId, ValueId> = HashMap::new();
+            for table in &mut self.tables {
+                for cell in table.cells.iter_mut().flatten() {
+                    let mut steps = 0;
+                    while let Some(known) = cell.and_then(|value| same.get(&value).copied())
+                        && steps < 8
+                    {
+                        *cell = Some(known);
+                        steps += 1;
+                    }
+                }
+                let TableRows { cells, by_key, .. } = table;
+                for (columns, rows) in by_key {
+                    rows.clear();
+                    for row in 0..cells.len() {
+                        let Some(key) = key_of(columns, &cells[row]) else { continue };
+                        let first = *rows.entry(key).or_insert(row);
+                        if first == row {
+                            continue;
+                        }
+                        for column in 0..cells[row].len() {
+                            let values = &self.values;
+                            let is_seen = |value: ValueId| values.get(value).is_known();
+                            match (cells[first][column], cells[row][column]) {
+                                (Some(a), Some(b)) if a != b && !is_seen(a) => {
+                                    next.insert(a, b);
+                                }
+                                (Some(a), Some(b)) if a != b && !is_seen(b) => {
+                                    next.insert(b, a);
+                                }
+                                (Some(a), None) => cells[row][column] = Some(a),
+                                (None, Some(b)) => cells[first][column] = Some(b),
+                                _ => {}
+                            }
+                        }
+                    }
+                }
+            }
+            if next.is_empty() {
+                return;
+            }
+            same = next;
+        }
     }
 }
 

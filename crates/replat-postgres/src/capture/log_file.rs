@@ -85,8 +85,10 @@ impl Settings {
 
     /// What makes the sample worse than it could be.
     pub fn lacking(&self) -> Vec<Lacking> {
-        let slow = lacks("slow statements of other transactions are in the log as well, and pass for whole transactions")
-            .by("ALTER SYSTEM SET log_min_duration_statement = -1; SELECT pg_reload_conf()");
+        let slow = lacks(
+            "slow statements of other transactions are in the log as well, and pass for whole transactions",
+        )
+        .by("ALTER SYSTEM SET log_min_duration_statement = -1; SELECT pg_reload_conf()");
         let untold = lacks("the log does not tell parameters, so that it is not known which rows were read")
             .by("ALTER SYSTEM SET log_parameter_max_length = -1; SELECT pg_reload_conf()");
         let is_so = [(self.slow_ones, slow), (!self.has_parameters, untold)];
@@ -144,8 +146,10 @@ async fn on_server(client: &Client) -> Result<(String, Form), Lacking> {
     // Before release 17, pg_monitor may not ask where the log is.
     let may = || {
         let role = quote_ident(&role);
-        format!("GRANT pg_monitor TO {role}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_logfile(text), \
-                 pg_catalog.{READ_FUNCTION} TO {role}; or name its file with --log")
+        format!(
+            "GRANT pg_monitor TO {role}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_logfile(text), \
+                 pg_catalog.{READ_FUNCTION} TO {role}; or name its file with --log"
+        )
     };
     let set = format!("ALTER SYSTEM SET log_destination = '{wanted}'; SELECT pg_reload_conf()");
     if !collects {
@@ -181,7 +185,8 @@ async fn size(client: &Client, path: &str) -> Result<u64, Lacking> {
     match client.query_opt(query, &[&name]).await {
         Ok(row) => Ok(row.map_or(0, |row| row.get::<_, i64>(0)).max(0) as u64),
         Err(error) if is_forbidden(&error) => {
-            Err(lacks("the log's folder may not be looked at").by("GRANT pg_monitor TO the role that captures"))
+            Err(lacks("the log's folder may not be looked at")
+                .by("GRANT pg_monitor TO the role that captures"))
         }
         Err(error) => Err(lacks(super::said(&error))),
     }

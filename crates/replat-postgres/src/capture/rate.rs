@@ -30,7 +30,9 @@ pub async fn before(client: &Client, database: &str) -> Result<RateBefore, Engin
     let (is_superuser, version): (bool, i32) = (row.get(3), row.get(4));
     if row.get::<_, String>(5) == "command line" {
         return Err(EngineError::Precondition {
-            what: format!("{SETTING} of {database} is said on the server's command line, which outranks ALTER SYSTEM"),
+            what: format!(
+                "{SETTING} of {database} is said on the server's command line, which outranks ALTER SYSTEM"
+            ),
             remedy: "Take it from there, or capture with what it says.".into(),
         });
     }

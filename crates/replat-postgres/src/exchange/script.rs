@@ -3,16 +3,18 @@
 //! The views give way first, so that whoever waits for one of them holds no lock of a table; then all tables are locked by
 //! one statement. All that follows has the locks that it needs.
 
-use replat_model::exchange::{ExchangePlan, Grant, INVOKER_MIN, RIGHTS, SharedColumn, SharedTable};
+use replat_model::exchange::{ExchangePlan, Grant, INVOKER_MIN, RIGHTS, SharedColumn, SharedTable, Tree};
 use replat_model::facts::TableName;
 use replat_model::ids::Side;
 use serde::Serialize;
 
 use crate::sql::{quote_ident, quote_literal};
 
-/// The statements of an exchange, in order, all of one transaction.
+/// The statements of an exchange, in order. All but the proofs are one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Script {
+    /// What proves beforehand, with nobody waiting, that partitions hold what they are for. Each is a transaction of its own.
+    pub proving: Vec<String>,
     /// What asks for locks, each no longer than a lock may be waited for.
     pub locking: Vec<String>,
     /// What follows under those locks.
@@ -22,7 +24,7 @@ pub struct Script {
 impl Script {
     /// All statements.
     pub fn statements(&self) -> impl Iterator<Item = &str> {
-        self.locking.iter().chain(&self.moving).map(String::as_str)
+        self.proving.iter().chain(&self.locking).chain(&self.moving).map(String::as_str)
     }
 }
 
@@ -35,13 +37,18 @@ pub fn script(plan: &ExchangePlan, major: u32) -> Script {
     // A lock of a partitioned table is one of all its partitions.
     let roots = plan.tables.iter().filter(|table| !table.is_leaf);
     let tables: Vec<String> = roots.map(|table| whole(table.on(to.other()))).collect();
+    let handed_over = || moving().filter_map(|table| Some((table, table.handed_over.as_ref()?)));
     let mut script = Script {
+        proving: handed_over().flat_map(|(_, tree)| proofs(tree)).collect(),
         locking: vec![
             format!("DROP VIEW IF EXISTS {}", views.join(", ")),
             format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", ")),
         ],
         moving: Vec::new(),
     };
+    for (n, (table, tree)) in handed_over().enumerate() {
+        script.moving.extend(handing_over(n, table, tree, to));
+    }
     for (n, table) in moving().enumerate() {
         script.moving.extend(moved(n, table, to));
     }
@@ -57,6 +64,90 @@ pub fn script(plan: &ExchangePlan, major: u32) -> Script {
 
 fn whole(name: &TableName) -> String {
     format!("{}.{}", quote_ident(&name.schema), quote_ident(&name.name))
+}
+
+/// The constraint that proves what a partition holds, so that it is attached without a look at its rows.
+pub(super) const PROOF: &str = "replat_bound";
+
+/// A constraint that is left from an earlier try may say something else by now.
+fn proofs(tree: &Tree) -> Vec<String> {
+    let parts = tree.partitions.iter();
+    let proof = |name: String, condition: &str| {
+        [
+            format!(
+                "ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {PROOF}, ADD CONSTRAINT {PROOF} CHECK ({condition}) NOT VALID"
+            ),
+            format!("ALTER TABLE {name} VALIDATE CONSTRAINT {PROOF}"),
+        ]
+    };
+    parts.flat_map(|part| proof(whole(&part.name), &part.condition)).collect()
+}
+
+/// Takes the proofs away, where nothing came of them.
+pub(super) fn without_proofs(plan: &ExchangePlan) -> Vec<String> {
+    let trees = plan.tables.iter().filter_map(|table| table.handed_over.as_ref());
+    let parts = trees.flat_map(|tree| &tree.partitions);
+    parts
+        .map(|part| format!("ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {PROOF}", whole(&part.name)))
+        .collect()
+}
+
+/// Puts another table in the place of a tree's topmost one, with its columns in the order of `to`, and hands the partitions
+/// over to it. It has the old one's name, so that all that follows is as if it had always been there.
+fn handing_over(n: usize, table: &SharedTable, tree: &Tree, to: Side) -> Vec<String> {
+    let side = to.other();
+    let from = table.on(side);
+    let old = whole(from);
+    let new = whole(&TableName { schema: from.schema.clone(), name: format!("replat_exchanged_tree_{n}") });
+    let columns = table.in_order_of(to).into_iter().filter_map(|column| {
+        let of = tree.columns.iter().find(|of| of.name == column.on(side))?;
+        Some(format!("{} {}", quote_ident(&of.name), of.definition))
+    });
+    let columns: Vec<String> = columns.collect();
+    let mut statements =
+        vec![format!("CREATE TABLE {new} ({}) PARTITION BY {}", columns.join(", "), tree.key)];
+    statements.push(owned_by("TABLE", &new, &table.owner));
+    for part in &tree.partitions {
+        statements.push(format!("ALTER TABLE {old} DETACH PARTITION {}", whole(&part.name)));
+    }
+    for sequence in &tree.sequences {
+        let column = quote_ident(&sequence.column);
+        statements.push(format!("ALTER SEQUENCE {} OWNED BY {new}.{column}", whole(&sequence.name)));
+    }
+    statements.push(format!("DROP TABLE {old}"));
+    statements.push(format!("ALTER TABLE {new} RENAME TO {}", quote_ident(&from.name)));
+    for rule in &tree.constraints {
+        let name = quote_ident(&rule.name);
+        statements.push(format!("ALTER TABLE {old} ADD CONSTRAINT {name} {}", rule.definition));
+    }
+    statements.extend(tree.indexes.iter().cloned());
+    for part in &tree.partitions {
+        let name = whole(&part.name);
+        statements.push(format!("ALTER TABLE {old} ATTACH PARTITION {name} {}", part.bound));
+        statements.push(format!("ALTER TABLE {name} DROP CONSTRAINT {PROOF}"));
+    }
+    statements.extend(table.grants.iter().map(|grant| granted(grant, "", &old)));
+    for column in &table.columns {
+        let of = format!(" ({})", quote_ident(column.on(side)));
+        statements.extend(column.grants.iter().map(|grant| granted(grant, &of, &old)));
+    }
+    for comment in &tree.comments {
+        let text = quote_literal(&comment.text);
+        statements.push(match &comment.column {
+            None => format!("COMMENT ON TABLE {old} IS {text}"),
+            Some(column) => format!("COMMENT ON COLUMN {old}.{} IS {text}", quote_ident(column)),
+        });
+    }
+    statements
+}
+
+/// Whoever owned what was there owns what takes its place.
+fn owned_by(kind: &str, name: &str, owner: &str) -> String {
+    format!(
+        "DO $$ BEGIN IF current_user <> {owner} THEN ALTER {kind} {name} OWNER TO {ident}; END IF; END $$",
+        owner = quote_literal(owner),
+        ident = quote_ident(owner),
+    )
 }
 
 /// A table goes where `to` has it, by a name that is nobody's if the names differ: one may be another's old one.
@@ -155,17 +246,21 @@ fn view(table: &SharedTable, to: Side, major: u32) -> Vec<String> {
         let column = quote_ident(column.on(side));
         statements.push(format!("ALTER VIEW {name} ALTER COLUMN {column} SET DEFAULT {default}"));
     }
-    statements.extend(table.grants.iter().filter_map(|grant| granted(grant, "", &name)));
-    for column in &shown {
-        let of = format!(" ({})", quote_ident(column.on(side)));
-        statements.extend(column.grants.iter().filter_map(|grant| granted(grant, &of, &name)));
-    }
+    statements.extend(granted_of_rows(table, &name, side));
     // Last, since an owner who is another may not let us do the rest.
-    statements.push(format!(
-        "DO $$ BEGIN IF current_user <> {owner} THEN ALTER VIEW {name} OWNER TO {ident}; END IF; END $$",
-        owner = quote_literal(&table.owner),
-        ident = quote_ident(&table.owner),
-    ));
+    statements.push(owned_by("VIEW", &name, &table.owner));
+    statements
+}
+
+/// What roles may do to the table's rows, they may do to those of the view.
+fn granted_of_rows(table: &SharedTable, view: &str, side: Side) -> Vec<String> {
+    let is_of_rows = |grant: &&Grant| RIGHTS.contains(&grant.right.as_str());
+    let mut statements: Vec<String> =
+        table.grants.iter().filter(is_of_rows).map(|grant| granted(grant, "", view)).collect();
+    for column in table.shown_on(side) {
+        let of = format!(" ({})", quote_ident(column.on(side)));
+        statements.extend(column.grants.iter().filter(is_of_rows).map(|grant| granted(grant, &of, view)));
+    }
     statements
 }
 
@@ -181,9 +276,8 @@ fn no_rights(view: &str) -> String {
     )
 }
 
-fn granted(grant: &Grant, columns: &str, name: &str) -> Option<String> {
+fn granted(grant: &Grant, columns: &str, name: &str) -> String {
     let role = grant.role.as_deref().map_or_else(|| "PUBLIC".into(), quote_ident);
     let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-    let is_of_rows = RIGHTS.contains(&grant.right.as_str());
-    is_of_rows.then(|| format!("GRANT {}{columns} ON {name} TO {role}{option}", grant.right))
+    format!("GRANT {}{columns} ON {name} TO {role}{option}", grant.right)
 }

@@ -231,7 +231,10 @@ fn circumstances(card: &Card) -> Vec<(&'static str, String)> {
     }
     if d.plan.path.shares_rows() && d.prepared && !d.aborted {
         let (blue, green) = (&d.plan.blue.home, &d.plan.green.home);
-        rows.push(("rows", format!("in {blue}; the tables of {green} are views of them")));
+        rows.push(match d.finished {
+            None => ("rows", format!("in {blue}; the tables of {green} are views of them")),
+            Some(_) => ("rows", format!("{blue} and {green} are tables and views of one set of rows")),
+        });
     }
     if let Some(at) = d.finished.filter(|_| !d.ended()) {
         let until = moment(Timestamp(at.0.saturating_add(d.policy.retain.millis())));

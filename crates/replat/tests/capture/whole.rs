@@ -32,7 +32,7 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
     assert_eq!((&listed[0]["name"], &listed[0]["state"]), (&"monday".into(), &"running".into()));
     world.program.line("capture stop").await.succeeds().prints("monday    T0 T1 T2 T3");
     let ended = capturing.end().await.succeeds().prints("it was ended");
-    assert!(ended.out.contains("replat capture show monday"), "{}", ended.told());
+    assert!(ended.out.contains("replat advise --evidence .replat/captures/monday.jsonl"), "{}", ended.told());
     assert_eq!(world.left_overs().await, (0, 0, "0".into()));
 
     let file = ".replat/captures/monday.jsonl";

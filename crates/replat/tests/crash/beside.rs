@@ -25,7 +25,7 @@ enum Way {
     Exchange,
 }
 
-const POINTS: [(&str, Way); 18] = [
+const POINTS: [(&str, Way); 19] = [
     ("hand_over.before_commit", Way::Copy),
     ("hand_over.after_commit", Way::Copy),
     ("append.after.switched", Way::Copy),
@@ -42,6 +42,7 @@ const POINTS: [(&str, Way); 18] = [
     ("views.dropped", Way::Abort),
     ("views.column_dropped", Way::Abort),
     ("append.before.aborted", Way::Abort),
+    ("exchange.proved", Way::Exchange),
     ("exchange.before_commit", Way::Exchange),
     ("exchange.after_commit", Way::Exchange),
 ];
