@@ -326,7 +326,8 @@ fn kind(statistics: &[&Statistic]) -> ChangeKind {
 fn slope(group: &[(usize, &Step)]) -> [f64; 2] {
     let slow = || group.iter().map(|(_, step)| *step).filter(|step| step.until > step.at);
     let clarity: f64 = slow().map(|step| step.worth).sum();
-    let mean = |of: fn(&Step) -> usize| slow().map(|step| of(step) as f64 * step.worth).sum::<f64>() / clarity;
+    let mean =
+        |of: fn(&Step) -> usize| slow().map(|step| of(step) as f64 * step.worth).sum::<f64>() / clarity;
     [mean(|step| step.at), mean(|step| step.until)]
 }
 

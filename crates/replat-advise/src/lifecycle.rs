@@ -53,7 +53,8 @@ pub enum Interval {
 }
 
 /// All of them, the shortest first.
-const INTERVALS: [Interval; 5] = [Interval::Hour, Interval::Day, Interval::Week, Interval::Month, Interval::Year];
+const INTERVALS: [Interval; 5] =
+    [Interval::Hour, Interval::Day, Interval::Week, Interval::Month, Interval::Year];
 
 impl Interval {
     /// Its length. Unit: days.
@@ -119,7 +120,9 @@ fn lifecycle(system: &System, design: Option<&Design>, id: TableId) -> Option<Li
     let table = schema.table(id);
     let retention = system.constraints.retention.as_ref().filter(|retention| retention.table == table.name);
     let candidates: Vec<&String> = match retention {
-        Some(Retention { column, .. }) => vec![table.columns.get_key_value(column).map_or(column, |(name, _)| name)],
+        Some(Retention { column, .. }) => {
+            vec![table.columns.get_key_value(column).map_or(column, |(name, _)| name)]
+        }
         None => table.columns.keys().collect(),
     };
     let mut found: Vec<(u64, &String, Age)> = candidates
@@ -150,15 +153,22 @@ fn advised(
     let keep = retention.map(|retention| retention.days);
     let daily = age.daily(table, keep, &mut assumed);
     if age.inserts > 0 {
-        because.push(format!("{:.0} % of {} inserts come at the head of {column}", 100.0 * age.head, age.inserts));
+        because.push(format!(
+            "{:.0} % of {} inserts come at the head of {column}",
+            100.0 * age.head,
+            age.inserts
+        ));
     }
     if reads > 0 {
         let share = 100.0 * bound as f64 / reads as f64;
-        because.push(format!("{share:.0} % of {reads} reads bind {column}, and pass over all other partitions"));
+        because
+            .push(format!("{share:.0} % of {reads} reads bind {column}, and pass over all other partitions"));
     }
     let interval = interval(daily, keep);
     if let Some(days) = keep {
-        because.push(format!("rows are kept for {days} days, and a partition is dropped at once, without vacuum"));
+        because.push(format!(
+            "rows are kept for {days} days, and a partition is dropped at once, without vacuum"
+        ));
     }
     let rows = daily.map(|daily| daily * interval.days());
     if let Some(rows) = rows {
@@ -166,7 +176,9 @@ fn advised(
     }
     let partitions = keep.map(|days| (f64::from(days) / interval.days()).ceil() as u32 + 1 + AHEAD);
     let key = |design: &Design| match design.tables.get(&table.name)? {
-        Placement::Partition { levels } => levels.first()?.cut.columns().first().filter(|key| *key != column).cloned(),
+        Placement::Partition { levels } => {
+            levels.first()?.cut.columns().first().filter(|key| *key != column).cloned()
+        }
         Placement::Replicate | Placement::Single => None,
     };
     Lifecycle {
@@ -198,7 +210,8 @@ fn interval(daily: Option<f64>, keep: Option<u32>) -> Interval {
         Some(daily) => *all.iter().rev().find(|i| daily * i.days() <= PARTITION_ROWS).unwrap_or(&all[0]),
         // The one that gives retention the number of steps that is nearest to a month's days.
         None => {
-            let steps = |interval: &Interval| (f64::from(keep.unwrap_or(365)) / interval.days() / 30.0).ln().abs();
+            let steps =
+                |interval: &Interval| (f64::from(keep.unwrap_or(365)) / interval.days() / 30.0).ln().abs();
             *all.iter().min_by(|a, b| steps(a).total_cmp(&steps(b))).unwrap_or(&Interval::Day)
         }
     }
@@ -241,7 +254,12 @@ impl Age {
         }
         let values = inserted(schema, trace, id, column);
         let (Some(first), Some(last)) = (values.first().copied(), values.last().copied()) else {
-            return (declared || is_time).then_some(Age { inserts: 0, head: 0.0, days: None, encoding: None });
+            return (declared || is_time).then_some(Age {
+                inserts: 0,
+                head: 0.0,
+                days: None,
+                encoding: None,
+            });
         };
         let encoding = if is_time { None } else { encoding(last) };
         // A number that is no time is a counter: its head is no age.
@@ -253,14 +271,19 @@ impl Age {
         let mut at_head = 0;
         for value in &values {
             // A little late is at the head as well.
-            at_head += usize::from(most == i64::MIN || most.saturating_sub(*value).unsigned_abs() <= spread / 20 || *value >= most);
+            at_head += usize::from(
+                most == i64::MIN
+                    || most.saturating_sub(*value).unsigned_abs() <= spread / 20
+                    || *value >= most,
+            );
             most = most.max(*value);
         }
         let head = at_head as f64 / values.len() as f64;
         if !declared && (values.len() < INSERTS_MIN || head < HEAD_MIN || last <= first) {
             return None;
         }
-        let days = encoding.map(|encoding| (most - first) as f64 / per_day(encoding)).filter(|days| *days > 0.0);
+        let days =
+            encoding.map(|encoding| (most - first) as f64 / per_day(encoding)).filter(|days| *days > 0.0);
         Some(Age { inserts: values.len(), head, days, encoding })
     }
 

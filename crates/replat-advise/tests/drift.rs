@@ -72,7 +72,8 @@ fn planted(
     pace: impl Fn(f64) -> f64,
 ) -> Vec<String> {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let parsed: Vec<Value> = all.iter().map(|line| serde_json::from_str(line).expect("a transaction")).collect();
+    let parsed: Vec<Value> =
+        all.iter().map(|line| serde_json::from_str(line).expect("a transaction")).collect();
     let (chosen, others): (Vec<&Value>, Vec<&Value>) = parsed.iter().partition(|line| special(line));
     let mut at = 0.0;
     (0..all.len())
@@ -107,7 +108,21 @@ fn what_is_planted_is_found_and_what_passes_is_not() {
         ("nothing", &ship, |_| 0.04, even, &[]),
         ("another mix", &ship, |t| if t < 0.55 { 0.04 } else { 0.2 }, even, &[0.55]),
         ("a little more of one kind", &ship, |t| if t < 0.5 { 0.04 } else { 0.10 }, even, &[0.5]),
-        ("two changes", &ship, |t| if t < 0.3 { 0.04 } else if t < 0.65 { 0.2 } else { 0.45 }, even, &[0.3, 0.65]),
+        (
+            "two changes",
+            &ship,
+            |t| {
+                if t < 0.3 {
+                    0.04
+                } else if t < 0.65 {
+                    0.2
+                } else {
+                    0.45
+                }
+            },
+            even,
+            &[0.3, 0.65],
+        ),
         ("a change early on", &ship, |t| if t < 0.15 { 0.04 } else { 0.3 }, even, &[0.15]),
         ("a change late", &ship, |t| if t < 0.92 { 0.04 } else { 0.3 }, even, &[0.92]),
         ("a hot key", &seller, |t| if t < 0.6 { 0.0025 } else { 0.25 }, even, &[0.6]),
@@ -125,7 +140,8 @@ fn what_is_planted_is_found_and_what_passes_is_not() {
             let slow = ["one that grows", "drifting"].contains(case);
             // Nobody can say when something began that began with nothing.
             let reach = if slow { 0.08 } else { 0.03 };
-            let is_right = got.len() == want.len() && got.iter().zip(*want).all(|(a, b)| (a - b).abs() <= reach);
+            let is_right =
+                got.len() == want.len() && got.iter().zip(*want).all(|(a, b)| (a - b).abs() <= reach);
             assert!(is_right, "{case}, seed {seed}: {got:?} for {want:?}: {:?}", found.changes);
             let moves = ["nothing", "days and nights", "a job each night", "a festival"].contains(case);
             assert!(!moves || found.repartitions.is_empty(), "{case}: {:?}", found.repartitions);
@@ -136,7 +152,9 @@ fn what_is_planted_is_found_and_what_passes_is_not() {
 #[test]
 fn what_stays_the_same_raises_no_alarm() {
     let mut watched = 0;
-    for name in ["drift_control", "tpcc", "tatp", "saas", "auctionmark", "seats", "smallbank", "epinions", "tpcb"] {
+    for name in
+        ["drift_control", "tpcc", "tatp", "saas", "auctionmark", "seats", "smallbank", "epinions", "tpcb"]
+    {
         let folder = folder(name);
         let all = lines(&folder);
         let none = |found: Drift, which: &str| {
@@ -162,12 +180,18 @@ fn the_changes_of_a_market_are_found_where_they_are() {
         if let Some(out) = std::env::var_os("REPLAT_ADVISOR_OUT") {
             let path = PathBuf::from(out).join(name);
             std::fs::create_dir_all(&path).expect("a folder");
-            std::fs::write(path.join("changes.json"), serde_json::to_string(&found).expect("text")).expect("written");
+            std::fs::write(path.join("changes.json"), serde_json::to_string(&found).expect("text"))
+                .expect("written");
         }
-        for c in &found.changes { println!("{c:?}"); }
+        for c in &found.changes {
+            println!("{c:?}");
+        }
         println!("{:?} {:?} {:?}", found.passing, found.seasons, found.forecast);
         for one in found.repartitions.iter().chain(&found.considered) {
-            println!("{:.3} since {:.3} due {} saves {:.3} {} {:?}", one.at, one.since, one.due, one.saves, one.because, one.transfer.price);
+            println!(
+                "{:.3} since {:.3} due {} saves {:.3} {} {:?}",
+                one.at, one.since, one.due, one.saves, one.because, one.transfer.price
+            );
             println!("{} steps", one.transfer.steps.len());
             for step in one.transfer.steps.iter().take(4) {
                 let text = serde_json::to_string(step).expect("text");

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use replat_advise::layout::{BadLayout, Column, Query, Rows, Wanted, estimate, layout, read_queries, scanned};
+use replat_advise::layout::{
+    BadLayout, Column, Query, Rows, Wanted, estimate, layout, read_queries, scanned,
+};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -61,7 +63,8 @@ fn a_layout_reads_less_than_the_answer_keys() {
 fn other_rows_are_laid_out_as_well() {
     let n = 20_000_i64;
     let scattered = |k: i64, step: i64, modulus: i64| (k * step + 7) % modulus;
-    let numbers = |step: i64, modulus: i64| Column::Int((0..n).map(|k| scattered(k, step, modulus)).collect());
+    let numbers =
+        |step: i64, modulus: i64| Column::Int((0..n).map(|k| scattered(k, step, modulus)).collect());
     let texts = |step: i64, modulus: i64, name: &str| {
         Column::Text((0..n).map(|k| format!("{name}{}", scattered(k, step, modulus))).collect())
     };
@@ -82,7 +85,11 @@ fn other_rows_are_laid_out_as_well() {
     };
     let cases: [(&str, Vec<Query>, f64); 4] = [
         ("one range", queries(&|k| range("when", k, 300)), 1.05),
-        ("two ranges", queries(&|k| format!("{},{}", range("when", k, 900), range("amount", k * 5, 900))), 0.7),
+        (
+            "two ranges",
+            queries(&|k| format!("{},{}", range("when", k, 900), range("amount", k * 5, 900))),
+            0.7,
+        ),
         ("lists", queries(&|k| format!(r#"["shop","in",["s{}"]]"#, k * 17 % 97)), 0.1),
         (
             "a list and a range",
@@ -107,12 +114,12 @@ fn what_cannot_be_laid_out_is_refused_with_a_reason() {
     let between = query(r#"{"q":"a","pred":[["x","between",[3,5]]]}"#);
     assert_eq!(layout(&one(vec![]), &between, 4, 1), Err(BadLayout::NoRows));
     assert_eq!(layout(&one(vec![1, 2]), &[], 4, 1), Err(BadLayout::NoQueries));
-    for (text, column) in [
-        (r#"{"pred":[["y","lt",3]]}"#, "y"),
-        (r#"{"pred":[["x","colcmp","y"]]}"#, "x"),
-    ] {
+    for (text, column) in [(r#"{"pred":[["y","lt",3]]}"#, "y"), (r#"{"pred":[["x","colcmp","y"]]}"#, "x")] {
         let refused = layout(&one(vec![1, 2]), &query(text), 4, 1);
-        assert!(matches!(&refused, Err(BadLayout::Query { number: 1, column: c, .. }) if c == column), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(BadLayout::Query { number: 1, column: c, .. }) if c == column),
+            "{refused:?}"
+        );
     }
     let texts = Rows::new(vec![("t".to_owned(), Column::Text(vec!["a".to_owned()]))]).expect("rows");
     assert!(layout(&texts, &query(r#"{"pred":[["t","lt",3]]}"#), 4, 1).is_err());

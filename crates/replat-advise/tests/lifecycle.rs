@@ -29,8 +29,7 @@ fn advised(name: &str, days: Option<u32>, rows: Option<u64>) -> Vec<Lifecycle> {
     if let (Some(rows), Some(events)) = (rows, described.schema.find("events")) {
         described.schema.tables[events.0].rows = Some(rows);
     }
-    let retention =
-        days.map(|days| Retention { table: "events".to_owned(), column: "ts".to_owned(), days });
+    let retention = days.map(|days| Retention { table: "events".to_owned(), column: "ts".to_owned(), days });
     let system = System {
         name: name.to_owned(),
         schema: described.schema,

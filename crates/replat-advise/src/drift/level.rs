@@ -100,7 +100,11 @@ impl Series {
         self.settle(&sums, variance, &mut stretches, &mut passing);
         if returns(&stretches, self.effect_min) {
             let ends = [stretches[1].from, stretches[stretches.len() - 1].to];
-            return Course { steps: Vec::new(), passing: vec![(ends[0], ends[1])], period: Some(stretches[1].length() * 2) };
+            return Course {
+                steps: Vec::new(),
+                passing: vec![(ends[0], ends[1])],
+                period: Some(stretches[1].length() * 2),
+            };
         }
         let steps = self.steps(&sums, variance, &stretches);
         Course { steps, passing, period }
@@ -113,7 +117,8 @@ impl Series {
         for size in [1, 2, 4] {
             let groups: Vec<f64> =
                 values.chunks_exact(size).map(|group| group.iter().sum::<f64>() / size as f64).collect();
-            let mut squares: Vec<f64> = groups.windows(2).map(|pair| (pair[1] - pair[0]).powi(2) / 2.0).collect();
+            let mut squares: Vec<f64> =
+                groups.windows(2).map(|pair| (pair[1] - pair[0]).powi(2) / 2.0).collect();
             if squares.len() < 8 {
                 continue;
             }
@@ -149,7 +154,8 @@ impl Series {
                 passing.push((all[first].to, all[last].from));
             }
             let lengths = [all[first].length() as f64, all[last].length() as f64];
-            let level = (all[first].level * lengths[0] + all[last].level * lengths[1]) / (lengths[0] + lengths[1]);
+            let level =
+                (all[first].level * lengths[0] + all[last].level * lengths[1]) / (lengths[0] + lengths[1]);
             let joined = Stretch { from: all[first].from, to: all[last].to, level };
             all.splice(first..=last, [joined]);
         }
@@ -183,7 +189,8 @@ impl Series {
                 let (start, stop, slope, levels) = sloped(&sums.values, from, to);
                 // Fewer steps are a simpler explanation; a slope instead of one step is not.
                 let saved = if last > begin { (last - begin) as f64 * WORTH / 2.0 } else { -SLOPE_WORTH };
-                if slope / (2.0 * variance) <= stairs / (2.0 * variance) + saved && stop > start + LASTING_MIN {
+                if slope / (2.0 * variance) <= stairs / (2.0 * variance) + saved && stop > start + LASTING_MIN
+                {
                     let worth = (sums.spread(from..to) - slope) / (2.0 * variance);
                     let blur = blur(variance, levels[1] - levels[0]);
                     all.push(Step { at: start, until: stop, from: levels[0], to: levels[1], worth, blur });
@@ -240,10 +247,13 @@ fn returns(stretches: &[Stretch], effect_min: f64) -> bool {
         return false;
     }
     let level = |n: usize| stretches[n].level;
-    let (low, high) = stretches.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s.level), high.max(s.level)));
+    let (low, high) =
+        stretches.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s.level), high.max(s.level)));
     let near = (0.35 * (high - low)).max(effect_min);
-    let turns = (1..stretches.len() - 1).filter(|n| (level(*n) > level(n - 1)) != (level(n + 1) > level(*n))).count();
-    let back = (2..stretches.len()).filter(|n| (0..n - 1).any(|m| (level(m) - level(*n)).abs() < near)).count();
+    let turns =
+        (1..stretches.len() - 1).filter(|n| (level(*n) > level(n - 1)) != (level(n + 1) > level(*n))).count();
+    let back =
+        (2..stretches.len()).filter(|n| (0..n - 1).any(|m| (level(m) - level(*n)).abs() < near)).count();
     turns >= 2 && back >= stretches.len() - 2
 }
 
@@ -339,7 +349,8 @@ fn sloped(values: &[f64], from: usize, to: usize) -> (usize, usize, f64, [f64; 2
     for start in (0..n).step_by(step) {
         for stop in (start + step..=n).step_by(step) {
             // Each value is a mixture of both levels: the least squares of two unknowns.
-            let share = |at: usize| ((at as f64 + 0.5 - start as f64) / (stop - start) as f64).clamp(0.0, 1.0);
+            let share =
+                |at: usize| ((at as f64 + 0.5 - start as f64) / (stop - start) as f64).clamp(0.0, 1.0);
             let (mut aa, mut ab, mut bb, mut ay, mut by, mut yy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
             for at in 0..n {
                 let (b, y) = (share(at), values[from + at]);
@@ -394,7 +405,19 @@ mod tests {
             ("never", |_| 0.0, &[]),
             ("a step", |t| if t < 0.4 { 0.05 } else { 0.5 }, &[0.4]),
             ("a small step", |t| if t < 0.5 { 0.20 } else { 0.28 }, &[0.5]),
-            ("two steps", |t| if t < 0.3 { 0.1 } else if t < 0.6 { 0.3 } else { 0.5 }, &[0.3, 0.6]),
+            (
+                "two steps",
+                |t| {
+                    if t < 0.3 {
+                        0.1
+                    } else if t < 0.6 {
+                        0.3
+                    } else {
+                        0.5
+                    }
+                },
+                &[0.3, 0.6],
+            ),
             ("there and back", |t| if (0.3..0.6).contains(&t) { 0.4 } else { 0.1 }, &[0.3, 0.6]),
             ("a festival", |t| if (0.5..0.55).contains(&t) { 0.6 } else { 0.1 }, &[]),
             ("two festivals", |t| if (t * 10.0) as u64 % 5 == 2 { 0.5 } else { 0.1 }, &[]),
@@ -407,16 +430,18 @@ mod tests {
                 let course = seen(seed, 100, share).course();
                 let got: Vec<f64> = course.steps.iter().map(|step| step.at as f64 / 100.0).collect();
                 let near = got.len() == want.len()
-                    && got.iter().zip(want).all(|(got, want)| {
-                        (got - want).abs() <= if case == "a slope" { 0.06 } else { 0.03 }
-                    });
+                    && got
+                        .iter()
+                        .zip(want)
+                        .all(|(got, want)| (got - want).abs() <= if case == "a slope" { 0.06 } else { 0.03 });
                 assert!(near, "{case}, seed {seed}: {got:?} {course:?}");
             }
             for cycles in [2.0, 3.0, 4.0, 7.0, 10.0] {
                 let course = seen(seed, 100, |t| 0.3 + 0.15 * wave(t, cycles)).course();
                 assert!(course.steps.is_empty(), "{cycles} waves, seed {seed}: {course:?}");
             }
-            let course = seen(seed, 100, |t| 0.3 + 0.1 * wave(t, 5.0) + if t < 0.6 { 0.0 } else { 0.3 }).course();
+            let course =
+                seen(seed, 100, |t| 0.3 + 0.1 * wave(t, 5.0) + if t < 0.6 { 0.0 } else { 0.3 }).course();
             let got: Vec<usize> = course.steps.iter().map(|step| step.at).collect();
             assert!(got.len() == 1 && got[0].abs_diff(60) <= 6, "waves and a step, seed {seed}: {course:?}");
         }

@@ -71,7 +71,9 @@ pub(super) fn grafted(schema: &Schema, domains: &Domains, deployed: &Design, fou
         let domain = domains.of(table, new);
         let like = schema.ids().find_map(|other| {
             let own = key(deployed, other).filter(|own| domains.of(other, *own) == domain)?;
-            let Placement::Partition { levels } = &deployed.tables[&schema.table(other).name] else { return None };
+            let Placement::Partition { levels } = &deployed.tables[&schema.table(other).name] else {
+                return None;
+            };
             let [Level { cut, shard }] = levels.as_slice() else { return None };
             let (from, to) = (&schema.table(other).keys[own].name, &schema.table(table).keys[new].name);
             Some(Level { cut: renamed(cut, from, to)?, shard: *shard })
@@ -100,11 +102,15 @@ fn renamed_below(node: Node, from: &str, to: &str) -> Option<Node> {
     let below = |node: Box<Node>| renamed_below(*node, from, to).map(Box::new);
     Some(match node {
         Node::Leaf { leaf } => Node::Leaf { leaf },
-        Node::Less { col, lt, yes, no } => Node::Less { col: name(col), lt, yes: below(yes)?, no: below(no)? },
+        Node::Less { col, lt, yes, no } => {
+            Node::Less { col: name(col), lt, yes: below(yes)?, no: below(no)? }
+        }
         Node::Among { col, among, yes, no } => {
             Node::Among { col: name(col), among, yes: below(yes)?, no: below(no)? }
         }
-        Node::Spread { hash, n, base } => Node::Spread { hash: hash.into_iter().map(name).collect(), n, base },
+        Node::Spread { hash, n, base } => {
+            Node::Spread { hash: hash.into_iter().map(name).collect(), n, base }
+        }
     })
 }
 

@@ -185,7 +185,9 @@ fn because(regret: f64, saves: f64, transfer: &Transfer, due: bool, pays_after: 
     if due {
         format!("the deployed design has cost the work of {regret:.0} transactions more since, and {moved}")
     } else if pays_after <= 0.0 {
-        format!("it would have been better from the beginning by {saves:.2} of each transaction's work, and {moved}")
+        format!(
+            "it would have been better from the beginning by {saves:.2} of each transaction's work, and {moved}"
+        )
     } else {
         format!(
             "it saves {saves:.2} of each transaction's work, and {moved}: it pays after {pays_after:.0} more"

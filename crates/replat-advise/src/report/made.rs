@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::advise::{NamedContexts, Wish, advise_on};
+use crate::advise::{NamedContexts, Verdict, Wish, advise_on};
 use crate::confidence::{Forecast, Interval, Measured, Optimism, cap};
 use crate::design::{BadDesign, Design};
 use crate::domain::domains;
 use crate::evidence::Tier;
 use crate::measure::measure;
+use crate::missing::hypotheses;
 use crate::report::picture::{graph, load, matrix, tree_map};
 use crate::report::{
     Acceptance, Carrier, EvidenceUsed, FORMAT, Family, Pictures, Plan, Report, Source, WhatIf, deployed,
@@ -73,11 +74,16 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         },
         advice,
         context_names,
+        constraints: system.constraints.clone(),
+        hypotheses: Vec::new(),
         what_if: None,
         drift: None,
         plan: Plan::default(),
         pictures,
     };
+    if matches!(report.advice.verdict, Verdict::NotEnoughEvidence { .. }) {
+        report.hypotheses = hypotheses(schema);
+    }
     if report.partitions() {
         plan(&mut report, system, subject.hashed, wanted);
     } else {

@@ -52,7 +52,11 @@ pub fn ended(name: &str, path: &Path, told: &EvidenceSummary, why: &str) -> Stri
         "stopped" => "it was ended",
         _ => "its time was over",
     };
-    format!("{}\n  ended     {why}\nNext:  replat advise --evidence {}\n", shown(name, path, told).trim_end(), path.display())
+    format!(
+        "{}\n  ended     {why}\nNext:  replat advise --evidence {}\n",
+        shown(name, path, told).trim_end(),
+        path.display()
+    )
 }
 
 /// What a file of evidence has.

@@ -126,6 +126,29 @@ fn verdict(report: &Report) -> Section {
             percent(locality.by_chance)
         )));
     }
+    if let (Some(by), None) = (&report.constraints.residency, &advice.residency) {
+        blocks.push(Block::Text(format!(
+            "Residency: {} of {} is the outermost dimension, whatever traffic says; rows of different ones never share a \
+             partition.",
+            by.column, by.table
+        )));
+    }
+    if !report.hypotheses.is_empty() {
+        blocks.push(Block::Text(format!(
+            "Begin without partitions{}, and keep the likeliest key on every table that belongs to it, so that a later split \
+             is cheap. Keys that foreign keys suggest, with a confidence of {:.2} at most; traffic may refute each of them:",
+            if report.constraints.residency.is_some() { ", or with one for each of them" } else { "" },
+            report.evidence.sure_at_most
+        )));
+        let said = report.hypotheses.iter().map(|key| {
+            let misses = match key.misses.is_empty() {
+                true => "all tables belong to it".to_owned(),
+                false => format!("all but {}", key.misses.join(", ")),
+            };
+            format!("{}.{}: reaches {}; {misses}", key.table, key.column, key.reaches.join(", "))
+        });
+        blocks.push(Block::List(said.collect()));
+    }
     if let Some(kept) = &advice.residency {
         let zones: Vec<String> = kept
             .zones
