@@ -15,6 +15,8 @@ use crate::confidence::Forecast;
 use crate::design::Design;
 use crate::drift::Drift;
 use crate::measure::Metrics;
+use crate::missing::Hypothesis;
+use crate::system::Constraints;
 
 pub use made::{Subject, Wanted, report, what_if};
 pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap};
@@ -35,6 +37,11 @@ pub struct Report {
     pub evidence: EvidenceUsed,
     /// The tables of each context, by a name that is its most referenced table's.
     pub context_names: BTreeMap<String, Vec<String>>,
+    /// What any design has to keep to.
+    pub constraints: Constraints,
+    /// Keys that the foreign keys suggest, where nothing was seen that could confirm or refute them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hypotheses: Vec<Hypothesis>,
     /// A design that somebody asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what_if: Option<WhatIf>,

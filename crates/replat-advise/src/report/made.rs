@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::advise::{NamedContexts, Wish, advise_on};
+use crate::advise::{NamedContexts, Verdict, Wish, advise_on};
 use crate::confidence::{Forecast, Interval, Measured, Optimism, cap};
 use crate::design::{BadDesign, Design};
 use crate::domain::domains;
 use crate::evidence::Tier;
 use crate::measure::measure;
+use crate::missing::hypotheses;
 use crate::report::picture::{graph, load, matrix, tree_map};
 use crate::report::{
-    Acceptance, Carrier, EvidenceUsed, FORMAT, Pictures, Plan, Report, Source, WhatIf, deployed, families,
+    Acceptance, Carrier, EvidenceUsed, FORMAT, Family, Pictures, Plan, Report, Source, WhatIf, deployed,
+    families,
 };
 use crate::schema::{Schema, TableId};
 use crate::system::System;
+use crate::trace::Trace;
 
 /// A forecast may be wrong by this much more than by chance: what is served tomorrow is not what was seen today.
 const SHARE_WITHIN: f64 = 0.01;
@@ -71,11 +74,16 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         },
         advice,
         context_names,
+        constraints: system.constraints.clone(),
+        hypotheses: Vec::new(),
         what_if: None,
         drift: None,
         plan: Plan::default(),
         pictures,
     };
+    if matches!(report.advice.verdict, Verdict::NotEnoughEvidence { .. }) {
+        report.hypotheses = hypotheses(schema);
+    }
     if report.partitions() {
         plan(&mut report, system, subject.hashed, wanted);
     } else {
@@ -105,7 +113,11 @@ fn named(schema: &Schema, contexts: &NamedContexts) -> BTreeMap<String, Vec<Stri
 fn plan(report: &mut Report, system: &System, hashed: bool, wanted: &Wanted) {
     let Some(design) = &report.advice.design else { return };
     let (schema, trace) = (&system.schema, &system.trace);
-    let families = families(schema, trace, &domains(schema, trace), design, hashed);
+    let mut families = families(schema, trace, &domains(schema, trace), design, hashed);
+    let all_cut = deployed(schema, design, &families);
+    for family in &mut families {
+        leave_idle_rest_whole(schema, trace, &all_cut, family);
+    }
     let deployed = deployed(schema, design, &families);
     report.pictures.trees =
         families.iter().filter_map(|family| tree_map(schema, trace, &deployed, family)).collect();
@@ -139,6 +151,20 @@ fn plan(report: &mut Report, system: &System, hashed: bool, wanted: &Wanted) {
         accept: forecast.as_ref().map(acceptance).unwrap_or_default(),
         forecast,
     };
+}
+
+/// Where nearly all keys are listed, the rest has too little to do to be cut.
+fn leave_idle_rest_whole(schema: &Schema, trace: &Trace, all_cut: &Design, family: &mut Family) {
+    let Some(map) = tree_map(schema, trace, all_cut, family) else { return };
+    let Some(tree) = &mut family.tree else { return };
+    let Some(rest) = tree.rest.clone() else { return };
+    let of_rest = map.cells.iter().filter(|cell| cell.leaf.starts_with(&format!("{rest}_")));
+    let rest_rows: u64 = of_rest.map(|cell| cell.rows).sum();
+    let all: u64 = map.cells.iter().map(|cell| cell.rows).sum();
+    // Half of what each of the listed ones has.
+    if 2 * rest_rows * tree.list.len() as u64 <= all {
+        tree.under.remove(&rest);
+    }
 }
 
 /// What a deployment is to keep to.

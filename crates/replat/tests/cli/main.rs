@@ -1,5 +1,6 @@
 //! The program as people and scripts meet it: the real binary against real servers.
 
+mod advise;
 mod blocked;
 mod connections;
 mod contracts;

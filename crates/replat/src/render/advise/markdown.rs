@@ -2,11 +2,11 @@
 
 use replat_advise::report::Report;
 
-use super::story::{Block, Rows, story};
+use super::story::{Block, Rows, name, story};
 
 /// All of it.
 pub fn markdown(report: &Report) -> String {
-    let mut text = format!("# Advice on {}\n", plain(&report.advice.system));
+    let mut text = format!("# Advice on {}\n", plain(name(report)));
     for section in story(report) {
         if section.blocks.iter().all(|block| matches!(block, Block::Picture(_))) {
             continue;
@@ -20,7 +20,7 @@ pub fn markdown(report: &Report) -> String {
                     items.iter().for_each(|item| text += &format!("- {}\n", plain(item)));
                 }
                 Block::Table(rows) => table(rows, &mut text),
-                Block::Code(code) => text += &format!("\n{}\n", indented(code)),
+                Block::Code(code) => text += &format!("\n{}\n", fenced(code)),
                 Block::Picture(_) => {}
             }
         }
@@ -54,7 +54,11 @@ fn plain(text: &str) -> String {
     safe
 }
 
-/// Code is indented rather than fenced: no text can end it.
-fn indented(code: &str) -> String {
-    code.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end_matches('\n').to_owned()
+/// Code between fences that are longer than any that it has itself.
+fn fenced(code: &str) -> String {
+    let mut fence = "```".to_owned();
+    while code.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}\n{}\n{fence}", code.trim_end())
 }

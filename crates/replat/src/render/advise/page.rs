@@ -3,7 +3,7 @@
 use replat_advise::report::Report;
 
 use super::drawing;
-use super::story::{Block, Picture, Rows, headline, story};
+use super::story::{Block, Picture, Rows, headline, name, story};
 
 /// The page's looks. Colours are chosen so that both themes have enough contrast, and none carries meaning alone.
 const STYLE: &str = "
@@ -35,7 +35,7 @@ nav a { color: inherit; margin-right: 1rem; }
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
-    let title = format!("Advice on {}", report.advice.system);
+    let title = format!("Advice on {}", name(report));
     let sections = story(report);
     let mut body = String::new();
     for (n, section) in sections.iter().enumerate() {

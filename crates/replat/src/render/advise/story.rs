@@ -71,6 +71,11 @@ pub fn story(report: &Report) -> Vec<Section> {
 const KEYS: &[Advise] = &[Advise::Keys];
 const EVERY: &[Advise] = &[Advise::Keys, Advise::Contexts, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
 
+/// What the system is called.
+pub fn name(report: &Report) -> &str {
+    if report.advice.system.is_empty() { "a system" } else { &report.advice.system }
+}
+
 /// A share for people: `2.1 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
@@ -120,6 +125,29 @@ fn verdict(report: &Report) -> Section {
             percent(locality.cross_partition_share),
             percent(locality.by_chance)
         )));
+    }
+    if let (Some(by), None) = (&report.constraints.residency, &advice.residency) {
+        blocks.push(Block::Text(format!(
+            "Residency: {} of {} is the outermost dimension, whatever traffic says; rows of different ones never share a \
+             partition.",
+            by.column, by.table
+        )));
+    }
+    if !report.hypotheses.is_empty() {
+        blocks.push(Block::Text(format!(
+            "Begin without partitions{}, and keep the likeliest key on every table that belongs to it, so that a later split \
+             is cheap. Keys that foreign keys suggest, with a confidence of {:.2} at most; traffic may refute each of them:",
+            if report.constraints.residency.is_some() { ", or with one for each of them" } else { "" },
+            report.evidence.sure_at_most
+        )));
+        let said = report.hypotheses.iter().map(|key| {
+            let misses = match key.misses.is_empty() {
+                true => "all tables belong to it".to_owned(),
+                false => format!("all but {}", key.misses.join(", ")),
+            };
+            format!("{}.{}: reaches {}; {misses}", key.table, key.column, key.reaches.join(", "))
+        });
+        blocks.push(Block::List(said.collect()));
     }
     if let Some(kept) = &advice.residency {
         let zones: Vec<String> = kept
