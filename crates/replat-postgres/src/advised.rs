@@ -17,6 +17,7 @@ pub fn new_column(new: &NewColumn) -> String {
     let (own, column) = (table(&new.table), quote_ident(&new.column));
     let data_type = new.data_type.as_deref().unwrap_or("/* the type of the key */");
     let filler = quote_ident(&format!("{}_{}_fill", new.table.replace('.', "_"), new.column));
+    let follower = quote_ident(&format!("{}_{}_follow", new.table.replace('.', "_"), new.column));
     let mut sql = String::new();
     for step in &new.steps {
         sql += &match step {
@@ -25,11 +26,16 @@ pub fn new_column(new: &NewColumn) -> String {
                 new.table
             ),
             Step::Keep { by, parent, parent_key, value } => format!(
-                "-- new rows get it, unless the application writes it\n\
+                "-- new rows get it, whatever the application writes\n\
                  CREATE OR REPLACE FUNCTION {filler}() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n    \
                  SELECT p.{value} INTO NEW.{column} FROM {parent} p WHERE p.{key} = NEW.{by};\n    RETURN NEW;\nEND $$;\n\
                  CREATE OR REPLACE TRIGGER {filler} BEFORE INSERT OR UPDATE OF {by} ON {own}\n    \
-                 FOR EACH ROW EXECUTE FUNCTION {filler}();\n",
+                 FOR EACH ROW EXECUTE FUNCTION {filler}();\n\
+                 -- and follow the row that they refer to\n\
+                 CREATE OR REPLACE FUNCTION {follower}() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n    \
+                 UPDATE {own} SET {column} = NEW.{value} WHERE {by} = NEW.{key};\n    RETURN NULL;\nEND $$;\n\
+                 CREATE OR REPLACE TRIGGER {follower} AFTER UPDATE OF {value} ON {parent}\n    \
+                 FOR EACH ROW WHEN (OLD.{value} IS DISTINCT FROM NEW.{value}) EXECUTE FUNCTION {follower}();\n",
                 value = quote_ident(value),
                 parent = table(parent),
                 key = quote_ident(parent_key),
@@ -41,14 +47,11 @@ pub fn new_column(new: &NewColumn) -> String {
                     columns => {
                         let columns: Vec<String> =
                             columns.iter().map(|column| format!("t.{}", quote_ident(column))).collect();
-                        format!(
-                            "\n    AND ({}) BETWEEN (:from) AND (:to) -- a range at a time",
-                            columns.join(", ")
-                        )
+                        format!("\n    AND ({}) BETWEEN (:from) AND (:to)", columns.join(", "))
                     }
                 };
                 format!(
-                    "-- old rows get it\nUPDATE {own} t SET {column} = p.{value} FROM {parent} p\n    \
+                    "-- old rows get it, a range of keys at a time\nUPDATE {own} t SET {column} = p.{value} FROM {parent} p\n    \
                      WHERE p.{key} = t.{by} AND t.{column} IS NULL{range};\n",
                     value = quote_ident(value),
                     parent = table(parent),

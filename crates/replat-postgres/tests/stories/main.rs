@@ -3,6 +3,7 @@
 //! Each story ends with the same question: are the partition's rows the same on both sides, and was every write that
 //! was acknowledged kept?
 
+mod advised;
 mod closed_sides;
 mod edges;
 mod exchange;
