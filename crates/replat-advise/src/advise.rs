@@ -1,6 +1,5 @@
 //! From a system to advice: everything that is known to help, in one value.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -579,11 +578,6 @@ fn verdict(tier: Tier, locality: &Locality) -> Verdict {
 }
 
 impl Advice {
-    /// How each table is placed.
-    pub fn placing(&self) -> BTreeMap<&str, &Placing> {
-        self.tables.iter().map(|table| (table.table.as_str(), &table.placing)).collect()
-    }
-
     /// Whether it says not to partition.
     pub fn refuses(&self) -> bool {
         matches!(self.verdict, Verdict::DoNotPartition { .. })

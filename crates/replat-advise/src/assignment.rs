@@ -246,9 +246,7 @@ impl<'a> Weights<'a> {
         partitions: u32,
     ) -> Weights<'a> {
         let mut seen: Visits = HashMap::default();
-        let mut number = 0;
-        for transaction in &trace.transactions {
-            number += 1;
+        for (number, transaction) in (1..).zip(&trace.transactions) {
             for_each_row_of(schema, trace, transaction, choices, |table, key, row| {
                 let own = seen.entry((domains.of(table, key), row[key])).or_default();
                 own.rows += 1;

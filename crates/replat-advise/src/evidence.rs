@@ -17,7 +17,7 @@ mod wal;
 pub use ddl::read_schema;
 pub(crate) use ddl::{folded, name_of};
 pub use file::{read_evidence, write_evidence};
-pub use log::read_log;
+pub use log::{Logged, read_log};
 pub use read::{Known, Note, Source, read};
 pub use statements::read_statements;
 pub use wal::read_wal;

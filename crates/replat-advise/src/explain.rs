@@ -380,8 +380,8 @@ fn roots(schema: &Schema) -> Vec<Option<String>> {
                 let referring = table.references.iter().find_map(|reference| {
                     let theirs = columns[reference.parent.0].as_ref()?;
                     let pairs = reference.columns.iter().zip(&reference.parent_columns);
-                    let own = pairs.filter(|(_, parent)| *parent == theirs).map(|(own, _)| own.clone());
-                    own.filter(|own| table.key(own).is_some()).last()
+                    let mut own = pairs.filter(|(_, parent)| *parent == theirs).map(|(own, _)| own);
+                    own.find(|own| table.key(own).is_some()).cloned()
                 });
                 let derived = table.keys.iter().find_map(|column| {
                     let derived = column.derived.as_ref()?;

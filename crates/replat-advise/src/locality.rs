@@ -9,7 +9,7 @@ use crate::design::Design;
 use crate::measure::{Metrics, measure};
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Dice};
-use crate::trace::{Access, Trace, Transaction};
+use crate::trace::{Op, Trace, Transaction};
 
 /// A table is hot if this share of all transactions writes to it…
 const HOT_MIN: f64 = 0.3;
@@ -47,7 +47,7 @@ fn dealt(schema: &Schema, trace: &Trace) -> Trace {
             continue;
         }
         let of_table = mixed.accesses.iter().filter(|access| access.table == id);
-        let mut rows: Vec<usize> = of_table
+        let rows: Vec<usize> = of_table
             .filter_map(|access| access.rows.clone())
             .flat_map(|rows| (rows.start as usize..rows.end as usize).step_by(width))
             .collect();
@@ -56,7 +56,6 @@ fn dealt(schema: &Schema, trace: &Trace) -> Trace {
             let (a, b) = (rows[n], rows[other]);
             (0..width).for_each(|key| mixed.cells.swap(a + key, b + key));
         }
-        rows.clear();
     }
     mixed
 }
@@ -109,13 +108,13 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
     let Task { schema, trace, .. } = *task;
     let mut rows: BTreeMap<TableId, HashMap<&[crate::value::ValueId], u64>> = BTreeMap::new();
     let mut writers: BTreeMap<TableId, u64> = BTreeMap::new();
-    let mut places: BTreeMap<TableId, u64> = BTreeMap::new();
+    let mut inserts: BTreeMap<TableId, u64> = BTreeMap::new();
     for transaction in &trace.transactions {
         let mut written = std::collections::BTreeSet::new();
         for access in trace.accesses_of(transaction).iter().filter(|access| access.op.writes()) {
             let width = schema.table(access.table).keys.len();
             written.insert(access.table);
-            *places.entry(access.table).or_default() += u64::from(access.op == crate::trace::Op::Insert);
+            *inserts.entry(access.table).or_default() += u64::from(access.op == Op::Insert);
             for row in trace.rows_of(access, width).into_iter().flatten() {
                 *rows.entry(access.table).or_default().entry(row).or_default() += 1;
             }
@@ -130,7 +129,7 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
             crate::measure::share(**count, n) >= HOT_MIN
                 && known <= HOT_ROWS * f64::from(task.partitions)
                 && **count as f64 >= 10.0 * known
-                && places.get(table).copied().unwrap_or(0) == 0
+                && inserts.get(table).copied().unwrap_or(0) == 0
         })
         .map(|(table, _)| *table)
         .collect();
@@ -139,13 +138,13 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
         return None;
     }
     // Without them, what is left may be best by other keys.
-    let without = without_writes(trace, &hot);
+    let without = without(trace, &hot);
     let rest = Task { trace: &without, groups: &[], zones: None, ..*task };
-    let seeds = rest.again(&vec![Choice::Alone; schema.tables.len()]);
-    if with.cross_partition_share - seeds.metrics.cross_partition_share < 0.05 {
+    let apart = rest.again(&vec![Choice::Alone; schema.tables.len()]);
+    if with.cross_partition_share - apart.metrics.cross_partition_share < 0.05 {
         return None;
     }
-    let mut replicated = seeds.design.clone();
+    let mut replicated = apart.design.clone();
     let tables: Vec<HotTable> = hot
         .iter()
         .map(|id| {
@@ -170,14 +169,14 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
             metrics,
         });
     }
-    let percent = 100.0 * seeds.metrics.cross_partition_share;
+    let percent = 100.0 * apart.metrics.cross_partition_share;
     ways.push(Way {
         way: WayKind::Counter,
         means: format!(
             "{names}: every partition keeps its own row and adds to it, readers add them up; only right where the \
              writes commute, such as sums; {percent:.1} % of the transactions then cross partitions"
         ),
-        metrics: seeds.metrics.clone(),
+        metrics: apart.metrics.clone(),
     });
     ways.push(Way {
         way: WayKind::Later,
@@ -185,13 +184,13 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
             "{names}: the change is left in a queue of the writer's partition and made later; whoever reads sees it \
              late; {percent:.1} % of the transactions then cross partitions"
         ),
-        metrics: seeds.metrics,
+        metrics: apart.metrics,
     });
     Some(HotRows { tables, ways })
 }
 
 /// The same transactions, without what touches some tables.
-fn without_writes(trace: &Trace, tables: &[TableId]) -> Trace {
+fn without(trace: &Trace, tables: &[TableId]) -> Trace {
     let mut rest = Trace {
         templates: trace.templates.clone(),
         kinds: trace.kinds.clone(),
@@ -203,7 +202,7 @@ fn without_writes(trace: &Trace, tables: &[TableId]) -> Trace {
     for transaction in &trace.transactions {
         let first = small(rest.accesses.len());
         let kept = trace.accesses_of(transaction).iter().filter(|access| !tables.contains(&access.table));
-        rest.accesses.extend(kept.cloned().map(|access| Access { ..access }));
+        rest.accesses.extend(kept.cloned());
         rest.transactions
             .push(Transaction { accesses: first..small(rest.accesses.len()), ..transaction.clone() });
     }

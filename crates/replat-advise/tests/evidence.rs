@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
-use replat_advise::advise::advise;
+use replat_advise::advise::{Wish, advise_on};
 use replat_advise::evidence::{
     Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, ReferenceSeen, RowSeen, Source,
     StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
@@ -276,7 +276,7 @@ fn evidence_of_any_amount_is_a_system_or_refused_with_a_reason() {
         assert_eq!(system.tier, tier, "{case}: {notes:?}");
         assert!(note.is_empty() || notes.iter().any(|n| n.contains(note)), "{case}: {notes:?}");
         assert!(!system.missing.is_empty(), "{case}");
-        advise(&system.schema, &system.trace, 4);
+        advise_on(&system, &Wish { partitions: Some(4), ..Wish::default() });
     }
     let refused: Vec<(&str, Vec<Source>, &str)> = vec![
         ("nothing", vec![], "no file was given"),

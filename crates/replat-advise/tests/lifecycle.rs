@@ -39,6 +39,7 @@ fn advised(name: &str, days: Option<u32>, rows: Option<u64>) -> Vec<Lifecycle> {
         services: Vec::new(),
         tier: Tier::Trace,
         missing: Vec::new(),
+        intent: Vec::new(),
     };
     lifecycles(&system, Some(&design))
 }

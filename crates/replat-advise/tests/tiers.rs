@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use replat_advise::advise::advise;
+use replat_advise::candidate::designs;
 use replat_advise::design::Design;
 use replat_advise::evidence::{Known, Source, Tier, read};
 use replat_advise::fixture::Described;
@@ -70,9 +70,8 @@ const REGRET_MAX: f64 = 0.03;
 /// What is found on the whole trace with the best of the designs that only use what its description knows; `None` if none
 /// of them does.
 fn found_on(truth: &Described, seen: &System) -> Option<f64> {
-    let advice = advise(&seen.schema, &seen.trace, truth.partitions.unwrap_or(16));
-    let designs = advice.designs.iter();
-    designs
+    designs(&seen.schema, &seen.trace, truth.partitions.unwrap_or(16))
+        .iter()
         .filter_map(|found| measure(&truth.schema, &truth.trace, &found.design).ok())
         .map(|m| m.cost)
         .next()

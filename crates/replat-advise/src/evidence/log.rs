@@ -41,17 +41,24 @@ struct Open {
     explicit: bool,
 }
 
+/// What a log says.
+#[derive(Clone, Debug, Default)]
+pub struct Logged {
+    /// The statements in it, without their values.
+    pub statements: Vec<StatementSeen>,
+    /// The transactions, in the order of their time.
+    pub transactions: Vec<TransactionSeen>,
+    /// What should be known of the log.
+    pub notes: Vec<Note>,
+}
+
 /// Reads `log.jsonl`: the statements in it, and the transactions of them. Values are as they were logged; `keep` says what
 /// becomes of each, so that a caller who must not have them can hash them here.
 ///
 /// # Errors
 ///
 /// If no line is one of a log.
-pub fn read_log(
-    name: &str,
-    text: &str,
-    keep: &dyn Fn(Value) -> Value,
-) -> Result<(Vec<StatementSeen>, Vec<TransactionSeen>, Vec<Note>), BadEvidence> {
+pub fn read_log(name: &str, text: &str, keep: &dyn Fn(Value) -> Value) -> Result<Logged, BadEvidence> {
     let mut notes = Vec::new();
     let mut statements: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut taken: BTreeSet<String> = BTreeSet::new();
@@ -160,7 +167,7 @@ pub fn read_log(
         .into_iter()
         .map(|((_, text), id)| StatementSeen { id, text, ..StatementSeen::default() })
         .collect();
-    Ok((statements, done, notes))
+    Ok(Logged { statements, transactions: done, notes })
 }
 
 /// The transaction that a session had, now ended. What ends it is logged when it has no number any more.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::lines::whole_lines;
 use super::{
-    ColumnSeen, Evidence, FORMAT, ReferenceSeen, StatementSeen, TableSeen, intent, read_evidence, read_log,
-    read_schema, read_statements, read_wal,
+    ColumnSeen, Evidence, FORMAT, Logged, ReferenceSeen, StatementSeen, TableSeen, intent, read_evidence,
+    read_log, read_schema, read_statements, read_wal,
 };
 use crate::fixture::{BadEvidence, Described, TableStats, read_workload};
 use crate::value::Value;
@@ -122,7 +122,7 @@ pub fn read(sources: &[Source]) -> Result<(Known, Vec<Note>), BadEvidence> {
         parts.push(Evidence { statements, ..Evidence::default() });
     }
     for (name, text) in take(Form::Log) {
-        let (statements, transactions, more) = read_log(name, text, &|value: Value| value)?;
+        let Logged { statements, transactions, notes: more } = read_log(name, text, &|value: Value| value)?;
         notes.extend(more);
         parts.push(Evidence { statements, transactions, ..Evidence::default() });
     }

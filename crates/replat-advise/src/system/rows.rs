@@ -24,12 +24,15 @@ pub(super) struct Rows {
     null: ValueId,
 }
 
+/// The columns that name a row, and the rows by their values there.
+type ByKey = (Vec<usize>, HashMap<Vec<ValueId>, RowId>);
+
 struct TableRows {
     /// How many of its key columns are its own; they stand first.
     own: usize,
     cells: Vec<Cells>,
-    /// The sets of columns that name a row, and the rows by their values there.
-    by_key: Vec<(Vec<usize>, HashMap<Vec<ValueId>, RowId>)>,
+    /// Each set of columns that names a row.
+    by_key: Vec<ByKey>,
     /// Of each key column that is not its own, where its value is.
     derived: Vec<Hop>,
 }

@@ -72,6 +72,7 @@ pub fn of(described: Described) -> System {
         services: Vec::new(),
         tier: Tier::Trace,
         missing: Vec::new(),
+        intent: Vec::new(),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Found {
     pub identified: bool,
     /// What becomes of its columns' values, in their order.
     pub columns: Vec<(String, Option<Kept>)>,
+    /// Those that are kept although nothing declares them to be keys.
+    pub undeclared: Vec<String>,
 }
 
 impl Found {
@@ -84,6 +86,7 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
                 logged: row.get("logged"),
                 identified: row.get("identified"),
                 columns: Vec::new(),
+                undeclared: Vec::new(),
             },
         );
     }
@@ -109,6 +112,9 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
             common: common.into_iter().map(|share| (f64::from(share) * 1e6).round() / 1e6).collect(),
         };
         found.seen.columns.insert(name.clone(), seen);
+        if !is_key && kept == Some(Kept::Hashed) {
+            found.undeclared.push(name.clone());
+        }
         found.columns.push((name, kept));
     }
     let keys = client.query(KEY_QUERY, &[&oids]).await.map_err(on(database, during))?;
@@ -167,6 +173,7 @@ pub fn watch_list(found: &[Found]) -> WatchList {
         schema: found.schema.clone(),
         table: found.table.clone(),
         columns: found.columns.clone(),
+        undeclared: found.undeclared.clone(),
     };
     WatchList::of(found.iter().map(watched).collect())
 }

@@ -18,6 +18,8 @@ pub struct Watched {
     pub table: String,
     /// All its columns in their order, and what becomes of their values; `None` if nothing of them is kept.
     pub columns: Vec<(String, Option<Kept>)>,
+    /// Those that are kept although nothing declares them to be keys.
+    pub undeclared: Vec<String>,
 }
 
 /// All tables that are looked at.
@@ -45,6 +47,32 @@ impl WatchList {
     /// A table by its full name.
     pub fn find(&self, schema: &str, table: &str) -> Option<&Watched> {
         self.named(table).find(|table| table.schema == schema)
+    }
+
+    /// Hears of a statement that runs. What is declared to be no key and is set by an UPDATE is none, such as a balance: its
+    /// values are not kept.
+    pub fn hear(&mut self, statement: &Normal) {
+        let tokens = &statement.tokens;
+        let sets = tokens.windows(2).any(|pair| pair[0].is("set") && !pair[1].is_sign("("));
+        let target = ["update", "into"].iter().find_map(|word| tokens.iter().position(|t| t.is(word)));
+        let (true, Some(mut at)) = (sets, target) else { return };
+        at += if tokens.get(at + 1).is_some_and(|token| token.is("only")) { 2 } else { 1 };
+        if tokens.get(at + 1).is_some_and(|token| token.is_sign(".")) {
+            at += 2;
+        }
+        let Some(places) = tokens.get(at).and_then(Token::name).and_then(|name| self.by_name.get(&name))
+        else {
+            return;
+        };
+        let set = columns_set(tokens);
+        for place in places {
+            let Watched { columns, undeclared, .. } = &mut self.tables[*place];
+            for (name, kept) in columns {
+                if undeclared.contains(name) && set.contains(name) {
+                    *kept = None;
+                }
+            }
+        }
     }
 
     fn named(&self, table: &str) -> impl Iterator<Item = &Watched> + use<'_> {
@@ -172,6 +200,17 @@ fn alias(tokens: &[Token], at: usize) -> Option<String> {
         return None;
     }
     token.name()
+}
+
+/// The columns that follow SET: those before `=`, up to what ends the list.
+fn columns_set(tokens: &[Token]) -> Vec<String> {
+    let begin = tokens.iter().position(|token| token.is("set")).map_or(tokens.len(), |at| at + 1);
+    let list = &tokens[begin..];
+    let end = list.iter().position(|t| ["where", "from", "returning"].iter().any(|word| t.is(word)));
+    let list = &list[..end.unwrap_or(list.len())];
+    let is_first = |at: usize| at == 0 || list[at - 1].is_sign(",");
+    let set = |at: usize| list.get(at + 1).is_some_and(|sign| sign.is_sign("=")) && is_first(at);
+    (0..list.len()).filter(|at| set(*at)).filter_map(|at| list[at].name()).collect()
 }
 
 struct Column {
@@ -334,6 +373,7 @@ mod tests {
             schema: schema.into(),
             table: table.into(),
             columns: columns.iter().map(|(name, kept)| ((*name).to_owned(), *kept)).collect(),
+            undeclared: vec!["tenant".into(), "order_id".into()],
         };
         let hashed = Some(Kept::Hashed);
         WatchList::of(vec![
@@ -407,6 +447,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_set_is_no_key_unless_it_is_declared_to_be_one() {
+        let rows = [
+            ("update orders set tenant = $1 where id = $2", false),
+            ("update only public.orders o set note = 'x', tenant = tenant + 1", false),
+            ("insert into orders values (1) on conflict (id) do update set tenant = excluded.tenant", false),
+            ("update orders set id = 1, note = 'x' where tenant = 5", true),
+            ("update orders set note = case when tenant = 5 then 'a' end", true),
+            ("update lines set tenant = 5", true),
+            ("select tenant from orders", true),
+        ];
+        for (sql, want) in rows {
+            let mut list = list();
+            list.hear(&normal(sql).expect(sql)[0]);
+            let orders = list.find("public", "orders").expect("a table");
+            assert_eq!(orders.columns[1].1.is_some(), want, "{sql}");
+            assert!(orders.columns[0].1.is_some(), "{sql}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_statement_makes_it_panic(
@@ -420,6 +480,7 @@ mod tests {
         ) {
             for statement in normal(&words.join(" ")).unwrap_or_default() {
                 drop(list().parameters(&statement));
+                list().hear(&statement);
             }
         }
     }

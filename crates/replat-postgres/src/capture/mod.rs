@@ -298,9 +298,12 @@ impl Capture {
         if found.is_empty() {
             return Err(CaptureError::NoTables { database });
         }
-        let list = catalogue::watch_list(&found);
+        let mut list = catalogue::watch_list(&found);
         let mut note = |why: Lacking| lacking.push(why);
         let statements = statements::begin(&client).await.map_err(&mut note).ok();
+        if let Some(before) = &statements {
+            statements::setting(&client, before).await.iter().for_each(|statement| list.hear(statement));
+        }
         let following = match session(&ask).await {
             Ok(client) => log_file::begin(client, ask.log.as_deref()).await.map_err(&mut note).ok(),
             Err(error) => return Err(error.into()),

@@ -238,6 +238,7 @@ mod tests {
             schema: "public".into(),
             table: "t".into(),
             columns: vec![("id".into(), Some(Kept::Hashed)), ("note".into(), None)],
+            undeclared: Vec::new(),
         }])
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::Lacking;
-use super::text::normal;
+use super::text::{Normal, normal};
 use crate::sql::quote_ident;
 
 /// What was counted of one statement.
@@ -57,6 +57,17 @@ pub async fn begin(client: &Client) -> Result<Before, Lacking> {
     let schema: String = row.get(0);
     let counts = counts(client, &schema).await.map_err(refused)?;
     Ok(Before { thrown_away: thrown_away(client, &schema).await, schema, counts })
+}
+
+/// Texts of statements that set columns, as far as they have been counted until now; none if they cannot be had.
+pub async fn setting(client: &Client, before: &Before) -> Vec<Normal> {
+    let query = format!(
+        "select query from {}.pg_stat_statements(true) where {HERE} and query ~* 'update' and query ~* 'set'",
+        quote_ident(&before.schema)
+    );
+    let rows = client.query(&query, &[]).await.unwrap_or_default();
+    let texts = rows.iter().filter_map(|row| row.get::<_, Option<&str>>(0));
+    texts.filter_map(normal).flatten().collect()
 }
 
 fn refused(error: tokio_postgres::Error) -> Lacking {

@@ -13,7 +13,7 @@ use replat_model::spec::{SecretText, UrlSource};
 use replat_postgres::capture::{Ask, Capture, CaptureError, clean_up};
 use replat_postgres::conninfo::ConnInfo;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::evidence::{BadFile, Counts, Growing, Summary, summary};
 use self::folder::{Folder, Record, Running, Standing, beside};
@@ -164,6 +164,8 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
                 .remedy("Name another file: --out FILE"));
         }
     };
+    // From here on a signal is heard, also one that comes before there is something to end.
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
     let random = secret()?;
     let begun = Capture::begin(ask.clone(), random, &mut |before| running.remember(before)).await;
     let capture = match begun {
@@ -180,7 +182,8 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
         style.remark(&format!("  lacking   {lacking}"));
     }
     let why = Cell::new("time");
-    let until = wanted(global, style, &running, args.lasts.as_duration(), growing.counts(), &why);
+    let until =
+        wanted(global, style, &running, &mut signals, args.lasts.as_duration(), growing.counts(), &why);
     let run = capture.run(&mut growing, until).await;
     let mut captured = match run {
         Ok(captured) => captured,
@@ -245,24 +248,23 @@ async fn wanted(
     global: &Global,
     style: Style,
     running: &Running,
+    [terminate, interrupt]: &mut [Option<Signal>; 2],
     lasts: Duration,
     counts: Arc<Counts>,
     why: &Cell<&'static str>,
 ) {
-    let hear = |kind| signal(kind).ok();
-    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate()), hear(SignalKind::interrupt()));
     let begun = Instant::now();
     let mut told = begun;
     let mut timer = tokio::time::interval(LOOK_EVERY);
     loop {
-        let heard = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+        let heard = async |signal: &mut Option<Signal>| match signal {
             Some(signal) => drop(signal.recv().await),
             None => std::future::pending().await,
         };
         tokio::select! {
             _ = timer.tick() => {}
-            () = heard(&mut terminate) => why.set("stopped"),
-            () = heard(&mut interrupt) => why.set("stopped"),
+            () = heard(terminate) => why.set("stopped"),
+            () = heard(interrupt) => why.set("stopped"),
         }
         if running.is_asked_to_end() {
             why.set("stopped");

@@ -21,6 +21,7 @@ pub const SHOP: &str = "create extension pg_stat_statements; \
      create table orders (tenant int, id bigint, account bigint, note text, at timestamptz default now(), \
        primary key (tenant, id), foreign key (tenant, account) references accounts); \
      create table audit (tenant int, what text); \
+     alter table accounts add balance bigint default 8800991122; update accounts set balance = 8800991122 where id = 0; \
      create table visits (tenant int, id bigint, primary key (tenant, id)) partition by hash (tenant); \
      create table visits_0 partition of visits for values with (modulus 2, remainder 0); \
      create table visits_1 partition of visits for values with (modulus 2, remainder 1); \

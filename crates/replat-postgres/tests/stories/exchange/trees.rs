@@ -7,7 +7,7 @@ use replat_model::exchange::Danger;
 use replat_model::ids::Side;
 use tokio_postgres::Client;
 
-use super::{Version, carry_out, exchanged, on_views, planned, scene, write};
+use super::{Version, act_late, carry_out, exchanged, on_views, planned, scene, write};
 use crate::harness::{Scene, run, value};
 
 /// Everything that fills in a value by itself, in a tree of two levels and a default, with rows on all of them.
@@ -206,6 +206,21 @@ const NEW_LEDGER: Version = Version {
     select: "select word from ledger where tenant_id = 2 and id = $1",
     delete: "delete from ledger where tenant_id = 2 and id = $1",
 };
+
+#[tokio::test]
+async fn a_session_that_began_before_finds_rows_whose_leaves_were_handed_over() {
+    let story = on_views(ledger()).await;
+    let statements = [
+        ("update ledger set said = 'late' where tenant_id = 2 and id = $1", 55),
+        ("update ledger_2 set said = 'late' where id = $1", 56),
+        ("delete from ledger where tenant_id = 3 and id = $1", 120),
+        ("delete from ledger_3_high where id = $1", 121),
+        ("select * from ledger where tenant_id = 1 and id = $1", 5),
+        ("select * from ledger_rest where id = $1 for update", 6),
+        ("insert into ledger (tenant_id, id, amount) values (3, $1, 1)", 9_001),
+    ];
+    act_late(&story, &statements).await;
+}
 
 #[tokio::test]
 async fn a_tree_that_is_tied_to_its_topmost_table_is_not_handed_over() {
