@@ -153,6 +153,9 @@ struct Cutting {
     left_out: BTreeSet<String>,
 }
 
+/// A table of a family, how it is cut, and the place of its key among its columns.
+type Member<'d> = (TableId, &'d [Level], usize);
+
 /// The trees of a design, with all that a spec wants to know of them. `hashed` says that values are known by their
 /// hashes only, so that none can be written down.
 pub fn families(
@@ -162,7 +165,7 @@ pub fn families(
     design: &Design,
     hashed: bool,
 ) -> Vec<Family> {
-    let mut groups: BTreeMap<(DomainId, u32), Vec<(TableId, &[Level], usize)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(DomainId, u32), Vec<Member<'_>>> = BTreeMap::new();
     for (name, placement) in &design.tables {
         let Placement::Partition { levels } = placement else { continue };
         let Some(table) = schema.find(name) else { continue };
@@ -191,12 +194,12 @@ pub fn families(
 fn family(
     schema: &Schema,
     trace: &Trace,
-    members: &[(TableId, &[Level], usize)],
+    members: &[Member<'_>],
     everywhere: &BTreeSet<TableId>,
     hashed: bool,
     taken: &mut BTreeSet<String>,
 ) -> Family {
-    let column_of = |(table, _, key): &(TableId, &[Level], usize)| &schema.table(*table).keys[*key];
+    let column_of = |(table, _, key): &Member<'_>| &schema.table(*table).keys[*key];
     // Most tables need no change if the key is called what most of them call it.
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     for member in members {
