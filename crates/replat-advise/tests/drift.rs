@@ -103,8 +103,10 @@ fn what_is_planted_is_found_and_what_passes_is_not() {
     // Somebody who sells: statement 5 makes an order, and its third parameter is the seller.
     let seller = |line: &Value| needs(line, 5, &Value::from(8)) || needs(line, 9, &Value::from(8));
     type Over = fn(f64) -> f64;
+    // What it is, which transactions it is about, their share and how many there are over time, and where that changes.
+    type Planted<'a> = (&'a str, &'a dyn Fn(&Value) -> bool, Over, Over, &'a [f64]);
     let even: Over = |_| 400.0;
-    let cases: [(&str, &dyn Fn(&Value) -> bool, Over, Over, &[f64]); 13] = [
+    let cases: [Planted<'_>; 13] = [
         ("nothing", &ship, |_| 0.04, even, &[]),
         ("another mix", &ship, |t| if t < 0.55 { 0.04 } else { 0.2 }, even, &[0.55]),
         ("a little more of one kind", &ship, |t| if t < 0.5 { 0.04 } else { 0.10 }, even, &[0.5]),

@@ -95,7 +95,7 @@ fn a_design_of_one_half_crosses_on_the_other_as_was_forecast() {
             let is_seen = |place: usize| match split {
                 0 => place < n / 2,
                 1 => place >= n / 2,
-                odd => (place / block + odd) % 2 == 0,
+                odd => (place / block + odd).is_multiple_of(2),
             };
             let seen = workload.trace.chosen((0..n).filter(|place| is_seen(*place)));
             let later = workload.trace.chosen((0..n).filter(|place| !is_seen(*place)));

@@ -422,7 +422,7 @@ mod tests {
             ("a festival", |t| if (0.5..0.55).contains(&t) { 0.6 } else { 0.1 }, &[]),
             ("two festivals", |t| if (t * 10.0) as u64 % 5 == 2 { 0.5 } else { 0.1 }, &[]),
             ("a slope", |t| 0.1 + 0.4 * ((t - 0.3) / 0.4).clamp(0.0, 1.0), &[0.3]),
-            ("days and nights", |t| if (t * 8.0) as u64 % 2 == 0 { 0.1 } else { 0.3 }, &[]),
+            ("days and nights", |t| if ((t * 8.0) as u64).is_multiple_of(2) { 0.1 } else { 0.3 }, &[]),
             ("a step near the end", |t| if t < 0.9 { 0.1 } else { 0.3 }, &[0.9]),
         ];
         for seed in 1..=10 {

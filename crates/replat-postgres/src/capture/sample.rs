@@ -288,8 +288,10 @@ mod tests {
             ("execute <unnamed>: select note from t where id = $1", "statement: update t set id = 5");
         let select = "select note from t where id = $1".to_owned();
         let update = "update t set id = $1".to_owned();
-        let whole = vec![(vec![select.clone(), update.clone()], Some(9))];
-        let rows: Vec<(&str, Vec<Record>, Vec<(Vec<String>, Option<u64>)>)> = vec![
+        let whole = [(vec![select.clone(), update.clone()], Some(9))];
+        // Statements of a transaction, with its number.
+        type Told = (Vec<String>, Option<u64>);
+        let rows: Vec<(&str, Vec<Record>, Vec<Told>)> = vec![
             (
                 "two at once",
                 vec![
