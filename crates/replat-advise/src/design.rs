@@ -101,7 +101,7 @@ pub enum Cut {
 
 /// A node of a tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Written")]
 pub enum Node {
     /// Is the value less?
     Less {
@@ -141,6 +141,44 @@ pub enum Node {
         /// Its number.
         leaf: u32,
     },
+}
+
+/// A node as it is written: its kind shows from what it has. To try one kind after another would read what is below once
+/// for each, and what is below that again: a deep tree would never be read.
+#[derive(Deserialize)]
+struct Written {
+    leaf: Option<u32>,
+    hash: Option<Vec<String>>,
+    n: Option<u32>,
+    #[serde(default)]
+    base: u32,
+    col: Option<String>,
+    lt: Option<Value>,
+    #[serde(rename = "in")]
+    among: Option<Vec<Value>>,
+    yes: Option<Box<Node>>,
+    no: Option<Box<Node>>,
+}
+
+impl TryFrom<Written> for Node {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Node, &'static str> {
+        let Written { leaf, hash, n, base, col, lt, among, yes, no } = written;
+        Ok(match (leaf, hash, n, col, lt, among, yes, no) {
+            (Some(leaf), None, None, None, None, None, None, None) => Node::Leaf { leaf },
+            (None, Some(hash), Some(n), None, None, None, None, None) => Node::Spread { hash, n, base },
+            (None, None, None, Some(col), Some(lt), None, Some(yes), Some(no)) => {
+                Node::Less { col, lt, yes, no }
+            }
+            (None, None, None, Some(col), None, Some(among), Some(yes), Some(no)) => {
+                Node::Among { col, among, yes, no }
+            }
+            _ => {
+                return Err("a node of a tree has leaf; or hash and n; or col, yes, no, and either lt or in");
+            }
+        })
+    }
 }
 
 /// Columns from whose values others can be looked up.
@@ -433,5 +471,30 @@ fn check_cut(cut: &Cut, table: &str) -> Result<(), BadDesign> {
             Err(BadDesign::NoPart { table: table.to_owned(), part: parts - 1, of: *n })
         }
         Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_tree_is_read_as_it_was_written() {
+        let mut root = Node::Leaf { leaf: 0 };
+        for leaf in 1..100 {
+            let yes = Box::new(Node::Leaf { leaf });
+            let col = "c".to_owned();
+            root = match leaf % 2 {
+                0 => Node::Less { col, lt: Value::Int(5), yes, no: Box::new(root) },
+                _ => Node::Among { col, among: vec![Value::Null], yes, no: Box::new(root) },
+            };
+        }
+        let text = serde_json::to_string(&root).expect("text");
+        assert_eq!(serde_json::from_str::<Node>(&text).expect("the same"), root);
+        for odd in
+            ["{}", r#"{"leaf":1,"hash":["a"]}"#, r#"{"hash":["a"]}"#, r#"{"col":"a","yes":{"leaf":0}}"#]
+        {
+            assert!(serde_json::from_str::<Node>(odd).is_err(), "{odd}");
+        }
     }
 }

@@ -374,7 +374,7 @@ mod tests {
             (Some(1e3), Some(90), Interval::Week),
             (Some(1e8), Some(90), Interval::Day),
             (None, Some(30), Interval::Day),
-            (None, Some(365), Interval::Month),
+            (None, Some(365), Interval::Week),
         ];
         for (daily, keep, want) in cases {
             assert_eq!(interval(daily, keep), want, "{daily:?} rows a day, {keep:?} days kept");
