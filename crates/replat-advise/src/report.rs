@@ -14,6 +14,7 @@ use crate::advise::Advice;
 use crate::confidence::Forecast;
 use crate::design::Design;
 use crate::drift::Drift;
+use crate::lifecycle::Lifecycle;
 use crate::measure::Metrics;
 use crate::missing::Hypothesis;
 use crate::system::Constraints;
@@ -48,6 +49,9 @@ pub struct Report {
     /// What became of a deployed design.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    /// Tables that grow at one end of time, and how their rows grow old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifecycles: Vec<Lifecycle>,
     /// What deployments can take over.
     pub plan: Plan,
     /// What pictures are drawn of.

@@ -7,7 +7,7 @@ mod layout;
 mod reading;
 pub mod spec;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Wish;
 use replat_advise::design::Design;
@@ -27,7 +27,9 @@ pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Fa
     if args.what == Advise::Layout {
         return layout::advise(style, args);
     }
-    let read = reading::read(&args.evidence)?;
+    let paths: Vec<PathBuf> =
+        args.evidence.iter().map(|one| crate::capture::evidence_of(global, one)).collect::<Result<_, _>>()?;
+    let read = reading::read(&paths)?;
     let wish = Wish { partitions: args.partitions, capacity: args.capacity };
     let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
     let subject =

@@ -7,6 +7,7 @@ use crate::confidence::{Forecast, Interval, Measured, Optimism, cap};
 use crate::design::{BadDesign, Design};
 use crate::domain::domains;
 use crate::evidence::Tier;
+use crate::lifecycle::lifecycles;
 use crate::measure::measure;
 use crate::missing::hypotheses;
 use crate::report::picture::{graph, load, matrix, tree_map};
@@ -61,6 +62,7 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
     if let Some(design) = &advice.design {
         pictures.load = load(schema, trace, design).unwrap_or_default();
     }
+    let lifecycles = lifecycles(system, advice.design.as_ref());
     let mut report = Report {
         format: FORMAT.to_owned(),
         evidence: EvidenceUsed {
@@ -78,6 +80,7 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         hypotheses: Vec::new(),
         what_if: None,
         drift: None,
+        lifecycles,
         plan: Plan::default(),
         pictures,
     };

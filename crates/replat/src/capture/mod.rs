@@ -441,6 +441,23 @@ fn list(global: &Global, style: Style) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The file of a capture that is named and is no path that is there; any other path as it is.
+pub fn evidence_of(global: &Global, named: &Path) -> Result<PathBuf, Failure> {
+    let text = named.to_string_lossy();
+    let name = text.strip_prefix("capture:").unwrap_or(&text);
+    if named.exists() || name.contains('/') {
+        return Ok(named.to_owned());
+    }
+    let folder = folder(global)?;
+    let all = folder.all().map_err(|e| unusable(&e, "the folder of captures cannot be read"))?;
+    let path = match all.iter().find(|(other, _)| other == name) {
+        Some((_, Standing::Running(record) | Standing::Killed(record))) => record.evidence.clone(),
+        Some((name, Standing::Ended)) => folder.evidence(name),
+        None => return Ok(named.to_owned()),
+    };
+    Ok(existing(&path))
+}
+
 fn show(global: &Global, style: Style, name: Option<&str>) -> Result<Exit, Failure> {
     let folder = folder(global)?;
     if let Some(file) = name.map(Path::new).filter(|path| path.is_file()) {

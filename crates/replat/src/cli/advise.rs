@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// Options of `advise`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    replat advise --evidence capture.jsonl.gz\n  \
+    replat advise --evidence c1\n  \
     replat advise keys --evidence capture.jsonl.gz --partitions 16 --html advice.html\n  \
     replat advise what-if --evidence capture.jsonl.gz --design mine.json\n  \
     replat advise keys --evidence capture.jsonl.gz --apply-to-spec --dry-run\n\n\
@@ -17,7 +17,8 @@ pub struct AdviseArgs {
     /// On what; without it, on everything.
     #[arg(value_enum, default_value_t = Advise::All)]
     pub what: Advise,
-    /// What is known of the system: a file of a capture, or a folder of a recorded workload; several are put together.
+    /// What is known of the system: a capture by its name, a file of one, or a folder of a recorded workload; several are
+    /// put together.
     #[arg(short = 'e', long, value_name = "PATH", required = true, num_args = 1..)]
     pub evidence: Vec<PathBuf>,
     /// How many partitions there are to be; by default what the evidence wishes for, else 16.

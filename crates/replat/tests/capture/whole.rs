@@ -100,6 +100,14 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
         .await
         .succeeds()
         .prints("\"rows_written\": 62");
+
+    // A capture is evidence by its name.
+    for name in ["monday", "capture:monday"] {
+        let advice = world.program.line(&format!("advise --evidence {name} --json")).await.succeeds().json();
+        assert_eq!(advice["tier"], "T3", "{advice:#}");
+        assert_eq!(advice["evidence"]["hashed"], true, "{advice:#}");
+    }
+    world.program.line("advise --evidence tuesday").await.fails("RP8001", 3).remarks("tuesday");
 }
 
 #[tokio::test(flavor = "multi_thread")]

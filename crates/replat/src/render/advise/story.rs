@@ -604,12 +604,28 @@ fn before(report: &Report) -> Section {
 
 fn lifecycle(report: &Report) -> Section {
     let mut blocks = Vec::new();
-    if let Some(keep) = &report.advice.retention {
+    for one in &report.lifecycles {
+        let within = match &one.within {
+            Some(key) => format!("within each partition by {key}, "),
+            None => String::new(),
+        };
+        let many = match (one.keep, one.partitions) {
+            (Some(days), Some(partitions)) => {
+                format!("; rows are kept for {days} days, so there are {partitions} at a time")
+            }
+            _ => "; nobody says how long rows are kept, so none is ever retired".to_owned(),
+        };
         blocks.push(Block::Text(format!(
-            "Rows of {} are kept for {} days by {}: cut each partition further by ranges of {}, and retire old ranges whole; \
-             replat rotate does both.",
-            keep.table, keep.days, keep.column, keep.column
+            "{}: {within}cut it by ranges of {} of {}{many}; {} are kept ready.",
+            one.table,
+            one.column,
+            one.interval.text(),
+            one.ahead
         )));
+        let assumed = one.assumed.iter().map(|what| format!("assumed: {what}"));
+        blocks.push(Block::List(one.because.iter().cloned().chain(assumed).collect()));
+        let name = one.table.replace('.', "_");
+        blocks.push(Block::Code(one.spec(&name, "blue").trim_end().to_owned()));
     }
     Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
 }
