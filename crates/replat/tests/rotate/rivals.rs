@@ -49,6 +49,15 @@ async fn a_signal_ends_a_run_and_a_plan_and_the_next_run_goes_on() {
         run.signal(signal).await;
         run.end().await.fails("RP9002", 130).remarks("SAFE");
         other.batch_execute("commit").await.expect("the end");
+        // The server hears of a client's end in its own time, and until then the run is at work for it.
+        let sessions = "select count(*) from pg_stat_activity \
+                        where datname = current_database() and application_name like 'replat%'";
+        let gone = async {
+            while other.query_one(sessions, &[]).await.expect("a count").get::<_, i64>(0) > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("the server hears of it");
         world.verb("apply p.json", "").await.succeeds().prints("created=4");
     }
 }
