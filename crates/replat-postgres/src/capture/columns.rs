@@ -54,7 +54,11 @@ impl WatchList {
     pub fn hear(&mut self, statement: &Normal) {
         let tokens = &statement.tokens;
         let sets = tokens.windows(2).any(|pair| pair[0].is("set") && !pair[1].is_sign("("));
-        let target = ["update", "into"].iter().find_map(|word| tokens.iter().position(|t| t.is(word)));
+        // In ON CONFLICT … DO UPDATE the table is the one that is inserted into.
+        let update = (0..tokens.len()).find(|at| {
+            tokens[*at].is("update") && at.checked_sub(1).is_none_or(|before| !tokens[before].is("do"))
+        });
+        let target = update.or_else(|| tokens.iter().position(|t| t.is("into")));
         let (true, Some(mut at)) = (sets, target) else { return };
         at += if tokens.get(at + 1).is_some_and(|token| token.is("only")) { 2 } else { 1 };
         if tokens.get(at + 1).is_some_and(|token| token.is_sign(".")) {
