@@ -328,13 +328,16 @@ fn tree_table(tree: &Tree, types: &BTreeMap<&str, KeyType>) -> Table {
     said
 }
 
+/// What a database is called in pieces of a spec that are shown where no spec says how it is called.
+pub const SOME_DATABASE: &str = "blue";
+
 /// The plan as a piece of a spec, for those who look at it; `None` if it has none.
 pub fn snippet(report: &Report) -> Option<String> {
     let mut document = DocumentMut::new();
     for family in &report.plan.families {
         let tables = family.tables.keys().chain(&family.everywhere);
         let schema = tables.map(|table| schema_of(table)).next().unwrap_or("public");
-        let home = Place { database: "blue".to_owned(), schema: schema.to_owned() };
+        let home = Place { database: SOME_DATABASE.to_owned(), schema: schema.to_owned() };
         put(&mut document, &family.name, family, &home).ok()?;
     }
     (!report.plan.families.is_empty()).then(|| document.to_string())

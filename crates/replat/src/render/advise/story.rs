@@ -11,6 +11,7 @@ use replat_advise::lookups::Remedy;
 use replat_advise::measure::Metrics;
 use replat_advise::report::Report;
 
+use crate::advise::spec::{SOME_DATABASE, snippet};
 use crate::cli::Advise;
 use crate::render::{bytes, count, counted, span};
 
@@ -625,7 +626,10 @@ fn lifecycle(report: &Report) -> Section {
         let assumed = one.assumed.iter().map(|what| format!("assumed: {what}"));
         blocks.push(Block::List(one.because.iter().cloned().chain(assumed).collect()));
         let name = one.table.replace('.', "_");
-        blocks.push(Block::Code(one.spec(&name, "blue").trim_end().to_owned()));
+        blocks.push(Block::Code(one.spec(&name, SOME_DATABASE).trim_end().to_owned()));
+    }
+    if !report.lifecycles.is_empty() {
+        blocks.push(Block::Text(format!("{SOME_DATABASE} stands for what your spec calls the database.")));
     }
     Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
 }
@@ -759,8 +763,10 @@ fn plan(report: &Report) -> Section {
             blocks.push(Block::Text("What a spec's tree leaves out of the design:".to_owned()));
             blocks.push(Block::List(left_out));
         }
-        if let Some(toml) = crate::advise::spec::snippet(report) {
+        if let Some(toml) = snippet(report) {
             blocks.push(Block::Code(toml));
+            blocks
+                .push(Block::Text(format!("{SOME_DATABASE} stands for what your spec calls the database.")));
         }
         let accept: Vec<String> = report
             .plan
