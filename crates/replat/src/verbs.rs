@@ -217,6 +217,8 @@ impl Desk<'_> {
         }
         let mut shown = 0;
         loop {
+            // Asked before the history is read: what is written in between is then shown before this ends.
+            let ended = self.watch().state(&listed)?.ended();
             let history = self.store.read(&listed.id)?;
             for entry in history.iter().skip(shown) {
                 self.style.line(&match self.style.is_json() {
@@ -225,7 +227,7 @@ impl Desk<'_> {
                 });
             }
             shown = history.len();
-            if self.watch().state(&listed)?.ended() {
+            if ended {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_EVERY).await;
