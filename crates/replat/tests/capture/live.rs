@@ -106,7 +106,7 @@ async fn what_is_not_to_be_had_is_said_with_what_would_give_it() {
     let ran = program.line(line).await.succeeds().prints("T0, the catalogue alone");
     let ran =
         ran.prints("GRANT pg_read_all_data TO \"feeble\"").prints("GRANT pg_read_all_stats TO \"feeble\"");
-    ran.prints("Not enough evidence");
+    ran.prints("Not enough is known to decide.");
     root.batch_execute("grant pg_read_all_stats to feeble").await.expect("a grant");
     program
         .line(line)
