@@ -265,7 +265,8 @@ impl Age {
         }
         let told = table.times.get(column);
         // Unit of both: days since 1970.
-        let days_told = told.map(|told| told.days.1.saturating_sub(told.days.0) as f64).filter(|days| *days > 0.0);
+        let days_told =
+            told.map(|told| told.days.1.saturating_sub(told.days.0) as f64).filter(|days| *days > 0.0);
         let ordered = told.and_then(|told| told.ordered);
         let values = inserted(schema, trace, id, column);
         let (Some(first), Some(last)) = (values.first().copied(), values.last().copied()) else {

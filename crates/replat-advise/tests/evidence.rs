@@ -209,6 +209,32 @@ fn of_a_statement_that_is_told_of_again_the_last_count_and_the_text_that_ran_are
 }
 
 #[test]
+fn statements_that_were_counted_are_shown_as_fast_as_they_ran() {
+    // Per second: 50 of them, whether all of them can be shown or not.
+    for (calls, span, want) in
+        [(500, Some((100.0, 110.0)), 10.0), (500_000, Some((0.0, 10_000.0)), 80.0), (500, None, 1.0)]
+    {
+        let head = Head { format: FORMAT.to_owned(), span, ..Head::default() };
+        let table = TableSeen {
+            name: "a".into(),
+            primary_key: vec!["id".into()],
+            columns: [("id".to_owned(), ColumnSeen { data_type: "bigint".into(), ..ColumnSeen::default() })]
+                .into(),
+            ..TableSeen::default()
+        };
+        let text = "select * from a where id = $1".to_owned();
+        let statement =
+            StatementSeen { id: "1".into(), text, calls: Some(calls), ..StatementSeen::default() };
+        let evidence =
+            Evidence { head, tables: vec![table], statements: vec![statement], ..Evidence::default() };
+        let (system, _) = System::of(Known::Seen(Box::new(evidence)));
+        let transactions = &system.trace.transactions;
+        let seconds = transactions.last().expect("some").at - transactions[0].at;
+        assert!((seconds - want).abs() < want / 50.0, "{calls} {span:?}: {seconds}");
+    }
+}
+
+#[test]
 fn values_of_different_secrets_are_never_equal_and_calls_add_up() {
     let id = |evidence: &Evidence, place: usize| evidence.writes[place].rows[0].columns["id"].clone();
     let (alike, notes) = of_secret("a", 1).merge(of_secret("a", 2));
