@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use replat_advise::advise::{Wish, advise_on};
 use replat_advise::evidence::{
-    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, ReferenceSeen, RowSeen, Source,
+    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, Line, ReferenceSeen, RowSeen, Source,
     StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
 };
 use replat_advise::fixture::BadEvidence;

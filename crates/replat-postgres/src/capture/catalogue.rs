@@ -156,7 +156,7 @@ async fn lacking(
         return Ok(Vec::new());
     }
     let row = client
-        .query_one("select current_user::text", &[])
+        .query_one("select rolname::text from pg_catalog.pg_roles where rolname = current_user", &[])
         .await
         .map_err(on(database, "asking who we are"))?;
     let role: String = row.get(0);

@@ -88,8 +88,9 @@ pub fn change(
     if !report.plan.ready {
         let why = match &report.advice.verdict {
             Verdict::Partition => report.plan.not_ready.clone(),
-            Verdict::DoNotPartition { because } | Verdict::NotEnoughEvidence { because } => {
-                vec![because.clone()]
+            Verdict::DoNotPartition { because } => vec![because.clone()],
+            Verdict::NotEnoughEvidence { because } => {
+                std::iter::once(because).chain(&report.plan.not_ready).cloned().collect()
             }
         };
         let failure =
