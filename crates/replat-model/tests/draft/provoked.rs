@@ -1,7 +1,6 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
-use replat_model::draft::Beside;
-use replat_model::draft::{Crossing, Misfit, Unfit};
+use replat_model::draft::{Beside, Crossing, Misfit, Unfit};
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
