@@ -177,6 +177,7 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
             keys,
             rows: None,
             row_bytes: None,
+            times: BTreeMap::new(),
         });
     }
     let mut trace = Trace::default();
