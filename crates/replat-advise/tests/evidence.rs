@@ -53,7 +53,8 @@ fn table() -> impl Strategy<Value = TableSeen> {
                 .into_iter()
                 .map(|(name, nullable)| {
                     let common = vec![0.5, 0.25];
-                    (name, ColumnSeen { data_type: "text".into(), nullable, distinct: Some(-0.5), common })
+                    let bytes = nullable.then_some(7);
+                    (name, ColumnSeen { data_type: "text".into(), nullable, bytes, distinct: Some(-0.5), common })
                 })
                 .collect(),
             rows,

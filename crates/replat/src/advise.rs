@@ -6,6 +6,7 @@ mod judged;
 mod layout;
 mod reading;
 pub mod spec;
+pub mod split;
 
 use std::path::{Path, PathBuf};
 

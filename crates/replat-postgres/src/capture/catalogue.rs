@@ -108,6 +108,7 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
         let seen = ColumnSeen {
             data_type: row.get("type"),
             nullable: row.get("nullable"),
+            bytes: whole(row.get("bytes")),
             distinct,
             common: common.into_iter().map(|share| (f64::from(share) * 1e6).round() / 1e6).collect(),
         };
@@ -239,7 +240,7 @@ const COLUMN_QUERY: &str = "select a.attrelid as relid, a.attname::text as name,
            or k.confrelid = a.attrelid and a.attnum = any (k.confkey))) \
        or exists (select from pg_catalog.pg_partitioned_table p where p.partrelid = a.attrelid \
          and a.attnum = any (p.partattrs)) as is_key, \
-       s.n_distinct as distinct, s.most_common_freqs[1:$2] as common \
+       s.avg_width * (1 - s.null_frac::float8) as bytes, s.n_distinct as distinct, s.most_common_freqs[1:$2] as common \
      from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
        join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
        join pg_catalog.pg_type t on t.oid = a.atttypid \
