@@ -5,6 +5,7 @@
 //! both has to join, and a new row is made twice. [`cost`] weighs the two, [`group`] looks for the cheapest pieces, and what
 //! does not clearly pay is not advised.
 
+mod apart;
 pub mod cost;
 pub mod group;
 mod matrix;
@@ -12,7 +13,7 @@ mod split;
 mod use_of;
 mod width;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +133,10 @@ pub struct Piece {
     pub row_bytes: f64,
     /// The share of the runs that look at its columns or set them.
     pub used: f64,
-    /// The contexts of the tables that its columns are used with in one transaction, with the share of its transactions.
+    /// The tables that its columns are used with in one transaction, with the share of its transactions.
     pub used_with: Vec<(String, f64)>,
+    /// The other tables of the context that it would be in.
+    pub context: Vec<String>,
     /// Unique keys that it has to itself, besides the key that all carry.
     pub unique: Vec<Vec<String>>,
     /// Its foreign keys, in words: the columns, the table, its columns.
@@ -177,18 +180,12 @@ pub struct Joining {
 struct Around<'a> {
     system: &'a System,
     uses: &'a Uses,
-    /// The context of each table that has one.
-    context: &'a BTreeMap<TableId, String>,
     /// How often each statement ran in each of some draws of the evidence.
     draws: Vec<Vec<f64>>,
 }
 
-/// Looks at all tables. `context` has the context of each table, `design` says by which keys tables are placed.
-pub fn columns(
-    system: &System,
-    context: &BTreeMap<TableId, String>,
-    design: Option<&Design>,
-) -> ColumnAdvice {
+/// Looks at all tables. `design` says by which keys tables are placed.
+pub fn columns(system: &System, design: Option<&Design>) -> ColumnAdvice {
     let (schema, trace) = (&system.schema, &system.trace);
     if trace.transactions.is_empty() {
         return ColumnAdvice::default();
@@ -196,7 +193,7 @@ pub fn columns(
     let uses = Uses::of(schema, trace);
     let wide: Vec<TableId> = schema.ids().filter(|id| is_wide(schema.table(*id))).collect();
     let draws = if wide.is_empty() { Vec::new() } else { draws(trace) };
-    let around = Around { system, uses: &uses, context, draws };
+    let around = Around { system, uses: &uses, draws };
     let mut tables: Vec<TableColumns> = wide
         .into_iter()
         .filter(|id| !uses.of[id.0].is_empty())
@@ -224,7 +221,9 @@ struct Carried {
 impl Carried {
     fn of(table: &Table, design: Option<&Design>) -> Carried {
         let placed: Vec<&String> = match design.and_then(|design| design.tables.get(&table.name)) {
-            Some(Placement::Partition { levels }) => levels.iter().flat_map(|level| level.cut.columns()).collect(),
+            Some(Placement::Partition { levels }) => {
+                levels.iter().flat_map(|level| level.cut.columns()).collect()
+            }
             _ => Vec::new(),
         };
         let placed: Vec<&String> =

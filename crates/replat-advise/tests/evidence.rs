@@ -54,7 +54,16 @@ fn table() -> impl Strategy<Value = TableSeen> {
                 .map(|(name, nullable)| {
                     let common = vec![0.5, 0.25];
                     let bytes = nullable.then_some(7);
-                    (name, ColumnSeen { data_type: "text".into(), nullable, bytes, distinct: Some(-0.5), common })
+                    (
+                        name,
+                        ColumnSeen {
+                            data_type: "text".into(),
+                            nullable,
+                            bytes,
+                            distinct: Some(-0.5),
+                            common,
+                        },
+                    )
                 })
                 .collect(),
             rows,

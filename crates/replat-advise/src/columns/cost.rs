@@ -166,9 +166,7 @@ impl Pieces {
         let width = |pieces: &[usize]| pieces.iter().map(|piece| self.widths[*piece]).sum::<f64>();
         let more = |pieces: &[usize]| pieces.len().saturating_sub(1) as f64;
         let one = match job.op {
-            Op::Read => {
-                Price { looked: width(&needed), written: 0.0, besides: JOIN * more(&needed) }
-            }
+            Op::Read => Price { looked: width(&needed), written: 0.0, besides: JOIN * more(&needed) },
             Op::Update => Price {
                 looked: width(&needed),
                 written: width(&written),

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::apart::{Cut, Together};
 use super::cost::{Atoms, Ground, Job, Layout, Pieces, Price};
 use super::group::layouts;
 use super::matrix::{MatrixColumn, called, matrix};
 use super::{
-    Around, Carried, HEADER, Joining, Piece, PieceColumn, RUNS_MIN, Saving, Split, TABLE_MIN, TableColumns, Usage, Widths,
+    Around, Carried, HEADER, Joining, Piece, PieceColumn, RUNS_MIN, Saving, Split, TABLE_MIN, TableColumns,
+    Usage, Widths,
 };
 use crate::confidence::{Interval, confidence};
 use crate::evidence::Tier;
@@ -187,12 +189,7 @@ struct Chosen {
 }
 
 /// The split that pays best, or why none does.
-fn chosen(
-    around: &Around<'_>,
-    usages: &[Usage],
-    columns: &Columns,
-    runs: &[f64],
-) -> Result<Chosen, String> {
+fn chosen(around: &Around<'_>, usages: &[Usage], columns: &Columns, runs: &[f64]) -> Result<Chosen, String> {
     let ground = &columns.ground;
     let one = ground.cost(&Layout::whole(columns.atoms.len()), runs);
     if one <= 0.0 {
@@ -264,21 +261,16 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn split(
-        &self,
-        chosen: &Chosen,
-        pieces: &Pieces,
-        order: &[usize],
-        carried: &Carried,
-    ) -> Split {
+    fn split(&self, chosen: &Chosen, pieces: &Pieces, order: &[usize], carried: &Carried) -> Split {
         let all: f64 = self.runs.iter().sum();
         let system = self.around.system;
         let told = self.pieces(pieces, order, &carried.columns);
         let together = self.together(pieces, order);
+        let surroundings = together.with.into_iter().zip(together.context);
         let told: Vec<Piece> = told
             .into_iter()
-            .zip(together.with)
-            .map(|(piece, used_with)| Piece { used_with, ..piece })
+            .zip(surroundings)
+            .map(|(piece, (used_with, context))| Piece { used_with, context, ..piece })
             .collect();
         let joins = self.joins(pieces, order, &told);
         let known: f64 =
@@ -301,7 +293,7 @@ impl Teller<'_> {
             bytes: self.saving(pieces),
             stability: chosen.stability,
             confidence: sure,
-            because: self.because(pieces, order, &told),
+            because: self.because(pieces, order, &told, together.apart),
             price: self.price(&joins, writes_several, &told),
             assumed: self.assumed(known / all.max(1e-9)),
             pieces: told,
@@ -351,9 +343,12 @@ impl Teller<'_> {
                 row_bytes: self.columns.ground.width(mask),
                 used: used / all.max(1e-9),
                 used_with: Vec::new(),
+                context: Vec::new(),
                 unique: self.table.unique.iter().filter(|key| own(key)).cloned().collect(),
                 references: references
-                    .map(|r| (r.columns.clone(), schema.table(r.parent).name.clone(), r.parent_columns.clone()))
+                    .map(|r| {
+                        (r.columns.clone(), schema.table(r.parent).name.clone(), r.parent_columns.clone())
+                    })
                     .collect(),
             });
         }
@@ -395,56 +390,14 @@ impl Teller<'_> {
     }
 
     fn together(&self, pieces: &Pieces, order: &[usize]) -> Together {
-        let trace = &self.around.system.trace;
-        let jobs: BTreeMap<usize, Vec<&Job>> = {
-            let mut all: BTreeMap<usize, Vec<&Job>> = BTreeMap::new();
-            for (usage, job) in self.usages.iter().zip(&self.columns.ground.jobs) {
-                all.entry(usage.counted_by).or_default().push(job);
-            }
-            all
-        };
-        let mut used = vec![0.0; order.len()];
-        let mut with: Vec<BTreeMap<&String, f64>> = vec![BTreeMap::new(); order.len()];
-        let (mut all, mut several) = (0.0, 0.0);
-        for transaction in &trace.transactions {
-            let accesses = trace.accesses_of(transaction);
-            let own = accesses.iter().filter(|access| access.table == self.id);
-            let (mut looked, mut written) = (BTreeSet::new(), BTreeSet::new());
-            let mut is_used = false;
-            for job in own.filter_map(|access| jobs.get(&(access.template as usize))).flatten() {
-                is_used = true;
-                let (needed, writes) = pieces.needed(job);
-                written.extend(writes);
-                // A new row is in all pieces, and says nothing of which are used together.
-                if matches!(job.op, Op::Read | Op::Update) && job.looks | job.sets != 0 {
-                    looked.extend(needed);
-                }
-            }
-            if !is_used {
-                continue;
-            }
-            all += 1.0;
-            several += f64::from(u8::from(written.len() > 1));
-            let others = accesses.iter().filter(|access| access.table != self.id);
-            let contexts: BTreeSet<&String> =
-                others.filter_map(|access| self.around.context.get(&access.table)).collect();
-            for (place, piece) in order.iter().enumerate().filter(|(_, piece)| looked.contains(piece)) {
-                debug_assert!(*piece < pieces.masks.len());
-                used[place] += 1.0;
-                contexts.iter().for_each(|context| *with[place].entry(*context).or_default() += 1.0);
-            }
+        let mut jobs: BTreeMap<usize, Vec<&Job>> = BTreeMap::new();
+        for (usage, job) in self.usages.iter().zip(&self.columns.ground.jobs) {
+            jobs.entry(usage.counted_by).or_default().push(job);
         }
-        let with = with.into_iter().zip(used).map(|(with, used): (BTreeMap<&String, f64>, f64)| {
-            let mut all: Vec<(String, f64)> =
-                with.into_iter().map(|(name, count)| (name.clone(), count / used.max(1.0))).collect();
-            all.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            all.truncate(3);
-            all
-        });
-        Together { with: with.collect(), writes_several: several / f64::max(all, 1.0) }
+        Cut { system: self.around.system, id: self.id, jobs, pieces, order }.together()
     }
 
-    fn because(&self, pieces: &Pieces, order: &[usize], told: &[Piece]) -> Vec<String> {
+    fn because(&self, pieces: &Pieces, order: &[usize], told: &[Piece], apart: bool) -> Vec<String> {
         let mut said = Vec::new();
         let row = self.columns.ground.width(Atoms::MAX);
         let all: f64 = self.runs.iter().sum();
@@ -480,16 +433,12 @@ impl Teller<'_> {
                 ));
             }
         }
-        let often = |piece: &Piece| piece.used_with.first().filter(|(_, share)| *share >= 0.5).cloned();
-        let contexts: Vec<(String, String)> = told
-            .iter()
-            .filter_map(|piece| Some((piece.table.clone(), often(piece)?.0)))
-            .collect();
-        if contexts.iter().any(|(_, context)| *context != contexts[0].1) {
-            let said_of = contexts.iter().map(|(table, context)| format!("{table} with {context}"));
+        if apart {
+            let of_piece = told.iter().filter(|piece| !piece.context.is_empty());
+            let said_of = of_piece.map(|piece| format!("{} with {}", piece.table, piece.context.join(", ")));
             said.push(format!(
-                "they are used with tables of different contexts: {}",
-                said_of.collect::<Vec<_>>().join(", ")
+                "apart, they belong to different contexts: {}",
+                said_of.collect::<Vec<_>>().join("; ")
             ));
         }
         said
@@ -538,7 +487,9 @@ impl Teller<'_> {
         let mut said = Vec::new();
         if self.widths.guessed {
             said.push(match self.table.row_bytes {
-                Some(_) => "how wide its columns are follows from their types and from what a row takes".to_owned(),
+                Some(_) => {
+                    "how wide its columns are follows from their types and from what a row takes".to_owned()
+                }
                 None => "how wide its columns are follows from their types alone".to_owned(),
             });
         }
@@ -563,14 +514,6 @@ impl Teller<'_> {
         }
         said
     }
-}
-
-/// What happens in one transaction.
-struct Together {
-    /// Of each piece, the contexts of the tables that it is used with.
-    with: Vec<Vec<(String, f64)>>,
-    /// The share of transactions that write to several pieces.
-    writes_several: f64,
 }
 
 fn rows_in_page(row: f64) -> f64 {

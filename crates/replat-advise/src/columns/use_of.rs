@@ -102,7 +102,8 @@ impl Uses {
                 .filter(|place| self.runs[*place] == 0.0)
                 .filter_map(|place| Some((place, trace.templates[place].calls.filter(|calls| *calls > 0)?)))
                 .filter_map(|(place, calls)| {
-                    let updates = |touch: &crate::trace::Touch| touch.table == table && touch.op == Op::Update;
+                    let updates =
+                        |touch: &crate::trace::Touch| touch.table == table && touch.op == Op::Update;
                     trace.templates[place].touches.iter().find(|touch| updates(touch))?;
                     let analysis = analyse(&trace.templates[place].text, schema).ok().filter(|a| !a.partly);
                     Some((usage(schema, analysis.as_ref(), place, table, Op::Update, 1.0), calls as f64))

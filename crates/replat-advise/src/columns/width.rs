@@ -51,8 +51,9 @@ impl Widths {
         if let Some(row) = table.row_bytes {
             let fixed: f64 = of.iter().filter(|(name, _)| !varying.contains_key(name)).map(|(_, b)| b).sum();
             let by_themselves: f64 = varying.values().sum();
-            let left = row as f64 - HEADER - fixed;
-            if left > 0.0 && by_themselves > 0.0 {
+            // However little is left, a value takes a byte.
+            let left = (row as f64 - HEADER - fixed).max(varying.len() as f64);
+            if by_themselves > 0.0 {
                 for (name, bytes) in &varying {
                     of.insert((*name).clone(), bytes * left / by_themselves);
                 }
@@ -128,8 +129,7 @@ mod tests {
 
     #[test]
     fn what_statistics_say_goes_before_what_types_suggest() {
-        let mut known =
-            table(&[("a", "bigint"), ("b", "text"), ("c", "jsonb"), ("d", "char(3)")], Some(500));
+        let mut known = table(&[("a", "bigint"), ("b", "text"), ("c", "jsonb"), ("d", "char(3)")], Some(500));
         let guessed = Widths::of(&known);
         assert!(guessed.guessed);
         // What is left of the row goes to what varies, by its weight.

@@ -65,7 +65,7 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
     }
     let lifecycles = lifecycles(system, advice.design.as_ref());
     let partitioned = advice.design.as_ref().filter(|_| advice.verdict == Verdict::Partition);
-    let columns = columns(system, &context, partitioned);
+    let columns = columns(system, partitioned);
     let mut report = Report {
         format: FORMAT.to_owned(),
         evidence: EvidenceUsed {

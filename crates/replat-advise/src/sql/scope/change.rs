@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Delete, FromTable, Insert, Merge, MergeAction, MergeInsertKind,
-    MergeUpdateKind, ObjectName, OnConflict, OnConflictAction, OnInsert, SelectItem, SetExpr, TableFactor,
-    TableObject, Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, FromTable, Insert, Merge, MergeAction,
+    MergeInsertKind, MergeUpdateKind, ObjectName, OnConflict, OnConflictAction, OnInsert, SelectItem,
+    SetExpr, TableFactor, TableObject, Update, UpdateTableFromKind,
 };
 
 use super::expression::{last_name, operand};

@@ -1,8 +1,8 @@
 //! Expressions: the columns and queries inside them, and the values that they are.
 
 use sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, ObjectName,
-    Subscript, UnaryOperator, Value as Literal, WindowSpec, WindowType,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    ObjectName, Subscript, UnaryOperator, Value as Literal, WindowSpec, WindowType,
 };
 
 use super::Reader;

@@ -2,12 +2,12 @@
 
 use sqlparser::ast::{
     Cte, Distinct, Expr, GroupByExpr, JoinConstraint, JoinOperator, NamedWindowExpr, ObjectName, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor,
-    TableWithJoins,
+    OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias,
+    TableFactor, TableWithJoins,
 };
 
 use super::expression::{last_name, simple_name};
-use super::{Joined, Origin, Output, Purpose, Reader, Relation};
+use super::{Joined, Output, Purpose, Reader, Relation};
 use crate::evidence::folded;
 use crate::trace::Op;
 
@@ -241,7 +241,6 @@ impl Reader<'_> {
             _ => self.done.partly = true,
         }
     }
-
 }
 
 /// The condition of a join.
