@@ -34,7 +34,7 @@ const COLUMNS_MIN: usize = 6;
 const ROW_MIN: f64 = 160.0;
 
 /// A table that takes less is in memory as a whole, and there is nothing to save. Unit: bytes.
-const TABLE_MIN: f64 = 32.0 * 1024.0 * 1024.0;
+const TABLE_MIN: f64 = 128.0 * 1024.0 * 1024.0;
 
 /// A table that was used less often says nothing.
 const RUNS_MIN: f64 = 30.0;

@@ -416,8 +416,7 @@ impl Teller<'_> {
             let only = self.of_updates(|job| !job.sets_key && job.sets & !mask == 0 && job.sets != 0);
             if updates > 0.02 * all && only > 0.5 * updates && told.row_bytes < 0.5 * row {
                 said.push(format!(
-                    "{:.0} % of the updates set {} alone, and write {:.0} bytes a row instead of {row:.0}, to the page and to \
-                     the log",
+                    "{:.0} % of the updates set {} alone, and write {:.0} bytes a row instead of {row:.0}",
                     100.0 * only / updates,
                     listed(&told.columns),
                     told.row_bytes
@@ -484,7 +483,9 @@ impl Teller<'_> {
     }
 
     fn assumed(&self, known: f64) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut said = vec![
+            "the table is larger than memory; where all of it is in memory, who looks up single rows gains little".to_owned(),
+        ];
         if self.widths.guessed {
             said.push(match self.table.row_bytes {
                 Some(_) => {
