@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use common::{advised, folders, system};
 use proptest::prelude::*;
@@ -217,13 +216,13 @@ impl Planted {
     fn system(&self) -> System {
         let mut ddl = format!("CREATE TABLE {} ({} bigint PRIMARY KEY", self.table, self.key);
         for (name, kind) in self.groups.iter().flatten() {
-            let _ = write!(ddl, ", {name} {kind}");
+            ddl += &format!(", {name} {kind}");
         }
         ddl += ");";
         let mut csv = String::from("queryid,calls,rows,query\n");
         for (place, (text, calls)) in self.statements.iter().enumerate().filter(|(_, (_, calls))| *calls > 0)
         {
-            let _ = writeln!(csv, "{place},{calls},{calls},\"{text}\"");
+            csv += &format!("{place},{calls},{calls},\"{text}\"\n");
         }
         let stats =
             format!("{{\"{}\": {{\"rows\": {}, \"row_bytes\": {}}}}}", self.table, self.rows, self.row_bytes);
@@ -478,11 +477,10 @@ fn groups_of_different_contexts_are_told_with_them() {
         let (_, read, write) = kinds[usize::from(n % 5 == 0)];
         for (place, text) in [read, write].iter().enumerate() {
             let at = n as f64 + place as f64 / 10.0;
-            let _ = writeln!(
-                log,
+            log += &format!(
                 "{{\"timestamp\":{at},\"pid\":7,\"vxid\":\"1/{n}\",\"txid\":{n},\"query_id\":{},\"message\":\"execute: {text}\",\
-                 \"detail\":\"parameters: $1 = '{}', $2 = '{n}', $3 = '5'\"}}",
-                10 * (n % 5 == 0) as u64 + place as u64,
+                 \"detail\":\"parameters: $1 = '{}', $2 = '{n}', $3 = '5'\"}}\n",
+                10 * u64::from(n % 5 == 0) + place as u64,
                 n % 50
             );
         }

@@ -78,7 +78,8 @@ pub fn new_column(new: &NewColumn) -> String {
 /// evidence does not know of a table is named, and has to be added by hand.
 pub fn split_tables(split: &Split) -> String {
     let own = |name: &str| quote_ident(bare(name));
-    let list = |columns: &[String]| columns.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
+    let list =
+        |columns: &[String]| columns.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
     let main = own(&split.pieces[0].table);
     let mut sql = "-- Made from evidence, which does not know defaults, checks, indexes, triggers and rights: add them.\n".to_owned();
     for (place, piece) in split.pieces.iter().enumerate() {
@@ -124,7 +125,8 @@ pub fn before_split(name: &str, split: &Split) -> String {
 
 /// A type as the catalogue writes it. What could be anything else than a type's name is not written.
 fn type_name(data_type: &str) -> String {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '(' | ')' | ',' | '.' | '[' | ']' | '"');
+    let fits =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '(' | ')' | ',' | '.' | '[' | ']' | '"');
     match !data_type.trim().is_empty() && data_type.chars().all(fits) {
         true => data_type.trim().to_owned(),
         false => "/* a type that the evidence does not tell */ text".to_owned(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Verdict;
 use replat_advise::design::{Cut, Design, Level, Placement};
-use replat_advise::report::{Carrier, Family, Report, Tree, deployed};
+use replat_advise::report::{Carrier, Dimension, Family, Report, Tree, deployed};
 use replat_advise::schema::Schema;
 use replat_advise::value::Value;
 use replat_model::key::KeyType;

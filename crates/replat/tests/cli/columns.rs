@@ -1,7 +1,5 @@
 //! Columns that go apart: the advice, and the piece of a spec that it writes, deployed on a real server.
 
-use std::fmt::Write as _;
-
 use crate::world::{World, number};
 
 const SPEC: &str = "version = 1\nproject = \"shop\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n\
@@ -22,10 +20,11 @@ fn evidence(world: &World) {
         (200, "SELECT * FROM accounts WHERE email = $1"),
         (100, "INSERT INTO accounts (id, org_id, email, logins) VALUES ($1, $2, $3, 0)"),
     ] {
-        let _ = writeln!(csv, "{calls},{calls},{calls},\"{text}\"");
+        csv += &format!("{calls},{calls},{calls},\"{text}\"\n");
     }
     world.write("evidence/pg_stat_statements.csv", &csv);
-    let stats = r#"{"accounts": {"rows": 5000000, "row_bytes": 700}, "orgs": {"rows": 100, "row_bytes": 40}}"#;
+    let stats =
+        r#"{"accounts": {"rows": 5000000, "row_bytes": 700}, "orgs": {"rows": 100, "row_bytes": 40}}"#;
     world.write("evidence/stats.json", stats);
 }
 
@@ -43,7 +42,8 @@ async fn a_table_whose_columns_go_apart_is_advised_and_deployed_as_two() {
     // Everything that is written says it.
     let line = "advise columns -e evidence --out judged --html a.html --markdown a.md";
     let told = world.replat(line).await.succeeds().prints("accounts: make 2 tables of it");
-    let told = told.prints("of the updates set last_seen, logins alone").prints("nobody was seen").prints("photo");
+    let told =
+        told.prints("of the updates set last_seen, logins alone").prints("nobody was seen").prints("photo");
     assert!(!told.out.contains("\nKEYS\n"), "only what was asked for: {}", told.out);
     let page = std::fs::read_to_string(world.path("a.html")).expect("a page");
     assert!(page.contains("Statements against the columns of accounts"), "{page}");
@@ -56,7 +56,8 @@ async fn a_table_whose_columns_go_apart_is_advised_and_deployed_as_two() {
     // The piece is a spec's, as it was written.
     let piece = std::fs::read_to_string(world.path("judged/split_accounts.toml")).expect("a piece of a spec");
     world.write("replat.toml", &format!("{SPEC}{piece}"));
-    std::fs::copy(world.path("judged/split_accounts.sql"), world.path("split_accounts.sql")).expect("the DDL");
+    std::fs::copy(world.path("judged/split_accounts.sql"), world.path("split_accounts.sql"))
+        .expect("the DDL");
     world.replat("validate").await.succeeds().prints("1 context");
     let first: Vec<&str> = piece.lines().filter_map(|line| line.strip_prefix("# first: ")).collect();
     assert_eq!(first.len(), 2, "email and org_id: {piece}");

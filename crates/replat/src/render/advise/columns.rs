@@ -240,5 +240,8 @@ pub fn picture(table: &TableColumns) -> Drawn {
          gives to new rows; behind each statement its share of the runs.{left_out}",
         table.table
     );
-    (svg(width, height, &format!("Statements against the columns of {}", table.table), &words, &inside), words)
+    (
+        svg(width, height, &format!("Statements against the columns of {}", table.table), &words, &inside),
+        words,
+    )
 }

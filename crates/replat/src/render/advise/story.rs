@@ -73,14 +73,8 @@ pub fn story(report: &Report) -> Vec<Section> {
 }
 
 const KEYS: &[Advise] = &[Advise::Keys];
-const EVERY: &[Advise] = &[
-    Advise::Keys,
-    Advise::Contexts,
-    Advise::Columns,
-    Advise::Lifecycle,
-    Advise::WhatIf,
-    Advise::Drift,
-];
+const EVERY: &[Advise] =
+    &[Advise::Keys, Advise::Contexts, Advise::Columns, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
 
 /// What the system is called.
 pub fn name(report: &Report) -> &str {
