@@ -96,9 +96,10 @@ impl Task<'_> {
         begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
         begin.truncate(FINALISTS);
         begin.extend(first.into_iter().map(|(choices, _)| choices));
+        let stands = representatives(self.schema, self.trace, self.domains);
         let mut found: Vec<Candidate> = Vec::new();
         for choices in begin {
-            let best = self.polished(choices, &hashed);
+            let best = self.polished(choices, &hashed, &stands);
             if !found.iter().any(|known| known.choices == best.choices) {
                 found.push(best);
             }
@@ -118,7 +119,7 @@ impl Task<'_> {
         begin.push(from.clone());
         let first = search(&ground, self.domains, self.separate(), begin, POLISH);
         let choices = first.into_iter().next().map_or_else(|| from.clone(), |(choices, _)| choices);
-        self.polished(choices, &hashed)
+        self.polished(choices, &hashed, &representatives(self.schema, self.trace, self.domains))
     }
 
     /// The design that places each table in this way, with the keys where this evidence wants them.
@@ -143,7 +144,7 @@ impl Task<'_> {
         if self.schema.tables.len() > MANY_TABLES { self.groups } else { &[] }
     }
 
-    fn polished(&self, choices: Choices, hashed: &Assignments) -> Candidate {
+    fn polished(&self, choices: Choices, hashed: &Assignments, stands: &[DomainId]) -> Candidate {
         let Task { schema, trace, domains, .. } = *self;
         let mut best = self.balance(choices, hashed);
         // With the keys where they weigh least, other choices may be better, and weigh otherwise.
@@ -169,12 +170,11 @@ impl Task<'_> {
                 best = tidied;
             }
         }
-        self.known_better(best, hashed).measured(self)
+        self.known_better(best, hashed, stands).measured(self)
     }
 
     /// The same design by keys that name the same things, but that statements know more often.
-    fn known_better(&self, best: Balanced, hashed: &Assignments) -> Balanced {
-        let stands = representatives(self.schema, self.trace, self.domains);
+    fn known_better(&self, best: Balanced, hashed: &Assignments, stands: &[DomainId]) -> Balanced {
         let by = |table: TableId, choice: Choice| match choice {
             Choice::Key(key) => {
                 let domain = self.domains.of(table, key);
