@@ -22,7 +22,7 @@ def read(path):
 
 
 def advise(program, what, evidence, out, more=()):
-    """Runs the program; gives its exit code, seconds, MiB and what it said."""
+    """Runs the program; gives its exit code, seconds of the wall and of the processor, MiB and what it said."""
     begun = time.monotonic()
     command = [program, "advise", what, "--evidence", evidence, "--out", out, "--json", *more]
     with tempfile.TemporaryFile() as wrong:
@@ -31,7 +31,8 @@ def advise(program, what, evidence, out, more=()):
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - begun
         wrong.seek(0)
-        return child.returncode, seconds, used.ru_maxrss / 1024, wrong.read().decode(errors="replace")
+        computed = used.ru_utime + used.ru_stime
+        return child.returncode, seconds, computed, used.ru_maxrss / 1024, wrong.read().decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=1)
@@ -53,7 +54,7 @@ def asked(program, files):
     with tempfile.TemporaryDirectory() as evidence, tempfile.TemporaryDirectory() as out:
         for name, content in files.items():
             write(evidence, name, content if isinstance(content, list) else [content])
-        code, _, _, said = advise(program, "keys", evidence, out)
+        code, _, _, _, said = advise(program, "keys", evidence, out)
         if code:
             return {"said": (said.strip().splitlines() or ["exit %d" % code])[0]}
         names = ("design", "verdict", "predicted", "contexts", "report")

@@ -40,7 +40,7 @@ def watched(program, folder, key, out):
         deployed = os.path.join(other, "deployed.json")
         with open(deployed, "w") as file:
             json.dump(key["reference_design"], file)
-        code, seconds, _, said = again.advise(program, "drift", folder, other, ["--design", deployed])
+        code, seconds, _, _, said = again.advise(program, "drift", folder, other, ["--design", deployed])
         if code == 0:
             os.replace(os.path.join(other, "changes.json"), os.path.join(out, "changes.json"))
     return code, seconds, said
@@ -63,8 +63,8 @@ def bench(program, data, name, runs):
     with tempfile.TemporaryDirectory() as out:
         spent = []
         for _ in range(runs):
-            code, seconds, memory, said = again.advise(program, "all" if asked == "drift" else asked, folder, out)
-            spent.append((seconds, memory))
+            code, *took, said = again.advise(program, "all" if asked == "drift" else asked, folder, out)
+            spent.append(took)
         if asked == "drift" and code == 0:
             code, drift_seconds, said = watched(program, folder, key, out)
         score = judged(folder, out)
@@ -75,8 +75,9 @@ def bench(program, data, name, runs):
     baselines = key.get("baseline_metrics", {})
     return {
         "workload": name, "exit": code, "said": said.strip().splitlines()[:1] if code else None,
-        "judge_failed": score.get("judge_failed"), "seconds": round(statistics.median(s for s, _ in spent), 3),
-        "drift_seconds": drift_seconds and round(drift_seconds, 3), "mib": round(max(m for _, m in spent), 1),
+        "judge_failed": score.get("judge_failed"), "seconds": round(statistics.median(s for s, _, _ in spent), 3),
+        "cpu_seconds": round(statistics.median(c for _, c, _ in spent), 3),
+        "drift_seconds": drift_seconds and round(drift_seconds, 3), "mib": round(max(m for _, _, m in spent), 1),
         "verdict": verdict.get("verdict"), "wanted": accept.get("verdict") if isinstance(accept, dict) else None,
         "J": metrics.get("J"), "reference": key.get("reference_metrics", {}).get("J"), "regret": score.get("J_regret"),
         "cross": metrics.get("cross_partition_share"), "expected": predicted.get("cross_partition_share"),
@@ -150,8 +151,9 @@ def time_of_size(program, tables, transactions):
     """What it takes to advise on a generated workload of this size."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as out:
         large.generate(folder, tables, transactions)
-        code, seconds, mib, said = again.advise(program, "all", folder, out)
-    return {"tables": tables, "transactions": transactions, "exit": code, "seconds": round(seconds, 2), "mib": round(mib, 1),
+        code, seconds, computed, mib, said = again.advise(program, "all", folder, out)
+    return {"tables": tables, "transactions": transactions, "exit": code, "seconds": round(seconds, 2), "cpu_seconds": round(computed, 2),
+            "mib": round(mib, 1),
             "said": said.strip().splitlines()[:1] if code else None}
 
 
@@ -176,7 +178,7 @@ def columns(lines):
 
 
 def table(rows):
-    lines = [["workload", "verdict", "J", "regret", "best naive", "cross", "interval", "skew", "ARI", "drift", "scanned", "s", "MiB",
+    lines = [["workload", "verdict", "J", "regret", "best naive", "cross", "interval", "skew", "ARI", "drift", "scanned", "s", "s CPU", "MiB",
               "limits"]]
     for row in rows:
         naive = min(row["baselines"].values(), default=None)
@@ -187,7 +189,7 @@ def table(rows):
         lines.append([row["workload"], row["verdict"] or ("" if row["exit"] == 0 else "exit %s" % row["exit"]), number(row["J"]),
                       number(row["regret"], "{:+.4f}"), number(naive), number(row["cross"]), interval,
                       number(row["skew"], "{:.3f}"), number(row["ari"], "{:.3f}"), drift, number(row["scanned"]),
-                      number(row["seconds"], "{:.2f}"), number(row["mib"], "{:.0f}"), limits])
+                      number(row["seconds"], "{:.2f}"), number(row["cpu_seconds"], "{:.2f}"), number(row["mib"], "{:.0f}"), limits])
     columns(lines)
 
 
