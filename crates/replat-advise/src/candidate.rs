@@ -83,8 +83,7 @@ pub struct Task<'a> {
 /// The designs that were found for a number of partitions, best first.
 pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate> {
     let domains = domains(schema, trace);
-    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[], spread: false }
-        .designs()
+    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[], spread: false }.designs()
 }
 
 impl Task<'_> {

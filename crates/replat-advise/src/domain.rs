@@ -127,9 +127,7 @@ pub fn representatives(schema: &Schema, trace: &Trace, domains: &Domains) -> Vec
         for a in 0..width {
             for b in a + 1..width {
                 let (one, other) = (domains.of(table, a), domains.of(table, b));
-                if one != other
-                    && sets.root(one.0) != sets.root(other.0)
-                    && one_to_one(&rows[table.0], a, b)
+                if one != other && sets.root(one.0) != sets.root(other.0) && one_to_one(&rows[table.0], a, b)
                 {
                     sets.join(one.0, other.0);
                 }
@@ -151,7 +149,8 @@ fn one_to_one(rows: &[&[ValueId]], a: usize, b: usize) -> bool {
     let mut of_a: HashMap<ValueId, ValueId, ByNumber> = HashMap::default();
     let mut of_b: HashMap<ValueId, ValueId, ByNumber> = HashMap::default();
     for row in rows {
-        if *of_a.entry(row[a]).or_insert(row[b]) != row[b] || *of_b.entry(row[b]).or_insert(row[a]) != row[a] {
+        if *of_a.entry(row[a]).or_insert(row[b]) != row[b] || *of_b.entry(row[b]).or_insert(row[a]) != row[a]
+        {
             return false;
         }
     }

@@ -30,9 +30,10 @@ fn described(planted: &Planted) -> Described {
 
 /// The cost of the best of the good designs.
 fn best(planted: &Planted, truth: &Described) -> f64 {
-    let costs = planted.good.iter().map(|design| {
-        measure(&truth.schema, &truth.trace, design).expect("it fits the workload").cost
-    });
+    let costs = planted
+        .good
+        .iter()
+        .map(|design| measure(&truth.schema, &truth.trace, design).expect("it fits the workload").cost);
     costs.fold(f64::INFINITY, f64::min)
 }
 

@@ -63,9 +63,44 @@ const TRACE: &str = r#"{"t":0.5,"x":"read","c":1,"s":[[0,[3],[[[8,3,"eu"],[9,3,"
 "#;
 
 const WORDS: &[&str] = &[
-    "{\"", "\":", "[", "]", "},", "null", "4294967295", "-1", "1e308", "\"format\"", "\"k\":\"table\"", "\"at\":", "\"s\":",
-    "\"xid\":", "orders", "tenant", "select ", " from ", " where ", "$1", "$65535", " join ", " on ", "create table ", "primary key",
-    "references ", "\n", "\\u0000", ",", "''", "\"\"", "(", ")", "interval ", "any(", " in (", "begin", "commit",
+    "{\"",
+    "\":",
+    "[",
+    "]",
+    "},",
+    "null",
+    "4294967295",
+    "-1",
+    "1e308",
+    "\"format\"",
+    "\"k\":\"table\"",
+    "\"at\":",
+    "\"s\":",
+    "\"xid\":",
+    "orders",
+    "tenant",
+    "select ",
+    " from ",
+    " where ",
+    "$1",
+    "$65535",
+    " join ",
+    " on ",
+    "create table ",
+    "primary key",
+    "references ",
+    "\n",
+    "\\u0000",
+    ",",
+    "''",
+    "\"\"",
+    "(",
+    ")",
+    "interval ",
+    "any(",
+    " in (",
+    "begin",
+    "commit",
 ];
 
 /// The files of an input: each begins with its name and a line's end, and ends with a zero byte.
@@ -100,10 +135,19 @@ pub(crate) const EVIDENCE: Target = Target {
     seeds: || {
         vec![
             seed(&[("c1.jsonl", LINES)]),
-            seed(&[("schema.sql", DDL), ("s.csv", COUNTERS), ("wal.jsonl", WAL), ("log.jsonl", LOG), ("stats.json", STATS)]),
+            seed(&[
+                ("schema.sql", DDL),
+                ("s.csv", COUNTERS),
+                ("wal.jsonl", WAL),
+                ("log.jsonl", LOG),
+                ("stats.json", STATS),
+            ]),
             seed(&[("schema.sql", DDL), ("s.csv", COUNTERS), ("wal.jsonl", WAL)]),
             seed(&[("workload.json", WORKLOAD), ("trace.jsonl", TRACE), ("stats.json", STATS)]),
-            seed(&[("workload.json", WORKLOAD), ("intent.md", "Rows of a tenant stay together.\n\n- One region each.")]),
+            seed(&[
+                ("workload.json", WORKLOAD),
+                ("intent.md", "Rows of a tenant stay together.\n\n- One region each."),
+            ]),
             seed(&[("wal.jsonl", WAL)]),
         ]
     },
@@ -116,7 +160,8 @@ pub(crate) const CAPTURED: Target = Target {
     run: |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         if let Ok((evidence, _)) = read_evidence("captured", text) {
-            let (again, notes) = read_evidence("captured", &write_evidence(&evidence)).expect("what was written");
+            let (again, notes) =
+                read_evidence("captured", &write_evidence(&evidence)).expect("what was written");
             assert_eq!(again, evidence, "what is written is read as the same");
             assert!(notes.is_empty(), "{notes:?}");
         }
@@ -133,7 +178,13 @@ pub(crate) const SCHEMA: Target = Target {
         let (tables, _) = read_schema("schema.sql", text);
         assert!(tables.len() <= text.len(), "nothing comes of nothing");
     },
-    seeds: || vec![DDL.into(), b"create table a (b int primary key) partition by hash (b); create table c partition of a".to_vec()],
+    seeds: || {
+        vec![
+            DDL.into(),
+            b"create table a (b int primary key) partition by hash (b); create table c partition of a"
+                .to_vec(),
+        ]
+    },
     words: WORDS,
 };
 
@@ -143,7 +194,9 @@ pub(crate) const COUNTED: Target = Target {
     run: |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         if let Ok((statements, _)) = read_statements("counters", text) {
-            assert!(statements.iter().all(|one| one.calls.is_some() && one.time_ms.is_none_or(f64::is_finite)));
+            assert!(
+                statements.iter().all(|one| one.calls.is_some() && one.time_ms.is_none_or(f64::is_finite))
+            );
         }
     },
     seeds: || vec![COUNTERS.into()],
@@ -164,8 +217,25 @@ pub(crate) const LOGGED: Target = Target {
     },
     seeds: || vec![LOG.into()],
     words: &[
-        "statement: ", "execute a: ", "duration: ", " ms  ", "parameters: ", "$1 = '", "$65535 = '1'", "NULL", "', $2 = ", "9999999999999",
-        "-01-01 ", "begin", "commit", "rollback to a", "\\u0000", "\"vxid\":\"3/0\"", "\"pid\":9", "'...", "$$",
+        "statement: ",
+        "execute a: ",
+        "duration: ",
+        " ms  ",
+        "parameters: ",
+        "$1 = '",
+        "$65535 = '1'",
+        "NULL",
+        "', $2 = ",
+        "9999999999999",
+        "-01-01 ",
+        "begin",
+        "commit",
+        "rollback to a",
+        "\\u0000",
+        "\"vxid\":\"3/0\"",
+        "\"pid\":9",
+        "'...",
+        "$$",
     ],
 };
 

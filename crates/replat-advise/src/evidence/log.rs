@@ -353,7 +353,9 @@ mod tests {
             assert_eq!(seconds(&serde_json::Value::String(text.to_owned())), Some(want), "{text}");
         }
         assert_eq!(seconds(&serde_json::json!(1.5)), Some(1.5));
-        for none in ["yesterday", "9223372036854775807-01-01 00:00:00", "2024-00-9223372036854775807 00:00:00"] {
+        for none in
+            ["yesterday", "9223372036854775807-01-01 00:00:00", "2024-00-9223372036854775807 00:00:00"]
+        {
             assert_eq!(seconds(&serde_json::json!(none)), None, "{none}");
         }
     }

@@ -72,7 +72,8 @@ fn keys_of(schema: &Schema, domains: &Domains, executable: &Executable) -> Vec<O
     let mut keys = Vec::new();
     for touch in &executable.analysis.touches {
         for (column, operand) in &touch.equal {
-            let (Some(number), Some(key)) = (operand.parameter(), schema.table(touch.table).key(column)) else {
+            let (Some(number), Some(key)) = (operand.parameter(), schema.table(touch.table).key(column))
+            else {
                 continue;
             };
             let place = number as usize;

@@ -210,7 +210,8 @@ impl World {
             }
             tables.insert(table.name.clone(), described);
             stats.insert(table.name.clone(), json!({ "rows": table.rows, "row_bytes": 100 }));
-            let own: Vec<String> = table.own.iter().map(|column| format!("{column} bigint NOT NULL")).collect();
+            let own: Vec<String> =
+                table.own.iter().map(|column| format!("{column} bigint NOT NULL")).collect();
             let reference = parent.map_or_else(String::new, |(by, parent)| {
                 format!(", FOREIGN KEY ({by}) REFERENCES {} ({})", parent.name, parent.own[0])
             });
@@ -236,14 +237,19 @@ impl World {
         let line = |text: &mut String, value: Value| writeln!(text, "{value}").expect("text takes text");
         for (number, (kind, ran)) in self.transactions.iter().enumerate() {
             let at = number as f64 * 0.01;
-            let steps: Vec<Value> =
-                ran.iter().map(|(statement, parameters, rows)| json!([statement, parameters, [rows]])).collect();
+            let steps: Vec<Value> = ran
+                .iter()
+                .map(|(statement, parameters, rows)| json!([statement, parameters, [rows]]))
+                .collect();
             line(&mut trace, json!({ "t": at, "x": kind, "c": 1, "s": steps }));
             let writes: Vec<&Ran> = ran.iter().filter(|ran| self.statements[ran.0].op != 'r').collect();
             let xid = if writes.is_empty() { 0 } else { number + 1000 };
             for (statement, parameters, _) in ran.iter().filter(|_| number < LOGGED) {
-                let said: Vec<String> =
-                    parameters.iter().enumerate().map(|(n, value)| format!("${} = '{value}'", n + 1)).collect();
+                let said: Vec<String> = parameters
+                    .iter()
+                    .enumerate()
+                    .map(|(n, value)| format!("${} = '{value}'", n + 1))
+                    .collect();
                 line(
                     &mut log,
                     json!({ "timestamp": at, "pid": 7, "vxid": format!("7/{number}"), "txid": xid,
@@ -259,8 +265,12 @@ impl World {
                 let statement = &self.statements[*statement];
                 let table = &self.tables[statement.table];
                 for row in rows {
-                    let columns: serde_json::Map<String, Value> =
-                        table.own.iter().zip(row).map(|(column, value)| (column.clone(), json!(value))).collect();
+                    let columns: serde_json::Map<String, Value> = table
+                        .own
+                        .iter()
+                        .zip(row)
+                        .map(|(column, value)| (column.clone(), json!(value)))
+                        .collect();
                     let op = statement.op.to_ascii_uppercase().to_string();
                     line(&mut wal, json!({ "xid": xid, "a": op, "table": table.name, "cols": columns }));
                 }
@@ -379,7 +389,12 @@ pub fn tree(wanted: Wanted, seed: u64, transactions: usize) -> Planted {
     // Rows of each table and root. Numbers of different tables overlap, as sequences do.
     let mut next = vec![1_i64; count];
     let mut pools: Vec<Vec<Vec<Row>>> = vec![vec![Vec::new(); roots]; count];
-    let new_row = |tables: &[TableOf], pools: &mut [Vec<Vec<Row>>], next: &mut [i64], dice: &mut Dice, table: usize, root: usize| {
+    let new_row = |tables: &[TableOf],
+                   pools: &mut [Vec<Vec<Row>>],
+                   next: &mut [i64],
+                   dice: &mut Dice,
+                   table: usize,
+                   root: usize| {
         let mut row = vec![next[table]];
         next[table] += 1;
         if let Some((parent, _)) = &tables[table].parent {
@@ -493,7 +508,8 @@ pub fn tree(wanted: Wanted, seed: u64, transactions: usize) -> Planted {
 pub fn two_keys(seed: u64, transactions: usize) -> Planted {
     let mut dice = Dice(seed.wrapping_mul(0x3_0007) + 5);
     let partitions = [4, 8, 16][dice.below(3)];
-    let (customers, sellers) = (dice.between(40, 90) * partitions as usize, dice.between(10, 30) * partitions as usize);
+    let (customers, sellers) =
+        (dice.between(40, 90) * partitions as usize, dice.between(10, 30) * partitions as usize);
     let of_customers = dice.between(1, 9) as f64 / 10.0;
     let table = |name: &str, own: &[&str], parent: Option<(usize, &str)>, rows: usize| TableOf {
         name: name.to_owned(),
@@ -511,7 +527,12 @@ pub fn two_keys(seed: u64, transactions: usize) -> Planted {
             table("customers", &["customer_id"], None, customers),
             table("sellers", &["seller_id"], None, sellers),
             table("listings", &["listing_id", "seller_id"], Some((1, "seller_id")), 10 * sellers),
-            table("orders", &["order_id", "customer_id", "seller_id"], Some((0, "customer_id")), 20 * customers),
+            table(
+                "orders",
+                &["order_id", "customer_id", "seller_id"],
+                Some((0, "customer_id")),
+                20 * customers,
+            ),
         ],
         statements: Vec::new(),
         transactions: Vec::new(),

@@ -97,16 +97,14 @@ pub fn table(report: &Report) -> String {
         writeln!(out, "{way:24}{:>12}{:>12}{:>14}{:>10}", rest[0], rest[1], rest[2], rest[3])
             .expect("text takes text");
     };
-    line(
-        &mut out,
-        ["watched by", "CPU us/txn", "log B/txn", "evidence B/txn", "txn/s"].map(str::to_owned),
-    );
+    line(&mut out, ["watched by", "CPU us/txn", "log B/txn", "evidence B/txn", "txn/s"].map(str::to_owned));
     for way in Watch::ALL {
         let of = |field: fn(&Run) -> f64| {
             let numbers = report.runs.iter().filter(|run| run.way == way).map(field);
             middle(numbers).map_or_else(String::new, |number| format!("{number:.0}"))
         };
-        let cells = [of(|run| run.cpu_us), of(|run| run.log_bytes), of(|run| run.evidence_bytes), of(|r| r.tps)];
+        let cells =
+            [of(|run| run.cpu_us), of(|run| run.log_bytes), of(|run| run.evidence_bytes), of(|r| r.tps)];
         let [cpu, log, evidence, tps] = cells;
         line(&mut out, [way.to_string(), cpu, log, evidence, tps]);
     }

@@ -83,7 +83,8 @@ impl Place {
         let (cpu_after, log_after) = (self.computed_us()?, self.logged_bytes()?);
         watching.end(self).await?;
         let done = f64::from((transactions / CLIENTS).max(1) * CLIENTS);
-        let tps = said.split_once("tps = ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+        let tps =
+            said.split_once("tps = ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
         Ok(Run {
             way,
             round,

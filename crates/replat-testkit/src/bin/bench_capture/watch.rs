@@ -65,7 +65,16 @@ impl Watching {
             Watch::Cdc => follower(place).await?,
             Watch::Capture | Watch::Sample => {
                 let mut command = Command::new(&place.replat);
-                command.args(["capture", "start", "--from", "env:BENCH_URL", "--for", "1h", "--max-size", "4GB"]);
+                command.args([
+                    "capture",
+                    "start",
+                    "--from",
+                    "env:BENCH_URL",
+                    "--for",
+                    "1h",
+                    "--max-size",
+                    "4GB",
+                ]);
                 command.arg("--out").arg(evidence).env("BENCH_URL", place.server.url("bench"));
                 if way == Watch::Sample {
                     command.args(["--sample-rate", &place.sample_rate.to_string()]);
