@@ -63,7 +63,7 @@ pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Fa
             let means = if deployed.is_some() { Means::Keys } else { Means::Any };
             let watched = drift(schema, trace, &design, None, &Prices::default(), means).map_err(misfit)?;
             if let (Some(project), Some(deployed)) = (&project, &deployed) {
-                carried = Moves::of(project, deployed, args, global.config.is_some()).carried(&watched)?;
+                carried = Moves::of(project, deployed, args, global.config.is_some())?.carried(&watched)?;
             }
             report.drift = Some(watched);
         }

@@ -26,8 +26,9 @@ const MEET_MIN: f64 = 0.005;
 /// A transaction that needs more keys than this stays distributed whatever is done for two of them.
 const MEET_MAX: usize = 8;
 
-/// A partition takes no more keys in beyond this. Unit: fair loads.
-const FULL: f64 = 1.5;
+/// Beyond this a partition takes no more keys in. What is dearer, a busy partition or transactions that cross, is seen from
+/// what both cost. Unit: fair loads.
+const FULL: [f64; 2] = [1.5, f64::INFINITY];
 
 /// Rows handled, by key and by partition.
 struct Loads {
@@ -55,7 +56,7 @@ pub(super) fn nearby(schema: &Schema, trace: &Trace, domains: &Domains, design: 
             }
         }
     }
-    found.extend(joined(schema, trace, design, &loads));
+    found.extend(FULL.into_iter().filter_map(|full| joined(schema, trace, design, &loads, full)));
     found.extend(merged(schema, design, &loads));
     found
 }
@@ -261,8 +262,8 @@ fn elsewhere(
 type Key = (DomainId, ValueId);
 
 /// The design with keys that are often used together in one place: the lighter of two goes to the heavier, unless that one's
-/// part would have too much.
-fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads) -> Option<Design> {
+/// part would have more than `full`.
+fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads, full: f64) -> Option<Design> {
     let mut load = loads.partitions.clone();
     let mut places: HashMap<Key, u32> = HashMap::new();
     let mut moved: Vec<(DomainId, ValueId, u32)> = Vec::new();
@@ -272,7 +273,7 @@ fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads) -> Opt
         let (Some(from), Some(to)) = (place(&a), place(&b)) else { continue };
         let rows = |key: &Key| loads.keys.get(key).map_or(0, |parts| parts.values().sum::<u64>());
         let (lighter, from, to) = if rows(&a) <= rows(&b) { (a, from, to) } else { (b, to, from) };
-        let too_much = (load[to as usize] + rows(&lighter)) as f64 > FULL * loads.fair();
+        let too_much = (load[to as usize] + rows(&lighter)) as f64 > full * loads.fair();
         if from == to || too_much || places.contains_key(&lighter) {
             continue;
         }

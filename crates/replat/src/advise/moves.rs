@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use replat_advise::drift::{Drift, Keys, Move, TransferStep};
 use replat_advise::value::Value;
 use replat_engine::WorkLog;
+use replat_model::deploy::Event;
 use replat_model::ids::{Home, PartitionId};
 use replat_model::key::KeyValue;
 use replat_model::map::{Leaf, Map};
-use replat_model::region::Constraint;
+use replat_model::region::{Constraint, Region};
 use replat_model::spec::{Context, Rollout, TableMode};
 use serde::Serialize;
 
@@ -87,13 +88,44 @@ pub struct Moves<'a> {
     deployed: &'a Deployed,
     args: &'a AdviseArgs,
     config: Option<String>,
+    left: Vec<Left>,
+}
+
+/// A partition that left a home by a deployment: its guard there refuses its keys, whoever writes them.
+struct Left {
+    context: String,
+    partition: PartitionId,
+    region: Region,
+    home: Home,
 }
 
 impl<'a> Moves<'a> {
     /// Of a project whose deployed design was watched.
-    pub fn of(project: &'a Project, deployed: &'a Deployed, args: &'a AdviseArgs, named: bool) -> Moves<'a> {
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if the store cannot be read.
+    pub fn of(
+        project: &'a Project,
+        deployed: &'a Deployed,
+        args: &'a AdviseArgs,
+        named: bool,
+    ) -> Result<Moves<'a>, Failure> {
         let config = named.then(|| shell(&project.file.display().to_string()));
-        Moves { project, deployed, args, config }
+        let mut left = Vec::new();
+        if let Some(store) = project.store_so_far()? {
+            for listed in store.list()? {
+                let history = store.read(&listed.id)?;
+                let Some(Event::Asked { plan }) = history.first().map(|first| &first.event) else { continue };
+                left.push(Left {
+                    context: listed.context,
+                    partition: listed.partition,
+                    region: plan.region.clone(),
+                    home: plan.blue.home.clone(),
+                });
+            }
+        }
+        Ok(Moves { project, deployed, args, config, left })
     }
 
     /// All of them, those first that have paid for themselves.
@@ -217,10 +249,40 @@ impl<'a> Moves<'a> {
                 }
                 let whole = all || is_made_of(map, leaf, &moving);
                 let what = if whole { leaf.partition.to_string() } else { selection(map, value) };
+                let own = whole.then_some(&leaf.partition);
+                if let Some(larger) = self.kept_out(name, map, value, own, database) {
+                    cannot.insert(format!(
+                        "{what} of {name} does not go back to {database} by itself: it left with {larger}, whose guard there \
+                         refuses its keys; take that back as a whole (-p {larger}), or add a database to the spec"
+                    ));
+                    continue;
+                }
                 let way = (name.clone(), Home::clone(&leaf.home), database.to_owned());
                 ways.entry(way).or_default().insert(what);
             }
         }
+    }
+
+    /// The partition with which a key left `database`, if that still lives elsewhere and is not `own`, which goes.
+    fn kept_out(
+        &self,
+        context: &str,
+        map: &Map,
+        key: &KeyValue,
+        own: Option<&PartitionId>,
+        database: &str,
+    ) -> Option<&PartitionId> {
+        let key = std::slice::from_ref(key);
+        let is_away = |id: &PartitionId| map.leaf(id).is_some_and(|leaf| leaf.home.database != database);
+        let left = self.left.iter().find(|left| {
+            let Left { context: of, partition, region, home } = left;
+            *of == context
+                && home.database == database
+                && region.contains(key)
+                && own != Some(partition)
+                && is_away(partition)
+        });
+        left.map(|left| &left.partition)
     }
 
     fn stage(

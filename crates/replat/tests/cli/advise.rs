@@ -334,7 +334,7 @@ async fn a_key_that_each_table_calls_otherwise_is_planned_and_deployed() {
         ("warehouse", "w_id"),
         ("district", "d_w_id"),
         ("customer", "c_w_id"),
-        ("history", "h_w_id"),
+        ("history", "h_c_w_id"),
         ("stock", "s_w_id"),
         ("orders", "o_w_id"),
         ("new_order", "no_w_id"),

@@ -19,8 +19,8 @@ const BRANCHES: u64 = 16;
 const BEFORE: u64 = 4_000;
 const AFTER: u64 = 8_000;
 
-/// Two databases; branches from 8 on live on green.
-async fn deployed() -> World {
+/// Two databases; branches from 8 on live on green, where they went as these partitions.
+async fn deployed(partitions: &str) -> World {
     let spec = "# Ours.\nversion = 1\nproject = \"bank\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n\
                 [databases.green]\nurl = \"env:GREEN_URL\"\n\n[policy]\nsoak = \"0s\"\nretain = \"0s\"\n\n[contexts.bank]\n\
                 dimensions = [{ column = \"bid\", type = \"bigint\" }]\nhome = { database = \"blue\", schema = \"public\" }\n\n\
@@ -37,7 +37,7 @@ async fn deployed() -> World {
          INSERT INTO history SELECT b, h, 0 FROM generate_series(0, {BRANCHES} - 1) b, generate_series(0, 9) h"
     );
     blue.batch_execute(&fill).await.expect("rows");
-    world.replat("plan deploy -p bid=[8,16) --out begin.json").await.succeeds();
+    world.replat(&format!("plan deploy {partitions} --out begin.json")).await.succeeds();
     world.replat("apply begin.json -y").await.succeeds();
     world
 }
@@ -125,14 +125,14 @@ async fn what_was_never_deployed_is_what_the_spec_says_and_no_store_is_made() {
 
 #[tokio::test]
 async fn a_hot_branch_goes_where_the_printed_commands_bring_it_and_then_all_is_well() {
-    let world = deployed().await;
+    let world = deployed("-p bid=[8,16)").await;
     let (blue, green) = (world.on_blue().await, world.on_green().await);
     evidence(&world.path("evidence"), [1, 2]);
 
     // What is deployed is what the store knows, not what the spec began with.
     let said = world.replat("advise what-if -e evidence --json").await.succeeds().json();
     let source = said["what_if"]["source"].as_str().expect("a source");
-    assert!(source.ends_with("2 partitions in blue, green"), "{source}");
+    assert!(source.ends_with("3 partitions in blue, green"), "{source}");
     let skew = said["what_if"]["metrics"]["load_max_over_mean"].as_f64().expect("a number");
     // Blue has eight of sixteen branches before, and nearly all there is to do after.
     assert!((1.5..1.8).contains(&skew), "the busiest database does {skew:.2} times the mean");
@@ -176,7 +176,8 @@ async fn a_hot_branch_goes_where_the_printed_commands_bring_it_and_then_all_is_w
 
 #[tokio::test]
 async fn a_branch_comes_home_by_a_rollout_that_the_spec_is_given() {
-    let world = deployed().await;
+    let each: String = (8..BRANCHES).map(|branch| format!("-p bid={branch} ")).collect();
+    let world = deployed(&each).await;
     let (blue, green) = (world.on_blue().await, world.on_green().await);
     evidence(&world.path("evidence"), [11, 12]);
     let spec = || std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
@@ -189,7 +190,7 @@ async fn a_branch_comes_home_by_a_rollout_that_the_spec_is_given() {
     let ran = world.replat("advise drift -e evidence").await.succeeds();
     let printed = commands(&ran);
     assert_eq!(printed.first().map(String::as_str), Some(line), "{}", ran.told());
-    let hot: u64 = match printed.iter().any(|command| command.contains("bid=11")) {
+    let hot: u64 = match printed.iter().any(|command| command.contains("bid_11")) {
         true => 11,
         false => 12,
     };
@@ -204,4 +205,20 @@ async fn a_branch_comes_home_by_a_rollout_that_the_spec_is_given() {
     assert!(!after.contains("ddl"), "the tables are there: {after}");
     let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
     assert_eq!(recommended(&said), Vec::<&Value>::new());
+}
+
+#[tokio::test]
+async fn what_no_deployment_does_is_said_and_nothing_is_written() {
+    let world = deployed("-p bid=[8,16)").await;
+    evidence(&world.path("evidence"), [11, 12]);
+    // Both hot branches left blue as parts of one partition, and only the whole of it can come back.
+    let ran = world.replat("advise drift -e evidence").await.succeeds();
+    assert_eq!(commands(&ran), Vec::<String>::new(), "{}", ran.told());
+    let ran =
+        ran.prints("Recommended").prints("does not go back to blue by itself: it left with bid_8_to_16");
+    drop(ran);
+    let before = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let ran = world.replat("advise drift -e evidence --apply-to-spec").await.fails("RP8004", 4);
+    ran.remarks("it left with bid_8_to_16");
+    assert_eq!(std::fs::read_to_string(world.path("replat.toml")).expect("a spec"), before);
 }
