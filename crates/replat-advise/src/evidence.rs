@@ -139,6 +139,9 @@ pub struct ColumnSeen {
     /// Whether it may be null.
     #[serde(default)]
     pub nullable: bool,
+    /// How many bytes its values take in a row, on average over all rows. What lies out of line counts as its pointer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// How many distinct values it is estimated to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<f64>,

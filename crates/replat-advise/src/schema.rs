@@ -1,6 +1,6 @@
 //! The tables that advice is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,12 @@ pub struct Table {
     pub rows: Option<u64>,
     /// How many bytes a row takes; `None` if that is not known.
     pub row_bytes: Option<u64>,
+    /// How many bytes the values of a column take in a row, on average; of columns of which statistics tell it.
+    pub column_bytes: BTreeMap<String, u64>,
+    /// Columns that are known not to be null.
+    pub required: BTreeSet<String>,
+    /// Its unique keys besides the primary key, as far as they are known.
+    pub unique: Vec<Vec<String>>,
 }
 
 impl Table {

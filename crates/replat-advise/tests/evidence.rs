@@ -55,6 +55,7 @@ fn table() -> impl Strategy<Value = TableSeen> {
                     let seen = ColumnSeen {
                         data_type: if days.is_some() { "date" } else { "text" }.into(),
                         nullable,
+                        bytes: nullable.then_some(7),
                         distinct: Some(-0.5),
                         common: vec![0.5, 0.25],
                         ordered: days.map(|_| 0.5),

@@ -8,6 +8,7 @@ mod layout;
 mod live;
 mod reading;
 pub mod spec;
+pub mod split;
 
 use std::path::{Path, PathBuf};
 

@@ -144,6 +144,7 @@ impl TableSeen {
                 known.data_type = column.data_type;
                 known.nullable = column.nullable;
             }
+            known.bytes = column.bytes.or(known.bytes);
             known.distinct = column.distinct.or(known.distinct);
             if !column.common.is_empty() {
                 known.common = column.common;

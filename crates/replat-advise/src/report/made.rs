@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::advise::{NamedContexts, Verdict, Wish, advise_on};
+use crate::columns::columns;
 use crate::confidence::{Forecast, Interval, Measured, Optimism, cap};
 use crate::design::{BadDesign, Design};
 use crate::domain::domains;
@@ -62,6 +63,8 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         pictures.load = load(schema, trace, design).unwrap_or_default();
     }
     let lifecycles = lifecycles(system, advice.design.as_ref());
+    let partitioned = advice.design.as_ref().filter(|_| advice.verdict == Verdict::Partition);
+    let columns = columns(system, partitioned);
     let mut report = Report {
         format: FORMAT.to_owned(),
         evidence: EvidenceUsed {
@@ -80,6 +83,7 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         what_if: None,
         drift: None,
         lifecycles,
+        columns,
         plan: Plan::default(),
         pictures,
     };

@@ -66,6 +66,18 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
                 .collect(),
             rows: seen.rows,
             row_bytes: seen.row_bytes,
+            column_bytes: seen
+                .columns
+                .iter()
+                .filter_map(|(name, column)| Some((name.clone(), column.bytes?)))
+                .collect(),
+            required: seen
+                .columns
+                .iter()
+                .filter(|(_, column)| !column.nullable)
+                .map(|(name, _)| name.clone())
+                .collect(),
+            unique: seen.unique.clone(),
         };
     }
     schema

@@ -12,6 +12,7 @@ use super::weigh;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
+use crate::trace::Template;
 use crate::value::Value;
 
 /// Statements that ran alone are shown so many times in all, each as often as its share says.
@@ -150,7 +151,8 @@ fn executables(
             }
             _ => 1,
         };
-        let template = builder.template(analysis.template(statement.id.clone(), statement.text.clone()));
+        let template = analysis.template(statement.id.clone(), statement.text.clone());
+        let template = builder.template(Template { calls: statement.calls, ..template });
         all.insert(statement.id.clone(), Executable { analysis, template, rows });
     }
     all

@@ -109,6 +109,7 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
         let seen = ColumnSeen {
             data_type: row.get("type"),
             nullable: row.get("nullable"),
+            bytes: whole(row.get("bytes")),
             distinct,
             common: common.into_iter().map(|share| (f64::from(share) * 1e6).round() / 1e6).collect(),
             days: day(row.get("first_day")).zip(day(row.get("last_day"))),
@@ -251,7 +252,7 @@ const COLUMN_QUERY: &str = "select a.attrelid as relid, a.attname::text as name,
            or k.confrelid = a.attrelid and a.attnum = any (k.confkey))) \
        or exists (select from pg_catalog.pg_partitioned_table p where p.partrelid = a.attrelid \
          and a.attnum = any (p.partattrs)) as is_key, \
-       s.n_distinct as distinct, s.most_common_freqs[1:$2] as common, \
+       s.avg_width * (1 - s.null_frac::float8) as bytes, s.n_distinct as distinct, s.most_common_freqs[1:$2] as common, \
        case when base.typname in ('date', 'timestamp', 'timestamptz') then s.correlation end as ordered, \
        (pg_catalog.date_part('epoch', spread.earliest) / 86400)::float8 as first_day, \
        (pg_catalog.date_part('epoch', spread.latest) / 86400)::float8 as last_day \

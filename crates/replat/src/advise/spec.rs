@@ -245,7 +245,8 @@ fn database(spec: &Spec, args: &AdviseArgs) -> Result<String, Failure> {
     }
 }
 
-fn schema_of(table: &str) -> &str {
+/// The schema of a table, by its name.
+pub fn schema_of(table: &str) -> &str {
     table.split_once('.').map_or("public", |(schema, _)| schema)
 }
 
@@ -275,7 +276,7 @@ fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) ->
     let mut types = BTreeMap::new();
     let mut dimensions = Array::new();
     for dimension in &family.dimensions {
-        let key_type = key_type(dimension)?;
+        let key_type = key_type(&dimension.column, dimension.data_type.as_deref().unwrap_or_default())?;
         types.insert(dimension.column.as_str(), key_type);
         let mut said = InlineTable::new();
         said.insert("column", dimension.column.as_str().into());
@@ -400,8 +401,8 @@ pub fn snippet(report: &Report) -> Option<String> {
 }
 
 /// A type as the catalogue writes it, as a spec takes it.
-fn key_type(dimension: &Dimension) -> Result<KeyType, Failure> {
-    let written = dimension.data_type.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+pub fn key_type(column: &str, data_type: &str) -> Result<KeyType, Failure> {
+    let written = data_type.trim().to_ascii_lowercase();
     let bare = written.split('(').next().unwrap_or_default().trim();
     let long_zone = written.ends_with("with time zone");
     Ok(match bare {
@@ -415,7 +416,7 @@ fn key_type(dimension: &Dimension) -> Result<KeyType, Failure> {
         "timestamp" if long_zone => KeyType::TimestampTz,
         "timestamp" | "timestamp without time zone" => KeyType::Timestamp,
         _ => {
-            let what = format!("no partition key can be of the type of {}: {written:?}", dimension.column);
+            let what = format!("no partition key can be of the type of {column}: {written:?}");
             return Err(Failure::new("RP8004", Exit::Precondition, what).remedy(
                 "Keys are smallint, integer, bigint, text, varchar, uuid, date, timestamp or timestamptz; docs/spec.md.",
             ));

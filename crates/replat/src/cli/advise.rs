@@ -85,6 +85,8 @@ pub enum Advise {
     Keys,
     /// Which tables belong together.
     Contexts,
+    /// Which columns are used together, and which tables should be two.
+    Columns,
     /// Rows that grow old.
     Lifecycle,
     /// What a design would cost: yours, or the deployed one.
