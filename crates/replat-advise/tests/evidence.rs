@@ -195,7 +195,8 @@ fn of_a_statement_that_is_told_of_again_the_last_count_and_the_text_that_ran_are
         serde_json::to_string(&Line::Statement(seen)).expect("a line")
     };
     let (counted, ran) = ("select $1", "select $2");
-    let cases: [(&[(&str, Option<u64>)], (&str, Option<u64>)); 4] = [
+    type Told = (&'static str, Option<u64>);
+    let cases: [(&[Told], Told); 4] = [
         (&[(counted, Some(1)), (counted, Some(5))], (counted, Some(5))),
         (&[(counted, Some(1)), (ran, None)], (ran, Some(1))),
         (&[(ran, None), (counted, Some(2)), (counted, Some(3))], (ran, Some(3))),
