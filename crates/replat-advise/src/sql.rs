@@ -8,7 +8,7 @@ mod lex;
 mod scope;
 
 pub use analysis::{Analysis, Joined, Operand, Touched, Unread, Uses, analyse};
-pub use lex::normalise;
+pub use lex::{Kind, Piece, normalise, pieces};
 pub(crate) use lex::{begins_with, names, split};
 
 /// Statements that are nested deeper are not read.

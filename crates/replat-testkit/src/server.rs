@@ -55,8 +55,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
     ("log_line_prefix", "%m [%p] %a %d: "),
 ];
-/// What makes a server quick and forgetful of power cuts; killing its processes loses nothing all the same.
-const FORGETFUL: &[(&str, &str)] = &[("fsync", "off"), ("full_page_writes", "off")];
+/// What makes a server quick and forgetful of power cuts; killing its processes loses nothing all the same. Where nothing
+/// is flushed checkpoints cost little, so the log that tests leave is kept small.
+const FORGETFUL: &[(&str, &str)] =
+    &[("fsync", "off"), ("full_page_writes", "off"), ("max_wal_size", "256MB"), ("min_wal_size", "80MB")];
 
 /// Why a server did not do as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -337,7 +339,9 @@ impl Server {
     ///
     /// [`ServerError::Database`], for example if it is there already.
     pub async fn create_database(&self, name: &str) -> Result<(), ServerError> {
-        self.execute("postgres", &format!("create database {}", quote_identifier(name))).await
+        // From 15 on a new database is written to the log, block by block, unless one says otherwise.
+        let how = if self.binaries.version.major >= 15 { " strategy file_copy" } else { "" };
+        self.execute("postgres", &format!("create database {}{how}", quote_identifier(name))).await
     }
 
     /// Runs one or more statements in a session of their own.

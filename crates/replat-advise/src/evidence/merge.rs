@@ -149,6 +149,8 @@ impl TableSeen {
             if !column.common.is_empty() {
                 known.common = column.common;
             }
+            known.days = add(known.days, column.days, |a, b| (a.0.min(b.0), a.1.max(b.1)));
+            known.ordered = column.ordered.or(known.ordered);
         }
         if self.primary_key.is_empty() {
             self.primary_key = other.primary_key;

@@ -4,6 +4,8 @@
 //! text at all, since a value might be in it. As in `pg_stat_statements`, literals are numbered behind the parameters
 //! that the text has itself.
 
+use replat_advise::sql::{self, Kind};
+
 /// The longest text that is read. Unit: bytes.
 const TEXT_MAX: usize = 256 * 1024;
 
@@ -149,158 +151,35 @@ impl Piece {
 }
 
 fn pieces(sql: &str) -> Option<Vec<Piece>> {
-    let mut rest = sql;
-    let mut pieces: Vec<Piece> = Vec::new();
-    while let Some(first) = rest.chars().next() {
-        if first.is_whitespace() {
-            rest = &rest[first.len_utf8()..];
-        } else if rest.starts_with("--") {
-            rest = rest.split_once('\n').map_or("", |(_, behind)| behind);
-        } else if rest.starts_with("/*") {
-            rest = behind_comment(rest)?;
-        } else {
-            let (piece, behind) = piece(rest, first)?;
-            pieces.push(piece);
-            rest = behind;
-        }
-    }
-    Some(pieces)
+    let is_kept = |piece: &sql::Piece<'_>| piece.kind != Kind::Blank || !piece.is_closed;
+    sql::pieces(sql).filter(is_kept).map(|piece| of(&piece)).collect()
 }
 
-fn behind_comment(text: &str) -> Option<&str> {
-    let (mut depth, mut at) = (0, 0);
-    let bytes = text.as_bytes();
-    while at + 1 < bytes.len() {
-        match &bytes[at..at + 2] {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return text.get(at..);
-        }
+/// A piece as it is kept; `None` if it may not be what the server takes it for.
+fn of(piece: &sql::Piece<'_>) -> Option<Piece> {
+    let text = piece.text;
+    if !piece.is_closed {
+        return None;
     }
-    None
-}
-
-fn piece(text: &str, first: char) -> Option<(Piece, &str)> {
-    match first {
-        '\'' => {
-            let (value, behind) = quoted(&text[1..], '\'')?;
-            // What is escaped by a backslash where standard strings are off would end elsewhere.
-            (!value.ends_with('\\')).then_some((Piece::Literal(value), behind))
+    Some(match piece.kind {
+        Kind::Blank => return None,
+        Kind::Word if ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word)) => {
+            Piece::Literal(text.to_owned())
         }
-        '"' => {
-            let (name, behind) = quoted(&text[1..], '"')?;
-            Some((Piece::Quoted(name), behind))
+        Kind::Word => Piece::Word(text.to_owned()),
+        Kind::Name => Piece::Quoted(piece.value()),
+        Kind::Number => Piece::Literal(text.to_owned()),
+        // What is escaped by a backslash where standard strings are off would end elsewhere.
+        Kind::Text if !text.starts_with(['e', 'E']) && text.ends_with("\\'") => return None,
+        Kind::Text => Piece::Literal(piece.value()),
+        Kind::Parameter => {
+            let number = text[1..].parse().ok().filter(|number| *number <= usize::from(u16::MAX))?;
+            Piece::Parameter(number)
         }
-        '$' => dollar(text),
-        '0'..='9' => Some(number(text)),
-        '.' if text[1..].starts_with(|c: char| c.is_ascii_digit()) => Some(number(text)),
-        c if is_name(c) => word(text),
-        _ => Some(sign(text)),
-    }
-}
-
-/// What stands up to the closing quote, in which doubled quotes are single ones, and what is behind it.
-fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut rest = text;
-    loop {
-        let (before, behind) = rest.split_once(quote)?;
-        value += before;
-        if !behind.starts_with(quote) {
-            return Some((value, behind));
-        }
-        value.push(quote);
-        rest = &behind[1..];
-    }
-}
-
-fn escaped(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => value.push(chars.next()?.1),
-            '\'' if text[at + 1..].starts_with('\'') => value.push(chars.next()?.1),
-            '\'' => return Some((value, &text[at + 1..])),
-            c => value.push(c),
-        }
-    }
-    None
-}
-
-fn dollar(text: &str) -> Option<(Piece, &str)> {
-    let behind = &text[1..];
-    let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
-    if digits > 0 {
-        let number = behind[..digits].parse().ok().filter(|number| *number <= usize::from(u16::MAX))?;
-        return Some((Piece::Parameter(number), &behind[digits..]));
-    }
-    let length = behind.find(|c: char| !is_name(c) && !c.is_ascii_digit())?;
-    let tag = text.get(..length + 2).filter(|tag| tag.ends_with('$'))?;
-    let (value, behind) = text[tag.len()..].split_once(tag)?;
-    Some((Piece::Literal(value.to_owned()), behind))
-}
-
-fn number(text: &str) -> (Piece, &str) {
-    let mut end = 0;
-    let bytes = text.as_bytes();
-    while let Some(byte) = bytes.get(end) {
-        let exponent = matches!(byte, b'+' | b'-')
-            && end > 0
-            && matches!(bytes[end - 1], b'e' | b'E')
-            && !text.starts_with("0x");
-        // `1..10` in a loop's bounds is two numbers; for what is kept that makes no difference.
-        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_') || exponent) {
-            break;
-        }
-        end += 1;
-    }
-    (Piece::Literal(text[..end].to_owned()), &text[end..])
-}
-
-/// A name, a key word, or a literal that begins with letters: `E''`, `X''`, `B''`, `N''`, `U&''`.
-fn word(text: &str) -> Option<(Piece, &str)> {
-    let end = text.find(|c: char| !is_name(c) && !c.is_ascii_digit() && c != '$').unwrap_or(text.len());
-    let (word, behind) = text.split_at(end);
-    if let Some(inside) = behind.strip_prefix('\'') {
-        let (value, behind) = match word {
-            "e" | "E" => escaped(inside)?,
-            "x" | "X" | "b" | "B" | "n" | "N" => quoted(inside, '\'')?,
-            _ => return Some((Piece::Word(word.to_owned()), behind)),
-        };
-        return Some((Piece::Literal(value), behind));
-    }
-    if word.eq_ignore_ascii_case("u") {
-        if let Some(inside) = behind.strip_prefix("&'") {
-            let (value, behind) = quoted(inside, '\'')?;
-            return Some((Piece::Literal(value), behind));
-        }
-        if let Some(inside) = behind.strip_prefix("&\"") {
-            let (name, behind) = quoted(inside, '"')?;
-            return Some((Piece::Quoted(name), behind));
-        }
-    }
-    match word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false") {
-        true => Some((Piece::Literal(word.to_owned()), behind)),
-        false => Some((Piece::Word(word.to_owned()), behind)),
-    }
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphabetic() || c == '_' || !c.is_ascii()
-}
-
-fn sign(text: &str) -> (Piece, &str) {
-    const LONG: [&str; 12] = ["::", "<=", ">=", "<>", "!=", "||", "->>", "->", "#>>", "@>", "<@", "=>"];
-    let length = LONG
-        .iter()
-        .find(|sign| text.starts_with(**sign))
-        .map_or_else(|| text.chars().next().map_or(0, char::len_utf8), |sign| sign.len());
-    let (sign, behind) = text.split_at(length);
-    (Piece::Sign(sign.to_owned()), behind)
+        // The beginning of a text whose end is not seen.
+        Kind::Sign if text == "$" => return None,
+        Kind::Sign => Piece::Sign(text.to_owned()),
+    })
 }
 
 #[cfg(test)]

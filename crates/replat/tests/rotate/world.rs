@@ -178,7 +178,16 @@ impl World {
 
     /// What nothing but a write changes: every row of the catalogue's great tables with the transaction that wrote it,
     /// and how often anything was written to any table.
+    ///
+    /// A session tells how much it wrote when it ends, which the server does after the program is gone: it is waited for.
     pub async fn mark(&self) -> Vec<String> {
+        let ours = "select count(*) from pg_stat_activity where datname = current_database() \
+             and application_name like 'replat%'";
+        let begun = std::time::Instant::now();
+        while self.number(ours).await > 0 {
+            assert!(begun.elapsed().as_secs() < 60, "sessions of the program are still there");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         self.column(
             "select format('class %s %s %s', oid, relname, xmin) from pg_class where oid >= 16384 \
              union all select format('schema %s %s', nspname, xmin) from pg_namespace \
