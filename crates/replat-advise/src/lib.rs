@@ -6,6 +6,7 @@
 pub mod advise;
 pub mod assignment;
 pub mod candidate;
+pub mod columns;
 pub mod community;
 pub mod confidence;
 pub mod context;

@@ -37,6 +37,8 @@ pub struct Template {
     pub touches: Vec<Touch>,
     /// Columns that it says are equal.
     pub joins: Vec<(Column, Column)>,
+    /// How often the server counted it, if it did; it may be seen in fewer transactions, or in none.
+    pub calls: Option<u64>,
 }
 
 /// A column of a table.
