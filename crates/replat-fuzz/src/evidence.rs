@@ -166,7 +166,8 @@ pub(crate) const CAPTURED: Target = Target {
             assert_eq!(again.head.name, evidence.head.name);
             assert_eq!(again.statements.len(), evidence.statements.len());
             let names = |evidence: &Evidence| {
-                let tables = evidence.tables.iter().map(|table| (table.name.clone(), table.primary_key.clone()));
+                let tables =
+                    evidence.tables.iter().map(|table| (table.name.clone(), table.primary_key.clone()));
                 tables.collect::<Vec<_>>()
             };
             assert_eq!(names(&again), names(&evidence));
@@ -176,7 +177,8 @@ pub(crate) const CAPTURED: Target = Target {
             };
             assert_eq!(rows(&again), rows(&evidence));
             let runs = |evidence: &Evidence| {
-                let runs = evidence.transactions.iter().flat_map(|transaction| transaction.statements.clone());
+                let runs =
+                    evidence.transactions.iter().flat_map(|transaction| transaction.statements.clone());
                 runs.collect::<Vec<_>>()
             };
             assert_eq!(runs(&again), runs(&evidence));
