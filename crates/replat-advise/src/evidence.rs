@@ -139,12 +139,22 @@ pub struct ColumnSeen {
     /// Whether it may be null.
     #[serde(default)]
     pub nullable: bool,
+    /// How many bytes its values take in a row, on average over all rows. What lies out of line counts as its pointer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// How many distinct values it is estimated to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<f64>,
     /// The share of rows that have its commonest values, in falling order. The values are not told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub common: Vec<f64>,
+    /// Of a column of time: the day of its earliest and of its latest value, by their statistics; of a column of days the
+    /// first days of their months. Unit: days since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<(i64, i64)>,
+    /// How well the order of its values is the order in which rows lie, from -1 to 1, by their statistics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<f64>,
 }
 
 /// A foreign key.
@@ -174,6 +184,18 @@ pub struct StatementSeen {
     /// How long it ran, in all. Unit: milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_ms: Option<f64>,
+}
+
+impl StatementSeen {
+    /// Takes in what was told of this statement later: of counters the last word counts, and the text of one that was
+    /// seen running goes before that of one that was counted, since the numbers of its parameters are those of it.
+    pub fn hear(&mut self, later: StatementSeen) {
+        if later.calls.is_none() {
+            self.text = later.text;
+            return;
+        }
+        *self = StatementSeen { text: std::mem::take(&mut self.text), ..later };
+    }
 }
 
 /// What a transaction wrote, by the write-ahead log.

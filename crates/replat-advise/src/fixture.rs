@@ -175,8 +175,7 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
             references,
             columns: table.columns.clone(),
             keys,
-            rows: None,
-            row_bytes: None,
+            ..Table::default()
         });
     }
     let mut trace = Trace::default();
@@ -203,7 +202,8 @@ pub fn read_workload(text: &str) -> Result<Described, BadEvidence> {
         if ids.insert(statement.id, place).is_some() {
             return Err(BadEvidence::Contradiction(format!("two statements are number {}", statement.id)));
         }
-        trace.templates.push(Template { name: statement.name, text: statement.sql, touches, joins });
+        let (name, text) = (statement.name, statement.sql);
+        trace.templates.push(Template { name, text, touches, joins, calls: None });
     }
     Ok(Described {
         schema,

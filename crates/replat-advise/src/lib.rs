@@ -6,6 +6,7 @@
 pub mod advise;
 pub mod assignment;
 pub mod candidate;
+pub mod columns;
 pub mod community;
 pub mod confidence;
 pub mod context;
@@ -30,4 +31,5 @@ pub mod services;
 pub mod sql;
 pub mod system;
 pub mod trace;
+pub mod unknown;
 pub mod value;

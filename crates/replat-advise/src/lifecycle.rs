@@ -13,6 +13,9 @@ use crate::system::{Retention, System};
 use crate::trace::{Op, Trace};
 use crate::value::Value;
 
+/// Rows lie in the order of a column, so that new ones are at its head, if their correlation is so high at least.
+const ORDERED_MIN: f64 = 0.9;
+
 /// A column is at the head of time if this share of inserted values at least lies above nearly all before it.
 const HEAD_MIN: f64 = 0.9;
 
@@ -159,6 +162,11 @@ fn advised(
             age.inserts
         ));
     }
+    if let Some(ordered) = age.ordered.filter(|ordered| *ordered >= ORDERED_MIN) {
+        because.push(format!(
+            "rows lie in the order of {column} (correlation {ordered:.2}), as they do if they came so"
+        ));
+    }
     if reads > 0 {
         let share = 100.0 * bound as f64 / reads as f64;
         because
@@ -235,8 +243,11 @@ struct Age {
     inserts: usize,
     /// The share of them at the head.
     head: f64,
-    /// How far the values went from the first insert to the last. Unit: days.
+    /// How far the values go from the first to the last, by statistics of all of them, else by the inserts that were seen.
+    /// Unit: days.
     days: Option<f64>,
+    /// How well rows lie in the order of their values, from -1 to 1.
+    ordered: Option<f64>,
     /// How the column holds time, if its type does not say.
     encoding: Option<&'static str>,
 }
@@ -252,14 +263,16 @@ impl Age {
         if !is_time && !is_number && !declared {
             return None;
         }
+        let told = table.times.get(column);
+        // Unit of both: days since 1970.
+        let days_told =
+            told.map(|told| told.days.1.saturating_sub(told.days.0) as f64).filter(|days| *days > 0.0);
+        let ordered = told.and_then(|told| told.ordered);
         let values = inserted(schema, trace, id, column);
         let (Some(first), Some(last)) = (values.first().copied(), values.last().copied()) else {
-            return (declared || is_time).then_some(Age {
-                inserts: 0,
-                head: 0.0,
-                days: None,
-                encoding: None,
-            });
+            // Whether it grows at one end, the order of its rows may tell.
+            let grows = declared || is_time && ordered.is_none_or(|ordered| ordered >= ORDERED_MIN);
+            return grows.then_some(Age { inserts: 0, head: 0.0, days: days_told, ordered, encoding: None });
         };
         let encoding = if is_time { None } else { encoding(last) };
         // A number that is no time is a counter: its head is no age.
@@ -284,7 +297,7 @@ impl Age {
         }
         let days =
             encoding.map(|encoding| (most - first) as f64 / per_day(encoding)).filter(|days| *days > 0.0);
-        Some(Age { inserts: values.len(), head, days, encoding })
+        Some(Age { inserts: values.len(), head, days: days_told.or(days), ordered, encoding })
     }
 
     /// How many rows come in a day, as far as it can be known.

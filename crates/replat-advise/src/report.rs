@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::advise::Advice;
+use crate::columns::ColumnAdvice;
 use crate::confidence::Forecast;
 use crate::design::Design;
 use crate::drift::Drift;
@@ -20,7 +21,7 @@ use crate::missing::Hypothesis;
 use crate::system::Constraints;
 
 pub use made::{Subject, Wanted, report, what_if};
-pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap};
+pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap, statement_name};
 pub use tree::{Branch, Carrier, Dimension, Family, Tree, deployed, families};
 
 /// The form of reports that is written.
@@ -52,6 +53,9 @@ pub struct Report {
     /// Tables that grow at one end of time, and how their rows grow old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lifecycles: Vec<Lifecycle>,
+    /// Columns that are used together, and tables that should be two.
+    #[serde(default)]
+    pub columns: ColumnAdvice,
     /// What deployments can take over.
     pub plan: Plan,
     /// What pictures are drawn of.

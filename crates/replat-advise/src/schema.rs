@@ -1,6 +1,6 @@
 //! The tables that advice is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,18 @@ pub struct Table {
     pub columns: BTreeMap<String, String>,
     /// The columns whose values the evidence shows, in the order in which a row of the evidence has them.
     pub keys: Vec<KeyColumn>,
+    /// What statistics say of its columns of time.
+    pub times: BTreeMap<String, Times>,
     /// How many rows it has; `None` if that is not known.
     pub rows: Option<u64>,
     /// How many bytes a row takes; `None` if that is not known.
     pub row_bytes: Option<u64>,
+    /// How many bytes the values of a column take in a row, on average; of columns of which statistics tell it.
+    pub column_bytes: BTreeMap<String, u64>,
+    /// Columns that are known not to be null.
+    pub required: BTreeSet<String>,
+    /// Its unique keys besides the primary key, as far as they are known.
+    pub unique: Vec<Vec<String>>,
 }
 
 impl Table {
@@ -44,6 +52,15 @@ impl Table {
     pub fn bytes(&self) -> u64 {
         self.rows.unwrap_or(0).saturating_mul(self.row_bytes.unwrap_or(0))
     }
+}
+
+/// The values of a column of time, as statistics tell of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    /// From the day of the earliest to that of the latest. Unit: days since 1970.
+    pub days: (i64, i64),
+    /// How well their order is the order in which rows lie, from -1 to 1; `None` if that is not known.
+    pub ordered: Option<f64>,
 }
 
 /// A foreign key.

@@ -7,7 +7,7 @@ mod analysis;
 mod lex;
 mod scope;
 
-pub use analysis::{Analysis, Joined, Operand, Touched, Unread, analyse};
+pub use analysis::{Analysis, Joined, Operand, Touched, Unread, Uses, analyse};
 pub use lex::{Kind, Piece, normalise, pieces};
 pub(crate) use lex::{begins_with, names, split};
 

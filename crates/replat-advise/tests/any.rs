@@ -39,6 +39,7 @@ fn system(
                 text: format!("{op:?} {number}"),
                 touches: vec![touch],
                 joins: Vec::new(),
+                calls: None,
             });
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use replat_advise::advise::{Wish, advise_on};
 use replat_advise::evidence::{
-    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, ReferenceSeen, RowSeen, Source,
+    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, Line, ReferenceSeen, RowSeen, Source,
     StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
 };
 use replat_advise::fixture::BadEvidence;
@@ -36,7 +36,7 @@ fn value() -> impl Strategy<Value = Value> {
 fn table() -> impl Strategy<Value = TableSeen> {
     (
         word(),
-        proptest::collection::btree_map(word(), any::<bool>(), 0..4),
+        proptest::collection::btree_map(word(), (any::<bool>(), any::<Option<(i64, i64)>>()), 0..4),
         proptest::option::of(any::<u64>()),
         word(),
     )
@@ -51,9 +51,17 @@ fn table() -> impl Strategy<Value = TableSeen> {
             }],
             columns: columns
                 .into_iter()
-                .map(|(name, nullable)| {
-                    let common = vec![0.5, 0.25];
-                    (name, ColumnSeen { data_type: "text".into(), nullable, distinct: Some(-0.5), common })
+                .map(|(name, (nullable, days))| {
+                    let seen = ColumnSeen {
+                        data_type: if days.is_some() { "date" } else { "text" }.into(),
+                        nullable,
+                        bytes: nullable.then_some(7),
+                        distinct: Some(-0.5),
+                        common: vec![0.5, 0.25],
+                        ordered: days.map(|_| 0.5),
+                        days,
+                    };
+                    (name, seen)
                 })
                 .collect(),
             rows,
@@ -64,10 +72,21 @@ fn table() -> impl Strategy<Value = TableSeen> {
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
-    let statement =
-        (word(), any::<String>(), proptest::option::of(0..u64::MAX / 4)).prop_map(|(id, text, calls)| {
-            StatementSeen { id, text, calls, rows: calls, time_ms: calls.map(|_| 1.5) }
-        });
+    let statements = proptest::collection::btree_map(
+        word(),
+        (any::<String>(), proptest::option::of(0..u64::MAX / 4)),
+        0..3,
+    )
+    .prop_map(|all| {
+        let seen = |(id, (text, calls)): (String, (String, Option<u64>))| StatementSeen {
+            id,
+            text,
+            calls,
+            rows: calls,
+            time_ms: calls.map(|_| 1.5),
+        };
+        all.into_iter().map(seen).collect::<Vec<_>>()
+    });
     let row = (word(), proptest::collection::btree_map(word(), value(), 0..3))
         .prop_map(|(table, columns)| RowSeen { table, op: Change::Update, columns });
     let writes = (0..1000_i32, proptest::option::of(any::<u64>()), proptest::collection::vec(row, 0..3))
@@ -86,7 +105,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     (
         proptest::option::of(word()),
         proptest::collection::vec(table(), 0..3),
-        proptest::collection::vec(statement, 0..3),
+        statements,
         proptest::collection::vec(writes, 0..3),
         proptest::collection::vec(transaction, 0..3),
     )
@@ -165,6 +184,54 @@ fn of_secret(secret: &str, xid: u64) -> Evidence {
             rows: vec![RowSeen { table: "t".into(), op: Change::Insert, columns }],
         }],
         ..Evidence::default()
+    }
+}
+
+#[test]
+fn of_a_statement_that_is_told_of_again_the_last_count_and_the_text_that_ran_are_kept() {
+    let head = serde_json::json!({ "format": FORMAT }).to_string();
+    let told = |text: &str, calls: Option<u64>| {
+        let seen = StatementSeen { id: "7".into(), text: text.into(), calls, ..StatementSeen::default() };
+        serde_json::to_string(&Line::Statement(seen)).expect("a line")
+    };
+    let (counted, ran) = ("select $1", "select $2");
+    let cases: [(&[(&str, Option<u64>)], (&str, Option<u64>)); 4] = [
+        (&[(counted, Some(1)), (counted, Some(5))], (counted, Some(5))),
+        (&[(counted, Some(1)), (ran, None)], (ran, Some(1))),
+        (&[(ran, None), (counted, Some(2)), (counted, Some(3))], (ran, Some(3))),
+        (&[(ran, None)], (ran, None)),
+    ];
+    for (lines, want) in cases {
+        let lines: Vec<String> = lines.iter().map(|(text, calls)| told(text, *calls)).collect();
+        let (evidence, _) = read_evidence("e", &format!("{head}\n{}\n", lines.join("\n"))).expect("evidence");
+        let all: Vec<_> = evidence.statements.iter().map(|one| (one.text.as_str(), one.calls)).collect();
+        assert_eq!(all, [want], "{lines:?}");
+    }
+}
+
+#[test]
+fn statements_that_were_counted_are_shown_as_fast_as_they_ran() {
+    // Per second: 50 of them, whether all of them can be shown or not.
+    for (calls, span, want) in
+        [(500, Some((100.0, 110.0)), 10.0), (500_000, Some((0.0, 10_000.0)), 80.0), (500, None, 1.0)]
+    {
+        let head = Head { format: FORMAT.to_owned(), span, ..Head::default() };
+        let table = TableSeen {
+            name: "a".into(),
+            primary_key: vec!["id".into()],
+            columns: [("id".to_owned(), ColumnSeen { data_type: "bigint".into(), ..ColumnSeen::default() })]
+                .into(),
+            ..TableSeen::default()
+        };
+        let text = "select * from a where id = $1".to_owned();
+        let statement =
+            StatementSeen { id: "1".into(), text, calls: Some(calls), ..StatementSeen::default() };
+        let evidence =
+            Evidence { head, tables: vec![table], statements: vec![statement], ..Evidence::default() };
+        let (system, _) = System::of(Known::Seen(Box::new(evidence)));
+        let transactions = &system.trace.transactions;
+        let seconds = transactions.last().expect("some").at - transactions[0].at;
+        assert!((seconds - want).abs() < want / 50.0, "{calls} {span:?}: {seconds}");
     }
 }
 

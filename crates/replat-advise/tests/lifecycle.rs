@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use replat_advise::design::Design;
-use replat_advise::evidence::Tier;
+use replat_advise::evidence::{Source, Tier};
 use replat_advise::fixture::{Described, read_workload};
 use replat_advise::lifecycle::{Interval, Lifecycle, lifecycles};
 use replat_advise::system::{Constraints, Retention, System};
@@ -64,6 +64,44 @@ fn events_are_cut_by_time_within_their_tenant() {
         assert!(got.pruned_share.is_some_and(|share| share > 0.9), "{case}");
         // Nothing else is of time, whatever its numbers.
         assert_eq!(all.len(), 1, "{case}: {all:?}");
+    }
+}
+
+/// A table with two columns of time that reads bind, as a catalogue and counters of statements show it.
+fn counted(column: serde_json::Value) -> Vec<Lifecycle> {
+    let table = serde_json::json!({
+        "k": "table", "name": "events", "primary_key": ["id"], "rows": 2_000_000,
+        "columns": { "id": { "type": "bigint" }, "at": column },
+    });
+    let statement = serde_json::json!({
+        "k": "statement", "id": "1", "calls": 40, "text": "select count(*) from events where at > $1",
+    });
+    let head = serde_json::json!({ "format": replat_advise::evidence::FORMAT });
+    let source = Source { name: "e.jsonl".to_owned(), text: format!("{head}\n{table}\n{statement}\n") };
+    let (known, _) = replat_advise::evidence::read(&[source]).expect("evidence");
+    lifecycles(&System::of(known).0, None)
+}
+
+#[test]
+fn statistics_tell_whether_rows_come_in_the_order_of_time_and_how_many_a_day() {
+    let at = |days: (i64, i64), ordered: f64| serde_json::json!({ "type": "timestamp with time zone", "days": days, "ordered": ordered });
+    let day = "2000000 rows came in the 20 days";
+    let cases = [
+        ("in order, many a day", at((20_000, 20_020), 0.99), Some((Interval::Month, day))),
+        ("in order, over years", at((10_000, 20_000), 1.0), Some((Interval::Year, "in the 10000 days"))),
+        ("on one day", at((20_000, 20_000), 1.0), Some((Interval::Week, ""))),
+        ("in no order, such as birthdays", at((10_000, 20_000), 0.1), None),
+        ("in the order of falling time", at((10_000, 20_000), -1.0), None),
+        ("nothing is known", serde_json::json!({ "type": "date" }), Some((Interval::Week, ""))),
+        ("a number", serde_json::json!({ "type": "bigint" }), None),
+    ];
+    for (case, column, want) in cases {
+        let all = counted(column);
+        println!("{case}: {all:#?}");
+        let got = all.first();
+        assert_eq!(got.map(|one| one.interval), want.map(|(interval, _)| interval), "{case}");
+        let (Some(got), Some((_, assumed))) = (got, want) else { continue };
+        assert!(got.assumed.join("; ").contains(assumed), "{case}: {got:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! SQL for what advice asks to be done before a deployment; for people to read and run, never run from here.
 
+use replat_advise::columns::{Split, bare};
 use replat_advise::derived::{NewColumn, Step};
 
 use crate::sql::quote_ident;
@@ -71,4 +72,63 @@ pub fn new_column(new: &NewColumn) -> String {
         };
     }
     sql
+}
+
+/// The tables that one table becomes, as a rollout's DDL: names are without a schema, since the search path says it. What
+/// evidence does not know of a table is named, and has to be added by hand.
+pub fn split_tables(split: &Split) -> String {
+    let own = |name: &str| quote_ident(bare(name));
+    let list =
+        |columns: &[String]| columns.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
+    let main = own(&split.pieces[0].table);
+    let mut sql = "-- Made from evidence, which does not know defaults, checks, indexes, triggers and rights: add them.\n".to_owned();
+    for (place, piece) in split.pieces.iter().enumerate() {
+        let mut lines: Vec<String> = split
+            .carried
+            .iter()
+            .chain(&piece.columns)
+            .map(|column| {
+                let required = if column.required { " NOT NULL" } else { "" };
+                format!("{} {}{required}", quote_ident(&column.name), type_name(&column.data_type))
+            })
+            .collect();
+        lines.push(format!("PRIMARY KEY ({})", list(&split.key)));
+        lines.extend(piece.unique.iter().map(|key| format!("UNIQUE ({})", list(key))));
+        if place > 0 {
+            lines.push(format!(
+                "FOREIGN KEY ({}) REFERENCES {main} ON UPDATE CASCADE ON DELETE CASCADE",
+                list(&split.key)
+            ));
+        }
+        sql += &format!("CREATE TABLE {} (\n    {}\n);\n", own(&piece.table), lines.join(",\n    "));
+        for (columns, parent, parent_columns) in &piece.references {
+            sql += &format!(
+                "-- where its parent is in this schema as well:\n-- ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({});\n",
+                own(&piece.table),
+                list(columns),
+                own(parent),
+                list(parent_columns)
+            );
+        }
+    }
+    sql.replace('\r', " ")
+}
+
+/// What has to be done to the table as it is before it can become several: a deployment makes the row of the main table first
+/// when it brings rows back, and the others fill their columns in.
+pub fn before_split(name: &str, split: &Split) -> String {
+    let alter = |column: &String| {
+        format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;\n", table(name), quote_ident(column))
+    };
+    split.nullable_first.iter().map(alter).collect()
+}
+
+/// A type as the catalogue writes it. What could be anything else than a type's name is not written.
+fn type_name(data_type: &str) -> String {
+    let fits =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '(' | ')' | ',' | '.' | '[' | ']' | '"');
+    match !data_type.trim().is_empty() && data_type.chars().all(fits) {
+        true => data_type.trim().to_owned(),
+        false => "/* a type that the evidence does not tell */ text".to_owned(),
+    }
 }

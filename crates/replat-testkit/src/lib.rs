@@ -1,5 +1,6 @@
 //! Throwaway servers, load and checkers; the demo. Never shipped.
 
+pub mod browser;
 pub mod certificates;
 pub mod check;
 pub mod etcd;

@@ -1,19 +1,23 @@
 //! `advise`: evidence in, advice out, as a page, as a plan, as files.
 //!
-//! What is advised is decided by `replat-advise`. Here files are read, and what came of it is written.
+//! What is advised is decided by `replat-advise`. Here files are read, databases are looked at, and what came of it is
+//! written.
 
 pub mod deployed;
 mod judged;
 mod layout;
+mod live;
 mod moves;
 mod reading;
 pub mod spec;
+pub mod split;
 
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Wish;
 use replat_advise::design::Design;
 use replat_advise::drift::{Means, Prices, drift};
+use replat_advise::evidence::Tier;
 use replat_advise::report::{Report, Subject, Wanted, report, what_if};
 use replat_advise::system::System;
 use serde_json::json;
@@ -24,15 +28,18 @@ use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use crate::render::{self, Style};
+use crate::source::Source;
 
 /// `advise`.
-pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Failure> {
+pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Failure> {
     if args.what == Advise::Layout {
         return layout::advise(style, args);
     }
     let paths: Vec<PathBuf> =
         args.evidence.iter().map(|one| crate::capture::evidence_of(global, one)).collect::<Result<_, _>>()?;
-    let read = reading::read(&paths)?;
+    let live = live::sources(global, style, args)?;
+    let seen = live::look(style, &live).await?;
+    let read = reading::read(&paths, &seen)?;
     let wish = Wish { partitions: args.partitions, capacity: args.capacity };
     let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
     let subject =
@@ -83,7 +90,11 @@ pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Fa
         Some(file) if args.what == Advise::Drift && deployed.is_some() => {
             Some(first_rollout(global, file.as_deref(), &carried)?)
         }
-        Some(file) => Some(spec::change(global, file.as_deref(), args, &report)?),
+        Some(file) => {
+            let home = args.home.clone().or_else(|| live::home(&live));
+            let args = AdviseArgs { home, ..args.clone() };
+            Some(spec::change(global, file.as_deref(), &args, &report)?)
+        }
         None => None,
     };
     let mut text = render::advise::terminal(&report, args.what, args.detail);
@@ -99,7 +110,7 @@ pub fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<(), Fa
             change.write()?;
         }
     } else if deployed.is_none() {
-        text += &next(&report, args);
+        text += &next(&report, args, &live);
     }
     style.result(&text, &value);
     Ok(())
@@ -145,14 +156,26 @@ fn misfit(error: replat_advise::design::BadDesign) -> Failure {
     )
 }
 
-fn next(report: &Report, args: &AdviseArgs) -> String {
-    let evidence: Vec<String> = args.evidence.iter().map(|path| path.display().to_string()).collect();
-    let evidence = evidence.join(" ");
+fn next(report: &Report, args: &AdviseArgs, live: &[Source]) -> String {
+    let asked = of_what(args, live);
     if report.plan.ready {
-        format!("Next:  replat advise keys --evidence {evidence} --apply-to-spec --dry-run\n")
+        format!("Next:  replat advise keys {asked} --apply-to-spec --dry-run\n")
+    } else if let (true, Some(from)) = (report.advice.tier < Tier::Writes, live::to_capture(live)) {
+        format!("Next:  replat capture start {from}\n")
     } else if args.html.is_none() {
-        format!("Next:  replat advise --evidence {evidence} --html advice.html\n")
+        format!("Next:  replat advise {asked} --html advice.html\n")
     } else {
         String::new()
     }
+}
+
+/// The options by which this evidence is asked for again.
+fn of_what(args: &AdviseArgs, live: &[Source]) -> String {
+    let mut words = Vec::new();
+    if !args.evidence.is_empty() {
+        words.push("--evidence".to_owned());
+        words.extend(args.evidence.iter().map(|path| path.display().to_string()));
+    }
+    words.extend(live.iter().map(live::option));
+    words.join(" ")
 }

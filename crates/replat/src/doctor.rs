@@ -360,6 +360,10 @@ async fn look(global: &Global, args: &DoctorArgs) -> Result<Diagnosis, Failure> 
             let nothing: &[String] = &[];
             let server = survey(&ends.green.client, &to.database, &to.schema, Some(nothing)).await?;
             let copy = doctor::copy_of(&blue_facts, Some(&server), &to.schema);
+            let is_one = is_one_database(&ends.blue.client, &ends.green.client, &to.database).await?;
+            if is_one && home.schema == to.schema {
+                subject.ask.beside = Some(Beside { tied: None });
+            }
             let mut found = against_a_copy(&project.spec, &subject.ask, &blue_facts, &copy)?;
             found.not_asked(OF_A_ROLLOUT.into_iter().filter(|check| *check != Check::SameHome), &why);
             found.not_asked(OF_A_PARTITION, &why);

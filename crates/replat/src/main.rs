@@ -22,6 +22,7 @@ mod route;
 mod routing;
 mod self_description;
 mod serve;
+mod source;
 mod tables;
 mod verbs;
 mod verify;
@@ -72,7 +73,7 @@ async fn run(cli: &Cli, style: Style) -> Result<Exit, Failure> {
         Command::Eject(args) => return rotate::eject(global, style, args).await,
         Command::Capture { verb } => return capture::capture(global, style, verb).await,
         Command::Doctor(args) => return doctor::doctor(global, style, args).await,
-        Command::Advise(args) => advise::advise(global, style, args),
+        Command::Advise(args) => advise::advise(global, style, args).await,
         Command::Validate => self_description::validate(global, style),
         Command::Plan { what: PlanWhat::Deploy { target, out, detail } } => {
             Desk::open(global, style)?.plan(target, out.as_deref(), *detail).await

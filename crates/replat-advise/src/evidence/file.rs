@@ -1,5 +1,7 @@
 //! Files of evidence: their first line, and the others.
 
+use std::collections::BTreeMap;
+
 use super::lines::whole_lines;
 use super::{Evidence, FORMAT, Head, Line, Note};
 use crate::fixture::BadEvidence;
@@ -20,10 +22,18 @@ pub fn read_evidence(name: &str, text: &str) -> Result<(Evidence, Vec<Note>), Ba
         return Err(bad(number, format!("its format is {:?}, and {FORMAT:?} is understood", head.format)));
     }
     let mut evidence = Evidence { head, ..Evidence::default() };
+    // A capture that was never finished tells of a statement each time that it looks.
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for (number, line) in lines {
         match serde_json::from_str(line).map_err(|e| bad(number, e.to_string()))? {
             Line::Table(table) => evidence.tables.push(table),
-            Line::Statement(statement) => evidence.statements.push(statement),
+            Line::Statement(statement) => match places.get(&statement.id) {
+                Some(place) => evidence.statements[*place].hear(statement),
+                None => {
+                    places.insert(statement.id.clone(), evidence.statements.len());
+                    evidence.statements.push(statement);
+                }
+            },
             Line::Writes(writes) => evidence.writes.push(writes),
             Line::Transaction(transaction) => evidence.transactions.push(transaction),
         }

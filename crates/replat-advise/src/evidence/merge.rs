@@ -144,10 +144,13 @@ impl TableSeen {
                 known.data_type = column.data_type;
                 known.nullable = column.nullable;
             }
+            known.bytes = column.bytes.or(known.bytes);
             known.distinct = column.distinct.or(known.distinct);
             if !column.common.is_empty() {
                 known.common = column.common;
             }
+            known.days = add(known.days, column.days, |a, b| (a.0.min(b.0), a.1.max(b.1)));
+            known.ordered = column.ordered.or(known.ordered);
         }
         if self.primary_key.is_empty() {
             self.primary_key = other.primary_key;

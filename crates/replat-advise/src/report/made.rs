@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::advise::{NamedContexts, Verdict, Wish, advise_on};
+use crate::columns::columns;
 use crate::confidence::{Forecast, Interval, Measured, Optimism, cap};
 use crate::design::{BadDesign, Design};
 use crate::domain::domains;
-use crate::evidence::Tier;
 use crate::lifecycle::lifecycles;
 use crate::measure::measure;
 use crate::missing::hypotheses;
@@ -63,6 +63,8 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         pictures.load = load(schema, trace, design).unwrap_or_default();
     }
     let lifecycles = lifecycles(system, advice.design.as_ref());
+    let partitioned = advice.design.as_ref().filter(|_| advice.verdict == Verdict::Partition);
+    let columns = columns(system, partitioned);
     let mut report = Report {
         format: FORMAT.to_owned(),
         evidence: EvidenceUsed {
@@ -81,16 +83,25 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         what_if: None,
         drift: None,
         lifecycles,
+        columns,
         plan: Plan::default(),
         pictures,
     };
     if matches!(report.advice.verdict, Verdict::NotEnoughEvidence { .. }) {
         report.hypotheses = hypotheses(schema);
     }
-    if report.partitions() {
-        plan(&mut report, system, subject.hashed, wanted);
+    let is_guess =
+        matches!(report.advice.verdict, Verdict::NotEnoughEvidence { .. }) && report.advice.design.is_some();
+    if report.partitions() || is_guess && wanted.accept_low_confidence {
+        plan(&mut report, system, subject.hashed);
     } else {
-        report.plan.not_ready.push("the advice is not to partition, or not yet".to_owned());
+        let why = match is_guess {
+            true => {
+                "the evidence does not say what is done together; --accept-low-confidence takes it all the same"
+            }
+            false => "the advice is not to partition, or not yet",
+        };
+        report.plan.not_ready.push(why.to_owned());
     }
     report
 }
@@ -113,7 +124,7 @@ fn named(schema: &Schema, contexts: &NamedContexts) -> BTreeMap<String, Vec<Stri
 }
 
 /// What deployments can take over, and what has to be done before.
-fn plan(report: &mut Report, system: &System, hashed: bool, wanted: &Wanted) {
+fn plan(report: &mut Report, system: &System, hashed: bool) {
     let Some(design) = &report.advice.design else { return };
     let (schema, trace) = (&system.schema, &system.trace);
     let mut families = families(schema, trace, &domains(schema, trace), design, hashed);
@@ -126,12 +137,6 @@ fn plan(report: &mut Report, system: &System, hashed: bool, wanted: &Wanted) {
         families.iter().filter_map(|family| tree_map(schema, trace, &deployed, family)).collect();
     let forecast = Measured::new(schema, trace, &deployed).ok().map(|m| m.forecast(Optimism::default()));
     let mut not_ready = Vec::new();
-    if !wanted.accept_low_confidence && system.tier < Tier::Writes {
-        not_ready.push(
-            "the evidence does not say what is done together; --accept-low-confidence takes it all the same"
-                .to_owned(),
-        );
-    }
     for family in &families {
         let key = &family.dimensions[0].column;
         for (table, carrier) in &family.tables {

@@ -1,6 +1,6 @@
 //! What a statement touches, by which values, and what it says is equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
@@ -49,6 +49,28 @@ pub struct Touched {
     pub added: Vec<BTreeMap<String, Operand>>,
     /// What columns are set to in rows that were there before.
     pub set: BTreeMap<String, Operand>,
+    /// The columns that it uses, and for what.
+    pub uses: Uses,
+}
+
+/// The columns of a table that a statement uses; one may be used for several things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Those that it gives, puts in order, groups, or makes something of. Of a query inside only those that are used.
+    pub read: BTreeSet<String>,
+    /// Those that choose its rows, or join them to others.
+    pub filter: BTreeSet<String>,
+    /// Those that it sets in rows that were there before, also where an insert finds its row there.
+    pub set: BTreeSet<String>,
+    /// Those that it gives a value in new rows.
+    pub added: BTreeSet<String>,
+}
+
+impl Uses {
+    /// Those that it has to look at in rows that are there.
+    pub fn looked_at(&self) -> impl Iterator<Item = &String> {
+        self.read.union(&self.filter)
+    }
 }
 
 /// A column of one of the touched tables, by the place of the touch.
@@ -63,6 +85,8 @@ pub struct Analysis {
     pub joins: Vec<(Joined, Joined)>,
     /// What it reads from that is no table of the schema: views, functions, the server's own tables.
     pub strangers: Vec<String>,
+    /// Whether it has something in it of which it is not known which columns it uses.
+    pub partly: bool,
 }
 
 /// Why a statement could not be read.
@@ -127,6 +151,7 @@ impl Analysis {
             text,
             touches: self.touches.iter().map(Touched::touch).collect(),
             joins: self.joins.iter().map(|(a, b)| (column(a), column(b))).collect(),
+            calls: None,
         }
     }
 }
@@ -141,6 +166,7 @@ impl Touched {
             range: BTreeMap::new(),
             added: Vec::new(),
             set: BTreeMap::new(),
+            uses: Uses::default(),
         }
     }
 

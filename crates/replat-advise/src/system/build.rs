@@ -204,7 +204,8 @@ impl<'s> Builder<'s> {
         };
         let name = format!("{verb} {}", seen.name);
         let text = format!("-- the write-ahead log: {name}");
-        let template = self.template(Template { name, text, touches: vec![touch], joins: Vec::new() });
+        let template =
+            self.template(Template { name, text, touches: vec![touch], joins: Vec::new(), calls: None });
         self.logged.insert((table, op), template);
         template
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Evidence, Note, TableSeen};
-use crate::schema::{Derived, KeyColumn, Reference, Schema, Table, TableId};
+use crate::schema::{Derived, KeyColumn, Reference, Schema, Table, TableId, Times};
 use crate::sql::Analysis;
 
 /// So many columns of a table's own are weighed at most; those of its keys come first.
@@ -59,8 +59,25 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
                 .map(|(name, column)| (name.clone(), column.data_type.clone()))
                 .collect(),
             keys: Vec::new(),
+            times: seen
+                .columns
+                .iter()
+                .filter_map(|(name, c)| Some((name.clone(), Times { days: c.days?, ordered: c.ordered })))
+                .collect(),
             rows: seen.rows,
             row_bytes: seen.row_bytes,
+            column_bytes: seen
+                .columns
+                .iter()
+                .filter_map(|(name, column)| Some((name.clone(), column.bytes?)))
+                .collect(),
+            required: seen
+                .columns
+                .iter()
+                .filter(|(_, column)| !column.nullable)
+                .map(|(name, _)| name.clone())
+                .collect(),
+            unique: seen.unique.clone(),
         };
     }
     schema

@@ -12,6 +12,7 @@ use super::weigh;
 use crate::evidence::{Evidence, Note, RowSeen, StatementSeen, Tier, TransactionSeen, WritesSeen};
 use crate::schema::Schema;
 use crate::sql::{self, Analysis};
+use crate::trace::Template;
 use crate::value::Value;
 
 /// Statements that ran alone are shown so many times in all, each as often as its share says.
@@ -150,7 +151,8 @@ fn executables(
             }
             _ => 1,
         };
-        let template = builder.template(analysis.template(statement.id.clone(), statement.text.clone()));
+        let template = analysis.template(statement.id.clone(), statement.text.clone());
+        let template = builder.template(Template { calls: statement.calls, ..template });
         all.insert(statement.id.clone(), Executable { analysis, template, rows });
     }
     all
@@ -213,15 +215,24 @@ fn sampled(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statemen
     }
 }
 
-/// Each statement as a transaction of its own, as often as its share of the calls says.
+/// Each statement as a transaction of its own, as often as its share of the calls says, and as fast as all of them ran.
 fn alone(builder: &mut Builder<'_>, evidence: &Evidence, statements: &Statements) {
-    let calls: u64 = evidence.statements.iter().map(|statement| statement.calls.unwrap_or(1)).sum();
+    let own = |statement: &StatementSeen| statement.calls.unwrap_or(1);
+    let calls = evidence.statements.iter().map(own).fold(0, u64::saturating_add);
+    let times = |statement: &StatementSeen| match calls <= ALONE_MAX {
+        true => own(statement),
+        // No more than all that are shown.
+        false => (u128::from(own(statement)) * u128::from(ALONE_MAX)).div_ceil(u128::from(calls)) as u64,
+    };
+    let shown: u64 = evidence.statements.iter().map(times).sum();
+    let ran_within = evidence.head.span.map(|(from, until)| until - from).filter(|all| *all > 0.0);
+    // Where nobody says for how long they were counted, no time means anything.
+    let within = ran_within.map_or(1.0, |all| all * shown as f64 / calls.max(1) as f64);
     for statement in &evidence.statements {
         let Some(executable) = statements.get(&statement.id) else { continue };
-        let own = statement.calls.unwrap_or(1);
-        let times = if calls <= ALONE_MAX { own } else { (own * ALONE_MAX).div_ceil(calls.max(1)) };
+        let times = times(statement);
         for number in 0..times {
-            let at = number as f64 / times as f64;
+            let at = within * number as f64 / times as f64;
             builder.transaction(at, None, &[(executable, &[])], Written::default());
         }
     }

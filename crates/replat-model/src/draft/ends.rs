@@ -28,10 +28,10 @@ fn slots_needed(ground: &Ground) -> u32 {
     if ground.blue.system_id == ground.green.system_id { 2 } else { 1 }
 }
 
+/// A copied cluster has the identifier and the names of the one that it was copied from, and is another place all the
+/// same: whether both ends are one database was proved by whoever looked.
 pub(super) fn apart(ground: &Ground, notes: &mut Notes) {
-    let place =
-        |facts: &DatabaseFacts| (facts.system_id.clone(), facts.database_name.clone(), facts.schema.clone());
-    if place(ground.blue) == place(ground.green) {
+    if ground.ask.beside.is_some() && ground.blue.schema == ground.green.schema {
         let what = format!("{} and {} are one place", ground.ask.home, ground.rollout.to);
         notes.find(Finding::new(
             Check::SameHome,

@@ -1,5 +1,6 @@
 //! What stands in the way of a plan, and what mends it.
 
+use replat_model::draft::Beside;
 use replat_model::facts::{Identity, ReplicaIdentity, TableKind};
 use replat_model::key::KeyType;
 use replat_model::plan::DdlFile;
@@ -25,10 +26,20 @@ fn what_stands_in_the_way_is_found_with_its_remedy() {
             &["NO_ROLLOUT : context shop has no rollout | Write [contexts.shop.rollout] in the spec."],
         ),
         (
+            "a copied cluster",
+            |w| {
+                w.green.system_id = w.blue.system_id.clone();
+                w.green.schema = w.blue.schema.clone();
+                w.rollout().to.schema = w.blue.schema.clone();
+            },
+            &[],
+        ),
+        (
             "one place",
             |w| {
                 w.green = w.blue.clone();
                 w.rollout().to = w.ask.home.clone();
+                w.ask.beside = Some(Beside::default());
             },
             &[
                 "SAME_HOME : pg_a.public and pg_a.public are one place | Name another database or another schema in rollout.to.",

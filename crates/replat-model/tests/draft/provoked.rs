@@ -1,6 +1,6 @@
 //! That every check of the preflight can be seen to fail: each is provoked by one change to a sound world.
 
-use replat_model::draft::{Crossing, Misfit, Unfit};
+use replat_model::draft::{Beside, Crossing, Misfit, Unfit};
 use replat_model::facts::{
     ForeignKeyFacts, Identity, ReferenceFacts, ReplicaIdentity, SequenceFacts, TableKind, TriggerEnabled,
     TriggerFacts,
@@ -25,6 +25,7 @@ fn provoke(check: Check, w: &mut World) {
         Check::SameHome => {
             w.green = w.blue.clone();
             w.rollout().to = w.ask.home.clone();
+            w.ask.beside = Some(Beside::default());
         }
         Check::PathNotOpen => w.rollout().path = PathWish::Views,
         Check::DownTwice => {

@@ -1,4 +1,5 @@
-//! What the catalogue says: tables, keys, sizes and how values are spread. Values themselves are never read.
+//! What the catalogue says: tables, keys, sizes and how values are spread. Of values themselves nothing is read but the
+//! days of the earliest and the latest moment of a column.
 
 use std::collections::BTreeMap;
 
@@ -108,8 +109,13 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
         let seen = ColumnSeen {
             data_type: row.get("type"),
             nullable: row.get("nullable"),
+            bytes: whole(row.get("bytes")),
             distinct,
             common: common.into_iter().map(|share| (f64::from(share) * 1e6).round() / 1e6).collect(),
+            days: day(row.get("first_day")).zip(day(row.get("last_day"))),
+            ordered: row
+                .get::<_, Option<f32>>("ordered")
+                .map(|ordered| (f64::from(ordered) * 1e3).round() / 1e3),
         };
         found.seen.columns.insert(name.clone(), seen);
         if !is_key && kept == Some(Kept::Hashed) {
@@ -151,7 +157,7 @@ async fn lacking(
         return Ok(Vec::new());
     }
     let row = client
-        .query_one("select current_user::text", &[])
+        .query_one("select rolname::text from pg_catalog.pg_roles where rolname = current_user", &[])
         .await
         .map_err(on(database, "asking who we are"))?;
     let role: String = row.get(0);
@@ -187,6 +193,13 @@ fn shown(schema: &str, table: &str) -> String {
 
 fn whole(number: Option<f64>) -> Option<u64> {
     number.filter(|number| *number >= 0.0).map(|number| number.round() as u64)
+}
+
+/// Days since 1970, if they are some that a calendar has.
+fn day(days: Option<f64>) -> Option<i64> {
+    // A number of so few digits.
+    #[allow(clippy::cast_possible_truncation)]
+    days.filter(|days| days.abs() < 1e8).map(|days| days.floor() as i64)
 }
 
 /// What becomes of a column's values. Whole numbers and UUIDs may be keys though nobody declared them; texts and other
@@ -239,13 +252,22 @@ const COLUMN_QUERY: &str = "select a.attrelid as relid, a.attname::text as name,
            or k.confrelid = a.attrelid and a.attnum = any (k.confkey))) \
        or exists (select from pg_catalog.pg_partitioned_table p where p.partrelid = a.attrelid \
          and a.attnum = any (p.partattrs)) as is_key, \
-       s.n_distinct as distinct, s.most_common_freqs[1:$2] as common \
+       s.avg_width * (1 - s.null_frac::float8) as bytes, s.n_distinct as distinct, s.most_common_freqs[1:$2] as common, \
+       case when base.typname in ('date', 'timestamp', 'timestamptz') then s.correlation end as ordered, \
+       (pg_catalog.date_part('epoch', spread.earliest) / 86400)::float8 as first_day, \
+       (pg_catalog.date_part('epoch', spread.latest) / 86400)::float8 as last_day \
      from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
        join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
        join pg_catalog.pg_type t on t.oid = a.atttypid \
        join pg_catalog.pg_type base on base.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end \
        left join pg_catalog.pg_stats s on s.schemaname = n.nspname and s.tablename = c.relname \
          and s.attname = a.attname and s.inherited = (c.relkind = 'p') \
+       left join lateral (select min(known.at) as earliest, max(known.at) as latest \
+         from (select case base.typname when 'date' then pg_catalog.date_trunc('month', value::timestamp) \
+             else pg_catalog.date_trunc('day', value::timestamp) end as at \
+           from pg_catalog.unnest(case when base.typname in ('date', 'timestamp', 'timestamptz') then \
+             pg_catalog.array_cat(s.histogram_bounds::text::text[], s.most_common_vals::text::text[]) end) value \
+           where pg_catalog.isfinite(value::timestamp)) known) spread on true \
      where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped order by a.attrelid, a.attnum";
 
 const KEY_QUERY: &str = "select i.indrelid as relid, i.indisprimary as is_primary, \

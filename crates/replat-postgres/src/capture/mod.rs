@@ -12,12 +12,15 @@
 //! | T2 | the log of changes, by a temporary slot | [`writes`] |
 //! | T3 | the log for people, with a share of all transactions | [`log_file`], [`log_line`], [`sample`] |
 //!
+//! T0 and T1 can be had at once as well, without a capture: [`look()`].
+//!
 //! Absent on purpose: the file (the program writes lines as they come), and any setting that stays behind ([`rate`]).
 
 pub mod catalogue;
 pub mod columns;
 pub mod log_file;
 pub mod log_line;
+mod look;
 pub mod rate;
 pub mod sample;
 pub mod secret;
@@ -38,6 +41,7 @@ use tokio_postgres::Client;
 use self::catalogue::Found;
 use self::columns::WatchList;
 use self::log_file::{Followed, Following};
+pub use self::look::look;
 use self::rate::RateBefore;
 use self::secret::Secret;
 use self::writes::{Read, Reading};
@@ -238,16 +242,24 @@ pub struct Outlook {
     pub lacking: Vec<Lacking>,
 }
 
+/// A session that only reads, and waits for nothing for long.
+async fn reading(info: &ConnInfo, application: &str, database: &str) -> Result<Client, CaptureError> {
+    let info = ConnInfo { application_name: None, ..info.clone() };
+    let client = connect(&info, application).await?.client;
+    let settings =
+        "SET default_transaction_read_only = on; SET statement_timeout = '30s'; SET lock_timeout = '5s'";
+    client.batch_execute(settings).await.map_err(on(database, "looking"))?;
+    Ok(client)
+}
+
 /// Looks at what could be captured, and changes nothing.
 ///
 /// # Errors
 ///
 /// See [`CaptureError`].
 pub async fn outlook(ask: &Ask) -> Result<Outlook, CaptureError> {
-    let client = session(ask).await?;
     let database = &ask.database;
-    let read_only = "SET default_transaction_read_only = on; SET statement_timeout = '60s'";
-    client.batch_execute(read_only).await.map_err(on(database, "looking"))?;
+    let client = reading(&ask.info, APPLICATION, database).await?;
     let (found, mut lacking) = catalogue::read(&client, database).await?;
     if found.is_empty() {
         return Err(CaptureError::NoTables { database: database.clone() });
@@ -435,7 +447,8 @@ impl Capture {
         let (reading, following) = (self.reading.take(), self.following.take());
         let has_writes = reading.is_some();
         let written = {
-            let for_sample = lines.clone();
+            let (for_sample, for_statements) = (lines.clone(), lines.clone());
+            let statements_end = end_sample.subscribe();
             let (list, secret) = (&self.list, &self.secret);
             let reading = async {
                 match reading {
@@ -452,7 +465,15 @@ impl Capture {
                     None => Followed::default(),
                 }
             };
-            let mut tiers = pin!(async { tokio::join!(reading, following) });
+            let counting = async {
+                if let Some(before) = &self.statements {
+                    statements::tell(&self.client, before, for_statements, statements_end).await;
+                }
+            };
+            let mut tiers = pin!(async {
+                let (read, followed, ()) = tokio::join!(reading, following, counting);
+                (read, followed)
+            });
             let mut until = pin!(until);
             let (mut done, mut ending) = (None, false);
             let mut taking = Taking { sink, full: false, failed: None };

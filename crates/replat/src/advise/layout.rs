@@ -11,6 +11,12 @@ use crate::render::{self, Style};
 
 /// Reads `layout.json`, `rows.csv` and queries, and says what was found.
 pub fn advise(style: Style, args: &AdviseArgs) -> Result<(), Failure> {
+    if args.evidence.is_empty() {
+        let what = "a layout is made of recorded rows and queries, which no counter of a database tells";
+        return Err(Failure::new("RP8001", Exit::Usage, what).remedy(
+            "Name them: --evidence DIR, with layout.json, rows.csv and queries.jsonl; docs/advise.md",
+        ));
+    }
     let mut texts = Vec::new();
     for path in &args.evidence {
         for file in files(path, &|_| true)? {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use replat_advise::evidence::{self, Known};
+use replat_advise::evidence::{self, Evidence, Known};
 use replat_advise::fixture::BadEvidence;
 use replat_advise::report::Source;
 use replat_advise::system::System;
@@ -38,14 +38,34 @@ pub struct Text {
     broken_off: Option<String>,
 }
 
-/// Reads all of it.
-pub fn read(paths: &[PathBuf]) -> Result<Reading, Failure> {
+impl Text {
+    /// What was seen of a database just now, as the file of evidence that it would be.
+    pub fn of(seen: &Evidence) -> Text {
+        let text = evidence::write_evidence(seen);
+        let name = format!("{} (as it is now)", seen.head.name);
+        Text { source: source(&name, text.as_bytes()), name, text, broken_off: None }
+    }
+}
+
+fn source(name: &str, bytes: &[u8]) -> Source {
+    let digest = Sha256::digest(bytes);
+    Source {
+        name: name.to_owned(),
+        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        bytes: bytes.len() as u64,
+    }
+}
+
+/// Reads all of it, and puts it together with what was `seen` just now.
+pub fn read(paths: &[PathBuf], seen: &[Evidence]) -> Result<Reading, Failure> {
     let mut texts = Vec::new();
     for path in paths {
         for file in files(path, &may_be_evidence)? {
             texts.push(text(&file)?);
         }
     }
+    // What is seen now comes last: of what changes, the later word counts.
+    texts.extend(seen.iter().map(Text::of));
     system(texts)
 }
 
@@ -94,12 +114,7 @@ fn unreadable(path: &Path, why: &str) -> Failure {
 pub fn text(path: &Path) -> Result<Text, Failure> {
     let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e.to_string()))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let digest = Sha256::digest(&bytes);
-    let source = Source {
-        name: name.clone(),
-        sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        bytes: bytes.len() as u64,
-    };
+    let source = source(&name, &bytes);
     let mut broken_off = None;
     let mut plain = Vec::new();
     if bytes.starts_with(&[0x1f, 0x8b]) {

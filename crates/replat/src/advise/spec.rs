@@ -1,4 +1,7 @@
-//! The plan as a part of a spec: contexts are added or changed in its text, and all the rest stays as it is, comments too.
+//! The plan as a part of a spec: contexts and lifecycles are added or changed in its text, and all the rest stays as it
+//! is, comments too.
+
+mod lifecycles;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,7 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use super::moves::{Becoming, Stage, Wanted};
 use super::written;
-use crate::cli::{AdviseArgs, Global};
+use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
 use crate::project::find_spec;
 use crate::render::advise::difference;
@@ -24,31 +27,40 @@ pub struct Change {
     before: String,
     after: String,
     contexts: Vec<String>,
+    lifecycles: Vec<String>,
+    /// What was not changed though advice was given, with the reason.
+    left: Vec<String>,
 }
 
 impl Change {
     /// In words, or as a difference.
     pub fn told(&self, dry_run: bool) -> String {
         let file = self.file.display();
-        let contexts = self.contexts.join(", ");
+        let left: String = self.left.iter().map(|left| format!("Left as it is: {left}\n")).collect();
         if self.before == self.after {
-            return format!("{file} says so already.\n");
+            return format!("{left}{file} says so already.\n");
         }
         if dry_run {
             let difference = difference(&file.to_string(), &self.before, &self.after);
-            return format!("{difference}No change has been made.\n");
+            return format!("{difference}{left}No change has been made.\n");
         }
-        format!(
-            "{file}: written, context {contexts}.\nNext:  replat -c {file} validate     replat -c {file} plan deploy -C {} -p …\n",
-            self.contexts.first().map_or("", String::as_str)
-        )
+        let (mut what, mut next) = (Vec::new(), vec![format!("replat -c {file} validate")]);
+        if let Some(first) = self.contexts.first() {
+            what.push(format!("context {}", self.contexts.join(", ")));
+            next.push(format!("replat -c {file} plan deploy -C {first} -p …"));
+        }
+        if !self.lifecycles.is_empty() {
+            what.push(format!("lifecycle {}", self.lifecycles.join(", ")));
+            next.push(format!("replat -c {file} plan rotate"));
+        }
+        format!("{left}{file}: written, {}.\nNext:  {}\n", what.join(" and "), next.join("     "))
     }
 
     /// For programs.
     pub fn value(&self, dry_run: bool) -> serde_json::Value {
         json!({
-            "file": self.file, "contexts": self.contexts, "changed": self.before != self.after, "written": !dry_run,
-            "text": self.after,
+            "file": self.file, "contexts": self.contexts, "lifecycles": self.lifecycles, "left": self.left,
+            "changed": self.before != self.after, "written": !dry_run, "text": self.after,
         })
     }
 
@@ -69,29 +81,35 @@ pub fn change(
     args: &AdviseArgs,
     report: &Report,
 ) -> Result<Change, Failure> {
+    if args.what == Advise::Lifecycle {
+        return lifecycles::change(Opened::open(global, file)?, args, report);
+    }
     if !report.plan.ready {
         let why = match &report.advice.verdict {
             Verdict::Partition => report.plan.not_ready.clone(),
-            Verdict::DoNotPartition { because } | Verdict::NotEnoughEvidence { because } => {
-                vec![because.clone()]
+            Verdict::DoNotPartition { because } => vec![because.clone()],
+            Verdict::NotEnoughEvidence { because } => {
+                std::iter::once(because).chain(&report.plan.not_ready).cloned().collect()
             }
         };
-        return Err(Failure::new(
-            "RP8004",
-            Exit::Precondition,
-            "there is no plan that can be taken as it is",
-        )
-        .because(why)
-        .remedy("Read the advice first: replat advise --evidence … --html advice.html")
-        .remedy("Do what is listed there, take evidence again, and ask again."));
+        let failure =
+            Failure::new("RP8004", Exit::Precondition, "there is no plan that can be taken as it is")
+                .because(why)
+                .remedy("Read the advice first: replat advise … --html advice.html")
+                .remedy("Do what is listed there, take evidence again, and ask again.");
+        return Err(match report.lifecycles.is_empty() {
+            true => failure,
+            false => failure.remedy(
+                "What it says of rows that grow old can be taken alone: replat advise lifecycle … --apply-to-spec",
+            ),
+        });
     }
-    let (file, before) = text_of(global, file)?;
-    let spec = parsed(&file, &before)?;
-    let mut document = document(&file, &before)?;
+    let mut opened = Opened::open(global, file)?;
+    let Opened { spec, document, .. } = &mut opened;
     let families: Vec<&Family> = match &args.context {
         // With one family the name that was given is its context; with several it chooses one.
         Some(_) if report.plan.families.len() == 1 => report.plan.families.iter().collect(),
-        Some(name) => report.plan.families.iter().filter(|family| target(&spec, family) == *name).collect(),
+        Some(name) => report.plan.families.iter().filter(|family| target(spec, family) == *name).collect(),
         None => report.plan.families.iter().collect(),
     };
     if families.is_empty() {
@@ -103,24 +121,65 @@ pub fn change(
     for family in families {
         let name = match &args.context {
             Some(name) => name.clone(),
-            None => target(&spec, family),
+            None => target(spec, family),
         };
-        let home = home(&spec, &name, family, args)?;
-        put(&mut document, &name, family, &home)?;
+        let home = home(spec, &name, family, args)?;
+        put(document, &name, family, &home)?;
         contexts.push(name);
     }
-    let after = document.to_string();
-    parsed(&file, &after)?;
-    Ok(Change { file, before, after, contexts })
+    let (lifecycles, left) = match args.what {
+        Advise::All => lifecycles::put(document, spec, args, report)?,
+        _ => Default::default(),
+    };
+    opened.changed(contexts, lifecycles, left)
+}
+
+/// A spec that is about to be changed.
+struct Opened {
+    file: PathBuf,
+    before: String,
+    spec: Spec,
+    document: DocumentMut,
+}
+
+impl Opened {
+    /// The project's, or the one that was named.
+    fn open(global: &Global, file: Option<&Path>) -> Result<Opened, Failure> {
+        let file = match file {
+            Some(file) => file.to_owned(),
+            None => find_spec(global)?,
+        };
+        let before = std::fs::read_to_string(&file).map_err(|e| {
+            Failure::new("RP2001", Exit::Invalid, format!("{} cannot be read: {e}", file.display()))
+                .remedy("Begin with one that names your databases; docs/spec.md shows how.")
+        })?;
+        let spec = parsed(&file, &before)?;
+        let document: DocumentMut = before.parse().map_err(|e| {
+            Failure::new("RP2001", Exit::Invalid, format!("{} is not TOML: {e}", file.display()))
+                .remedy("Correct it: replat validate")
+        })?;
+        Ok(Opened { file, before, spec, document })
+    }
+
+    /// The change, if what came of it is a spec.
+    fn changed(
+        self,
+        contexts: Vec<String>,
+        lifecycles: Vec<String>,
+        left: Vec<String>,
+    ) -> Result<Change, Failure> {
+        let after = self.document.to_string();
+        parsed(&self.file, &after)?;
+        Ok(Change { file: self.file, before: self.before, after, contexts, lifecycles, left })
+    }
 }
 
 /// What the rollout of a stage makes of the project's spec, or of the one that was named.
 pub fn rollout_change(global: &Global, file: Option<&Path>, stage: &Stage) -> Result<Change, Failure> {
-    let (file, before) = text_of(global, file)?;
-    parsed(&file, &before)?;
-    let mut document = document(&file, &before)?;
+    let mut opened = Opened::open(global, file)?;
     let name = &stage.context;
-    let context = document
+    let context = opened
+        .document
         .get_mut("contexts")
         .and_then(|contexts| contexts.get_mut(name))
         .and_then(Item::as_table_like_mut)
@@ -142,9 +201,7 @@ pub fn rollout_change(global: &Global, file: Option<&Path>, stage: &Stage) -> Re
     if *change != Becoming::AsItIs && stage.forgets_ddl {
         rollout.remove("ddl");
     }
-    let after = document.to_string();
-    parsed(&file, &after)?;
-    Ok(Change { file, before, after, contexts: vec![name.clone()] })
+    opened.changed(vec![name.clone()], Vec::new(), Vec::new())
 }
 
 /// Another value under a key of a table, however it is written; the comments at the value stay.
@@ -154,26 +211,6 @@ fn set(table: &mut dyn TableLike, key: &str, mut new: Item) {
         *new.decor_mut() = decor;
     }
     table.insert(key, new);
-}
-
-/// The spec that is to be changed, and its text.
-fn text_of(global: &Global, file: Option<&Path>) -> Result<(PathBuf, String), Failure> {
-    let file = match file {
-        Some(file) => file.to_owned(),
-        None => find_spec(global)?,
-    };
-    let text = std::fs::read_to_string(&file).map_err(|e| {
-        Failure::new("RP2001", Exit::Invalid, format!("{} cannot be read: {e}", file.display()))
-            .remedy("Begin with one that names your databases; docs/spec.md shows how.")
-    })?;
-    Ok((file, text))
-}
-
-fn document(file: &Path, text: &str) -> Result<DocumentMut, Failure> {
-    text.parse().map_err(|e| {
-        Failure::new("RP2001", Exit::Invalid, format!("{} is not TOML: {e}", file.display()))
-            .remedy("Correct it: replat validate")
-    })
 }
 
 fn in_the_way(context: &str) -> Failure {
@@ -232,24 +269,30 @@ fn home(spec: &Spec, context: &str, family: &Family, args: &AdviseArgs) -> Resul
     if let Some(known) = spec.contexts.get(context) {
         return Ok(Place { database: known.home.database.clone(), schema: known.home.schema.clone() });
     }
+    let database = database(spec, args)?;
+    Ok(Place { database, schema: schema.to_owned() })
+}
+
+/// The database that holds tables of which the spec says nothing yet.
+fn database(spec: &Spec, args: &AdviseArgs) -> Result<String, Failure> {
     let known: Vec<&String> = spec.databases.keys().collect();
-    let database = match (&args.home, &known[..]) {
-        (Some(name), _) if spec.databases.contains_key(name) => name.clone(),
-        (None, [only]) => (*only).clone(),
+    match (&args.home, &known[..]) {
+        (Some(name), _) if spec.databases.contains_key(name) => Ok(name.clone()),
+        (None, [only]) => Ok((*only).clone()),
         (named, _) => {
             let what = match named {
                 Some(name) => format!("the spec has no database {name}"),
                 None => "it is not clear which database the tables are in".to_owned(),
             };
             let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-            return Err(Failure::new("RP2006", Exit::Usage, what)
-                .remedy(format!("Name it: --home DATABASE. The spec has: {}", known.join(", "))));
+            Err(Failure::new("RP2006", Exit::Usage, what)
+                .remedy(format!("Name it: --home DATABASE. The spec has: {}", known.join(", "))))
         }
-    };
-    Ok(Place { database, schema: schema.to_owned() })
+    }
 }
 
-fn schema_of(table: &str) -> &str {
+/// The schema of a table, by its name.
+pub fn schema_of(table: &str) -> &str {
     table.split_once('.').map_or("public", |(schema, _)| schema)
 }
 
@@ -272,7 +315,7 @@ fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) ->
     let mut types = BTreeMap::new();
     let mut dimensions = Array::new();
     for dimension in &family.dimensions {
-        let key_type = key_type(dimension)?;
+        let key_type = key_type(&dimension.column, dimension.data_type.as_deref().unwrap_or_default())?;
         types.insert(dimension.column.as_str(), key_type);
         let mut said = InlineTable::new();
         said.insert("column", dimension.column.as_str().into());
@@ -422,8 +465,8 @@ pub fn snippet(report: &Report) -> Option<String> {
 }
 
 /// A type as the catalogue writes it, as a spec takes it.
-fn key_type(dimension: &Dimension) -> Result<KeyType, Failure> {
-    let written = dimension.data_type.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+pub fn key_type(column: &str, data_type: &str) -> Result<KeyType, Failure> {
+    let written = data_type.trim().to_ascii_lowercase();
     let bare = written.split('(').next().unwrap_or_default().trim();
     let long_zone = written.ends_with("with time zone");
     Ok(match bare {
@@ -437,7 +480,7 @@ fn key_type(dimension: &Dimension) -> Result<KeyType, Failure> {
         "timestamp" if long_zone => KeyType::TimestampTz,
         "timestamp" | "timestamp without time zone" => KeyType::Timestamp,
         _ => {
-            let what = format!("no partition key can be of the type of {}: {written:?}", dimension.column);
+            let what = format!("no partition key can be of the type of {column}: {written:?}");
             return Err(Failure::new("RP8004", Exit::Precondition, what).remedy(
                 "Keys are smallint, integer, bigint, text, varchar, uuid, date, timestamp or timestamptz; docs/spec.md.",
             ));

@@ -1,6 +1,6 @@
 //! A file of evidence: written line by line, named when it is whole, and told about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,8 +38,10 @@ pub struct Growing {
     max_bytes: u64,
     max_transactions: u64,
     counts: Arc<Counts>,
-    /// Those of the sample, in short: they are written again at the end, with what was counted of them.
+    /// What was told of each statement: it is written once at the end.
     statements: BTreeMap<String, StatementSeen>,
+    /// How much of the file tells what was counted of statements meanwhile. Unit: bytes.
+    counted_bytes: u64,
     /// Which bound it has come to.
     pub full: Option<&'static str>,
 }
@@ -60,6 +62,7 @@ impl Growing {
             max_transactions,
             counts: Arc::default(),
             statements: BTreeMap::new(),
+            counted_bytes: 0,
             full: None,
         })
     }
@@ -87,19 +90,34 @@ impl Growing {
         Ok(Room::Left)
     }
 
+    fn hear(&mut self, seen: StatementSeen) {
+        match self.statements.get_mut(&seen.id) {
+            Some(known) => known.hear(seen),
+            None => drop(self.statements.insert(seen.id.clone(), seen)),
+        }
+    }
+
+    /// What was counted until now, for those who come after a death. It has a share of the file and no more: at the end
+    /// all of it is written again.
+    fn write_counted(&mut self, line: &Line) -> io::Result<Room> {
+        let before = self.counts.bytes.load(Ordering::Relaxed);
+        if self.counted_bytes >= self.max_bytes / FOR_STATEMENTS {
+            return Ok(Room::Left);
+        }
+        let room = self.write(line, self.max_bytes - self.max_bytes / FOR_STATEMENTS)?;
+        self.counted_bytes += self.counts.bytes.load(Ordering::Relaxed) - before;
+        Ok(room)
+    }
+
     /// Writes the whole file under its name: the last word on who it is of, all lines, and each statement once.
     pub fn finish(mut self, captured: Captured) -> io::Result<Head> {
         let mut head = captured.head;
-        for seen in captured.statements {
-            match self.statements.get_mut(&seen.id) {
-                // The numbers of its parameters are those of the sample's text.
-                Some(known) => *known = StatementSeen { text: std::mem::take(&mut known.text), ..seen },
-                None => drop(self.statements.insert(seen.id.clone(), seen)),
-            }
-        }
+        captured.statements.into_iter().for_each(|seen| self.hear(seen));
         let mut statements: Vec<&StatementSeen> = self.statements.values().collect();
         statements.sort_by_key(|seen| std::cmp::Reverse(seen.calls));
-        let mut room = self.max_bytes.saturating_sub(self.counts.bytes.load(Ordering::Relaxed));
+        // What was counted meanwhile is not written again.
+        let lasting = self.counts.bytes.load(Ordering::Relaxed) - self.counted_bytes;
+        let mut room = self.max_bytes.saturating_sub(lasting);
         let mut lines = Vec::new();
         let mut left_out = 0_usize;
         for seen in statements {
@@ -151,7 +169,10 @@ impl Sink for Growing {
             Line::Writes(_) => Some(&self.counts.writes),
             Line::Transaction(_) => Some(&self.counts.transactions),
             Line::Statement(seen) => {
-                self.statements.insert(seen.id.clone(), seen.clone());
+                self.hear(seen.clone());
+                if seen.calls.is_some() {
+                    return self.write_counted(line);
+                }
                 None
             }
             Line::Table(_) => None,
@@ -230,6 +251,7 @@ pub fn summary(path: &Path) -> Result<Summary, BadFile> {
     let bytes = file.metadata().map_err(unreadable)?.len();
     let mut lines = BufReader::new(file);
     let mut summary = Summary { bytes, ..Summary::default() };
+    let mut statements = BTreeSet::new();
     let mut line = Vec::new();
     let mut number = 0_u64;
     loop {
@@ -250,6 +272,8 @@ pub fn summary(path: &Path) -> Result<Summary, BadFile> {
             continue;
         }
         match serde_json::from_slice(&line) {
+            // While a capture runs, it tells of a statement each time that it looks.
+            Ok(Line::Statement(seen)) => drop(statements.insert(seen.id)),
             Ok(line) => summary.count(&line),
             Err(_) if !is_whole => summary.is_broken_off = true,
             // The error might repeat a piece of the line.
@@ -259,6 +283,7 @@ pub fn summary(path: &Path) -> Result<Summary, BadFile> {
     if number == 0 {
         return Err(other("it is empty".into()));
     }
+    summary.statements = statements.len() as u64;
     summary.is_broken_off |= path.extension().is_some_and(|extension| extension == "part");
     Ok(summary)
 }
@@ -267,7 +292,7 @@ impl Summary {
     fn count(&mut self, line: &Line) {
         match line {
             Line::Table(_) => self.tables += 1,
-            Line::Statement(_) => self.statements += 1,
+            Line::Statement(_) => {}
             Line::Writes(writes) => {
                 self.writes += 1;
                 self.rows_written += writes.rows.len() as u64;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use replat_model::spec::{SecretText, UrlSource};
+use replat_model::spec::SecretText;
 use replat_postgres::capture::{Ask, Capture, CaptureError, clean_up};
-use replat_postgres::conninfo::ConnInfo;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -19,8 +18,8 @@ use self::evidence::{BadFile, Counts, Growing, Summary, summary};
 use self::folder::{Folder, Record, Running, Standing, beside};
 use crate::cli::{CaptureArgs, CaptureVerb, Global, Progress};
 use crate::failure::{Exit, Failure, causes};
-use crate::project::{self, Project};
 use crate::render::{self, Style};
+use crate::source::{self, Source};
 
 pub use self::evidence::Summary as EvidenceSummary;
 
@@ -41,24 +40,8 @@ pub async fn capture(global: &Global, style: Style, verb: &CaptureVerb) -> Resul
     }
 }
 
-/// A database, and how it is reached.
-struct Source {
-    database: String,
-    info: ConnInfo,
-    /// How it was named, unless a text was given that might hold a password.
-    from: Option<String>,
-}
-
-/// The project, if there is a spec.
-fn project_if_any(global: &Global) -> Result<Option<Project>, Failure> {
-    match global.config.is_some() || project::find_spec(global).is_ok() {
-        true => Project::open(global).map(Some),
-        false => Ok(None),
-    }
-}
-
 fn folder(global: &Global) -> Result<Folder, Failure> {
-    let place = match (project_if_any(global)?, &global.store) {
+    let place = match (source::project_if_any(global)?, &global.store) {
         (Some(project), _) => project.beside_store("captures"),
         (None, Some(store)) => store.with_file_name("captures"),
         (None, None) => PathBuf::from(".replat/captures"),
@@ -66,63 +49,26 @@ fn folder(global: &Global) -> Result<Folder, Failure> {
     Ok(Folder::at(place))
 }
 
+/// The database that is captured: the one that was named, or the one of the spec that is meant.
 fn source(
     global: &Global,
     context: Option<&str>,
     from: Option<&SecretText>,
     read_only: bool,
 ) -> Result<Source, Failure> {
-    let project = project_if_any(global)?;
-    let Some(from) = from else {
-        let Some(project) = project else {
-            return Err(Failure::new("RP1005", Exit::Usage, "nothing says which database is meant")
-                .remedy("Name it: --from env:DB_URL, with DB_URL=postgres://USER@HOST/DATABASE in the environment")
-                .remedy("Or write a spec with [databases] and [contexts]; see docs/spec.md."));
-        };
-        let database = home(&project, context)?;
-        let info = project.database(&database, read_only)?;
-        return Ok(Source { from: Some(database.clone()), database, info });
-    };
-    let bad = |what: String| {
-        Failure::new("RP1005", Exit::Invalid, format!("--from: {what}")).remedy(
-            "Write --from=postgres://USER@HOST/DATABASE, --from=env:NAME, or a name of the spec's databases.",
-        )
-    };
-    let written = from.source().map_err(|e| bad(e.to_string()))?;
-    if let (UrlSource::Literal(name), Some(project)) = (&written, &project)
-        && project.spec.databases.contains_key(*name)
-    {
-        let info = project.database(name, read_only)?;
-        return Ok(Source { database: (*name).to_owned(), info, from: Some((*name).to_owned()) });
-    }
-    let shown = match written {
-        UrlSource::Literal(_) => None,
-        UrlSource::Env(name) => Some(format!("env:{name}")),
-        UrlSource::File(path) => Some(format!("file:{path}")),
-    };
-    let text = project::written(from, Path::new("."), &bad)?;
-    let info = project::resolved(&text, "--from", read_only, &bad)?;
-    Ok(Source { database: info.dbname.clone(), info, from: shown })
-}
-
-/// The database of the context that was named, or of all there are.
-fn home(project: &Project, context: Option<&str>) -> Result<String, Failure> {
-    if context.is_some() || project.spec.contexts.len() == 1 {
-        return Ok(project.context(context)?.1.home.database.clone());
-    }
-    let mut homes: Vec<&String> = project.spec.contexts.values().map(|c| &c.home.database).collect();
-    if homes.is_empty() {
-        homes = project.spec.databases.keys().collect();
-    }
-    homes.sort();
-    homes.dedup();
-    match homes[..] {
-        [one] => Ok(one.clone()),
-        _ => {
-            let names: Vec<&str> = homes.iter().map(|name| name.as_str()).collect();
-            Err(Failure::new("RP2006", Exit::Invalid, "the spec has several databases")
-                .remedy(format!("Name one with --from: {}", names.join(", "))))
+    const OPTION: &str = "--from";
+    let project = source::project_if_any(global)?;
+    match (from, &project) {
+        (Some(from), Some(project)) => match source::named(project, from) {
+            Some(name) => Source::of_spec(project, name, read_only),
+            None => Source::of_text(from, OPTION, read_only),
+        },
+        (Some(from), None) => Source::of_text(from, OPTION, read_only),
+        (None, Some(project)) => {
+            let database = source::home(project, context, OPTION)?;
+            Source::of_spec(project, &database, read_only)
         }
+        (None, None) => Err(source::nothing_named(OPTION)),
     }
 }
 
@@ -533,7 +479,8 @@ fn not_put_back(name: &str, database: &str, because: Vec<String>) -> Failure {
     .remedy("Or by hand: ALTER SYSTEM RESET log_transaction_sample_rate; SELECT pg_reload_conf()")
 }
 
-fn failed(database: &str, error: CaptureError) -> Failure {
+/// Why a database could not be looked at.
+pub fn failed(database: &str, error: CaptureError) -> Failure {
     match error {
         CaptureError::Connect(e) => {
             let exit = if e.is_temporary() { Exit::Temporary } else { Exit::Precondition };
@@ -545,7 +492,7 @@ fn failed(database: &str, error: CaptureError) -> Failure {
         CaptureError::Busy { .. } => Failure::new("RP3102", Exit::Busy, error.to_string())
             .remedy("Wait for it, or end it: replat capture list; replat capture stop NAME"),
         CaptureError::NoTables { .. } => Failure::new("RP3101", Exit::Precondition, error.to_string())
-            .remedy("Name the database in which the application has its tables: --from DATABASE|URL"),
+            .remedy("Name the database in which the application has its tables."),
         CaptureError::Write(error) => unusable(&error, "the evidence cannot be written")
             .remedy("Make room, or name another place: --out FILE"),
     }

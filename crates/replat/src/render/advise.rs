@@ -1,6 +1,7 @@
 //! Advice for people. What is said is decided once, in `story`, and written in three ways: for a terminal, as Markdown, and
 //! as a page with pictures.
 
+mod columns;
 mod difference;
 mod drawing;
 mod markdown;

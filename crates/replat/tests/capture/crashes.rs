@@ -10,7 +10,12 @@ async fn a_killed_capture_leaves_what_it_had_and_no_slot() {
     sell(&mut world.client().await, 1, 1).await;
     let told = async {
         let part = ".replat/captures/c1.jsonl.part";
-        while world.of_kind(part, "writes").is_empty() || world.of_kind(part, "transaction").is_empty() {
+        // What is counted of statements is told again and again, so that the last of it is there after a death.
+        let is_counted = |line: &serde_json::Value| !line["calls"].is_null();
+        while world.of_kind(part, "writes").is_empty()
+            || world.of_kind(part, "transaction").is_empty()
+            || !world.of_kind(part, "statement").iter().any(is_counted)
+        {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
@@ -29,6 +34,8 @@ async fn a_killed_capture_leaves_what_it_had_and_no_slot() {
         .succeeds()
         .prints("T0 T1 T2 T3")
         .prints("it was never finished");
+    let advice = world.program.line("advise --evidence c1 --json").await.succeeds().json();
+    assert_eq!(advice["tier"], "T3", "{advice:#}");
     world.until("select not exists (select from pg_locks where locktype = 'advisory')").await;
     world.program.line("capture stop").await.succeeds().remarks("c1 was killed").prints("c1    T0");
     world.until("select setting = '0' from pg_settings where name = 'log_transaction_sample_rate'").await;

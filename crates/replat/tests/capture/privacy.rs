@@ -11,7 +11,8 @@ const NUMBERS: [&str; 3] = ["7700881199", "6600771188", "5500660077"];
 /// A day that is somebody's birthday, and a moment.
 const TIMES: [&str; 2] = ["1980-02-14", "11:22:33"];
 
-fn is_clean(what: &str, bytes: &[u8]) {
+/// Nothing of what was planted is in it.
+pub fn is_clean(what: &str, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for planted in NUMBERS.iter().chain(&TIMES).chain(&[CANARY]) {
         assert!(!text.contains(planted), "{what} shows {planted}:\n{text}");
@@ -19,7 +20,7 @@ fn is_clean(what: &str, bytes: &[u8]) {
 }
 
 /// By every door that there is.
-async fn plant(world: &World, client: &mut Client) {
+pub async fn plant(world: &World, client: &mut Client) {
     sell(client, 1, 7_700_881_199).await;
     let plain = [
         "insert into accounts values (2, 6600771188, 'c4nary@mail', '1980-02-14')",

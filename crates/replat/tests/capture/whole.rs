@@ -49,6 +49,7 @@ async fn a_load_becomes_evidence_of_all_tiers_and_nothing_is_left_behind() {
     assert_eq!(accounts["unique"], serde_json::json!([["email"]]));
     assert_eq!(accounts["columns"]["tenant"]["distinct"], 4.0);
     assert_eq!(accounts["columns"]["tenant"]["common"], serde_json::json!([0.25, 0.25, 0.25, 0.25]));
+    assert_eq!(accounts["columns"]["tenant"]["bytes"], 4, "what a value takes in the row");
     let orders = table(&tables, "orders");
     assert_eq!(orders["references"][0]["columns"], serde_json::json!(["tenant", "account"]));
     assert_eq!(orders["references"][0]["parent"], "accounts");

@@ -50,6 +50,24 @@ async fn advice_is_printed_written_and_judged_and_says_the_same_everywhere() {
     assert!(said["what_if"]["regret"].as_f64().expect("a number").abs() < 1e-9, "{:#}", said["what_if"]);
 }
 
+/// Few tables and many, two dimensions and rows dealt out, a refusal: on a desk and on a telephone.
+#[tokio::test]
+async fn a_browser_shows_pages_of_advice_as_they_are_meant() {
+    for (name, pictures) in [("tatp", 4), ("saas", 4), ("epinions", 5), ("pgbench", 2)] {
+        let folder = Folder::new();
+        let program = Program::in_folder(folder.path());
+        program.line(&format!("advise -e {} --html a.html", evidence(name))).await.succeeds();
+        let page = std::fs::read_to_string(folder.path().join("a.html")).expect("a page");
+        assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""), "{name}");
+        for width in [1200, 400] {
+            let seen = replat_testkit::browser::see(&page, width, folder.path()).await;
+            let seen = seen.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(seen.faults, Vec::<String>::new(), "{name}, {width} pixels wide");
+            assert_eq!(seen.pictures, pictures, "{name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_advice_and_has_no_plan() {
     let folder = Folder::new();

@@ -2,6 +2,7 @@
 
 mod advise;
 mod blocked;
+mod columns;
 mod connections;
 mod contracts;
 mod damage;

@@ -15,7 +15,8 @@ const BONDS_MAX: usize = 160;
 /// A picture and what it shows in words.
 pub type Drawn = (String, String);
 
-fn svg(width: f64, height: f64, title: &str, words: &str, inside: &str) -> String {
+/// A picture of this size that says what it is, and what it shows.
+pub fn svg(width: f64, height: f64, title: &str, words: &str, inside: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
          height=\"{height:.0}\">\n<title>{}</title>\n<desc>{}</desc>\n{inside}</svg>",
@@ -24,7 +25,8 @@ fn svg(width: f64, height: f64, title: &str, words: &str, inside: &str) -> Strin
     )
 }
 
-fn shortened(text: &str, letters: usize) -> String {
+/// The beginning of a text that is too long.
+pub fn shortened(text: &str, letters: usize) -> String {
     match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

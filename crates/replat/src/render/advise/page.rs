@@ -2,8 +2,8 @@
 
 use replat_advise::report::Report;
 
-use super::drawing;
 use super::story::{Block, Picture, Rows, headline, name, story};
+use super::{columns, drawing};
 
 /// The page's looks. Colours are chosen so that both themes have enough contrast, and none carries meaning alone.
 const STYLE: &str = "
@@ -116,6 +116,9 @@ fn figure(report: &Report, picture: Picture) -> String {
         Picture::Matrix => vec![drawing::matrix(&pictures.matrix)],
         Picture::Tree => pictures.trees.iter().map(drawing::tree).collect(),
         Picture::Load => vec![drawing::load(&pictures.load)],
+        Picture::Columns(place) => {
+            report.columns.tables.get(place).map(columns::picture).into_iter().collect()
+        }
     };
     let drawn = drawn.into_iter().map(|(svg, caption)| {
         format!("<figure class=\"wide\">\n{svg}\n<figcaption>{}</figcaption>\n</figure>\n", safe(&caption))

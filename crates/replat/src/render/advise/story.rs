@@ -11,6 +11,7 @@ use replat_advise::lookups::Remedy;
 use replat_advise::measure::Metrics;
 use replat_advise::report::Report;
 
+use super::columns::columns;
 use crate::advise::spec::{SOME_DATABASE, snippet};
 use crate::cli::Advise;
 use crate::render::{bytes, count, counted, span};
@@ -58,19 +59,22 @@ pub enum Picture {
     Tree,
     /// What each leaf has to do.
     Load,
+    /// Statements against the columns of a table, by its place among those that are told.
+    Columns(usize),
 }
 
 /// All of it.
 pub fn story(report: &Report) -> Vec<Section> {
     let mut all = vec![verdict(report), keys(report), contexts(report)];
-    all.extend([leaves(report), why(report), before(report), lifecycle(report)]);
+    all.extend([leaves(report), why(report), before(report), columns(report), lifecycle(report)]);
     all.extend([what_if(report), drift(report), missing(report), plan(report), evidence(report)]);
     all.retain(|section| !section.blocks.is_empty());
     all
 }
 
 const KEYS: &[Advise] = &[Advise::Keys];
-const EVERY: &[Advise] = &[Advise::Keys, Advise::Contexts, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
+const EVERY: &[Advise] =
+    &[Advise::Keys, Advise::Contexts, Advise::Columns, Advise::Lifecycle, Advise::WhatIf, Advise::Drift];
 
 /// What the system is called.
 pub fn name(report: &Report) -> &str {
