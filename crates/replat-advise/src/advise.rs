@@ -24,6 +24,7 @@ use crate::search::{Choice, Choices};
 use crate::services::{Services, services};
 use crate::system::{Missing, Retention, System};
 use crate::trace::Trace;
+use crate::unknown::unknown_rows;
 
 /// Without a wish, so many partitions.
 const PARTITIONS: u32 = 16;
@@ -243,7 +244,11 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
     let sought = Sought::new(system, &found_contexts.groups);
     let (partitions, best, rest) = sought.designs(partitions, wish, &mut advice);
     let Some(best) = best else {
-        advice.verdict = Verdict::DoNotPartition { because: "no table has a column to partition by".into() };
+        let because = match schema.tables.iter().all(|table| table.keys.is_empty()) {
+            true => "no table has a column to partition by",
+            false => "no key that was tried is better than all tables in every partition, or in one",
+        };
+        advice.verdict = Verdict::DoNotPartition { because: because.into() };
         advice.baselines = baselines(schema, trace, partitions);
         return advice;
     };
@@ -323,7 +328,7 @@ impl<'a> Sought<'a> {
 
     fn task<'t>(&'t self, trace: &'t Trace, partitions: u32, zones: Option<&'t Arc<Zones>>) -> Task<'t> {
         let (schema, domains, groups) = (&self.system.schema, &self.domains, self.groups);
-        Task { schema, trace, domains, partitions, zones, groups }
+        Task { schema, trace, domains, partitions, zones, groups, spread: false }
     }
 
     /// Which keys must be in which partitions. Values have other numbers in other traces, so each has its own.
@@ -396,8 +401,9 @@ impl<'a> Sought<'a> {
         let zones = self.zones(trace, partitions).unwrap_or(None);
         let task = self.task(trace, partitions, zones.as_ref());
         let measured = Measured::new(schema, all, &best.design).expect("a design of this very schema");
-        let forecast = measured.forecast(self.optimism(&task, &best.choices));
-        let locality = locality(schema, trace, &best.design);
+        let unknown = unknown_rows(schema, all, &best.design);
+        let forecast = measured.forecast(self.optimism(&task, &best.choices) + unknown);
+        let locality = locality(schema, trace, &best.design).corrected(unknown.cross);
         advice.verdict = verdict(*tier, &locality);
         let (stable, seen) = self.stability(&best.choices, partitions);
         advice.tables = self.tables(&task, &best, &forecast, &stable, &seen);

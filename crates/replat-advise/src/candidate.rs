@@ -76,19 +76,40 @@ pub struct Task<'a> {
     pub zones: Option<&'a Arc<Zones>>,
     /// Tables that are worked on together.
     pub groups: &'a [Vec<TableId>],
+    /// No table that has a key may be in one place.
+    pub spread: bool,
 }
 
 /// The designs that were found for a number of partitions, best first.
 pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate> {
     let domains = domains(schema, trace);
-    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[] }.designs()
+    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[], spread: false }.designs()
 }
 
 impl Task<'_> {
     /// The designs that were found, best first.
     pub fn designs(&self) -> Vec<Candidate> {
+        let found = self.found();
+        if self.spread || found.iter().any(Candidate::partitions) {
+            return found;
+        }
+        // Where partitions are few, or nothing keeps to any, everything in one place costs least; but that is no answer to
+        // how it could be partitioned, nor says it why it should not be.
+        self.spread().found()
+    }
+
+    fn spread(&self) -> Task<'_> {
+        Task { spread: true, ..*self }
+    }
+
+    fn ground(&self, assignments: &Assignments) -> Ground<'_> {
+        let ground = Ground::new(self.schema, self.trace, self.domains, assignments);
+        if self.spread { ground.spread() } else { ground }
+    }
+
+    fn found(&self) -> Vec<Candidate> {
         let hashed = self.hashed();
-        let ground = Ground::new(self.schema, self.trace, self.domains, &hashed);
+        let ground = self.ground(&hashed);
         let mut begin = seeds(&ground, self.domains);
         let rounds = ROUNDS.min(20_000 / self.schema.tables.len().max(1)).max(4);
         let mut first = search(&ground, self.domains, self.separate(), begin.clone(), rounds);
@@ -96,9 +117,10 @@ impl Task<'_> {
         begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
         begin.truncate(FINALISTS);
         begin.extend(first.into_iter().map(|(choices, _)| choices));
+        let stands = representatives(self.schema, self.trace, self.domains);
         let mut found: Vec<Candidate> = Vec::new();
         for choices in begin {
-            let best = self.polished(choices, &hashed);
+            let best = self.polished(choices, &hashed, &stands);
             if !found.iter().any(|known| known.choices == best.choices) {
                 found.push(best);
             }
@@ -113,12 +135,14 @@ impl Task<'_> {
     /// The best design that is found from a good one, on other evidence of the same system.
     pub fn again(&self, from: &Choices) -> Candidate {
         let hashed = self.hashed();
-        let ground = Ground::new(self.schema, self.trace, self.domains, &hashed);
+        let ground = self.ground(&hashed);
         let mut begin = seeds(&ground, self.domains);
         begin.push(from.clone());
         let first = search(&ground, self.domains, self.separate(), begin, POLISH);
         let choices = first.into_iter().next().map_or_else(|| from.clone(), |(choices, _)| choices);
-        self.polished(choices, &hashed)
+        let stands = representatives(self.schema, self.trace, self.domains);
+        let best = self.polished(choices, &hashed, &stands);
+        if best.partitions() || self.spread { best } else { self.spread().again(from) }
     }
 
     /// The design that places each table in this way, with the keys where this evidence wants them.
@@ -143,12 +167,12 @@ impl Task<'_> {
         if self.schema.tables.len() > MANY_TABLES { self.groups } else { &[] }
     }
 
-    fn polished(&self, choices: Choices, hashed: &Assignments) -> Candidate {
-        let Task { schema, trace, domains, .. } = *self;
+    fn polished(&self, choices: Choices, hashed: &Assignments, stands: &[DomainId]) -> Candidate {
+        let domains = self.domains;
         let mut best = self.balance(choices, hashed);
         // With the keys where they weigh least, other choices may be better, and weigh otherwise.
         for _ in 0..2 {
-            let ground = Ground::new(schema, trace, domains, &best.assignments);
+            let ground = self.ground(&best.assignments);
             let from = vec![best.choices.clone()];
             let found = search(&ground, domains, self.separate(), from, POLISH);
             let Some((choices, _)) = found.into_iter().next() else { break };
@@ -161,20 +185,18 @@ impl Task<'_> {
             }
             best = next;
         }
-        let plain =
-            Ground::new(schema, trace, domains, &best.assignments).plain(domains, &best.choices, PLAIN_MAX);
+        let plain = self.ground(&best.assignments).plain(domains, &best.choices, PLAIN_MAX);
         if plain != best.choices {
             let tidied = self.balance(plain, hashed);
             if tidied.cost <= best.cost + PLAIN_MAX {
                 best = tidied;
             }
         }
-        self.known_better(best, hashed).measured(self)
+        self.known_better(best, hashed, stands).measured(self)
     }
 
     /// The same design by keys that name the same things, but that statements know more often.
-    fn known_better(&self, best: Balanced, hashed: &Assignments) -> Balanced {
-        let stands = representatives(self.schema, self.trace, self.domains);
+    fn known_better(&self, best: Balanced, hashed: &Assignments, stands: &[DomainId]) -> Balanced {
         let by = |table: TableId, choice: Choice| match choice {
             Choice::Key(key) => {
                 let domain = self.domains.of(table, key);

@@ -86,7 +86,7 @@ pub struct Forecast {
     pub unseen_share_max: f64,
 }
 
-/// What a design costs on evidence that it was not made from, beyond what it costs on that which it was made from.
+/// What a design costs beyond what it costs on the evidence: on evidence that it was not made from, and if more were known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Optimism {
     /// Of the share that crosses.
@@ -97,6 +97,19 @@ pub struct Optimism {
     pub participants: f64,
     /// Of the busiest partition's load by the mean.
     pub skew: f64,
+}
+
+impl std::ops::Add for Optimism {
+    type Output = Optimism;
+
+    fn add(self, other: Optimism) -> Optimism {
+        Optimism {
+            cross: self.cross + other.cross,
+            cross_writing: self.cross_writing + other.cross_writing,
+            participants: self.participants + other.participants,
+            skew: self.skew + other.skew,
+        }
+    }
 }
 
 /// What one design costs in each cell of the evidence.

@@ -1,6 +1,6 @@
 //! A design: where each row of each table is, and how it is found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -240,49 +240,9 @@ impl Cut {
             Cut::Range { bounds, .. } => u32::try_from(bounds.len()).unwrap_or(u32::MAX - 1) + 1,
         }
     }
-
-    /// The part of a row; `key` has the values of [`Cut::columns`].
-    pub fn part(&self, key: &[&Value]) -> u32 {
-        match self {
-            Cut::Mod { n, .. } => match key[0] {
-                Value::Int(number) => {
-                    u32::try_from(number.rem_euclid(i64::from(*n))).expect("less than the number of parts")
-                }
-                other => hash_part(&other.text(), *n),
-            },
-            Cut::Hash { n, pins, .. } => {
-                let text = joined(key);
-                pins.get(&text).copied().unwrap_or_else(|| hash_part(&text, *n))
-            }
-            Cut::Range { bounds, .. } => {
-                u32::try_from(bounds.partition_point(|bound| bound <= key[0])).unwrap_or(u32::MAX)
-            }
-            Cut::List { map, default, .. } => map.get(&key[0].text()).copied().unwrap_or(*default),
-            Cut::Tree { cols, root, .. } => {
-                let value = |column: &str| {
-                    cols.iter().position(|c| c == column).map_or(&Value::Null, |place| key[place])
-                };
-                root.part(&value)
-            }
-        }
-    }
 }
 
 impl Node {
-    fn part<'v>(&self, value: &dyn Fn(&str) -> &'v Value) -> u32 {
-        match self {
-            Node::Less { col, lt, yes, no } => if value(col) < lt { yes } else { no }.part(value),
-            Node::Among { col, among, yes, no } => {
-                if among.contains(value(col)) { yes } else { no }.part(value)
-            }
-            Node::Spread { hash, n, base } => {
-                let key: Vec<_> = hash.iter().map(|column| value(column)).collect();
-                base + hash_part(&joined(&key), *n)
-            }
-            Node::Leaf { leaf } => *leaf,
-        }
-    }
-
     fn columns<'n>(&'n self, all: &mut Vec<&'n str>) {
         match self {
             Node::Less { col, yes, no, .. } | Node::Among { col, yes, no, .. } => {
@@ -357,7 +317,85 @@ pub struct Placed<'a> {
 enum TablePlace<'a> {
     Everywhere,
     Alone,
-    Cut { levels: Vec<(&'a Cut, Vec<usize>)>, parts: u32 },
+    Cut { levels: Vec<Ready<'a>>, parts: u32 },
+}
+
+/// A level, made ready.
+struct Ready<'a> {
+    cut: &'a Cut,
+    /// The places of its columns among the table's key columns.
+    columns: Vec<usize>,
+    /// The tree, if it is one.
+    root: Option<ReadyNode<'a>>,
+}
+
+impl Ready<'_> {
+    /// The part of a row; `key` has the values of the columns.
+    fn part(&self, key: &[&Value]) -> u32 {
+        match (self.cut, &self.root) {
+            (_, Some(root)) => root.part(key),
+            (Cut::Mod { n, .. }, None) => match key[0] {
+                Value::Int(number) => {
+                    u32::try_from(number.rem_euclid(i64::from(*n))).expect("less than the number of parts")
+                }
+                other => hash_part(&other.text(), *n),
+            },
+            (Cut::Hash { n, pins, .. }, None) => {
+                let text = joined(key);
+                pins.get(&text).copied().unwrap_or_else(|| hash_part(&text, *n))
+            }
+            (Cut::Range { bounds, .. }, None) => {
+                u32::try_from(bounds.partition_point(|bound| bound <= key[0])).unwrap_or(u32::MAX)
+            }
+            (Cut::List { map, default, .. }, None) => map.get(&key[0].text()).copied().unwrap_or(*default),
+            (Cut::Tree { .. }, None) => unreachable!("a tree was made ready"),
+        }
+    }
+}
+
+/// The same as a [`Node`], whose columns are places in a key, and whose lists are sets: they may be of all keys there are.
+enum ReadyNode<'a> {
+    Less { column: usize, lt: &'a Value, yes: Box<ReadyNode<'a>>, no: Box<ReadyNode<'a>> },
+    Among { column: usize, among: HashSet<&'a Value>, yes: Box<ReadyNode<'a>>, no: Box<ReadyNode<'a>> },
+    Spread { columns: Vec<usize>, n: u32, base: u32 },
+    Leaf { leaf: u32 },
+}
+
+impl<'a> ReadyNode<'a> {
+    /// The node was checked, so each of its columns is one of `cols`.
+    fn new(node: &'a Node, cols: &[String]) -> ReadyNode<'a> {
+        let column = |name: &String| cols.iter().position(|col| col == name).expect("it was checked");
+        let ready = |node: &'a Node| Box::new(ReadyNode::new(node, cols));
+        match node {
+            Node::Less { col, lt, yes, no } => {
+                ReadyNode::Less { column: column(col), lt, yes: ready(yes), no: ready(no) }
+            }
+            Node::Among { col, among, yes, no } => ReadyNode::Among {
+                column: column(col),
+                among: among.iter().collect(),
+                yes: ready(yes),
+                no: ready(no),
+            },
+            Node::Spread { hash, n, base } => {
+                ReadyNode::Spread { columns: hash.iter().map(column).collect(), n: *n, base: *base }
+            }
+            Node::Leaf { leaf } => ReadyNode::Leaf { leaf: *leaf },
+        }
+    }
+
+    fn part(&self, key: &[&Value]) -> u32 {
+        match self {
+            ReadyNode::Less { column, lt, yes, no } => if key[*column] < *lt { yes } else { no }.part(key),
+            ReadyNode::Among { column, among, yes, no } => {
+                if among.contains(key[*column]) { yes } else { no }.part(key)
+            }
+            ReadyNode::Spread { columns, n, base } => {
+                let key: Vec<&Value> = columns.iter().map(|column| key[*column]).collect();
+                base + hash_part(&joined(&key), *n)
+            }
+            ReadyNode::Leaf { leaf } => *leaf,
+        }
+    }
 }
 
 impl<'a> Placed<'a> {
@@ -390,7 +428,11 @@ impl<'a> Placed<'a> {
                         check_cut(&level.cut, &table.name)?;
                         if level.shard.unwrap_or(number == 0) {
                             parts = parts.saturating_mul(level.cut.parts());
-                            cuts.push((&level.cut, places));
+                            let root = match &level.cut {
+                                Cut::Tree { cols, root, .. } => Some(ReadyNode::new(root, cols)),
+                                _ => None,
+                            };
+                            cuts.push(Ready { cut: &level.cut, columns: places, root });
                         }
                     }
                     TablePlace::Cut { levels: cuts, parts }
@@ -416,7 +458,7 @@ impl<'a> Placed<'a> {
             TablePlace::Cut { levels, .. } => levels.as_slice(),
             _ => &[],
         };
-        levels.iter().flat_map(|(cut, _)| cut.columns()).map(String::as_str)
+        levels.iter().flat_map(|level| level.cut.columns()).map(String::as_str)
     }
 
     /// Where a row is; `None` if it is everywhere. `places` gives each combination of parts its number.
@@ -434,7 +476,7 @@ impl<'a> Placed<'a> {
             TablePlace::Cut { levels, .. } => levels,
         };
         let only = match levels.as_slice() {
-            [(_, columns)] if columns.len() == 1 => Some((table, row[columns[0]])),
+            [level] if level.columns.len() == 1 => Some((table, row[level.columns[0]])),
             _ => None,
         };
         if let Some(place) = only.and_then(|key| places.known.get(&key)) {
@@ -442,9 +484,9 @@ impl<'a> Placed<'a> {
         }
         let parts = levels
             .iter()
-            .map(|(cut, columns)| {
-                let key: Vec<_> = columns.iter().map(|column| values.get(row[*column])).collect();
-                cut.part(&key)
+            .map(|level| {
+                let key: Vec<_> = level.columns.iter().map(|column| values.get(row[*column])).collect();
+                level.part(&key)
             })
             .collect();
         let place = places.number(parts);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::schema::{Schema, TableId};
 use crate::trace::{Column, Trace};
-use crate::value::ValueId;
+use crate::value::{ByNumber, ValueId};
 
 /// Two columns are taken for one domain if, in this many transactions at least, both have values…
 const TOGETHER_MIN: u32 = 5;
@@ -116,15 +116,18 @@ pub fn representatives(schema: &Schema, trace: &Trace, domains: &Domains) -> Vec
             }
         }
     }
+    let mut rows: Vec<Vec<&[ValueId]>> = vec![Vec::new(); schema.tables.len()];
+    for access in trace.transactions.iter().flat_map(|transaction| trace.accesses_of(transaction)) {
+        let width = schema.table(access.table).keys.len();
+        rows[access.table.0].extend(trace.rows_of(access, width).into_iter().flatten());
+    }
     let mut sets = Sets::new(domains.count);
     for table in schema.ids() {
         let width = schema.table(table).keys.len();
         for a in 0..width {
             for b in a + 1..width {
                 let (one, other) = (domains.of(table, a), domains.of(table, b));
-                if one != other
-                    && sets.root(one.0) != sets.root(other.0)
-                    && one_to_one(schema, trace, table, a, b)
+                if one != other && sets.root(one.0) != sets.root(other.0) && one_to_one(&rows[table.0], a, b)
                 {
                     sets.join(one.0, other.0);
                 }
@@ -141,18 +144,14 @@ pub fn representatives(schema: &Schema, trace: &Trace, domains: &Domains) -> Vec
     (0..domains.count).map(|domain| DomainId(best[&sets.root(domain)])).collect()
 }
 
-/// Whether two columns of a table tell the same rows apart, as far as was seen.
-fn one_to_one(schema: &Schema, trace: &Trace, table: TableId, a: usize, b: usize) -> bool {
-    let width = schema.table(table).keys.len();
-    let (mut of_a, mut of_b) = (HashMap::new(), HashMap::new());
-    let accesses = trace.transactions.iter().flat_map(|transaction| trace.accesses_of(transaction));
-    for access in accesses.filter(|access| access.table == table) {
-        for row in trace.rows_of(access, width).into_iter().flatten() {
-            if *of_a.entry(row[a]).or_insert(row[b]) != row[b]
-                || *of_b.entry(row[b]).or_insert(row[a]) != row[a]
-            {
-                return false;
-            }
+/// Whether two columns tell the same of these rows apart.
+fn one_to_one(rows: &[&[ValueId]], a: usize, b: usize) -> bool {
+    let mut of_a: HashMap<ValueId, ValueId, ByNumber> = HashMap::default();
+    let mut of_b: HashMap<ValueId, ValueId, ByNumber> = HashMap::default();
+    for row in rows {
+        if *of_a.entry(row[a]).or_insert(row[b]) != row[b] || *of_b.entry(row[b]).or_insert(row[a]) != row[a]
+        {
+            return false;
         }
     }
     of_a.len() > 1

@@ -21,7 +21,7 @@ use level::{Course, LASTING_MIN, PASSING_MAX, Step};
 use watch::{Watched, watched, window};
 
 pub use regret::Move;
-pub use transfer::{Price, Prices, Transfer, TransferStep, transfer};
+pub use transfer::{Keys, Price, Prices, Transfer, TransferStep, transfer};
 
 /// A share that changes by less has not changed to people. Unit: share of transactions.
 const SHARE_MIN: f64 = 0.02;
@@ -158,6 +158,15 @@ pub struct Kept {
     pub now: f64,
 }
 
+/// What a move may be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// Anything: other columns, copies in every partition, keys elsewhere.
+    Any,
+    /// Whole keys that go from one partition to another, as deployments move them: every table keeps its columns.
+    Keys,
+}
+
 /// What became of a deployed design.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
@@ -179,13 +188,14 @@ pub struct Drift {
     pub considered: Vec<Move>,
 }
 
-/// Watches `design` while the transactions of `trace` go by.
+/// Watches `design` while the transactions of `trace` go by, and looks for better ones within reach of `means`.
 pub fn drift(
     schema: &Schema,
     trace: &Trace,
     design: &Design,
     forecast: Option<Forecast>,
     prices: &Prices,
+    means: Means,
 ) -> Result<Drift, BadDesign> {
     let n = trace.transactions.len();
     crate::design::Placed::new(design, schema)?;
@@ -224,7 +234,7 @@ pub fn drift(
     passing.sort_by(|a, b| a.from.total_cmp(&b.from));
     let changes = changes(trace, &watched, &courses, window);
     let ends: Vec<usize> = changes.iter().map(|change| (change.until * n as f64) as usize).collect();
-    let moves = regret::moves(schema, trace, design, &domains, &ends, window, prices)?;
+    let moves = regret::moves(schema, trace, design, &domains, &ends, window, (prices, means))?;
     let (repartitions, considered) = moves.into_iter().partition(|one| one.due);
     let forecast = kept(&watched[0], forecast, window, n);
     Ok(Drift {

@@ -31,4 +31,5 @@ pub mod services;
 pub mod sql;
 pub mod system;
 pub mod trace;
+pub mod unknown;
 pub mod value;

@@ -32,9 +32,19 @@ pub struct Locality {
 pub fn locality(schema: &Schema, trace: &Trace, design: &Design) -> Locality {
     let cross =
         |trace: &Trace| measure(schema, trace, design).map_or(0.0, |metrics| metrics.cross_partition_share);
-    let (own, by_chance) = (cross(trace), cross(&dealt(schema, trace)));
-    let kept_together = if by_chance > 0.0 { (1.0 - own / by_chance).max(0.0) } else { 1.0 };
-    Locality { cross_partition_share: own, by_chance, kept_together }
+    Locality::of(cross(trace), cross(&dealt(schema, trace)))
+}
+
+impl Locality {
+    fn of(own: f64, by_chance: f64) -> Locality {
+        let kept_together = if by_chance > 0.0 { (1.0 - own / by_chance).max(0.0) } else { 1.0 };
+        Locality { cross_partition_share: own, by_chance, kept_together }
+    }
+
+    /// The same, if the design crosses by so much more, or less.
+    pub fn corrected(self, more: f64) -> Locality {
+        Locality::of((self.cross_partition_share + more).clamp(0.0, 1.0), self.by_chance)
+    }
 }
 
 /// The same transactions, with the rows of each table dealt out anew among them.

@@ -179,6 +179,16 @@ impl<'a> Ground<'a> {
         ground
     }
 
+    /// The same, but no table that has a key may be in one place.
+    pub fn spread(mut self) -> Ground<'a> {
+        for options in &mut self.options {
+            if options.iter().any(|option| matches!(option, Choice::Key(_))) {
+                options.retain(|option| *option != Choice::Alone);
+            }
+        }
+        self
+    }
+
     /// Everything that the cost of the visits from `first` on depends on.
     fn outline(&self, first: usize, first_place: usize) -> Vec<u64> {
         let flags = |visit: &Visit| {

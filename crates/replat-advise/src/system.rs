@@ -5,6 +5,7 @@ mod build;
 mod infer;
 mod keys;
 mod make;
+mod pairs;
 mod rows;
 mod weigh;
 

@@ -1,10 +1,10 @@
 //! What a system was seen doing: statements with the tables that they touch, and transactions with the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use crate::schema::TableId;
-use crate::value::{ValueId, Values};
+use crate::value::{ByNumber, ValueId, Values};
 
 /// What a statement does to the rows of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +131,7 @@ impl Trace {
         let mut chosen =
             Trace { templates: self.templates.clone(), kinds: self.kinds.clone(), ..Trace::default() };
         let small = |n: usize| u32::try_from(n).expect("evidence is bounded to fewer than 2^32 rows");
-        let mut known: std::collections::HashMap<ValueId, ValueId> = std::collections::HashMap::new();
+        let mut known: HashMap<ValueId, ValueId, ByNumber> = HashMap::default();
         for place in places {
             let transaction = &self.transactions[place];
             let first = small(chosen.accesses.len());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use replat_advise::design::Design;
-use replat_advise::drift::{Drift, Prices, drift};
+use replat_advise::drift::{Drift, Means, Prices, TransferStep, drift};
 use replat_advise::fixture::{Described, read_workload};
 use serde_json::Value;
 
@@ -38,7 +38,8 @@ fn deployed(folder: &Path) -> Design {
 
 fn watch(folder: &Path, lines: &[String]) -> Drift {
     let described = read(folder, lines);
-    drift(&described.schema, &described.trace, &deployed(folder), None, &Prices::default()).expect("it fits")
+    drift(&described.schema, &described.trace, &deployed(folder), None, &Prices::default(), Means::Any)
+        .expect("it fits")
 }
 
 /// A small generator of numbers, whose seed is fixed.
@@ -205,5 +206,54 @@ fn the_changes_of_a_market_are_found_where_they_are() {
         for (got, want) in got.iter().zip(&want) {
             assert!((got - want).abs() <= 0.03, "{got} and {want}");
         }
+    }
+}
+
+/// Accounts of sixteen tenants in four places; from the middle on, three in ten transactions need both `pair`.
+fn two_that_come_to_meet(pair: [u64; 2]) -> (Described, Design) {
+    let workload = r#"{"format": "advisor-workload/1",
+        "tables": {"accounts": {"pk": ["tenant", "id"], "key_columns": ["tenant", "id"]}},
+        "statements": [{"id": 0, "touch": [{"table": "accounts", "op": "u", "eq": {"tenant": 1, "id": 2}}]}]}"#;
+    let mut described = read_workload(workload).expect("a workload");
+    let row = |tenant: u64, id: u64| format!("[0,[{tenant},{id}],[[[{tenant},{id}]]]]");
+    let lines: Vec<String> = (0..8_000_u64)
+        .map(|n| {
+            let work = match n >= 4_000 && n % 10 < 3 {
+                true => format!("{},{}", row(pair[0], n % 7), row(pair[1], n % 5)),
+                false => row((n / 10 * 3 + n) % 16, n % 7),
+            };
+            format!("{{\"t\":{n},\"x\":\"work\",\"s\":[{work}]}}")
+        })
+        .collect();
+    described.read_trace(lines.iter().map(String::as_str)).expect("a trace");
+    let map: Vec<String> = (0..16).map(|tenant| format!("\"{tenant}\":{}", tenant % 4)).collect();
+    let design = format!(
+        r#"{{"partitions": 4, "tables": {{"accounts": {{"mode": "partition", "levels": [
+            {{"kind": "list", "col": "tenant", "map": {{{}}}, "n": 4}}]}}}}}}"#,
+        map.join(",")
+    );
+    (described, serde_json::from_str(&design).expect("a design"))
+}
+
+#[test]
+fn keys_that_come_to_meet_are_brought_together_and_then_nothing_is_left_to_do() {
+    for pair in [[1, 2], [8, 3], [15, 0]] {
+        let (described, design) = two_that_come_to_meet(pair);
+        let watch = |design: &Design| {
+            let prices = Prices::default();
+            drift(&described.schema, &described.trace, design, None, &prices, Means::Keys).expect("it fits")
+        };
+        let found = watch(&design);
+        let [due] = &found.repartitions[..] else { panic!("{pair:?}: {:#?}", found.repartitions) };
+        assert!(due.transfer.is_of_whole_keys());
+        let moved = due.transfer.steps.iter().any(|step| match step {
+            TransferStep::Move(keys) => {
+                keys.keys.iter().any(|key| pair.iter().any(|one| key.text() == one.to_string()))
+            }
+            _ => false,
+        });
+        assert!(moved, "{pair:?}: one of them goes to the other: {:#?}", due.transfer);
+        let after = watch(&due.design);
+        assert!(after.repartitions.is_empty(), "{pair:?}: {:#?}", after.repartitions);
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Absent on purpose: sockets, clocks, servers. What a target calls is all there before it runs.
 
+mod evidence;
 pub mod mutate;
 mod registry;
 mod routes;
@@ -48,6 +49,14 @@ pub const TARGETS: &[Target] = &[
     routes::ROUTES,
     routes::DELTA,
     statement::STATEMENT,
+    evidence::EVIDENCE,
+    evidence::CAPTURED,
+    evidence::SCHEMA,
+    evidence::COUNTED,
+    evidence::LOGGED,
+    evidence::WRITTEN,
+    evidence::TRACED,
+    evidence::ANALYSED,
     texts::SPEC,
     texts::HAPROXY,
     texts::HTTP_TARGET,

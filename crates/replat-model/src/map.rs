@@ -45,7 +45,7 @@ use crate::region::Region;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dimension {
-    /// The column that every table of the context carries.
+    /// The column that the tables of the context carry; one that calls it otherwise says so.
     pub column: String,
     /// Its type, as PostgreSQL names it.
     #[serde(rename = "type")]

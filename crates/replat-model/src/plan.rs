@@ -1,5 +1,7 @@
 //! What a deployment is going to do, as a value: a person reads it, a digest seals it, the engine carries it out.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -195,6 +197,10 @@ pub struct TablePlan {
     pub rows: u64,
     /// Bytes of the partition on disk, estimated from statistics.
     pub bytes: u64,
+    /// Blue's columns that carry components of the partition key under other names than the plan's dimensions, by the
+    /// dimension's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
 }
 
 impl TablePlan {

@@ -165,6 +165,7 @@ fn check_complaints(case: &str, text: &str, want: &[Complaint]) {
 #[test]
 fn one_mistake_is_one_error_at_its_place() {
     let table = |body: &'static str| LEAST.replace("# line 8", body);
+    let users = |body: &str| format!("{LEAST}{body}\n");
     let policy = |body: &str| format!("{LEAST}[policy]\n{body}\n");
     let rollout = |body: &str| {
         format!(
@@ -260,9 +261,14 @@ fn one_mistake_is_one_error_at_its_place() {
          (8, 38, "[2, 1]"), "contexts.saas.tree.cuts", "cuts must ascend", None),
         ("a name that no partition can have", LEAST.replace("contexts.saas", "contexts.Saas"),
          (5, 1, "[contexts.Saas]"), "contexts.Saas", "a-z, 0-9 and _", None),
-        ("a rollout to where it is", rollout("").replace("database = \"green\", schema = \"s\"", "database = \"blue\", schema = \"public\""),
-         (12, 6, "{ database = \"blue\", schema = \"public\" }"), "contexts.saas.rollout.to",
-         "the partitions already live in blue.public", None),
+        ("a name of a component that there is not", users("dimensions = { tenantid = \"org_id\" }"),
+         (10, 16, "tenantid"), "contexts.saas.tables.users.dimensions.tenantid",
+         "there is no dimension `tenantid`; declared: tenant_id", Some("did you mean `tenant_id`?")),
+        ("a component without a column", users("dimensions = { tenant_id = \" \" }"),
+         (10, 28, "\" \""), "contexts.saas.tables.users.dimensions.tenant_id", "must not be empty", None),
+        ("a table that is not cut and has the key", users("mode = \"reference\"\ndimensions = { tenant_id = \"t\" }\n[contexts.saas.tables.b]"),
+         (11, 14, "{ tenant_id = \"t\" }"), "contexts.saas.tables.users.dimensions",
+         "a table that is not cut carries no partition key", None),
         ("a version twice", table("versions = [\"v1\", \"v1\"]"),
          (8, 19, "\"v1\""), "contexts.saas.versions[1]", "`v1` is listed twice", None),
         ("a version without a name", table("versions = [\"v1\", \" \"]"),

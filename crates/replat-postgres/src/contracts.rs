@@ -201,25 +201,20 @@ impl ToSql for Value<'_> {
     to_sql_checked!();
 }
 
-/// The value of a column in some row of these tables that satisfies `predicate`, as text; `None` if there is no row.
+/// The value of a column in some row of a table that satisfies `predicate`, as text; `None` if there is no row.
 ///
 /// # Errors
 ///
 /// What the server says.
-pub async fn sample<'t>(
+pub async fn sample(
     client: &Client,
     home: &Home,
-    tables: impl IntoIterator<Item = &'t str>,
+    table: &str,
     column: &str,
     predicate: &str,
 ) -> Result<Option<String>, EngineError> {
-    for table in tables {
-        let (schema, table, column) = (quote_ident(&home.schema), quote_ident(table), quote_ident(column));
-        let sql = format!("SELECT {column}::text FROM {schema}.{table} WHERE {predicate} LIMIT 1");
-        let row = client.query_opt(&sql, &[]).await.map_err(on(&home.database, ASKING))?;
-        if let Some(row) = row {
-            return Ok(row.get(0));
-        }
-    }
-    Ok(None)
+    let (schema, table, column) = (quote_ident(&home.schema), quote_ident(table), quote_ident(column));
+    let sql = format!("SELECT {column}::text FROM {schema}.{table} WHERE {predicate} LIMIT 1");
+    let row = client.query_opt(&sql, &[]).await.map_err(on(&home.database, ASKING))?;
+    Ok(row.and_then(|row| row.get(0)))
 }

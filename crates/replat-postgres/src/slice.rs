@@ -68,8 +68,10 @@ pub fn region_predicate(
     if terms.is_empty() { "true".into() } else { terms.join(" AND ") }
 }
 
-/// The name on `side` of a dimension's column, which carries blue's name; a key column may be renamed.
-pub fn dimension_column<'a>(table: &'a TablePlan, side: Side, blue: &'a str) -> &'a str {
+/// The name on `side` of the column that carries a dimension; a table may call it otherwise than the context does, and a
+/// rollout may rename it.
+pub fn dimension_column<'a>(table: &'a TablePlan, side: Side, dimension: &'a str) -> &'a str {
+    let blue = table.dimensions.get(dimension).map_or(dimension, String::as_str);
     if side == Side::Blue {
         return blue;
     }

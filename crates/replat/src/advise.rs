@@ -3,9 +3,11 @@
 //! What is advised is decided by `replat-advise`. Here files are read, databases are looked at, and what came of it is
 //! written.
 
+pub mod deployed;
 mod judged;
 mod layout;
 mod live;
+mod moves;
 mod reading;
 pub mod spec;
 pub mod split;
@@ -14,13 +16,14 @@ use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Wish;
 use replat_advise::design::Design;
-use replat_advise::drift::{Prices, drift};
+use replat_advise::drift::{Means, Prices, drift};
 use replat_advise::evidence::Tier;
 use replat_advise::report::{Report, Subject, Wanted, report, what_if};
-use replat_advise::schema::Schema;
 use replat_advise::system::System;
 use serde_json::json;
 
+use self::moves::{Carried, Moves};
+use self::spec::Change;
 use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
@@ -42,10 +45,33 @@ pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<
     let subject =
         Subject { system: &read.system, sources: read.sources, hashed: read.hashed, notes: read.notes };
     let mut report = report(subject, &wanted);
-    if let Some((design, source)) = asked(global, args, &read.system.schema)? {
+    let project = match &args.design {
+        None if matches!(args.what, Advise::WhatIf | Advise::Drift) => Some(Project::open(global)?),
+        _ => None,
+    };
+    let deployed = match &project {
+        Some(project) => {
+            let hashed = report.evidence.hashed;
+            Some(deployed::deployed(project, &read.system, hashed, args.context.as_deref())?)
+        }
+        None => None,
+    };
+    let asked = match (&deployed, &args.design) {
+        (Some(deployed), _) => Some((deployed.design.clone(), deployed.source.clone())),
+        (None, Some(file)) => Some(design(file)?),
+        (None, None) => None,
+    };
+    report.evidence.notes.extend(deployed.iter().flat_map(|deployed| deployed.notes.clone()));
+    let mut carried = Vec::new();
+    if let Some((design, source)) = asked {
         let System { schema, trace, .. } = &read.system;
         if matches!(args.what, Advise::Drift | Advise::All) {
-            let watched = drift(schema, trace, &design, None, &Prices::default()).map_err(misfit)?;
+            // What is deployed is moved by deployments; a design on paper may become any other.
+            let means = if deployed.is_some() { Means::Keys } else { Means::Any };
+            let watched = drift(schema, trace, &design, None, &Prices::default(), means).map_err(misfit)?;
+            if let (Some(project), Some(deployed)) = (&project, &deployed) {
+                carried = Moves::of(project, deployed, args, global.config.is_some())?.carried(&watched)?;
+            }
             report.drift = Some(watched);
         }
         what_if(&mut report, &read.system, &design, source).map_err(misfit)?;
@@ -61,6 +87,9 @@ pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<
         judged::write(folder, &report)?;
     }
     let change = match &args.apply_to_spec {
+        Some(file) if args.what == Advise::Drift && deployed.is_some() => {
+            Some(first_rollout(global, file.as_deref(), &carried)?)
+        }
         Some(file) => {
             let home = args.home.clone().or_else(|| live::home(&live));
             let args = AdviseArgs { home, ..args.clone() };
@@ -70,13 +99,17 @@ pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<
     };
     let mut text = render::advise::terminal(&report, args.what, args.detail);
     let mut value = json!(report);
+    text += &moves::told(&carried);
+    if !carried.is_empty() {
+        value["moves"] = json!(carried);
+    }
     if let Some(change) = change {
         text += &change.told(global.dry_run);
         value["spec"] = change.value(global.dry_run);
         if !global.dry_run {
             change.write()?;
         }
-    } else {
+    } else if deployed.is_none() {
         text += &next(&report, args, &live);
     }
     style.result(&text, &value);
@@ -91,25 +124,30 @@ fn written(file: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// The design that is asked about: the one that was named, or for those who ask without naming one, the spec's.
-fn asked(global: &Global, args: &AdviseArgs, schema: &Schema) -> Result<Option<(Design, String)>, Failure> {
-    if let Some(file) = &args.design {
-        let shown = file.display().to_string();
-        let bad = |why: String| {
-            Failure::new("RP8003", Exit::Invalid, format!("{shown} is no design")).because([why]).remedy(
-                "See one: replat advise keys --evidence … --out DIR writes DIR/design.json; docs/advise.md explains it.",
-            )
-        };
-        let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
-        let design = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        return Ok(Some((design, shown)));
+/// What the first move that has paid for itself makes of the spec.
+fn first_rollout(global: &Global, file: Option<&Path>, carried: &[Carried]) -> Result<Change, Failure> {
+    let due = || carried.iter().filter(|one| one.recommended);
+    if let Some(stage) = due().flat_map(|one| &one.stages).next() {
+        return spec::rollout_change(global, file, stage);
     }
-    if !matches!(args.what, Advise::WhatIf | Advise::Drift) {
-        return Ok(None);
-    }
-    let project = Project::open(global)?;
-    let design = spec::design(&project, schema, args.context.as_deref())?;
-    Ok(Some((design, project.file.display().to_string())))
+    let nothing = "no move has paid for itself: what is deployed may stay as it is".to_owned();
+    let why: Vec<String> = due().flat_map(|one| one.cannot.clone()).collect();
+    Err(Failure::new("RP8004", Exit::Precondition, "there is no move that can be taken as it is")
+        .because(if why.is_empty() { vec![nothing] } else { why })
+        .remedy("See what was found: replat advise drift --evidence …"))
+}
+
+/// A design of somebody's own, and where it comes from.
+fn design(file: &Path) -> Result<(Design, String), Failure> {
+    let shown = file.display().to_string();
+    let bad = |why: String| {
+        Failure::new("RP8003", Exit::Invalid, format!("{shown} is no design")).because([why]).remedy(
+            "See one: replat advise keys --evidence … --out DIR writes DIR/design.json; docs/advise.md explains it.",
+        )
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| bad(e.to_string()))?;
+    let design = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+    Ok((design, shown))
 }
 
 fn misfit(error: replat_advise::design::BadDesign) -> Failure {

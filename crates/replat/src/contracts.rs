@@ -7,14 +7,12 @@ use replat_model::region::{Constraint, Region};
 use replat_model::spec::{Context, TableMode};
 use replat_postgres::connect::Connected;
 use replat_postgres::contracts::{answer, compare, sample};
-use replat_postgres::slice::region_predicate;
-use replat_postgres::sql::quote_ident;
 use serde_json::json;
 
 use crate::cli::ContractsVerb;
 use crate::deploy::Desk;
 use crate::failure::{Exit, Failure};
-use crate::planning::{session, wanted};
+use crate::planning::{rows_of, session, wanted};
 use crate::project::Project;
 use crate::render;
 
@@ -72,8 +70,14 @@ async fn value(
         return Ok(Some(dimensions[at].key_type.text_of(value)));
     }
     let slices = context.tables.iter().filter(|(_, table)| table.mode == TableMode::Slice);
-    let predicate = region_predicate(region, dimensions, quote_ident);
-    Ok(sample(&blue.client, home, slices.map(|(name, _)| name.as_str()), column, &predicate).await?)
+    for (name, table) in slices {
+        let predicate = rows_of(context, name, region, dimensions);
+        let found = sample(&blue.client, home, name, table.column_of(column), &predicate).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 impl Desk<'_> {

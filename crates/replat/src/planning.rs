@@ -11,7 +11,7 @@ use replat_model::draft::tokens::without_restrictions;
 use replat_model::draft::{Ask, Beside, Finding, SliceSize, changed, draft, schema_difference};
 use replat_model::facts::DatabaseFacts;
 use replat_model::ids::{Home, PartitionId, Side};
-use replat_model::map::{Leaf, Map, Selection};
+use replat_model::map::{Dimension, Leaf, Map, Selection};
 use replat_model::plan::{DdlFile, FORMAT, Plan};
 use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
@@ -284,7 +284,7 @@ pub async fn outlook(
     let mut tables = BTreeMap::new();
     for (table, _) in context.tables.iter().filter(|(_, t)| t.mode == TableMode::Slice) {
         if let Some(facts) = blue_facts.table(table) {
-            let slice = region_predicate(&region, map.dimensions(), quote_ident);
+            let slice = rows_of(context, table, &region, map.dimensions());
             let size = slice_size(&blue.client, &leaf.home.database, facts, &slice).await?;
             tables.insert(table.clone(), size);
         }
@@ -293,7 +293,7 @@ pub async fn outlook(
     let sampled = largest.map(|(table, size)| Sampled {
         table: table.clone(),
         qualified: [&leaf.home.schema, table].map(|name| quote_ident(name)).join("."),
-        predicate: region_predicate(&region, map.dimensions(), quote_ident),
+        predicate: rows_of(context, table, &region, map.dimensions()),
         size: *size,
     });
     let load = Load {
@@ -314,6 +314,11 @@ pub async fn outlook(
         tables,
         green_has_tables: !green_facts.tables.is_empty(),
     })
+}
+
+/// What the rows of a table satisfy that are in a part of the key space.
+pub fn rows_of(context: &Context, table: &str, region: &Region, dimensions: &[Dimension]) -> String {
+    region_predicate(region, dimensions, |dimension| quote_ident(context.column_of(table, dimension)))
 }
 
 /// What the context's tables are called on green.

@@ -82,6 +82,11 @@ impl Project {
         Ok(Store::open(&self.store_file)?)
     }
 
+    /// The control store if there is one: who only looks makes none.
+    pub fn store_so_far(&self) -> Result<Option<Store>, Failure> {
+        if self.store_file.exists() { Ok(Some(self.store()?)) } else { Ok(None) }
+    }
+
     /// The context that was named, or the only one there is.
     pub fn context<'a>(&'a self, named: Option<&'a str>) -> Result<(&'a str, &'a Context), Failure> {
         let known = || self.spec.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -104,6 +109,11 @@ impl Project {
         if let Some(map) = store.map(name)? {
             return Ok(map);
         }
+        self.first_map(name, context)
+    }
+
+    /// The map that the spec describes: the one that a context begins with.
+    pub fn first_map(&self, name: &str, context: &Context) -> Result<Map, Failure> {
         Map::build(name, context.dimensions.clone(), context.tree.as_ref(), context.home.clone())
             .map_err(|e| Failure::new("RP2001", Exit::Invalid, e.to_string()))
     }

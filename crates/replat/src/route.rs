@@ -463,7 +463,10 @@ pub fn tables_of(name: &str, context: &Context) -> Tables {
     for (shown, table) in now.chain(later) {
         let name = TableName::new(schema, shown);
         tables = match context.tables.get(table).map(|table| table.mode) {
-            Some(TableMode::Slice) => tables.with_partitioned(name),
+            Some(TableMode::Slice) => {
+                let columns = context.dimensions.iter().map(|d| context.column_of(table, &d.column));
+                tables.with_partitioned_by(name, &columns.collect::<Vec<_>>())
+            }
             Some(TableMode::Reference) => tables.with_reference(name),
             _ => tables.with_other(name),
         };

@@ -20,6 +20,16 @@ const MOVED_MAX: usize = 200;
 /// A key whose load exceeds this share of a fair load is spread.
 const HOT_MIN: f64 = 0.7;
 
+/// Two keys that meet in a smaller share of the transactions are not brought together.
+const MEET_MIN: f64 = 0.005;
+
+/// A transaction that needs more keys than this stays distributed whatever is done for two of them.
+const MEET_MAX: usize = 8;
+
+/// Beyond this a partition takes no more keys in. What is dearer, a busy partition or transactions that cross, is seen from
+/// what both cost. Unit: fair loads.
+const FULL: [f64; 2] = [1.5, f64::INFINITY];
+
 /// Rows handled, by key and by partition.
 struct Loads {
     /// The domain by which each table is placed, with the place of the column, if it is placed by one cut.
@@ -46,6 +56,7 @@ pub(super) fn nearby(schema: &Schema, trace: &Trace, domains: &Domains, design: 
             }
         }
     }
+    found.extend(FULL.into_iter().filter_map(|full| joined(schema, trace, design, &loads, full)));
     found.extend(merged(schema, design, &loads));
     found
 }
@@ -213,11 +224,24 @@ fn eased(
         load[cold] += rows;
         moved.push((domain, value, to));
     }
+    elsewhere(schema, trace, design, &loads, &moved, partitions)
+}
+
+/// The design with some keys in other parts, of which there are so many; `None` if there are none, or a table's cut cannot
+/// have that.
+fn elsewhere(
+    schema: &Schema,
+    trace: &Trace,
+    design: &Design,
+    loads: &Loads,
+    moved: &[(DomainId, ValueId, u32)],
+    partitions: u32,
+) -> Option<Design> {
     if moved.is_empty() {
         return None;
     }
-    let mut eased = design.clone();
-    eased.partitions = partitions;
+    let mut changed = design.clone();
+    changed.partitions = partitions;
     for table in schema.ids() {
         let Some((domain, _)) = loads.by[table.0] else { continue };
         let own: Vec<(Value, u32)> = moved
@@ -225,13 +249,84 @@ fn eased(
             .filter(|(of, ..)| *of == domain)
             .map(|(_, value, part)| (trace.values.get(*value).clone(), *part))
             .collect();
-        let cut = cut_of(&mut eased, schema, table)?;
+        let cut = cut_of(&mut changed, schema, table)?;
         if partitions == design.partitions && own.is_empty() {
             continue;
         }
         *cut = with_keys(cut.clone(), own, partitions)?;
     }
-    Some(eased)
+    Some(changed)
+}
+
+/// A key, with its domain.
+type Key = (DomainId, ValueId);
+
+/// The design with keys that are often used together in one place: the lighter of two goes to the heavier, unless that one's
+/// part would have more than `full`.
+fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads, full: f64) -> Option<Design> {
+    let mut load = loads.partitions.clone();
+    let mut places: HashMap<Key, u32> = HashMap::new();
+    let mut moved: Vec<(DomainId, ValueId, u32)> = Vec::new();
+    for (a, b) in meetings(schema, trace, loads) {
+        let place =
+            |key: &Key| places.get(key).copied().or_else(|| loads.keys.get(key)?.keys().next().copied());
+        let (Some(from), Some(to)) = (place(&a), place(&b)) else { continue };
+        let rows = |key: &Key| loads.keys.get(key).map_or(0, |parts| parts.values().sum::<u64>());
+        let (lighter, from, to) = if rows(&a) <= rows(&b) { (a, from, to) } else { (b, to, from) };
+        let too_much = (load[to as usize] + rows(&lighter)) as f64 > full * loads.fair();
+        if from == to || too_much || places.contains_key(&lighter) {
+            continue;
+        }
+        load[from as usize] -= rows(&lighter);
+        load[to as usize] += rows(&lighter);
+        // Who others came to stays.
+        places.extend([(lighter, to), if lighter == a { (b, to) } else { (a, to) }]);
+        moved.push((lighter.0, lighter.1, to));
+        if moved.len() == MOVED_MAX {
+            break;
+        }
+    }
+    elsewhere(schema, trace, design, loads, &moved, design.partitions)
+}
+
+/// Keys that are needed by one transaction and lie apart, those that meet most often first.
+fn meetings(schema: &Schema, trace: &Trace, loads: &Loads) -> Vec<(Key, Key)> {
+    let mut counts: HashMap<(Key, Key), u64> = HashMap::new();
+    for transaction in &trace.transactions {
+        let mut met: Vec<(Key, u32)> = Vec::new();
+        for access in trace.accesses_of(transaction) {
+            let Some((domain, key)) = loads.by[access.table.0] else { continue };
+            let width = schema.table(access.table).keys.len();
+            for row in trace.rows_of(access, width).into_iter().flatten() {
+                let own = (domain, row[key]);
+                let Some(parts) = loads.keys.get(&own).filter(|parts| parts.len() == 1) else { continue };
+                if met.len() <= MEET_MAX && met.iter().all(|(known, _)| *known != own) {
+                    met.extend(parts.keys().next().map(|part| (own, *part)));
+                }
+            }
+        }
+        if met.len() > MEET_MAX {
+            continue;
+        }
+        for (at, (a, from)) in met.iter().enumerate() {
+            for (b, _) in met[at + 1..].iter().filter(|(_, to)| to != from) {
+                let pair = if trace.values.compare(a.1, b.1).then(a.0.cmp(&b.0)).is_le() {
+                    (*a, *b)
+                } else {
+                    (*b, *a)
+                };
+                *counts.entry(pair).or_default() += 1;
+            }
+        }
+    }
+    let least = (MEET_MIN * trace.transactions.len() as f64).max(2.0);
+    let mut often: Vec<((Key, Key), u64)> =
+        counts.into_iter().filter(|(_, count)| *count as f64 >= least).collect();
+    often.sort_by(|(x, n), (y, m)| {
+        let order = |p: &Key, q: &Key| trace.values.compare(p.1, q.1).then(p.0.cmp(&q.0));
+        m.cmp(n).then_with(|| order(&x.0, &y.0)).then_with(|| order(&x.1, &y.1))
+    });
+    often.into_iter().map(|(pair, _)| pair).collect()
 }
 
 /// A cut with some keys elsewhere; `None` if such a cut cannot have that.

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Means;
 use super::moves::{grafted, nearby};
-use super::transfer::{Prices, Transfer, transfer};
+use super::transfer::{Prices, Transfer, TransferStep, transfer};
 use crate::candidate::designs;
 use crate::design::{BadDesign, Design};
 use crate::domain::Domains;
@@ -69,7 +70,7 @@ pub(super) fn moves(
     domains: &Domains,
     changes: &[usize],
     window: usize,
-    prices: &Prices,
+    (prices, means): (&Prices, Means),
 ) -> Result<Vec<Move>, BadDesign> {
     let n = trace.transactions.len();
     let begins = std::iter::once(0).chain(changes.iter().copied());
@@ -86,11 +87,14 @@ pub(super) fn moves(
             .chunks(((end - begin - evidence) / LOOKS).max(2 * window))
             .map(|transactions| part(schema, trace, transactions))
             .collect();
-        let others = others(schema, &seen, domains, &deployed)?;
+        let others = others(schema, &seen, domains, &deployed, means)?;
         let mut own: Vec<Move> = Vec::new();
         for other in others {
             let (mut regret, mut watched, mut due_at) = (0.0, 0, None);
             let transfer = transfer(schema, trace, &deployed, &other, prices)?;
+            if means == Means::Keys && !can_be_deployed(&transfer, &deployed, &other) {
+                continue;
+            }
             for chunk in &rest {
                 let size = chunk.transactions.len();
                 let saved = measure(schema, chunk, &deployed)?.cost - measure(schema, chunk, &other)?.cost;
@@ -137,12 +141,20 @@ pub(super) fn moves(
     Ok(found)
 }
 
+/// Whether deployments of keys carry a transfer out. A partition that goes must be the last: else those behind it get other
+/// numbers, which looks like moves and is none.
+fn can_be_deployed(transfer: &Transfer, from: &Design, to: &Design) -> bool {
+    let only_merges = || transfer.steps.iter().all(|step| matches!(step, TransferStep::Merge(_)));
+    transfer.is_of_whole_keys() && (to.partitions >= from.partitions || only_merges())
+}
+
 /// Other designs that cost less on what was seen, the best first.
 fn others(
     schema: &Schema,
     seen: &Trace,
     domains: &Domains,
     deployed: &Design,
+    means: Means,
 ) -> Result<Vec<Design>, BadDesign> {
     let now = measure(schema, seen, deployed)?.cost;
     let mut all = Vec::new();
@@ -152,7 +164,10 @@ fn others(
     }
     all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     all.truncate(NEARBY_MAX);
-    let anew = designs(schema, seen, deployed.partitions);
+    let anew = match means {
+        Means::Any => designs(schema, seen, deployed.partitions),
+        Means::Keys => Vec::new(),
+    };
     for found in anew.into_iter().take(SEARCHED_MAX) {
         // The same keys with as few rows moved as can be, and freed of hot keys.
         let kept = grafted(schema, domains, deployed, &found.design);

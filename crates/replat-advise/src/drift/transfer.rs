@@ -53,6 +53,18 @@ pub struct Transfer {
     pub price: Price,
 }
 
+impl Transfer {
+    /// Whether nothing is done but that whole keys, all of which are listed, go from one partition to another.
+    pub fn is_of_whole_keys(&self) -> bool {
+        self.steps.iter().all(|step| match step {
+            TransferStep::Move(keys) | TransferStep::Split(keys) | TransferStep::Merge(keys) => {
+                !keys.partly && !keys.keys.is_empty()
+            }
+            TransferStep::Rekey { .. } | TransferStep::Copies { .. } => false,
+        })
+    }
+}
+
 /// A step from one design to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]

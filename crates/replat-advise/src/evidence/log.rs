@@ -303,6 +303,9 @@ fn seconds(time: &serde_json::Value) -> Option<f64> {
     let mut clock = parts.next()?.trim_end_matches('Z').split(':');
     let (hour, minute): (f64, f64) = (clock.next()?.parse().ok()?, clock.next()?.parse().ok()?);
     let second: f64 = clock.next()?.parse().ok()?;
+    if !(0..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
     // Days since 1970 of a date of the Gregorian calendar; years begin in March, so that leap days are last.
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);
@@ -350,6 +353,10 @@ mod tests {
             assert_eq!(seconds(&serde_json::Value::String(text.to_owned())), Some(want), "{text}");
         }
         assert_eq!(seconds(&serde_json::json!(1.5)), Some(1.5));
-        assert_eq!(seconds(&serde_json::json!("yesterday")), None);
+        for none in
+            ["yesterday", "9223372036854775807-01-01 00:00:00", "2024-00-9223372036854775807 00:00:00"]
+        {
+            assert_eq!(seconds(&serde_json::json!(none)), None, "{none}");
+        }
     }
 }

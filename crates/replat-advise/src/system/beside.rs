@@ -1,13 +1,14 @@
 //! Transactions as the write-ahead log shows them, with what was probably read beside.
 //!
 //! The log shows no reads. But how often statements that read ran is counted; a statement that finds a row by its key, and a
-//! written row that refers to such a row, are taken to belong together, as far as their numbers allow. All other reads
-//! stand alone, as often as they ran.
+//! written row that refers to such a row, are taken to belong together, as far as their numbers allow. Reads that ran equally
+//! often for keys of one domain are taken to run together. All others stand alone, as often as they ran.
 
 use std::collections::BTreeMap;
 
 use super::build::{Builder, Executable, Written};
 use super::make::Statements;
+use super::pairs::together;
 use crate::domain::domains;
 use crate::evidence::{Change, Evidence, RowSeen};
 use crate::schema::{Reference, Schema};
@@ -47,12 +48,19 @@ pub(super) fn written(
     let mut beside: BTreeMap<&str, Vec<Beside<'_>>> = BTreeMap::new();
     let mut alone: Vec<(&Executable, f64)> = Vec::new();
     let by_key = ReadsByKey { schema, references, domains: domains(schema, &builder.trace) };
+    let (mut reads, mut written) = (Vec::new(), Vec::new());
     for statement in &evidence.statements {
         let Some(executable) = statements.get(&statement.id) else { continue };
+        let calls = statement.calls.unwrap_or(0);
         if executable.analysis.touches.iter().any(|touch| touch.op.writes()) {
-            continue;
+            written.push(calls);
+        } else {
+            reads.push((executable, calls));
         }
-        let times = statement.calls.unwrap_or(0) as f64 * scale;
+    }
+    let (groups, single) = together(schema, &by_key.domains, &reads, &written);
+    for (executable, calls) in single.into_iter().map(|place| reads[place]) {
+        let times = calls as f64 * scale;
         // Of several kinds of rows, the one of which there are about as many as the statement ran.
         let best = by_key
             .candidates(executable)
@@ -79,16 +87,27 @@ pub(super) fn written(
     }
     let begin = finite().map(|writes| writes.at).fold(f64::INFINITY, f64::min);
     let end = finite().map(|writes| writes.at).fold(begin, f64::max);
-    let all: f64 = alone.iter().map(|(_, times)| times).sum();
+    let all = alone.iter().map(|(_, times)| times).sum::<f64>()
+        + groups.iter().map(|group| group.calls * scale).sum::<f64>();
     let most = ALONE_MAX * evidence.writes.len() as f64;
     let fewer = if all > most { most / all } else { 1.0 };
-    for (statement, times) in alone {
+    let moments = |times: f64| {
         // A number of times is small and positive.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let times = (times * fewer).round().max(0.0) as u32;
-        for number in 0..times {
-            let at = begin + (end - begin) * f64::from(number) / f64::from(times);
+        (0..times).map(move |number| begin + (end - begin) * f64::from(number) / f64::from(times))
+    };
+    for (statement, times) in alone {
+        for at in moments(times) {
             builder.transaction(at, None, &[(statement, &[])], Written::default());
+        }
+    }
+    for group in groups {
+        for at in moments(group.calls * scale) {
+            let runs = group.run(builder);
+            let runs: Vec<(&Executable, &[Option<Value>])> =
+                runs.iter().map(|(statement, parameters)| (*statement, parameters.as_slice())).collect();
+            builder.transaction(at, None, &runs, Written::default());
         }
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn infer(builder: &mut Builder<'_>, schema: &Schema) {
 }
 
 /// What rows of one table say of the rows that they refer to: an event has a project and a tenant, so the project has that
-/// tenant.
+/// tenant; and so has every other event of that project.
 fn decided(
     builder: &mut Builder<'_>,
     schema: &Schema,
@@ -155,8 +155,10 @@ fn decide(
         return;
     }
     let own = builder.rows.own(parent);
+    let mut decided: HashMap<ValueId, ValueId> = HashMap::new();
     for (by, values) in said {
         let (value, _) = values.into_iter().max_by_key(|(_, times)| *times).expect("a value was said");
+        decided.insert(by, value);
         let mut cells = vec![None; own];
         cells[key] = Some(by);
         let row = builder.rows.row(parent, &cells);
@@ -165,9 +167,29 @@ fn decide(
                 cells[column] = Some(value);
                 builder.rows.row(parent, &cells);
             }
-            Some(unknown)
-                if !builder.rows.is_seen(unknown) && builder.rows.values.get(unknown).is_known() => {}
-            Some(unknown) if !builder.rows.is_seen(unknown) => {
+            Some(unknown) if !builder.rows.values.get(unknown).is_known() => {
+                same.insert(unknown, value);
+            }
+            Some(_) => {}
+        }
+    }
+    // And so it is in rows of the child that were not seen whole, such as those that the log shows by their key alone.
+    for row in 0..builder.rows.count(child) {
+        let rows = &builder.rows;
+        let cells = rows.cells_of(child, row);
+        let Some(by) = cells[by].filter(|by| rows.is_seen(*by)) else { continue };
+        let of_parent = || {
+            let known = rows.cells_of(parent, rows.named_by(parent, key, by)?)[column];
+            known.filter(|known| rows.is_seen(*known))
+        };
+        let Some(value) = decided.get(&by).copied().or_else(of_parent) else { continue };
+        match cells[of_child] {
+            None => {
+                let mut said = vec![None; cells.len()];
+                said[of_child] = Some(value);
+                builder.rows.say(child, row, &said);
+            }
+            Some(unknown) if !rows.values.get(unknown).is_known() => {
                 same.insert(unknown, value);
             }
             Some(_) => {}

@@ -3,6 +3,8 @@
 // Each test uses what it needs.
 #![allow(dead_code)]
 
+pub mod planted;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

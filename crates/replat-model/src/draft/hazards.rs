@@ -127,7 +127,8 @@ fn foreign_keys(ground: &Ground, side: Side, table: &TableFacts, notes: &mut Not
 fn unique_across(ground: &Ground, name: &str, side: Side, table: &TableFacts, notes: &mut Notes) {
     let key =
         ground.context.tables.get(name).and_then(|spec| spec.key.as_ref()).unwrap_or(&table.primary_key);
-    let dimensions: Vec<&str> = ground.context.dimensions.iter().map(|d| d.column.as_str()).collect();
+    let dimensions: Vec<&str> =
+        ground.context.dimensions.iter().map(|d| ground.context.column_of(name, &d.column)).collect();
     for index in table.indexes.iter().filter(|index| index.unique) {
         let holds = |column: &str| index.columns.iter().any(|held| held == column);
         let is_key = !index.expression && index.columns.iter().all(|column| key.contains(column));

@@ -72,6 +72,7 @@ fn table<'a>(
         green_rows,
         rows: size.rows,
         bytes: size.bytes,
+        dimensions: ground.context.tables.get(name).map(|table| table.dimensions.clone()).unwrap_or_default(),
     };
     let (blue_key, green_key): (Vec<&str>, Vec<&str>) =
         (plan.key_on(Side::Blue).collect(), plan.key_on(Side::Green).collect());
@@ -188,7 +189,7 @@ fn is_reserved(name: &str) -> bool {
 /// The columns that name a row on both sides; what is found wrong with them is left out.
 fn key(ground: &Ground, pair: &Pair, name: &str, mode: TableMode, notes: &mut Notes) -> Vec<KeyColumn> {
     let said = match mode {
-        TableMode::Slice => said_by_the_partition(ground),
+        TableMode::Slice => said_by_the_partition(ground, name),
         _ => Vec::new(),
     };
     let asked = ground.context.tables.get(name).and_then(|table| table.key.as_ref());
@@ -219,15 +220,16 @@ fn key(ground: &Ground, pair: &Pair, name: &str, mode: TableMode, notes: &mut No
     key
 }
 
-/// The columns of the partition key that no row of this partition leaves null: one that does belongs to no partition.
-fn said_by_the_partition<'a>(ground: &Ground<'a>) -> Vec<&'a str> {
+/// The columns of the partition key that no row of a table of this partition leaves null: one that does belongs to no
+/// partition.
+fn said_by_the_partition<'a>(ground: &Ground<'a>, table: &str) -> Vec<&'a str> {
     let says = |constraint: &Constraint| match constraint {
         Constraint::OneOf(_) | Constraint::Bucket { .. } => true,
         Constraint::NoneOf(values) => !values.is_empty(),
         Constraint::Within { lower, upper } => lower.is_some() || upper.is_some(),
     };
     let said = ground.ask.region.constraints().filter(|(_, constraint)| says(constraint));
-    said.map(|(n, _)| ground.context.dimensions[n].column.as_str()).collect()
+    said.map(|(n, _)| ground.context.column_of(table, &ground.context.dimensions[n].column)).collect()
 }
 
 /// The columns that could be the key, or else a column that can.
@@ -309,8 +311,9 @@ fn not_unique(table: &TableFacts, side: Side, said: &[&str], columns: &[&str]) -
 /// Every table of mode `slice` carries the partition key, with the types that the context says.
 fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
     for dimension in &ground.context.dimensions {
-        let Some(column) = pair.blue.column(&dimension.column) else {
-            notes.find(no_dimension(ground, pair.blue, dimension));
+        let carried = ground.context.column_of(pair.flow.old, &dimension.column);
+        let Some(column) = pair.blue.column(carried) else {
+            notes.find(no_dimension(ground, pair.blue, dimension, carried));
             continue;
         };
         if types::key_type(column) != Some(dimension.key_type) || !column.deterministic {
@@ -353,16 +356,17 @@ fn dimensions(ground: &Ground, pair: &Pair, key: &[&str], notes: &mut Notes) {
 }
 
 /// A table without the partition key gets it from a table that it refers to, where there is one.
-fn no_dimension(ground: &Ground, table: &TableFacts, dimension: &Dimension) -> Finding {
+fn no_dimension(ground: &Ground, table: &TableFacts, dimension: &Dimension, called: &str) -> Finding {
     let known = table.columns.iter().map(|c| c.name.as_str());
-    let (full, column) = (qualified(table), quoted(&dimension.column));
+    let (full, column) = (qualified(table), quoted(called));
     let adding = format!("ALTER TABLE {full} ADD COLUMN {column} {};", dimension.key_type.postgres_name());
     let leads = table.foreign_keys.iter().find_map(|key| {
         let parent = ground.blue.table(&key.ref_table).filter(|parent| parent.schema == key.ref_schema)?;
-        parent.column(&dimension.column).map(|_| (key, parent))
+        let carried = ground.context.column_of(&parent.name, &dimension.column);
+        parent.column(carried).map(|_| (key, parent, quoted(carried)))
     });
     let otherwise = match leads {
-        Some((key, parent)) => {
+        Some((key, parent, carried)) => {
             let matching: Vec<String> = key
                 .columns
                 .iter()
@@ -370,34 +374,35 @@ fn no_dimension(ground: &Ground, table: &TableFacts, dimension: &Dimension) -> F
                 .map(|(from, to)| format!("c.{} = p.{}", quoted(from), quoted(to)))
                 .collect();
             format!(
-                "{adding} UPDATE {full} c SET {column} = p.{column} FROM {} p WHERE {}; ALTER TABLE {full} ALTER COLUMN \
+                "{adding} UPDATE {full} c SET {column} = p.{carried} FROM {} p WHERE {}; ALTER TABLE {full} ALTER COLUMN \
                  {column} SET NOT NULL; -- a large table in batches; or declare it as reference or rebuild",
                 qualified(parent),
                 matching.join(" AND "),
             )
         }
         None => {
-            format!("{adding} -- then fill it, SET NOT NULL; or declare the table as reference or rebuild")
+            format!(
+                "{adding} -- then fill it, SET NOT NULL; or name the column that carries it under `dimensions` of the \
+                 table; or declare the table as reference or rebuild"
+            )
         }
     };
-    let what =
-        format!("{} has no column {}, which is part of the partition key", table.name, dimension.column);
-    Finding::new(Check::NoDimension, what, meant(&dimension.column, known, &otherwise))
-        .at(&table.name)
-        .column(&dimension.column)
+    let what = format!("{} has no column {called}, which is part of the partition key", table.name);
+    Finding::new(Check::NoDimension, what, meant(called, known, &otherwise)).at(&table.name).column(called)
 }
 
 /// The old values that come with a change must name the row and its partition.
-fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut Notes) {
+fn identity<'a>(ground: &Ground<'a>, pair: &Pair<'a>, side: Side, key: &[&str], notes: &mut Notes) {
     // What names no row has been said, and an index over the partition key alone would not.
     if key.is_empty() {
         return;
     }
     let table = pair.side(side);
-    let carried = table.identity_columns();
+    let identity = table.identity_columns();
+    let carried = |dimension: &'a Dimension| ground.context.column_of(pair.flow.old, &dimension.column);
     let dimensions = ground.context.dimensions.iter().filter_map(|dimension| match side {
-        Side::Blue => Some(dimension.column.as_str()),
-        Side::Green => columns::counterpart(pair, &dimension.column).map(|column| column.name.as_str()),
+        Side::Blue => Some(carried(dimension)),
+        Side::Green => columns::counterpart(pair, carried(dimension)).map(|column| column.name.as_str()),
     });
     let mut needed: Vec<&str> = Vec::new();
     for name in key.iter().copied().chain(dimensions) {
@@ -405,7 +410,7 @@ fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut 
             needed.push(name);
         }
     }
-    let missing: Vec<&str> = needed.iter().copied().filter(|name| !carried.contains(name)).collect();
+    let missing: Vec<&str> = needed.iter().copied().filter(|name| !identity.contains(name)).collect();
     if !missing.is_empty() {
         let what =
             format!("a change of {} on {side} does not say the old {}", table.name, missing.join(", "));
@@ -415,7 +420,7 @@ fn identity(ground: &Ground, pair: &Pair, side: Side, key: &[&str], notes: &mut 
     }
     let is_generated = |name: &&str| table.column(name).is_some_and(|column| column.generated.is_some());
     // From 18 on, an UPDATE is refused if its identity has columns that are not published.
-    if ground.facts(side).major >= 18 && carried.iter().any(is_generated) {
+    if ground.facts(side).major >= 18 && identity.iter().any(is_generated) {
         let what = format!("the replica identity of {} on {side} has generated columns", table.name);
         let remedy = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", qualified(table));
         notes.find(Finding::new(Check::GeneratedIdentity, what, remedy).at(&table.name).on(side));

@@ -76,6 +76,15 @@ impl Split {
         self.in_order()
     }
 
+    /// The same, each with what a value must satisfy to be taken by it.
+    pub fn parts(&self) -> impl Iterator<Item = (Constraint, &Node)> {
+        let places: Vec<usize> = match &self.by {
+            By::Range(range) => range.order().collect(),
+            By::List(_) | By::Hash(_) => (0..self.children.len()).collect(),
+        };
+        places.into_iter().map(|place| (self.by.constraint(place), self.child(place)))
+    }
+
     pub(super) fn child(&self, place: usize) -> &Node {
         self.children.get(place).expect("a split has a child at each place that it leads to")
     }

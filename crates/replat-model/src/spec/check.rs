@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Document, Path, path};
 use super::error::{Position, SpecError};
 use super::nearest::{did_you_mean, quoted};
-use super::{Context, Contract, Database, Hook, Policy, ReadsPolicy, Rollout, Spec, TableMode};
+use super::{Context, Contract, Database, Hook, Policy, ReadsPolicy, Rollout, Spec, Table, TableMode};
 use crate::ids::Home;
 use crate::map::{Dimension, Map};
 
@@ -127,6 +127,7 @@ impl Check<'_> {
         for (name, table) in &context.tables {
             let key = table.key.iter().flatten().map(String::as_str);
             self.columns(&at.key("tables").key(name).key("key"), key, |at, index| at.index(index));
+            self.carried(&at.key("tables").key(name).key("dimensions"), table, context);
         }
         self.endpoints(&at.key("endpoints"), &context.endpoints);
         self.versions(&at.key("versions"), &context.versions);
@@ -200,6 +201,34 @@ impl Check<'_> {
         self.errors.len() == errors
     }
 
+    /// A table's own names for the components of the key are of components that there are, and each is another column.
+    fn carried(&mut self, at: &Path, table: &Table, context: &Context) {
+        if table.dimensions.is_empty() {
+            return;
+        }
+        if table.mode != TableMode::Slice {
+            self.refuse(
+                at,
+                "a table that is not cut carries no partition key; it is for tables of mode slice",
+            );
+            return;
+        }
+        let known: Vec<&str> = context.dimensions.iter().map(|dimension| dimension.column.as_str()).collect();
+        for dimension in table.dimensions.keys().filter(|name| !known.contains(&name.as_str())) {
+            let message = no_such("dimension", dimension, &known);
+            self.refuse_name(&at.key(dimension), message, did_you_mean(dimension, known.iter().copied()));
+        }
+        let mut taken = BTreeSet::new();
+        for dimension in known {
+            let column = table.column_of(dimension);
+            if column.trim().is_empty() {
+                self.refuse(&at.key(dimension), "a column's name must not be empty");
+            } else if !taken.insert(column) {
+                self.refuse(at, format!("{} carries two components of the partition key", quoted(column)));
+            }
+        }
+    }
+
     /// A list of columns names each once.
     fn columns<'c>(
         &mut self,
@@ -261,13 +290,6 @@ impl Check<'_> {
     fn rollout(&mut self, at: &Path, rollout: &Rollout, context: &Context) {
         self.home(&at.key("to"), &rollout.to);
         self.step(at, rollout, &context.versions);
-        if rollout.to == context.home {
-            let message = format!(
-                "the partitions already live in {}; name another database, or another schema for the new version",
-                rollout.to
-            );
-            self.refuse(&at.key("to"), message);
-        }
         self.new_tables(&at.key("tables"), rollout, context);
         self.column_maps(&at.key("map"), rollout, context);
     }

@@ -108,7 +108,8 @@ impl Database {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// The components of the partition key: columns that every table of mode `slice` carries. At least one.
+    /// The components of the partition key: columns that every table of mode `slice` carries, under this name or one of
+    /// its own. At least one.
     #[schemars(length(min = 1))]
     pub dimensions: Vec<Dimension>,
     /// Where the partitions live that were never moved.
@@ -147,6 +148,29 @@ pub struct Table {
     /// What a deployment does with the table's rows. Default: slice.
     #[serde(default = "TableMode::shipped")]
     pub mode: TableMode,
+    /// The columns of this table that carry components of the partition key under other names, by the context's names
+    /// for them. Default: the columns of the context's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
+}
+
+impl Table {
+    /// A table of a mode, of which nothing more is said.
+    pub fn of_mode(mode: TableMode) -> Table {
+        Table { key: None, mode, dimensions: BTreeMap::new() }
+    }
+
+    /// The column that carries a component of the partition key here; `dimension` is the context's name for it.
+    pub fn column_of<'a>(&'a self, dimension: &'a str) -> &'a str {
+        self.dimensions.get(dimension).map_or(dimension, String::as_str)
+    }
+}
+
+impl Context {
+    /// The column of a table that carries a component of the partition key; `dimension` is the context's name for it.
+    pub fn column_of<'a>(&'a self, table: &str, dimension: &'a str) -> &'a str {
+        self.tables.get(table).map_or(dimension, |table| table.column_of(dimension))
+    }
 }
 
 /// What a deployment does with the rows of a table.
@@ -179,7 +203,8 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub after: Option<String>,
-    /// Where the partitions are to live. Another database or another schema than the context's home.
+    /// Where the partitions are to live. Another database or another schema than they live in now; it may be the context's
+    /// home, for partitions that come back to it.
     pub to: Home,
     /// SQL files that create the new tables, in this order, with the schema of `to` as the search path. Paths
     /// begin at the spec's directory. Default: none.

@@ -289,7 +289,17 @@ fn a_row_must_be_named_alike_on_both_sides() {
                 w.context().dimensions[0].column = "zone".into();
             },
             &[
-                "NO_DIMENSION orders.zone: orders has no column zone, which is part of the partition key | ALTER TABLE \"public\".\"orders\" ADD COLUMN \"zone\" bigint; -- then fill it, SET NOT NULL; or declare the table as reference or rebuild",
+                "NO_DIMENSION orders.zone: orders has no column zone, which is part of the partition key | ALTER TABLE \"public\".\"orders\" ADD COLUMN \"zone\" bigint; -- then fill it, SET NOT NULL; or name the column that carries it under `dimensions` of the table; or declare the table as reference or rebuild",
+            ],
+        ),
+        (
+            "a dimension that the table calls otherwise, and has not",
+            |w| {
+                let orders = w.context().tables.get_mut("orders").expect("orders");
+                orders.dimensions.insert("tenant_id".into(), "tenantid".into());
+            },
+            &[
+                "NO_DIMENSION orders.tenantid: orders has no column tenantid, which is part of the partition key | Did you mean tenant_id?",
             ],
         ),
         (

@@ -28,6 +28,18 @@ fn equal_schemas_are_planned_column_by_column_and_lose_nothing() {
 }
 
 #[test]
+fn a_table_carries_the_partition_key_under_a_name_of_its_own() {
+    let mut world = World::new();
+    world.context().dimensions[0].column = "tenant".into();
+    let said = world.context().tables.get_mut("orders").expect("orders");
+    said.dimensions.insert("tenant".into(), "tenant_id".into());
+    let plan = world.draft().expect("nothing in the way");
+    assert_eq!(plan.dimensions[0].column, "tenant");
+    assert_eq!(planned(&plan, "orders").dimensions["tenant"], "tenant_id");
+    assert_eq!(plan.hazards, [], "its primary key holds the partition key, and says it with each change");
+}
+
+#[test]
 fn a_copy_has_no_more_lanes_than_either_database_has_connections_for() {
     for (blue, green, lanes) in [(8, 8, 6), (20, 5, 3), (4, 20, 2), (1, 1, 1), (40, 40, 10)] {
         let mut world = World::new();

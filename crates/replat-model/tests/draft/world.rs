@@ -101,7 +101,7 @@ impl World {
     }
 
     pub fn add_table(&mut self, name: &str, mode: TableMode) {
-        self.context().tables.insert(name.into(), Table { key: None, mode });
+        self.context().tables.insert(name.into(), Table::of_mode(mode));
     }
 
     pub fn both(&mut self, change: impl Fn(&mut TableFacts)) {

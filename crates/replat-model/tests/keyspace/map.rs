@@ -93,6 +93,19 @@ proptest! {
     }
 
     #[test]
+    fn of_the_parts_of_a_split_one_takes_a_value_and_leads_to_its_leaf(map in trees::changed_map(), key in trees::key()) {
+        let mut node = map.root();
+        while let Node::Split(split) = node {
+            let taking: Vec<_> =
+                split.parts().filter(|(constraint, _)| constraint.admits(&key[split.dimension()])).collect();
+            prop_assert_eq!(taking.len(), 1);
+            node = taking[0].1;
+        }
+        let Node::Leaf(leaf) = node else { unreachable!("the walk ends at a leaf") };
+        prop_assert_eq!(leaf, map.lookup(&key).expect("the key fits"));
+    }
+
+    #[test]
     fn a_partial_key_finds_every_leaf_that_its_whole_keys_have(
         map in trees::map(),
         key in trees::key(),

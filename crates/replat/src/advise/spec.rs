@@ -7,20 +7,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Verdict;
-use replat_advise::design::{Cut, Design, Level, Placement};
-use replat_advise::report::{Carrier, Dimension, Family, Report, Tree, deployed};
-use replat_advise::schema::Schema;
+use replat_advise::report::{Carrier, Dimension, Family, Report, Tree};
 use replat_advise::value::Value;
 use replat_model::key::KeyType;
-use replat_model::spec::{self, Spec, TableMode};
+use replat_model::spec::{self, Spec};
 use serde_json::json;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use self::lifecycles::Put;
+use super::moves::{Becoming, Stage, Wanted};
 use super::written;
 use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
-use crate::project::{Project, find_spec};
+use crate::project::find_spec;
 use crate::render::advise::difference;
 
 /// What is to become of a spec.
@@ -176,6 +175,54 @@ impl Opened {
     }
 }
 
+/// What the rollout of a stage makes of the project's spec, or of the one that was named.
+pub fn rollout_change(global: &Global, file: Option<&Path>, stage: &Stage) -> Result<Change, Failure> {
+    let mut opened = Opened::open(global, file)?;
+    let name = &stage.context;
+    let context = opened
+        .document
+        .get_mut("contexts")
+        .and_then(|contexts| contexts.get_mut(name))
+        .and_then(Item::as_table_like_mut)
+        .ok_or_else(|| in_the_way(name))?;
+    let Wanted { to, version, change } = &stage.rollout;
+    let mut home = InlineTable::new();
+    home.insert("database", to.database.as_str().into());
+    home.insert("schema", to.schema.as_str().into());
+    let rollout = context.entry("rollout").or_insert_with(|| Item::Table(Table::new()));
+    let rollout = rollout.as_table_like_mut().ok_or_else(|| in_the_way(name))?;
+    if *change != Becoming::AsItIs {
+        set(rollout, "version", value(version.as_str()));
+        set(rollout, "to", value(home));
+    }
+    if *change == Becoming::Plain {
+        // What transforms rows, or is written for one version, is not of this rollout.
+        ["after", "map", "tables", "path"].iter().for_each(|key| drop(rollout.remove(key)));
+    }
+    if *change != Becoming::AsItIs && stage.forgets_ddl {
+        rollout.remove("ddl");
+    }
+    opened.changed(vec![name.clone()], Put::default())
+}
+
+/// Another value under a key of a table, however it is written; the comments at the value stay.
+fn set(table: &mut dyn TableLike, key: &str, mut new: Item) {
+    let decor = table.get(key).and_then(Item::as_value).map(|old| old.decor().clone());
+    if let (Some(decor), Some(new)) = (decor, new.as_value_mut()) {
+        *new.decor_mut() = decor;
+    }
+    table.insert(key, new);
+}
+
+fn in_the_way(context: &str) -> Failure {
+    Failure::new(
+        "RP8004",
+        Exit::Precondition,
+        format!("contexts.{context} is not written as a table of its own"),
+    )
+    .remedy(format!("Write it with a header: [contexts.{context}]"))
+}
+
 fn parsed(file: &Path, text: &str) -> Result<Spec, Failure> {
     spec::parse(text).map_err(|errors| {
         let shown = file.display().to_string();
@@ -262,14 +309,7 @@ fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) ->
         all.set_implicit(true);
         Item::Table(all)
     });
-    let in_the_way = || {
-        Failure::new(
-            "RP8004",
-            Exit::Precondition,
-            format!("contexts.{name} is not written as a table of its own"),
-        )
-        .remedy(format!("Write it with a header: [contexts.{name}]"))
-    };
+    let in_the_way = || in_the_way(name);
     let contexts = contexts.as_table_mut().ok_or_else(in_the_way)?;
     let context = contexts.entry(name).or_insert_with(|| Item::Table(Table::new()));
     let context = context.as_table_mut().ok_or_else(in_the_way)?;
@@ -300,14 +340,19 @@ fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) ->
         Item::Table(all)
     });
     let tables = tables.as_table_like_mut().ok_or_else(in_the_way)?;
-    for table in family.tables.keys() {
-        let known = tables.get_mut(bare(table)).and_then(Item::as_table_like_mut);
-        match known {
-            // What the spec says of its key stays; only its mode is the plan's.
-            Some(known) if known.contains_key("mode") => drop(known.insert("mode", value("slice"))),
-            Some(_) => {}
-            None => drop(tables.insert(bare(table), Item::Table(Table::new()))),
+    for (table, carrier) in &family.tables {
+        let said = tables.entry(bare(table)).or_insert_with(|| Item::Table(Table::new()));
+        let said = said.as_table_like_mut().ok_or_else(in_the_way)?;
+        // What the spec says of its key stays; only its mode is the plan's, and where the partition key is.
+        if said.contains_key("mode") {
+            said.insert("mode", value("slice"));
         }
+        let key = family.dimensions[0].column.as_str();
+        let own = match carrier {
+            Carrier::Under(own) => Some(own.as_str()),
+            Carrier::Itself | Carrier::Through(_) => None,
+        };
+        carry(said, key, own).ok_or_else(in_the_way)?;
     }
     for table in &family.everywhere {
         if tables.get(bare(table)).is_none() {
@@ -317,6 +362,26 @@ fn put(document: &mut DocumentMut, name: &str, family: &Family, home: &Place) ->
         }
     }
     Ok(())
+}
+
+/// That a table carries the key in a column of its own name, or, without one, in that of the context's. `None` if what is
+/// there cannot say so.
+fn carry(table: &mut dyn TableLike, key: &str, own: Option<&str>) -> Option<()> {
+    match own {
+        Some(own) => {
+            let names = table.entry("dimensions").or_insert_with(|| value(InlineTable::new()));
+            names.as_table_like_mut()?.insert(key, value(own));
+        }
+        None => {
+            let Some(names) = table.get_mut("dimensions") else { return Some(()) };
+            let names = names.as_table_like_mut()?;
+            names.remove(key);
+            if names.is_empty() {
+                table.remove("dimensions");
+            }
+        }
+    }
+    Some(())
 }
 
 /// Another value under a key; the comments at the key stay.
@@ -422,54 +487,4 @@ pub fn key_type(column: &str, data_type: &str) -> Result<KeyType, Failure> {
             ));
         }
     })
-}
-
-/// The design that a spec describes, for the tables of `schema`; what it does not name is in one place.
-pub fn design(project: &Project, schema: &Schema, context: Option<&str>) -> Result<Design, Failure> {
-    let chosen: Vec<&String> = match context {
-        Some(_) => {
-            vec![project.spec.contexts.get_key_value(project.context(context)?.0).expect("it was found").0]
-        }
-        None => project.spec.contexts.keys().collect(),
-    };
-    let mut base = Design { partitions: 1, ..Design::default() };
-    for table in &schema.tables {
-        base.tables.insert(table.name.clone(), Placement::Single);
-    }
-    let mut families = Vec::new();
-    for name in chosen {
-        let context = &project.spec.contexts[name];
-        let mut family = Family {
-            name: name.clone(),
-            dimensions: context
-                .dimensions
-                .iter()
-                .map(|d| Dimension {
-                    column: d.column.clone(),
-                    data_type: Some(d.key_type.postgres_name().to_owned()),
-                })
-                .collect(),
-            tables: BTreeMap::new(),
-            everywhere: Vec::new(),
-            // Both are written alike; what a range's children are called is no matter here.
-            tree: context.tree.as_ref().and_then(|tree| serde_json::from_value(json!(tree)).ok()),
-            left_out: Vec::new(),
-        };
-        for (table, said) in &context.tables {
-            let seen = [table.clone(), format!("{}.{table}", context.home.schema)];
-            let Some(seen) = seen.into_iter().find(|name| schema.find(name).is_some()) else { continue };
-            match said.mode {
-                TableMode::Slice => {
-                    let cols = vec![context.dimensions[0].column.clone()];
-                    let level = Level { cut: Cut::Hash { cols, n: 1, pins: BTreeMap::new() }, shard: None };
-                    base.tables.insert(seen.clone(), Placement::Partition { levels: vec![level] });
-                    family.tables.insert(seen, Carrier::Itself);
-                }
-                TableMode::Reference => drop(base.tables.insert(seen, Placement::Replicate)),
-                TableMode::Rebuild => {}
-            }
-        }
-        families.push(family);
-    }
-    Ok(deployed(schema, &base, &families))
 }

@@ -17,7 +17,6 @@ use replat_model::region::Region;
 use replat_model::spec::{Context, TableMode};
 use replat_postgres::cohort::CONNECTIONS_MIN;
 use replat_postgres::connect::Connected;
-use replat_postgres::slice::region_predicate;
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::{Deserialize, Serialize};
@@ -27,7 +26,7 @@ use crate::cli::Targets;
 use crate::contracts::contract_plans;
 use crate::failure::{Exit, Failure};
 use crate::planning::{
-    self, Ends, Wanted, drafted, find_in, found, green_tables, rollout, sample, session, weigh,
+    self, Ends, Wanted, drafted, find_in, found, green_tables, rollout, rows_of, sample, session, weigh,
 };
 use crate::project::Project;
 
@@ -222,18 +221,20 @@ async fn each(
     if regions.is_empty() {
         regions.push(Region::everything());
     }
-    let written: Vec<String> =
-        regions.iter().map(|r| format!("({})", region_predicate(r, map.dimensions(), quote_ident))).collect();
     let home = session(project, &context.home, true).await?;
-    let column = quote_ident(&dimension.column);
     let of_tables: Vec<String> = context
         .tables
         .iter()
         .filter(|(_, table)| table.mode == TableMode::Slice)
-        .map(|(table, _)| {
-            let (schema, table) = (quote_ident(&context.home.schema), quote_ident(table));
+        .map(|(name, table)| {
+            let written: Vec<String> = regions
+                .iter()
+                .map(|r| format!("({})", rows_of(context, name, r, map.dimensions())))
+                .collect();
+            let (schema, column) = (&context.home.schema, table.column_of(&dimension.column));
+            let [schema, name, column] = [schema, name.as_str(), column].map(quote_ident);
             format!(
-                "SELECT {column} FROM {schema}.{table} WHERE {column} IS NOT NULL AND ({})",
+                "SELECT {column} FROM {schema}.{name} WHERE {column} IS NOT NULL AND ({})",
                 written.join(" OR ")
             )
         })

@@ -119,7 +119,7 @@ fn checked(facts: &DatabaseFacts, key: Option<&Candidate>) -> Result<Diagnosis, 
     let parts = |name: &str| key.and_then(|key| key.parts.get(name)).copied().unwrap_or(Part::Apart);
     let tables = movable(facts).map(|table| {
         let key = sketch::key_columns(table).map(<[String]>::to_vec);
-        (table.name.clone(), Table { key, mode: parts(&table.name).mode() })
+        (table.name.clone(), Table { key, ..Table::of_mode(parts(&table.name).mode()) })
     });
     let context = Context {
         contracts: BTreeMap::new(),

@@ -163,7 +163,8 @@ async fn names_of_others_are_no_markup() {
     assert!(!prose.contains("<script") && prose.contains("&lt;script&gt;"), "{markdown}");
 }
 
-const SCHEMA: &str = "
+/// The schema of a bank.
+pub const SCHEMA: &str = "
     CREATE TABLE branches (bid bigint PRIMARY KEY, balance bigint NOT NULL);
     CREATE TABLE accounts (bid bigint NOT NULL REFERENCES branches, aid bigint NOT NULL, balance bigint NOT NULL,
         PRIMARY KEY (bid, aid));
@@ -214,27 +215,32 @@ impl Bank {
     }
 
     fn evidence(&self, folder: &Path) {
-        std::fs::create_dir_all(folder).expect("a folder");
-        let columns =
-            |names: &[&str]| -> Value { names.iter().map(|n| (n.to_string(), json!("bigint"))).collect() };
-        let to_branch = json!([[["bid"], "branches", ["bid"]]]);
-        let workload = json!({"format": "advisor-workload/1", "tables": {
-            "branches": {"pk": ["bid"], "key_columns": ["bid"], "columns": columns(&["bid", "balance"])},
-            "accounts": {"pk": ["bid", "aid"], "fks": to_branch, "key_columns": ["bid", "aid"],
-                         "columns": columns(&["bid", "aid", "balance"])},
-            "history": {"pk": ["bid", "hid"], "fks": to_branch, "key_columns": ["bid", "hid"],
-                        "columns": columns(&["bid", "hid", "delta"])},
-        }, "statements": [
-            {"id": 0, "name": "account", "touch": [{"table": "accounts", "op": "u", "eq": {"bid": 1, "aid": 2}}]},
-            {"id": 1, "name": "branch", "touch": [{"table": "branches", "op": "u", "eq": {"bid": 1}}]},
-            {"id": 2, "name": "history", "touch": [{"table": "history", "op": "i", "eq": {"bid": 1, "hid": 2}}]},
-        ]});
-        std::fs::write(folder.join("workload.json"), workload.to_string()).expect("a workload");
-        let file = std::fs::File::create(folder.join("trace.jsonl.gz")).expect("a trace");
-        let mut packed = GzEncoder::new(file, Compression::fast());
-        packed.write_all(self.lines.as_bytes()).expect("it is written");
-        packed.finish().expect("it is complete");
+        evidence_of_a_bank(folder, &self.lines);
     }
+}
+
+/// Writes evidence of a bank: the tables of [`SCHEMA`], and these transactions.
+pub fn evidence_of_a_bank(folder: &Path, lines: &str) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let columns =
+        |names: &[&str]| -> Value { names.iter().map(|n| (n.to_string(), json!("bigint"))).collect() };
+    let to_branch = json!([[["bid"], "branches", ["bid"]]]);
+    let workload = json!({"format": "advisor-workload/1", "tables": {
+        "branches": {"pk": ["bid"], "key_columns": ["bid"], "columns": columns(&["bid", "balance"])},
+        "accounts": {"pk": ["bid", "aid"], "fks": to_branch, "key_columns": ["bid", "aid"],
+                     "columns": columns(&["bid", "aid", "balance"])},
+        "history": {"pk": ["bid", "hid"], "fks": to_branch, "key_columns": ["bid", "hid"],
+                    "columns": columns(&["bid", "hid", "delta"])},
+    }, "statements": [
+        {"id": 0, "name": "account", "touch": [{"table": "accounts", "op": "u", "eq": {"bid": 1, "aid": 2}}]},
+        {"id": 1, "name": "branch", "touch": [{"table": "branches", "op": "u", "eq": {"bid": 1}}]},
+        {"id": 2, "name": "history", "touch": [{"table": "history", "op": "i", "eq": {"bid": 1, "hid": 2}}]},
+    ]});
+    std::fs::write(folder.join("workload.json"), workload.to_string()).expect("a workload");
+    let file = std::fs::File::create(folder.join("trace.jsonl.gz")).expect("a trace");
+    let mut packed = GzEncoder::new(file, Compression::fast());
+    packed.write_all(lines.as_bytes()).expect("it is written");
+    packed.finish().expect("it is complete");
 }
 
 #[tokio::test]
@@ -308,4 +314,69 @@ async fn a_plan_from_evidence_is_deployed_and_does_what_was_forecast() {
         assert!(before > 0 && before == after, "{table}: {before} rows on blue, {after} on green");
         assert_eq!(number(&green, &format!("SELECT count(*) FROM {table}")).await, after, "and no others");
     }
+}
+
+/// Some rows of TPC-C: three warehouses, with orders that other warehouses supply.
+const TPCC_ROWS: &str = "
+    INSERT INTO warehouse SELECT w, 'w' || w, 0.1, 0 FROM generate_series(1, 3) w;
+    INSERT INTO district SELECT w, d, 0.1, 0, 4 FROM generate_series(1, 3) w, generate_series(1, 2) d;
+    INSERT INTO customer SELECT w, d, c, 'last', 'first', 'GC', 0, 0, 'data'
+        FROM generate_series(1, 3) w, generate_series(1, 2) d, generate_series(1, 5) c;
+    INSERT INTO history SELECT 100 * w + 10 * d + c, w, d, c, w, d, 10, '2026-01-01'
+        FROM generate_series(1, 3) w, generate_series(1, 2) d, generate_series(1, 5) c;
+    INSERT INTO item SELECT i, 'item', 1, 'data' FROM generate_series(1, 10) i;
+    INSERT INTO stock SELECT w, i, 100, 0, 0, 0, 'dist' FROM generate_series(1, 3) w, generate_series(1, 10) i;
+    INSERT INTO orders SELECT w, d, o, o, '2026-01-01', NULL, 2
+        FROM generate_series(1, 3) w, generate_series(1, 2) d, generate_series(1, 4) o;
+    INSERT INTO new_order SELECT w, d, 4 FROM generate_series(1, 3) w, generate_series(1, 2) d;
+    INSERT INTO order_line SELECT w, d, o, l, l, w, 1, 1, NULL FROM generate_series(1, 3) w, generate_series(1, 2) d,
+        generate_series(1, 4) o, generate_series(1, 2) l;";
+
+#[tokio::test]
+async fn a_key_that_each_table_calls_otherwise_is_planned_and_deployed() {
+    let spec = "version = 1\nproject = \"tpcc\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n\
+                [databases.green]\nurl = \"env:GREEN_URL\"\n\n[policy]\nsoak = \"0s\"\n";
+    let world = World::empty(spec).await;
+    // What has to be done before: the old values of a change must say the warehouse of a history row.
+    let schema = std::fs::read_to_string(data("tpcc").join("schema.sql")).expect("a schema")
+        + "\nALTER TABLE history REPLICA IDENTITY FULL;\n";
+    world.write("schema.sql", &schema);
+    let blue = world.on_blue().await;
+    blue.batch_execute(&schema).await.expect("the schema");
+    blue.batch_execute(TPCC_ROWS).await.expect("rows");
+    let line = format!("advise keys -e {} --apply-to-spec --home blue", evidence("tpcc"));
+    world.replat(&line).await.succeeds().prints("written, context warehouse");
+    let written = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let context = &spec::parse(&written).expect("a valid spec").contexts["warehouse"];
+    let tables = [
+        ("warehouse", "w_id"),
+        ("district", "d_w_id"),
+        ("customer", "c_w_id"),
+        ("history", "h_c_w_id"),
+        ("stock", "s_w_id"),
+        ("orders", "o_w_id"),
+        ("new_order", "no_w_id"),
+        ("order_line", "ol_w_id"),
+    ];
+    for (table, column) in tables {
+        assert_eq!(context.column_of(table, "w_id"), column, "{table}: {written}");
+    }
+    let rollout = "\n[contexts.warehouse.rollout]\nversion = \"v2\"\nto = { database = \"green\", schema = \"public\" }\n\
+                   ddl = [\"schema.sql\"]\n";
+    world.write("replat.toml", &(written + rollout));
+    world.replat("validate").await.succeeds();
+    world.replat("plan deploy -p w_id=2 --out plan.json").await.succeeds();
+    world.replat("apply plan.json -y").await.succeeds();
+    let green = world.on_green().await;
+    for (table, column) in tables {
+        let query = format!("SELECT count(*) FROM {table} WHERE {column} = 2");
+        let (before, after) = (number(&blue, &query).await, number(&green, &query).await);
+        assert!(before > 0 && before == after, "{table}: {before} rows on blue, {after} on green");
+        assert_eq!(number(&green, &format!("SELECT count(*) FROM {table}")).await, after, "and no others");
+        // The old home refuses that warehouse, and takes the others.
+        let refused = blue.execute(&format!("DELETE FROM {table} WHERE {column} = 2"), &[]).await;
+        assert!(refused.is_err(), "{table}: blue lets its rows be written");
+    }
+    blue.execute("UPDATE district SET d_ytd = 1 WHERE d_w_id = 1", &[]).await.expect("it is blue's");
+    green.execute("UPDATE district SET d_ytd = 1 WHERE d_w_id = 2", &[]).await.expect("it is green's");
 }

@@ -8,6 +8,7 @@ mod contracts;
 mod damage;
 mod deployments;
 mod doctor;
+mod drift;
 mod interrupted;
 mod logs;
 mod offline;

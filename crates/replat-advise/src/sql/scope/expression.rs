@@ -206,7 +206,9 @@ pub(super) fn operand(expr: &Expr) -> Option<Operand> {
     };
     Some(match literal {
         Literal::Placeholder(name) => {
-            Operand::Parameter(name.strip_prefix('$')?.parse().ok().filter(|number| *number > 0)?)
+            // The protocol counts parameters in 16 bits.
+            let number = name.strip_prefix('$')?.parse::<u16>().ok().filter(|number| *number > 0)?;
+            Operand::Parameter(number.into())
         }
         Literal::Number(text, _) => {
             Operand::Constant(text.parse().map_or_else(|_| Value::Text(text.clone()), Value::Int))

@@ -1,0 +1,224 @@
+//! A deployed design is watched; and where it pays, rows go where the printed commands bring them, and come home again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use replat_model::key::KeyValue;
+use replat_model::map::Map;
+use replat_model::spec;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::advise::{SCHEMA, evidence_of_a_bank};
+use crate::program::{Program, Ran};
+use crate::world::{Folder, World, number};
+
+const BRANCHES: u64 = 16;
+
+/// So many transactions before something changes, and after it.
+const BEFORE: u64 = 4_000;
+const AFTER: u64 = 8_000;
+
+/// Two databases; branches from 8 on live on green, where they went as these partitions.
+async fn deployed(partitions: &str) -> World {
+    let spec = "# Ours.\nversion = 1\nproject = \"bank\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n\
+                [databases.green]\nurl = \"env:GREEN_URL\"\n\n[policy]\nsoak = \"0s\"\nretain = \"0s\"\n\n[contexts.bank]\n\
+                dimensions = [{ column = \"bid\", type = \"bigint\" }]\nhome = { database = \"blue\", schema = \"public\" }\n\n\
+                [contexts.bank.tables]\nbranches = {}\naccounts = {}\nhistory = {}\n\n\
+                [contexts.bank.rollout] # where branches go\nversion = \"v1\"\n\
+                to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]\n";
+    let world = World::empty(spec).await;
+    world.write("schema.sql", SCHEMA);
+    let blue = world.on_blue().await;
+    blue.batch_execute(SCHEMA).await.expect("the schema");
+    let fill = format!(
+        "INSERT INTO branches SELECT b, 0 FROM generate_series(0, {BRANCHES} - 1) b;
+         INSERT INTO accounts SELECT b, a, 0 FROM generate_series(0, {BRANCHES} - 1) b, generate_series(0, 4) a;
+         INSERT INTO history SELECT b, h, 0 FROM generate_series(0, {BRANCHES} - 1) b, generate_series(0, 9) h"
+    );
+    blue.batch_execute(&fill).await.expect("rows");
+    world.replat(&format!("plan deploy {partitions} --out begin.json")).await.succeeds();
+    world.replat("apply begin.json -y").await.succeeds();
+    world
+}
+
+/// The branch of a transaction: all are alike, and then nine in ten are of the two `hot` ones.
+fn branch_of(number: u64, hot: [u64; 2]) -> u64 {
+    match number {
+        after if after >= BEFORE && after % 10 != 9 => hot[usize::try_from(after % 2).expect("0 or 1")],
+        // Three is coprime to sixteen, so each branch has its turn.
+        other => (other / 10 * 3 + other) % BRANCHES,
+    }
+}
+
+/// Evidence of such transactions, of one branch each.
+fn evidence(folder: &Path, hot: [u64; 2]) {
+    let mut lines = String::new();
+    for number in 0..BEFORE + AFTER {
+        let branch = branch_of(number, hot);
+        let (account, history) = (number % 5, number % 97);
+        let line = json!({"t": number, "x": "transfer", "s": [
+            [0, [branch, account], [[[branch, account]]]], [1, [branch], [[[branch]]]],
+            [2, [branch, history], [[[branch, history]]]],
+        ]});
+        lines += &(line.to_string() + "\n");
+    }
+    evidence_of_a_bank(folder, &lines);
+}
+
+/// The commands of a printed plan.
+fn commands(ran: &Ran) -> Vec<String> {
+    ran.out.lines().filter_map(|line| line.strip_prefix("       replat ")).map(str::to_owned).collect()
+}
+
+async fn rows_of(client: &Client, branch: u64) -> [i64; 3] {
+    let mut all = [0; 3];
+    for (count, table) in all.iter_mut().zip(["branches", "accounts", "history"]) {
+        *count = number(client, &format!("SELECT count(*) FROM {table} WHERE bid = {branch}")).await;
+    }
+    all
+}
+
+/// Runs what was printed, as it was printed. Nobody is there to be asked.
+async fn carry_out(world: &World, commands: &[String]) {
+    for command in commands {
+        let said = if command.starts_with("apply") { " -y" } else { "" };
+        world.replat(&format!("{command}{said}")).await.succeeds();
+    }
+}
+
+fn recommended(said: &Value) -> Vec<&Value> {
+    let moves = said["moves"].as_array().map(Vec::as_slice).unwrap_or_default();
+    moves.iter().filter(|one| one["recommended"] == true).collect()
+}
+
+#[tokio::test]
+async fn what_was_never_deployed_is_what_the_spec_says_and_no_store_is_made() {
+    let folder = Folder::new();
+    let program = Program::in_folder(folder.path());
+    evidence(&folder.path().join("evidence"), [1, 2]);
+    let text = "version = 1\nproject = \"bank\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n[contexts.bank]\n\
+                dimensions = [{ column = \"bid\", type = \"bigint\" }]\nhome = { database = \"blue\", schema = \"public\" }\n\n\
+                [contexts.bank.tree]\nsplit = \"bid\"\nlist = { first = [1] }\nunder.rest = { split = \"bid\", hash = 4 }\n\n\
+                [contexts.bank.tables]\nbranches = {}\naccounts = {}\nhistory = {}\n";
+    std::fs::write(folder.path().join("replat.toml"), text).expect("a spec");
+    let said = program.line("advise what-if -e evidence --json").await.succeeds().json();
+    let source = said["what_if"]["source"].as_str().expect("a source");
+    assert!(source.contains("nothing was deployed yet: 5 partitions, as if each"), "{source}");
+    // Each key is where PostgreSQL's own hash puts it.
+    let parsed = spec::parse(text).expect("a valid spec");
+    let context = &parsed.contexts["bank"];
+    let map = Map::build("bank", context.dimensions.clone(), context.tree.as_ref(), context.home.clone());
+    let map = map.expect("a map");
+    let mut load: BTreeMap<String, u64> = BTreeMap::new();
+    for number in 0..BEFORE + AFTER {
+        let key = [KeyValue::Int(i64::try_from(branch_of(number, [1, 2])).expect("small"))];
+        let leaf = map.lookup(&key).expect("every key has a leaf");
+        *load.entry(leaf.partition.to_string()).or_default() += 1;
+    }
+    let most = *load.values().max().expect("some load") as f64;
+    let skew = said["what_if"]["metrics"]["load_max_over_mean"].as_f64().expect("a number");
+    let wanted = most * 5.0 / (BEFORE + AFTER) as f64;
+    assert!((skew - wanted).abs() < 1e-6, "{skew} and not {wanted}");
+    assert!(!folder.path().join(".replat").exists(), "a look makes no store");
+}
+
+#[tokio::test]
+async fn a_hot_branch_goes_where_the_printed_commands_bring_it_and_then_all_is_well() {
+    let world = deployed("-p bid=[8,16)").await;
+    let (blue, green) = (world.on_blue().await, world.on_green().await);
+    evidence(&world.path("evidence"), [1, 2]);
+
+    // What is deployed is what the store knows, not what the spec began with.
+    let said = world.replat("advise what-if -e evidence --json").await.succeeds().json();
+    let source = said["what_if"]["source"].as_str().expect("a source");
+    assert!(source.ends_with("3 partitions in blue, green"), "{source}");
+    let skew = said["what_if"]["metrics"]["load_max_over_mean"].as_f64().expect("a number");
+    // Blue has eight of sixteen branches before, and nearly all there is to do after.
+    assert!((1.5..1.8).contains(&skew), "the busiest database does {skew:.2} times the mean");
+    assert_eq!(said["what_if"]["metrics"]["cross_partition_share"], 0.0);
+
+    let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
+    let moves = recommended(&said);
+    let [only] = moves[..] else { panic!("one move was expected: {:#}", said["moves"]) };
+    let stage = &only["stages"][0];
+    let hot = stage["partitions"][0].as_str().expect("a partition").to_owned();
+    assert!(hot == "bid=1" || hot == "bid=2", "{stage:#}");
+    assert_eq!(
+        (&stage["from"]["database"], &stage["rollout"]["to"]["database"]),
+        (&json!("blue"), &json!("green"))
+    );
+    let hot: u64 = hot["bid=".len()..].parse().expect("a number");
+
+    let before = rows_of(&blue, hot).await;
+    assert!(before.iter().all(|count| *count > 0), "{before:?}");
+    let ran = world.replat("advise drift -e evidence").await.succeeds();
+    let printed = commands(&ran);
+    assert!(printed.len() >= 2 && printed[0].starts_with("plan deploy -C bank -p bid="), "{}", ran.told());
+    carry_out(&world, &printed).await;
+    assert_eq!(rows_of(&green, hot).await, before);
+    let refused = blue.execute(&format!("UPDATE branches SET balance = 1 WHERE bid = {hot}"), &[]).await;
+    assert!(refused.is_err() || refused.is_ok_and(|rows| rows == 0), "blue lets it be written");
+    green
+        .execute(&format!("UPDATE branches SET balance = 1 WHERE bid = {hot}"), &[])
+        .await
+        .expect("it is home");
+
+    // The same transactions, on what is deployed now: nothing is left to do.
+    let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
+    assert_eq!(recommended(&said), Vec::<&Value>::new());
+    world
+        .replat("advise drift -e evidence --apply-to-spec")
+        .await
+        .fails("RP8004", 4)
+        .remarks("may stay as it is");
+}
+
+#[tokio::test]
+async fn a_branch_comes_home_by_a_rollout_that_the_spec_is_given() {
+    let each: String = (8..BRANCHES).map(|branch| format!("-p bid={branch} ")).collect();
+    let world = deployed(&each).await;
+    let (blue, green) = (world.on_blue().await, world.on_green().await);
+    evidence(&world.path("evidence"), [11, 12]);
+    let spec = || std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let before = spec();
+    let line = "advise drift -e evidence --apply-to-spec";
+    let ran = world.replat(&format!("{line} --dry-run")).await.succeeds();
+    ran.prints("+to = { database = \"blue\", schema = \"public\" } # for now")
+        .prints("No change has been made");
+    assert_eq!(spec(), before);
+    let ran = world.replat("advise drift -e evidence").await.succeeds();
+    let printed = commands(&ran);
+    assert_eq!(printed.first().map(String::as_str), Some(line), "{}", ran.told());
+    let hot: u64 = match printed.iter().any(|command| command.contains("bid_11")) {
+        true => 11,
+        false => 12,
+    };
+    let rows = rows_of(&green, hot).await;
+    carry_out(&world, &printed).await;
+    assert_eq!(rows_of(&blue, hot).await, rows);
+    let after = spec();
+    assert!(
+        after.starts_with("# Ours.\n") && after.contains("# where branches go"),
+        "comments stay: {after}"
+    );
+    assert!(!after.contains("ddl"), "the tables are there: {after}");
+    let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
+    assert_eq!(recommended(&said), Vec::<&Value>::new());
+}
+
+#[tokio::test]
+async fn what_no_deployment_does_is_said_and_nothing_is_written() {
+    let world = deployed("-p bid=[8,16)").await;
+    evidence(&world.path("evidence"), [11, 12]);
+    // Both hot branches left blue as parts of one partition, and only the whole of it can come back.
+    let ran = world.replat("advise drift -e evidence").await.succeeds();
+    assert_eq!(commands(&ran), Vec::<String>::new(), "{}", ran.told());
+    let ran =
+        ran.prints("Recommended").prints("does not go back to blue by itself: it left with bid_8_to_16");
+    drop(ran);
+    let before = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let ran = world.replat("advise drift -e evidence --apply-to-spec").await.fails("RP8004", 4);
+    ran.remarks("it left with bid_8_to_16");
+    assert_eq!(std::fs::read_to_string(world.path("replat.toml")).expect("a spec"), before);
+}
