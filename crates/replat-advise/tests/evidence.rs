@@ -189,13 +189,14 @@ fn of_secret(secret: &str, xid: u64) -> Evidence {
 
 #[test]
 fn of_a_statement_that_is_told_of_again_the_last_count_and_the_text_that_ran_are_kept() {
+    /// A statement's text, and how often it ran.
+    type Told = (&'static str, Option<u64>);
     let head = serde_json::json!({ "format": FORMAT }).to_string();
     let told = |text: &str, calls: Option<u64>| {
         let seen = StatementSeen { id: "7".into(), text: text.into(), calls, ..StatementSeen::default() };
         serde_json::to_string(&Line::Statement(seen)).expect("a line")
     };
     let (counted, ran) = ("select $1", "select $2");
-    type Told = (&'static str, Option<u64>);
     let cases: [(&[Told], Told); 4] = [
         (&[(counted, Some(1)), (counted, Some(5))], (counted, Some(5))),
         (&[(counted, Some(1)), (ran, None)], (ran, Some(1))),

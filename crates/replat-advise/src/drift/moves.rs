@@ -1,6 +1,6 @@
 //! Small changes of a design: keys that leave a hot partition, a key that is spread, a partition that is split or merged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::design::{Cut, Design, Level, Node, Placed, Placement, Places};
 use crate::domain::{DomainId, Domains};
@@ -42,21 +42,29 @@ struct Loads {
 pub(super) fn nearby(schema: &Schema, trace: &Trace, domains: &Domains, design: &Design) -> Vec<Design> {
     let Some(loads) = Loads::of(schema, trace, domains, design) else { return Vec::new() };
     let mut found = Vec::new();
-    found.extend(eased(schema, trace, domains, design, design.partitions));
+    let mut stay = HashSet::new();
+    found.extend(eased(schema, trace, domains, design, design.partitions, &stay));
     // One partition more, for the keys that are too much where they are.
-    found.extend(eased(schema, trace, domains, design, design.partitions + 1));
+    found.extend(eased(schema, trace, domains, design, design.partitions + 1, &stay));
     for (domain, value) in loads.hot() {
         for by in (0..domains.count).map(DomainId).filter(|by| *by != domain) {
             for n in [2, 4, design.partitions].into_iter().filter(|n| *n > 1 && *n <= design.partitions) {
                 let spread = spread(schema, trace, domains, design, &loads, (domain, value), (by, n));
                 if let Some(spread) = spread {
-                    found.extend(eased(schema, trace, domains, &spread, design.partitions));
+                    found.extend(eased(schema, trace, domains, &spread, design.partitions, &stay));
                     found.push(spread);
                 }
             }
         }
     }
-    found.extend(FULL.into_iter().filter_map(|full| joined(schema, trace, design, &loads, full)));
+    for full in FULL {
+        stay.clear();
+        if let Some(joined) = joined(schema, trace, design, &loads, full, &mut stay) {
+            // What was brought together stays so, and others make room.
+            found.extend(eased(schema, trace, domains, &joined, design.partitions, &stay));
+            found.push(joined);
+        }
+    }
     found.extend(merged(schema, design, &loads));
     found
 }
@@ -183,13 +191,15 @@ impl Loads {
     }
 }
 
-/// The design with heavy keys taken from where most is to where least is; `None` if nothing gets better by it.
+/// The design with heavy keys taken from where most is to where least is, but for those that `stay`; `None` if nothing gets
+/// better by it.
 fn eased(
     schema: &Schema,
     trace: &Trace,
     domains: &Domains,
     design: &Design,
     partitions: u32,
+    stay: &HashSet<Key>,
 ) -> Option<Design> {
     let loads = Loads::of(schema, trace, domains, design)?;
     let mut load = loads.partitions.clone();
@@ -200,6 +210,7 @@ fn eased(
     for ((domain, value), parts) in &loads.keys {
         if let (Some((part, rows)), 1) = (parts.first_key_value(), parts.len())
             && *rows as f64 >= HEAVY_MIN * fair
+            && !stay.contains(&(*domain, *value))
         {
             movable.entry(*part).or_default().push((*rows, *domain, *value));
         }
@@ -262,8 +273,15 @@ fn elsewhere(
 type Key = (DomainId, ValueId);
 
 /// The design with keys that are often used together in one place: the lighter of two goes to the heavier, unless that one's
-/// part would have more than `full`.
-fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads, full: f64) -> Option<Design> {
+/// part would have more than `full`. Those that were brought together are put into `together`.
+fn joined(
+    schema: &Schema,
+    trace: &Trace,
+    design: &Design,
+    loads: &Loads,
+    full: f64,
+    together: &mut HashSet<Key>,
+) -> Option<Design> {
     let mut load = loads.partitions.clone();
     let mut places: HashMap<Key, u32> = HashMap::new();
     let mut moved: Vec<(DomainId, ValueId, u32)> = Vec::new();
@@ -286,6 +304,7 @@ fn joined(schema: &Schema, trace: &Trace, design: &Design, loads: &Loads, full: 
             break;
         }
     }
+    together.extend(places.into_keys());
     elsewhere(schema, trace, design, loads, &moved, design.partitions)
 }
 
