@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Verdict;
-use replat_advise::report::{Carrier, Dimension, Family, Report, Tree};
+use replat_advise::report::{Carrier, Family, Report, Tree};
 use replat_advise::value::Value;
 use replat_model::key::KeyType;
 use replat_model::spec::{self, Spec};
