@@ -17,7 +17,7 @@ from again import read
 from goals import SAMPLE, SMALL_SAMPLE, goals
 
 # How often transactions are drawn at random, with all their rows and out of the log, and how often blocks of the trace.
-ROWS_RUNS, LOG_RUNS, DRAWS = 5, 2, 6
+ROWS_RUNS, LOG_RUNS, DRAWS = 4, 1, 4
 
 
 def judged(folder, out):

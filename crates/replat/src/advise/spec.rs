@@ -14,6 +14,7 @@ use replat_model::spec::{self, Spec};
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
+use self::lifecycles::Put;
 use super::moves::{Becoming, Stage, Wanted};
 use super::written;
 use crate::cli::{Advise, AdviseArgs, Global};
@@ -27,16 +28,15 @@ pub struct Change {
     before: String,
     after: String,
     contexts: Vec<String>,
-    lifecycles: Vec<String>,
-    /// What was not changed though advice was given, with the reason.
-    left: Vec<String>,
+    lifecycles: Put,
 }
 
 impl Change {
     /// In words, or as a difference.
     pub fn told(&self, dry_run: bool) -> String {
         let file = self.file.display();
-        let left: String = self.left.iter().map(|left| format!("Left as it is: {left}\n")).collect();
+        let left: String =
+            self.lifecycles.left.iter().map(|left| format!("Left as it is: {left}\n")).collect();
         if self.before == self.after {
             return format!("{left}{file} says so already.\n");
         }
@@ -49,17 +49,23 @@ impl Change {
             what.push(format!("context {}", self.contexts.join(", ")));
             next.push(format!("replat -c {file} plan deploy -C {first} -p …"));
         }
-        if !self.lifecycles.is_empty() {
-            what.push(format!("lifecycle {}", self.lifecycles.join(", ")));
+        let Put { names, converts, .. } = &self.lifecycles;
+        if !names.is_empty() {
+            what.push(format!("lifecycle {}", names.join(", ")));
             next.push(format!("replat -c {file} plan rotate"));
         }
-        format!("{left}{file}: written, {}.\nNext:  {}\n", what.join(" and "), next.join("     "))
+        let first = |convert: &String| {
+            format!("If it is an ordinary table yet:  replat -c {file} {convert} --dry-run\n")
+        };
+        let converts: String = converts.iter().map(first).collect();
+        format!("{left}{file}: written, {}.\n{converts}Next:  {}\n", what.join(" and "), next.join("     "))
     }
 
     /// For programs.
     pub fn value(&self, dry_run: bool) -> serde_json::Value {
         json!({
-            "file": self.file, "contexts": self.contexts, "lifecycles": self.lifecycles, "left": self.left,
+            "file": self.file, "contexts": self.contexts, "lifecycles": self.lifecycles.names,
+            "left": self.lifecycles.left,
             "changed": self.before != self.after, "written": !dry_run, "text": self.after,
         })
     }
@@ -127,11 +133,11 @@ pub fn change(
         put(document, &name, family, &home)?;
         contexts.push(name);
     }
-    let (lifecycles, left) = match args.what {
+    let put = match args.what {
         Advise::All => lifecycles::put(document, spec, args, report)?,
-        _ => Default::default(),
+        _ => Put::default(),
     };
-    opened.changed(contexts, lifecycles, left)
+    opened.changed(contexts, put)
 }
 
 /// A spec that is about to be changed.
@@ -162,15 +168,10 @@ impl Opened {
     }
 
     /// The change, if what came of it is a spec.
-    fn changed(
-        self,
-        contexts: Vec<String>,
-        lifecycles: Vec<String>,
-        left: Vec<String>,
-    ) -> Result<Change, Failure> {
+    fn changed(self, contexts: Vec<String>, lifecycles: Put) -> Result<Change, Failure> {
         let after = self.document.to_string();
         parsed(&self.file, &after)?;
-        Ok(Change { file: self.file, before: self.before, after, contexts, lifecycles, left })
+        Ok(Change { file: self.file, before: self.before, after, contexts, lifecycles })
     }
 }
 
@@ -201,7 +202,7 @@ pub fn rollout_change(global: &Global, file: Option<&Path>, stage: &Stage) -> Re
     if *change != Becoming::AsItIs && stage.forgets_ddl {
         rollout.remove("ddl");
     }
-    opened.changed(vec![name.clone()], Vec::new(), Vec::new())
+    opened.changed(vec![name.clone()], Put::default())
 }
 
 /// Another value under a key of a table, however it is written; the comments at the value stay.

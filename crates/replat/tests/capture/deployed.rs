@@ -63,8 +63,12 @@ impl Session {
         let Transfer { from, to, account: aid, other, teller: tid, hid, amount } = transfer;
         let transaction = self.client.transaction().await?;
         let mut done = transaction.query(look, &[from, aid]).await?.len() as u64;
-        done += transaction.execute(account, &[&-amount, from, aid]).await?;
-        done += transaction.execute(account, &[amount, to, other]).await?;
+        // In the order of their keys, so that no two wait for each other.
+        let mut accounts = [(from, aid, -amount), (to, other, *amount)];
+        accounts.sort_unstable();
+        for (bid, aid, amount) in &accounts {
+            done += transaction.execute(account, &[amount, bid, aid]).await?;
+        }
         done += transaction.execute(teller, &[&-amount, from, tid]).await?;
         done += transaction.execute(branch, &[&-amount, from]).await?;
         transaction.execute(history, &[from, hid, &-amount]).await?;

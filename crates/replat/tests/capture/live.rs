@@ -205,7 +205,9 @@ async fn rows_that_come_in_the_order_of_time_get_a_lifecycle_in_the_spec() {
     let line = "advise lifecycle --apply-to-spec";
     let dry = program.line(&format!("{line} --dry-run")).await.succeeds();
     dry.prints("+[lifecycles.events]").prints("No change has been made.");
-    program.line(line).await.succeeds().prints("written, lifecycle events").prints("plan rotate");
+    let ran = program.line(line).await.succeeds().prints("written, lifecycle events").prints("plan rotate");
+    let convert = "rotate convert public.events --by=range:at --interval=\"1 year\"";
+    assert!(ran.out.contains(&format!("{convert} --dry-run")), "{}", ran.told());
     let read = || std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
     let written = read();
     assert!(written.starts_with(before.trim_end()), "what was there stays: {written}");
@@ -227,4 +229,10 @@ async fn rows_that_come_in_the_order_of_time_get_a_lifecycle_in_the_spec() {
     let ran = program.line(line).await.succeeds().prints("it looks after other tables besides events");
     ran.prints("says so already");
     assert_eq!(read(), others);
+
+    // An ordinary table is converted as it was said; then its lifecycle looks after it.
+    std::fs::write(world.path("replat.toml"), &written).expect("a spec");
+    let words = ["rotate", "convert", "public.events", "--by=range:at", "--interval=1 year", "-y"];
+    program.run(&words).await.succeeds();
+    program.line("plan rotate --json").await.succeeds().prints("events");
 }

@@ -11,8 +11,16 @@ use super::{Change, Opened, bare, database, schema_of};
 use crate::cli::AdviseArgs;
 use crate::failure::{Exit, Failure};
 
-/// The names of lifecycles that were written, and why others were not.
-type Put = (Vec<String>, Vec<String>);
+/// What became of the advice on rows that grow old.
+#[derive(Default)]
+pub(super) struct Put {
+    /// The names of the lifecycles that were written.
+    pub names: Vec<String>,
+    /// Why others were not.
+    pub left: Vec<String>,
+    /// What makes an ordinary table one that the lifecycles are for, as arguments of replat.
+    pub converts: Vec<String>,
+}
 
 /// What the advice on rows that grow old makes of a spec.
 pub(super) fn change(mut opened: Opened, args: &AdviseArgs, report: &Report) -> Result<Change, Failure> {
@@ -22,8 +30,8 @@ pub(super) fn change(mut opened: Opened, args: &AdviseArgs, report: &Report) -> 
             .remedy("Read the advice first: replat advise lifecycle …")
             .remedy("Watch the database for longer, and ask again: replat capture start"));
     }
-    let (lifecycles, left) = put(&mut opened.document, &opened.spec, args, report)?;
-    opened.changed(Vec::new(), lifecycles, left)
+    let put = put(&mut opened.document, &opened.spec, args, report)?;
+    opened.changed(Vec::new(), put)
 }
 
 /// Puts them into the document. Where the spec looks after such a table already, only the length of its ranges, how many
@@ -34,7 +42,7 @@ pub(super) fn put(
     args: &AdviseArgs,
     report: &Report,
 ) -> Result<Put, Failure> {
-    let (mut names, mut left) = (Vec::new(), Vec::new());
+    let Put { mut names, mut left, mut converts } = Put::default();
     for advised in &report.lifecycles {
         let table = TableName::new(schema_of(&advised.table), bare(&advised.table));
         let is_here = |known: &Lifecycle| match (&known.database, &args.home) {
@@ -43,7 +51,18 @@ pub(super) fn put(
         };
         let known = spec.lifecycles.iter().find(|(_, known)| known.covers(&table) && is_here(known));
         match known {
-            None => names.push(add(document, spec, args, advised)?),
+            None => {
+                names.push(add(document, spec, args, advised)?);
+                let encoding = advised.encoding.as_ref().map(|word| format!(" --encoding={word}"));
+                converts.push(format!(
+                    "rotate convert {}.{} --by=range:{} --interval=\"{}\"{}",
+                    table.schema,
+                    table.name,
+                    advised.column,
+                    advised.interval.text(),
+                    encoding.unwrap_or_default()
+                ));
+            }
             Some((name, known)) => match in_the_way(known, advised) {
                 Some(why) => left.push(format!("lifecycles.{name}: {why}")),
                 None => {
@@ -53,7 +72,7 @@ pub(super) fn put(
             },
         }
     }
-    Ok((names, left))
+    Ok(Put { names, left, converts })
 }
 
 /// Why what the spec says of a table is not for advice to change.

@@ -1,5 +1,7 @@
 //! What is said of columns: which are used together, which tables should be two, and statements against columns.
 
+use std::collections::BTreeSet;
+
 use replat_advise::columns::{ColumnMatrix, MatrixColumn, Split, TableColumns};
 use replat_advise::confidence::Interval;
 use replat_advise::report::Report;
@@ -48,6 +50,19 @@ pub fn columns(report: &Report) -> Section {
                 blocks.push(Block::Code(piece.spec.trim_end().to_owned()));
                 blocks.push(Block::Text(format!("{}:", piece.ddl_name)));
                 blocks.push(Block::Code(piece.ddl.trim_end().to_owned()));
+                let parents: BTreeSet<&str> = split
+                    .pieces
+                    .iter()
+                    .flat_map(|piece| piece.references.iter().map(|(_, parent, _)| parent.as_str()))
+                    .filter(|parent| *parent != table.table)
+                    .collect();
+                if !parents.is_empty() {
+                    let parents: Vec<&str> = parents.into_iter().collect();
+                    blocks.push(Block::Text(format!(
+                        "It refers to tables that the piece leaves where they are: name {} in the context, or allow FK_OUTSIDE.",
+                        parents.join(", ")
+                    )));
+                }
             }
             Err(failure) => blocks.push(Block::Text(format!("A deployment cannot do it: {}.", failure.what))),
         }
