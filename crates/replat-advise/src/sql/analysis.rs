@@ -95,20 +95,84 @@ pub enum Unread {
     /// It is longer than anything that is read.
     #[error("it is longer than {TEXT_MAX} bytes")]
     TooLong,
+    /// Reading it would take too much of the stack.
+    #[error("it has too many joins, operators or brackets within brackets")]
+    TooDeep,
     /// The parser does not know it.
     #[error("{0}")]
     Unknown(String),
 }
 
+/// How deep the tree of a text may become, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Depth {
+    /// Brackets within brackets.
+    nesting: usize,
+    /// Joins and set operations: the parser goes into each of them.
+    links: usize,
+    /// Signs and words that may bind two operands; a chain of them is a tree as deep as it is long.
+    chain: usize,
+}
+
+impl Depth {
+    fn of(text: &str) -> Depth {
+        const LINKS: [&str; 5] = ["join", "union", "intersect", "except", "minus"];
+        const CHAIN: [&str; 5] = ["and", "or", "not", "like", "ilike"];
+        let (mut all, mut open) = (Depth::default(), 0_usize);
+        for piece in pieces(text) {
+            let is_one_of = |words: &[&str]| words.iter().any(|word| piece.text.eq_ignore_ascii_case(word));
+            match piece.kind {
+                Kind::Word if is_one_of(&LINKS) => all.links += 1,
+                Kind::Word if is_one_of(&CHAIN) => all.chain += 1,
+                Kind::Sign if matches!(piece.text, "(" | "[") => {
+                    open += 1;
+                    all.nesting = all.nesting.max(open);
+                }
+                Kind::Sign if matches!(piece.text, ")" | "]") => open = open.saturating_sub(1),
+                Kind::Sign if !matches!(piece.text, "," | ";" | ".") => all.chain += 1,
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn is_within(self, limit: Depth) -> bool {
+        self.nesting <= limit.nesting && self.links <= limit.links && self.chain <= limit.chain
+    }
+}
+
+/// What is read on the stack of whoever asks: little enough for a build without optimisation, whose parser takes 75 KiB
+/// for each level.
+const USUAL: Depth = Depth { nesting: 8, links: 8, chain: 150 };
+/// What is read on a stack of its own.
+const MOST: Depth = Depth { nesting: NESTING_MAX, links: 64, chain: 2_000 };
+/// That stack. Only what is used of it is ever taken. Unit: bytes.
+const STACK: usize = 64 * 1024 * 1024;
+
 /// Reads a statement.
 ///
 /// # Errors
 ///
-/// Of a text that is too long, or no statement that the parser knows.
+/// Of a text that is too long or too deep, or no statement that the parser knows.
 pub fn analyse(text: &str, schema: &Schema) -> Result<Analysis, Unread> {
     if text.len() > TEXT_MAX {
         return Err(Unread::TooLong);
     }
+    let depth = Depth::of(text);
+    if depth.is_within(USUAL) {
+        return read(text, schema);
+    }
+    if !depth.is_within(MOST) {
+        return Err(Unread::TooDeep);
+    }
+    std::thread::scope(|scope| {
+        let deep = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || read(text, schema));
+        // Where no thread is to be had the statement is not read, and that is told like any other that is not.
+        deep.map_or(Err(Unread::TooDeep), |deep| deep.join().expect("reading a statement does not panic"))
+    })
+}
+
+fn read(text: &str, schema: &Schema) -> Result<Analysis, Unread> {
     let text = without_types_of_parameters(text);
     let statements = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(NESTING_MAX)
@@ -196,5 +260,31 @@ impl Touched {
             })
             .collect();
         Touch { table: self.table, op: self.op, equal, one_of, range }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_statements_are_read_or_refused_and_never_overflow() {
+        let schema = Schema::default();
+        let brackets = |n: usize| format!("select {}1{}", "(".repeat(n), ")".repeat(n));
+        let cases = [
+            (format!("select * from t o{}", " join t o".repeat(60)), true),
+            (format!("select * from t o{}", " join t o".repeat(80)), false),
+            (format!("select 1{}", " union select 1".repeat(64)), true),
+            (format!("select 1 where a = 1{}", " and a = 1".repeat(900)), true),
+            (format!("select 1 where a = 1{}", " or a = 1".repeat(5_000)), false),
+            (format!("select 1{}", " + 1".repeat(1_900)), true),
+            (brackets(20), true),
+            (brackets(5_000), false),
+        ];
+        for (sql, is_read) in cases {
+            let said = analyse(&sql, &schema);
+            let is_deep = matches!(said, Err(Unread::TooDeep));
+            assert_eq!(!is_deep, is_read, "{}: {said:?}", &sql[..60.min(sql.len())]);
+        }
     }
 }
