@@ -13,35 +13,53 @@ fn table(name: &str) -> String {
     }
 }
 
+/// One line, whatever is in it: a name may hold the end of a line, and with it the end of a comment.
+fn comment(text: &str) -> String {
+    format!("-- {}\n", text.replace(['\n', '\r'], " "))
+}
+
+/// A function's body between tags that are not in it.
+fn body(statements: &str) -> String {
+    let mut tag = "$$".to_owned();
+    while statements.contains(&tag) {
+        tag.insert(1, '_');
+    }
+    format!("{tag}\nBEGIN\n    {statements}\nEND {tag}")
+}
+
 /// The steps to a column that a table has not got yet: added, kept up by a trigger, filled, proved, made NOT NULL.
 pub fn new_column(new: &NewColumn) -> String {
     let (own, column) = (table(&new.table), quote_ident(&new.column));
-    let data_type = new.data_type.as_deref().unwrap_or("/* the type of the key */");
+    let data_type = new.data_type.as_deref().map_or("/* the type of the key */".to_owned(), type_name);
     let filler = quote_ident(&format!("{}_{}_fill", new.table.replace('.', "_"), new.column));
     let follower = quote_ident(&format!("{}_{}_follow", new.table.replace('.', "_"), new.column));
     let mut sql = String::new();
     for step in &new.steps {
         sql += &match step {
             Step::Add => format!(
-                "-- {}: it gets the key\nALTER TABLE {own} ADD COLUMN IF NOT EXISTS {column} {data_type};\n",
-                new.table
+                "{}ALTER TABLE {own} ADD COLUMN IF NOT EXISTS {column} {data_type};\n",
+                comment(&format!("{}: it gets the key", new.table))
             ),
-            Step::Keep { by, parent, parent_key, value } => format!(
-                "-- new rows get it, whatever the application writes\n\
-                 CREATE OR REPLACE FUNCTION {filler}() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n    \
-                 SELECT p.{value} INTO NEW.{column} FROM {parent} p WHERE p.{key} = NEW.{by};\n    RETURN NEW;\nEND $$;\n\
-                 CREATE OR REPLACE TRIGGER {filler} BEFORE INSERT OR UPDATE OF {by} ON {own}\n    \
-                 FOR EACH ROW EXECUTE FUNCTION {filler}();\n\
-                 -- and follow the row that they refer to\n\
-                 CREATE OR REPLACE FUNCTION {follower}() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n    \
-                 UPDATE {own} SET {column} = NEW.{value} WHERE {by} = NEW.{key};\n    RETURN NULL;\nEND $$;\n\
-                 CREATE OR REPLACE TRIGGER {follower} AFTER UPDATE OF {value} ON {parent}\n    \
-                 FOR EACH ROW WHEN (OLD.{value} IS DISTINCT FROM NEW.{value}) EXECUTE FUNCTION {follower}();\n",
-                value = quote_ident(value),
-                parent = table(parent),
-                key = quote_ident(parent_key),
-                by = quote_ident(by),
-            ),
+            Step::Keep { by, parent, parent_key, value } => {
+                let (value, parent, key) = (quote_ident(value), table(parent), quote_ident(parent_key));
+                let by = quote_ident(by);
+                let fill = body(&format!(
+                    "SELECT p.{value} INTO NEW.{column} FROM {parent} p WHERE p.{key} = NEW.{by};\n    RETURN NEW;"
+                ));
+                let follow = body(&format!(
+                    "UPDATE {own} SET {column} = NEW.{value} WHERE {by} = NEW.{key};\n    RETURN NULL;"
+                ));
+                format!(
+                    "-- new rows get it, whatever the application writes\n\
+                     CREATE OR REPLACE FUNCTION {filler}() RETURNS trigger LANGUAGE plpgsql AS {fill};\n\
+                     CREATE OR REPLACE TRIGGER {filler} BEFORE INSERT OR UPDATE OF {by} ON {own}\n    \
+                     FOR EACH ROW EXECUTE FUNCTION {filler}();\n\
+                     -- and follow the row that they refer to\n\
+                     CREATE OR REPLACE FUNCTION {follower}() RETURNS trigger LANGUAGE plpgsql AS {follow};\n\
+                     CREATE OR REPLACE TRIGGER {follower} AFTER UPDATE OF {value} ON {parent}\n    \
+                     FOR EACH ROW WHEN (OLD.{value} IS DISTINCT FROM NEW.{value}) EXECUTE FUNCTION {follower}();\n"
+                )
+            }
             Step::BackFill { ranges_of, by, parent, parent_key, value } => {
                 let range = match &ranges_of[..] {
                     [] => String::new(),
@@ -102,16 +120,18 @@ pub fn split_tables(split: &Split) -> String {
         }
         sql += &format!("CREATE TABLE {} (\n    {}\n);\n", own(&piece.table), lines.join(",\n    "));
         for (columns, parent, parent_columns) in &piece.references {
-            sql += &format!(
-                "-- where its parent is in this schema as well:\n-- ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({});\n",
+            let key = format!(
+                "ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({});",
                 own(&piece.table),
                 list(columns),
                 own(parent),
                 list(parent_columns)
             );
+            sql += "-- where its parent is in this schema as well:\n";
+            sql += &comment(&key);
         }
     }
-    sql.replace('\r', " ")
+    sql
 }
 
 /// What has to be done to the table as it is before it can become several: a deployment makes the row of the main table first
