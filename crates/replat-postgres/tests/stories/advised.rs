@@ -12,17 +12,18 @@ async fn a_column_that_is_taken_from_a_parent_is_filled_kept_and_follows_it() {
     let client = server.client("postgres").await.expect("a session");
     run(
         &client,
-        "create table \"Projects\" (id bigint primary key, \"tenant id\" int not null);
-         create table tasks (id bigint primary key, project bigint not null references \"Projects\");
-         insert into \"Projects\" select n, n % 3 from generate_series(1, 9) n;
-         insert into tasks select n, 1 + n % 9 from generate_series(1, 100) n",
+        "create table \"Pro$$jects\" (id bigint primary key, \"tenant id\" int not null);
+         create table \"ta\nsks\" (id bigint primary key, project bigint not null references \"Pro$$jects\");
+         insert into \"Pro$$jects\" select n, n % 3 from generate_series(1, 9) n;
+         insert into \"ta\nsks\" select n, 1 + n % 9 from generate_series(1, 100) n",
     )
     .await;
+    // The names would end a comment and a body between two signs of dollars.
     let text = str::to_owned;
     let (by, parent, parent_key, value_of) =
-        (text("project"), text("Projects"), text("id"), text("tenant id"));
+        (text("project"), text("Pro$$jects"), text("id"), text("tenant id"));
     let new = NewColumn {
-        table: text("tasks"),
+        table: text("ta\nsks"),
         column: text("tenant id"),
         data_type: Some(text("int")),
         steps: vec![
@@ -49,14 +50,15 @@ async fn a_column_that_is_taken_from_a_parent_is_filled_kept_and_follows_it() {
     for _ in 0..2 {
         run(&client, &sql).await;
     }
-    let astray = "select count(*) from tasks t join \"Projects\" p on p.id = t.project \
+    let astray = "select count(*) from \"ta\nsks\" t join \"Pro$$jects\" p on p.id = t.project \
                   where t.\"tenant id\" is distinct from p.\"tenant id\"";
     assert_eq!(value(&client, &format!("select ({astray})::text")).await, "0");
-    run(&client, "insert into tasks values (101, 5); update tasks set project = 6 where id = 1").await;
-    run(&client, "update \"Projects\" set \"tenant id\" = 77 where id = 5").await;
+    run(&client, "insert into \"ta\nsks\" values (101, 5); update \"ta\nsks\" set project = 6 where id = 1")
+        .await;
+    run(&client, "update \"Pro$$jects\" set \"tenant id\" = 77 where id = 5").await;
     assert_eq!(value(&client, &format!("select ({astray})::text")).await, "0");
     assert_eq!(
-        value(&client, "select count(*)::text from tasks where \"tenant id\" = 77").await,
-        value(&client, "select count(*)::text from tasks where project = 5").await
+        value(&client, "select count(*)::text from \"ta\nsks\" where \"tenant id\" = 77").await,
+        value(&client, "select count(*)::text from \"ta\nsks\" where project = 5").await
     );
 }
