@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Verdict;
+use replat_advise::columns::bare;
 use replat_advise::report::{Carrier, Family, Report, Tree};
 use replat_advise::value::Value;
 use replat_model::key::KeyType;
@@ -295,11 +296,6 @@ fn database(spec: &Spec, args: &AdviseArgs) -> Result<String, Failure> {
 /// The schema of a table, by its name.
 pub fn schema_of(table: &str) -> &str {
     table.split_once('.').map_or("public", |(schema, _)| schema)
-}
-
-/// A table's name without its schema.
-fn bare(table: &str) -> &str {
-    table.split_once('.').map_or(table, |(_, name)| name)
 }
 
 /// Puts a family into the document, as a context of this name.

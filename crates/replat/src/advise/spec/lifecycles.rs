@@ -1,13 +1,14 @@
 //! What is advised of the life of rows, as lifecycles of a spec.
 
+use replat_advise::columns::bare;
 use replat_advise::lifecycle::Lifecycle as Advised;
 use replat_advise::report::Report;
 use replat_model::lifecycle::facts::TableName;
 use replat_model::lifecycle::policy::{Cut, Lifecycle};
 use replat_model::spec::Spec;
-use toml_edit::{DocumentMut, Item, Table, TableLike};
+use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
-use super::{Change, Opened, bare, database, schema_of};
+use super::{Change, Opened, database, schema_of, set};
 use crate::cli::AdviseArgs;
 use crate::failure::{Exit, Failure};
 
@@ -144,7 +145,7 @@ fn forget_place(item: &mut Item) {
 fn revise(document: &mut DocumentMut, name: &str, advised: &Advised) -> Option<()> {
     let said = document.get_mut("lifecycles")?.as_table_like_mut()?.get_mut(name)?.as_table_like_mut()?;
     if said.contains_key("ahead_count") || !(said.contains_key("ahead") || said.contains_key("until")) {
-        set(said, "ahead_count", i64::from(advised.ahead).into());
+        set(said, "ahead_count", value(i64::from(advised.ahead)));
     }
     if let Some(levels) = said.get_mut("levels") {
         match levels {
@@ -163,14 +164,14 @@ fn revise(document: &mut DocumentMut, name: &str, advised: &Advised) -> Option<(
         match said.get_mut("retire") {
             None => {
                 let mut retire = Table::new();
-                retire.insert("keep", toml_edit::value(keep));
+                retire.insert("keep", value(keep));
                 said.insert("retire", Item::Table(retire));
             }
             Some(retire) => {
                 let retire = retire.as_table_like_mut()?;
                 // Who counts in rows or bytes knows why.
                 if retire.contains_key("keep") {
-                    set(retire, "keep", keep.into());
+                    set(retire, "keep", value(keep));
                 }
             }
         }
@@ -181,20 +182,10 @@ fn revise(document: &mut DocumentMut, name: &str, advised: &Advised) -> Option<(
 fn cut(level: &mut dyn TableLike, advised: &Advised) {
     let says = |key: &str, text: &str| level.get(key).and_then(Item::as_str) == Some(text);
     if says("by", "range") && says("column", &advised.column) {
-        set(level, "interval", advised.interval.text().into());
+        set(level, "interval", value(advised.interval.text()));
         if let Some(encoding) = &advised.encoding {
-            set(level, "encoding", encoding.as_str().into());
+            set(level, "encoding", value(encoding.as_str()));
         }
-    }
-}
-
-/// Another value under a key; the comments at the key stay, and so does a value that is the same.
-fn set(table: &mut dyn TableLike, key: &str, mut new: toml_edit::Value) {
-    if let Some(old) = table.get_mut(key).and_then(Item::as_value_mut) {
-        *new.decor_mut() = old.decor().clone();
-        *old = new;
-    } else {
-        table.insert(key, Item::Value(new));
     }
 }
 
