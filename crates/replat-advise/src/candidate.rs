@@ -1,5 +1,6 @@
 //! Designs that are worth a look: found by search, balanced, plain, and measured.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::assignment::{Assignments, Weights};
@@ -27,6 +28,9 @@ const LUCK_MAX: f64 = 0.01;
 
 /// The search looks at so many transactions at most; what it finds is measured on all.
 const SEARCHED_MAX: usize = 12_000;
+
+/// Longer evidence is not looked through for transactions that are repeated.
+const REPEATED_MAX: usize = 4 * SEARCHED_MAX;
 
 /// A design and what it costs.
 #[derive(Clone, Debug)]
@@ -266,11 +270,31 @@ impl Task<'_> {
 }
 
 /// A part of a long trace that the search looks at; `None` if it looks at all.
+///
+/// Transactions that do the very same are as good as one for the search, so that seeing everything twice changes nothing.
 pub fn searched(trace: &Trace) -> Option<Trace> {
     let all = trace.transactions.len();
-    if all <= SEARCHED_MAX {
+    if all <= SEARCHED_MAX || all <= REPEATED_MAX && different(trace) <= SEARCHED_MAX {
         return None;
     }
     // Every so-manieth transaction, over all of the time.
     Some(trace.chosen((0..SEARCHED_MAX).map(|n| n * all / SEARCHED_MAX)))
+}
+
+/// How many transactions do something that no other does.
+fn different(trace: &Trace) -> usize {
+    let mut known = HashSet::new();
+    for transaction in &trace.transactions {
+        let done: Vec<_> = trace
+            .accesses_of(transaction)
+            .iter()
+            .map(|access| {
+                let rows =
+                    access.rows.as_ref().map(|rows| &trace.cells[rows.start as usize..rows.end as usize]);
+                (access.template, access.touch, rows)
+            })
+            .collect();
+        known.insert(done);
+    }
+    known.len()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::related::related;
 use crate::schema::{Schema, TableId};
 use crate::search::Dice;
 use crate::trace::Trace;
@@ -9,7 +10,8 @@ use crate::trace::Trace;
 /// A write binds tables twice as much as a read: reads can be served by a copy.
 const WRITE_WEIGHT: f64 = 2.0;
 
-/// What a declared foreign key adds, by the strongest bond that traffic shows: enough to break a tie, no more.
+/// What it adds that one table refers to the other, by the strongest bond that traffic shows: enough to break a tie, no
+/// more.
 const REFERENCE_WEIGHT: f64 = 0.05;
 
 /// Two contexts are one if this share of the transactions that write to the lesser writes to the other as well.
@@ -45,10 +47,11 @@ pub struct Contexts {
 /// Finds the contexts.
 pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let seen = seen(trace);
-    let bonds = Bonds::of(schema, &seen, &BTreeSet::new());
+    let related = related(schema, trace);
+    let bonds = Bonds::of(schema, &seen, &related, &BTreeSet::new());
     let first = bonds.groups(1.0);
     let cross_cutting = cross_cutting(&bonds, &first);
-    let bonds = Bonds::of(schema, &seen, &cross_cutting);
+    let bonds = Bonds::of(schema, &seen, &related, &cross_cutting);
     let mut found: Vec<Groups> = Vec::new();
     let mut chosen = None;
     for resolution in RESOLUTIONS {
@@ -97,7 +100,12 @@ struct Bonds {
 }
 
 impl Bonds {
-    fn of(schema: &Schema, seen: &[Seen], without: &BTreeSet<TableId>) -> Bonds {
+    fn of(
+        schema: &Schema,
+        seen: &[Seen],
+        related: &BTreeSet<(TableId, TableId)>,
+        without: &BTreeSet<TableId>,
+    ) -> Bonds {
         let tables: Vec<TableId> = schema.ids().filter(|id| !without.contains(id)).collect();
         let place: BTreeMap<TableId, usize> = tables.iter().enumerate().map(|(n, id)| (*id, n)).collect();
         let mut weight = vec![vec![0.0; tables.len()]; tables.len()];
@@ -116,14 +124,10 @@ impl Bonds {
             }
         }
         let strongest = weight.iter().flatten().copied().fold(0.0, f64::max).max(1.0);
-        for id in &tables {
-            for reference in &schema.table(*id).references {
-                if let (Some(a), Some(b)) = (place.get(id), place.get(&reference.parent))
-                    && a != b
-                {
-                    weight[*a][*b] += REFERENCE_WEIGHT * strongest;
-                    weight[*b][*a] += REFERENCE_WEIGHT * strongest;
-                }
+        for (child, parent) in related {
+            if let (Some(a), Some(b)) = (place.get(child), place.get(parent)) {
+                weight[*a][*b] += REFERENCE_WEIGHT * strongest;
+                weight[*b][*a] += REFERENCE_WEIGHT * strongest;
             }
         }
         Bonds { tables, weight }

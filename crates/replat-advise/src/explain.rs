@@ -11,6 +11,7 @@ use crate::measure::{Metrics, measure, reaches};
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Ground, seeds};
 use crate::trace::Trace;
+use crate::unknown::{Crossing, crossings};
 use crate::value::Value;
 
 /// A kind of transaction stays distributed if more than this share of it crosses under every design.
@@ -53,8 +54,14 @@ impl Placing {
 /// What stays distributed whatever is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floor {
-    /// The share of all transactions that cross under every design that was looked at.
+    /// The share of all transactions that are to be expected to cross under every design that was looked at.
     pub share: f64,
+    /// The share that crosses whatever the keys are that the evidence does not show; the same if it shows all.
+    #[serde(default)]
+    pub least: f64,
+    /// The share that crosses if all do whose keys it does not show.
+    #[serde(default)]
+    pub most: f64,
     /// The kinds that stay distributed.
     pub kinds: Vec<FloorKind>,
     /// How many designs were looked at.
@@ -68,7 +75,7 @@ pub struct FloorKind {
     pub kind: String,
     /// The share of all transactions that are of this kind.
     pub share: f64,
-    /// The share of them that crosses at least.
+    /// The share of them that is to be expected to cross at least.
     pub crossing: f64,
 }
 
@@ -143,31 +150,49 @@ pub fn floor(task: &Task<'_>, found: &[Candidate]) -> Floor {
         task.zones.cloned(),
     );
     let ground = Ground::new(task.schema, task.trace, task.domains, &hashed);
-    let mut all: Vec<Metrics> = found.iter().map(|candidate| candidate.metrics.clone()).collect();
+    let mut all: Vec<Candidate> = found.to_vec();
     let mut begin = seeds(&ground, task.domains);
     begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
-    all.extend(begin.into_iter().take(8).map(|choices| task.measured(choices, &hashed).metrics));
+    all.extend(begin.into_iter().take(8).map(|choices| task.measured(choices, &hashed)));
     let limit =
         found.first().map_or(f64::INFINITY, |best| SKEW_MAX * best.metrics.load_max_over_mean.max(1.2));
-    all.retain(|metrics| metrics.load_max_over_mean <= limit);
-    let mut counts = vec![0_u64; task.trace.kinds.len()];
-    task.trace.transactions.iter().for_each(|transaction| counts[transaction.kind as usize] += 1);
+    all.retain(|candidate| candidate.metrics.load_max_over_mean <= limit);
+    let crossings: Vec<Vec<Crossing>> = all.iter().map(|candidate| by_kind(task, candidate)).collect();
     let n = task.trace.transactions.len().max(1) as f64;
-    let mut kinds = Vec::new();
-    let mut share = 0.0;
-    for (name, count) in task.trace.kinds.iter().zip(counts) {
-        let of = all.iter().map(|metrics| metrics.per_transaction.get(name).copied().unwrap_or(0.0));
-        let least = of.fold(1.0, f64::min);
-        let own = count as f64 / n;
-        if count > 0 && !all.is_empty() && least > 0.0 {
-            share += own * least;
-            if least >= STAYS_MIN {
-                kinds.push(FloorKind { kind: name.clone(), share: own, crossing: least });
-            }
+    let mut floor = Floor { share: 0.0, least: 0.0, most: 0.0, kinds: Vec::new(), designs: all.len() as u64 };
+    for (place, name) in task.trace.kinds.iter().enumerate() {
+        let of = |share: fn(&Crossing) -> f64| {
+            crossings.iter().map(|kinds| share(&kinds[place])).fold(f64::INFINITY, f64::min)
+        };
+        let count = crossings.first().map_or(0, |kinds| kinds[place].transactions);
+        if count == 0 {
+            continue;
+        }
+        let (own, crossing) = (count as f64 / n, of(Crossing::expected));
+        floor.share += own * crossing;
+        floor.least += own * of(Crossing::least);
+        floor.most += own * of(Crossing::most);
+        if crossing >= STAYS_MIN {
+            floor.kinds.push(FloorKind { kind: name.clone(), share: own, crossing });
         }
     }
-    kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));
-    Floor { share, kinds, designs: all.len() as u64 }
+    floor.kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));
+    floor
+}
+
+/// Of each kind of transaction, how many cross under a design.
+fn by_kind(task: &Task<'_>, candidate: &Candidate) -> Vec<Crossing> {
+    let known = crossings(task.schema, task.trace, &candidate.design);
+    known.unwrap_or_else(|| {
+        let mut kinds = vec![Crossing::default(); task.trace.kinds.len()];
+        let reaches = reaches(task.schema, task.trace, &candidate.design).unwrap_or_default();
+        for (transaction, reach) in task.trace.transactions.iter().zip(reaches) {
+            let kind = &mut kinds[transaction.kind as usize];
+            kind.transactions += 1;
+            kind.surely += u64::from(reach.crosses);
+        }
+        kinds
+    })
 }
 
 /// What each table could be placed by otherwise, cheapest first.
