@@ -17,6 +17,9 @@ use crate::value::Value;
 /// A kind of transaction stays distributed if more than this share of it crosses under every design.
 const STAYS_MIN: f64 = 0.5;
 
+/// Of a kind of fewer transactions than these it cannot be told what each design makes of it.
+const RARE_MAX: u64 = 30;
+
 /// A design whose busiest partition has so many times the load of another design's says nothing of what can be avoided:
 /// with everything in one place, nothing crosses.
 const SKEW_MAX: f64 = 1.5;
@@ -160,20 +163,31 @@ pub fn floor(task: &Task<'_>, found: &[Candidate]) -> Floor {
     let crossings: Vec<Vec<Crossing>> = all.iter().map(|candidate| by_kind(task, candidate)).collect();
     let n = task.trace.transactions.len().max(1) as f64;
     let mut floor = Floor { share: 0.0, least: 0.0, most: 0.0, kinds: Vec::new(), designs: all.len() as u64 };
-    for (place, name) in task.trace.kinds.iter().enumerate() {
+    // Which design suits a rare kind best is chance, so rare kinds are taken together.
+    let counts = crossings.first().map_or(&[][..], Vec::as_slice);
+    let is_rare = |place: usize| counts[place].transactions < RARE_MAX;
+    let (rare, common): (Vec<usize>, Vec<usize>) = (0..counts.len()).partition(|place| is_rare(*place));
+    for places in common.iter().map(std::slice::from_ref).chain([rare.as_slice()]) {
         let of = |share: fn(&Crossing) -> f64| {
-            crossings.iter().map(|kinds| share(&kinds[place])).fold(f64::INFINITY, f64::min)
+            let under = crossings.iter().map(|kinds| {
+                places
+                    .iter()
+                    .map(|place| share(&kinds[*place]) * kinds[*place].transactions as f64)
+                    .sum::<f64>()
+            });
+            under.fold(f64::INFINITY, f64::min)
         };
-        let count = crossings.first().map_or(0, |kinds| kinds[place].transactions);
+        let count: u64 = places.iter().map(|place| counts[*place].transactions).sum();
         if count == 0 {
             continue;
         }
-        let (own, crossing) = (count as f64 / n, of(Crossing::expected));
-        floor.share += own * crossing;
-        floor.least += own * of(Crossing::least);
-        floor.most += own * of(Crossing::most);
-        if crossing >= STAYS_MIN {
-            floor.kinds.push(FloorKind { kind: name.clone(), share: own, crossing });
+        let crossing = of(Crossing::expected);
+        floor.share += crossing / n;
+        floor.least += of(Crossing::least) / n;
+        floor.most += of(Crossing::most) / n;
+        let (share, crossing) = (count as f64 / n, crossing / count as f64);
+        if let ([kind], true) = (places, crossing >= STAYS_MIN) {
+            floor.kinds.push(FloorKind { kind: task.trace.kinds[*kind].clone(), share, crossing });
         }
     }
     floor.kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));

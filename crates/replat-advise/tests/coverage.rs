@@ -13,7 +13,6 @@ use replat_advise::trace::Trace;
 
 /// What was forecast of the share of crossing transactions, and what came.
 struct Case {
-    name: String,
     transactions: usize,
     got: f64,
     value: f64,
@@ -32,24 +31,20 @@ fn case(name: &str, system: &System, seen: Vec<usize>, later: Vec<usize>) -> Opt
     let transactions = seen.len();
     let seen = System { trace: system.trace.chosen(seen), ..system.clone() };
     let advice = advise_on(&seen, &Wish::default());
-    let design = advice.design?;
-    let forecast = advice.forecast?.cross_partition_share;
+    // Nobody acts on a design that is only the least bad one.
+    if advice.refuses() {
+        return None;
+    }
+    let (design, forecast) = (advice.design?, advice.forecast?.cross_partition_share);
     let later = system.trace.chosen(later);
     let got = measure(&system.schema, &later, &design).expect("it fits").cross_partition_share;
-    let case = Case {
-        name: name.to_owned(),
-        transactions,
-        got,
-        value: forecast.value,
-        low: forecast.low,
-        high: forecast.high,
-    };
+    let case = Case { transactions, got, value: forecast.value, low: forecast.low, high: forecast.high };
     println!(
-        "CASE {name}|{transactions}|{got:.5}|{:.5}|{:.5}|{:.5}|{}",
+        "{name}|{transactions}|{got:.5}|{:.5}|{:.5}|{:.5}|{}",
         case.value,
         case.low,
         case.high,
-        u8::from(case.is_covered())
+        if case.is_covered() { "covered" } else { "MISSED" }
     );
     Some(case)
 }

@@ -139,7 +139,9 @@ fn disguised(folder: &Path, everything: bool) -> System {
             join.as_array_mut().expect("two ends").iter_mut().for_each(|end| new_name(&mut end[0]));
         }
     }
-    for (_, constraint) in workload["constraints"].as_object_mut().into_iter().flatten() {
+    for (_, constraint) in
+        workload.get_mut("constraints").and_then(Value::as_object_mut).into_iter().flatten()
+    {
         new_name(&mut constraint["table"]);
     }
     let stats: BTreeMap<String, Value> =
