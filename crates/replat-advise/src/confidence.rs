@@ -381,6 +381,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_the_same_all_along_makes_it_less_sure() {
+        let even: Vec<u64> = (0..240).map(|n| if n % 2 == 0 { 4 } else { 6 }).collect();
+        // The same share in all, but nothing crosses at first.
+        let warming: Vec<u64> =
+            even.iter().enumerate().map(|(n, c)| if n < 60 { 0 } else { c * 4 / 3 }).collect();
+        let share = |crossing: &[u64]| cells(crossing).forecast(Optimism::default()).cross_partition_share;
+        let (even, warming) = (share(&even), share(&warming));
+        // Chance alone makes transactions that have nothing to do with one another differ by so much.
+        let chance = 1.96 * (2.0 * 0.1 * 0.9 / 12_000.0_f64).sqrt();
+        assert!(even.half_width() >= chance, "{even:?}");
+        assert!(warming.half_width() > 2.0 * even.half_width(), "{warming:?} {even:?}");
+        assert!(warming.covers(6.0 * 4.0 / 3.0 / 50.0), "{warming:?}");
+    }
+
+    #[test]
+    fn a_small_share_may_rather_be_more_than_less() {
+        for (seen, worth) in [(1.0 / 200.0, 200.0), (0.02, 1000.0), (0.5, 100.0), (0.99, 400.0)] {
+            let within = next_share(seen, worth);
+            let (below, above) = (seen - within.low, within.high - seen);
+            assert!(below > 0.0 && above > 0.0 && within.value == seen, "{within:?}");
+            assert_eq!(below < above, seen < 0.5, "{within:?}");
+            // The ends are where two samples of their common share just differ by so much.
+            for end in [within.low, within.high] {
+                let common = (seen + end) / 2.0;
+                let deviation = (2.0 * common * (1.0 - common) / worth).sqrt();
+                assert!(((end - seen).abs() / deviation - NORMAL).abs() < 1e-6, "{within:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_cross_or_not_is_within() {
+        let measured = cells(&[5; 100]);
+        let open = Optimism { open: 0.04, ..Optimism::default() };
+        let (sure, open) = (measured.forecast(Optimism::default()), measured.forecast(open));
+        assert!((sure.cross_partition_share.low - open.cross_partition_share.low - 0.04).abs() < 1e-9);
+        assert_eq!(sure.cross_partition_share.high, open.cross_partition_share.high);
+        assert!(open.cost.low < sure.cost.low && open.cost.high == sure.cost.high);
+    }
+
+    #[test]
     fn a_difference_is_surer_than_its_sides() {
         let one: Vec<u64> = (0..100).map(|n| (n * 7) % 20).collect();
         let other: Vec<u64> = one.iter().map(|crossing| crossing + 2).collect();

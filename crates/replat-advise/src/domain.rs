@@ -313,3 +313,42 @@ impl Sets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::read_workload;
+
+    /// Two tables that both call a column as the key of one of them, and ten transactions that read a row of each.
+    fn domains_of(rows: impl Fn(u32) -> (u32, u32)) -> Domains {
+        let mut described = read_workload(
+            r#"{"format": "advisor-workload/1", "tables": {
+                "a": {"pk": ["a_id"], "columns": {"a_id": "int"}, "key_columns": ["a_id"]},
+                "b": {"pk": ["b_id"], "columns": {"b_id": "int", "a_id": "int"}, "key_columns": ["b_id", "a_id"]}},
+                "statements": [{"id": 0, "touch": [{"table": "a", "op": "r"}]}, {"id": 1, "touch": [{"table": "b", "op": "r"}]}]}"#,
+        )
+        .expect("a workload");
+        let line = |n: u32| {
+            let (of_a, of_b) = rows(n);
+            format!(r#"{{"t": {n}, "s": [[0, [], [[[{of_a}]]]], [1, [], [[[{}, {of_b}]]]]]}}"#, n + 1000)
+        };
+        let lines: Vec<String> = (0..10).map(line).collect();
+        described.read_trace(lines.iter().map(String::as_str)).expect("a trace");
+        domains(&described.schema, &described.trace)
+    }
+
+    #[test]
+    fn columns_called_as_one_key_hold_it_unless_transactions_show_otherwise() {
+        let (a, b) = (TableId(0), TableId(1));
+        // Rows that are seen together say it, and so does the name where they are not; but not against them.
+        for (case, rows, want) in [
+            ("equal", (|n| (n, n)) as fn(u32) -> (u32, u32), true),
+            ("mostly", |n| (n, if n < 6 { n } else { n + 500 }), true),
+            ("different", |n| (n, n + 500), false),
+        ] {
+            let domains = domains_of(rows);
+            assert_eq!(domains.of(a, 0) == domains.of(b, 1), want, "{case}");
+            assert_ne!(domains.of(a, 0), domains.of(b, 0), "{case}");
+        }
+    }
+}

@@ -52,3 +52,32 @@ fn same_keys(schema: &Schema, domains: &Domains, child: TableId, parent: TableId
     let key = schema.table(parent).key(column);
     key.is_some_and(|key| domains.column(child, domains.of(parent, key)).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::read_workload;
+
+    /// Tables with their primary keys, columns, and what they declare to refer to.
+    const WORKLOAD: &str = r#"{"format": "advisor-workload/1", "tables": {
+        "customers": {"pk": ["customer_id"], "columns": {"customer_id": "bigint"}, "key_columns": ["customer_id"]},
+        "orders": {"pk": ["id"], "columns": {"id": "bigint", "customer_id": "bigint"},
+            "key_columns": ["id", "customer_id"]},
+        "lines": {"pk": ["id", "line"], "columns": {"id": "bigint", "line": "int", "customer_id": "bigint"},
+            "key_columns": ["id", "line"]},
+        "notes": {"pk": ["note"], "columns": {"note": "bigint", "customer_id": "text"}, "key_columns": ["note"]},
+        "logs": {"pk": ["log"], "columns": {"log": "bigint", "by": "bigint"}, "key_columns": ["log"]},
+        "marks": {"pk": ["mark"], "fks": [[["by"], "logs", ["log"]]], "columns": {"mark": "bigint", "by": "bigint"},
+            "key_columns": ["mark"]}}}"#;
+
+    #[test]
+    fn who_carries_a_key_that_is_plain_to_see_refers_to_it_directly() {
+        let described = read_workload(WORKLOAD).expect("a workload");
+        let name = |id: &TableId| described.schema.table(*id).name.clone();
+        let found: Vec<(String, String)> =
+            related(&described.schema, &described.trace).iter().map(|(a, b)| (name(a), name(b))).collect();
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        // Lines carry the customer as well, but over their order; a note's is of another type.
+        assert_eq!(found, [pair("lines", "orders"), pair("marks", "logs"), pair("orders", "customers")]);
+    }
+}

@@ -144,15 +144,21 @@ fn judge(cases: &[Case]) -> f64 {
 }
 
 #[test]
-fn forecasts_of_random_systems_cover_what_comes_next() {
+fn nineteen_of_twenty_forecasts_cover_what_comes_next() {
     let mut cases = random_cases(100..110, &[200, 1000], false);
     cases.extend(random_cases(200..210, &[200, 1000], true));
+    cases.extend(workload_cases(&[200, 1000, 4000], 12));
+    // A share of nothing is easily covered.
+    cases.retain(|case| case.got > 0.0 || case.value > 0.0);
     let share = judge(&cases);
+    println!("{share:.3} of {} covered", cases.len());
     assert!((0.93..=0.97).contains(&share), "{share}");
-}
-
-#[test]
-fn forecasts_of_workloads_cover_what_comes_next() {
-    let share = judge(&workload_cases(&[200, 1000, 4000], 12));
-    assert!(share >= 0.93, "{share}");
+    // And they are no wider than they have to be.
+    let mut widths: Vec<f64> = cases
+        .iter()
+        .filter(|case| case.transactions == 1000)
+        .map(|case| (case.high - case.low) / 2.0)
+        .collect();
+    widths.sort_by(f64::total_cmp);
+    assert!(widths[widths.len() / 2] <= 0.02, "{}", widths[widths.len() / 2]);
 }
