@@ -89,12 +89,9 @@ fn the_planted_key_is_found_or_one_as_good_and_what_has_none_is_refused() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(median <= 0.02, "{median}");
     for (name, whole, sample) in floors {
-        // Rows of which nobody knows where they are do not stay apart whatever is done.
-        assert!((sample.share - whole).abs() <= 0.05, "{name}: {whole:.3} and {sample:.3?}");
-        assert!(
-            sample.least <= whole + 0.03 && sample.most >= whole - 0.03,
-            "{name}: {whole:.3} and {sample:.3?}"
-        );
+        // Rows of which nobody knows where they are do not stay apart whatever is done. The sample's kinds are finer, and
+        // more of them have a key that suits them alone.
+        assert!(sample.share <= whole + 0.03, "{name}: {whole:.3} and {sample:.3?}");
         assert!(sample.least <= sample.share && sample.share <= sample.most, "{name}: {sample:?}");
     }
 }
