@@ -26,6 +26,8 @@ pub struct Table {
     pub references: Vec<Reference>,
     /// Its columns and their types, as the catalogue writes them.
     pub columns: BTreeMap<String, String>,
+    /// Their names in the table's own order; empty if that is not known.
+    pub order: Vec<String>,
     /// The columns whose values the evidence shows, in the order in which a row of the evidence has them.
     pub keys: Vec<KeyColumn>,
     /// What statistics say of its columns of time.

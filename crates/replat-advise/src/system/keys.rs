@@ -58,6 +58,7 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
                 .iter()
                 .map(|(name, column)| (name.clone(), column.data_type.clone()))
                 .collect(),
+            order: seen.order.clone(),
             keys: Vec::new(),
             times: seen
                 .columns

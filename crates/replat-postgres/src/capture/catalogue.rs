@@ -118,6 +118,7 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
                 .map(|ordered| (f64::from(ordered) * 1e3).round() / 1e3),
         };
         found.seen.columns.insert(name.clone(), seen);
+        found.seen.order.push(name.clone());
         if !is_key && kept == Some(Kept::Hashed) {
             found.undeclared.push(name.clone());
         }

@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::secret::Kept;
+use replat_advise::value::Value;
+
+use super::secret::{Kept, Secret};
 use super::text::{Normal, Token};
 
 /// A table that is looked at.
@@ -21,6 +23,34 @@ pub struct Watched {
     /// Those that are kept although nothing declares them to be keys.
     pub undeclared: Vec<String>,
 }
+
+/// What becomes of a parameter's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// It is kept as its column's values are.
+    One(Kept),
+    /// It is an array; its elements are kept as its column's values are.
+    Each(Kept),
+}
+
+impl Parameter {
+    /// A value's text as it is kept; `None` if nothing of it is.
+    pub fn keep(self, secret: &Secret, text: &str) -> Option<Value> {
+        match self {
+            Parameter::One(kept) => kept.keep(secret, text),
+            Parameter::Each(kept) => {
+                let elements = Value::Text(text.to_owned()).elements()?;
+                let known = elements.iter().filter(|element| **element != Value::Null).take(ELEMENTS_MAX);
+                let each: Option<Vec<Value>> =
+                    known.map(|element| kept.keep(secret, &element.text())).collect();
+                Some(Value::list(&each?))
+            }
+        }
+    }
+}
+
+/// The most elements of an array that are kept.
+const ELEMENTS_MAX: usize = 100;
 
 /// All tables that are looked at.
 #[derive(Clone, Debug, Default)]
@@ -85,12 +115,12 @@ impl WatchList {
     }
 
     /// What becomes of the values of `$1`, `$2` and so on of a statement.
-    pub fn parameters(&self, statement: &Normal) -> Vec<Option<Kept>> {
+    pub fn parameters(&self, statement: &Normal) -> Vec<Option<Parameter>> {
         let named = Named::in_statement(self, &statement.tokens);
         let count = statement.first_literal - 1 + statement.literals.len();
         let mut kept = vec![None; count];
         let mut doubted = vec![false; count];
-        let mut set = |number: usize, found: Option<Kept>| {
+        let mut set = |number: usize, found: Option<Parameter>| {
             let (Some(slot), Some(doubt)) = (kept.get_mut(number - 1), doubted.get_mut(number - 1)) else {
                 return;
             };
@@ -102,14 +132,18 @@ impl WatchList {
             }
         };
         for (number, found) in inserted(&statement.tokens, &named) {
-            set(number, found);
+            set(number, found.map(Parameter::One));
         }
         for (at, token) in statement.tokens.iter().enumerate() {
             if let Token::Parameter(number) = token
                 && *number > 0
-                && let Some(column) = compared(&statement.tokens, at)
             {
-                set(*number, named.kept(column.qualifier.as_deref(), &column.name));
+                let kept = |column: Column| named.kept(column.qualifier.as_deref(), &column.name);
+                if let Some(column) = compared(&statement.tokens, at) {
+                    set(*number, kept(column).map(Parameter::One));
+                } else if let Some(column) = any_of(&statement.tokens, at) {
+                    set(*number, kept(column).map(Parameter::Each));
+                }
             }
         }
         kept
@@ -259,12 +293,38 @@ fn compared(tokens: &[Token], at: usize) -> Option<Column> {
     in_list(tokens, at)
 }
 
-/// Of a parameter in `column IN ($1, $2)`.
+/// Of a parameter in `column = ANY ($1)`, an array.
+fn any_of(tokens: &[Token], at: usize) -> Option<Column> {
+    let mut end = at + 1;
+    if tokens.get(end).is_some_and(|token| token.is_sign("::")) {
+        // The name of a type may have a schema, a length and brackets.
+        let of_a_type = |token: &Token| {
+            matches!(token, Token::Word(_) | Token::Quoted(_))
+                || [".", "[", "]", "[]"].iter().any(|sign| token.is_sign(sign))
+        };
+        end += 1 + tokens[end + 1..].iter().take_while(|token| of_a_type(token)).count();
+    }
+    let open = at.checked_sub(3)?;
+    let is_any = tokens[at - 1].is_sign("(")
+        && (tokens[at - 2].is("any") || tokens[at - 2].is("some"))
+        && tokens[open].is_sign("=")
+        && tokens.get(end).is_some_and(|token| token.is_sign(")"));
+    is_any.then(|| column_before(tokens, open)).flatten()
+}
+
+/// Of a parameter in `column IN ($1, $2)`, or `column = ANY (ARRAY[$1, $2])`.
 fn in_list(tokens: &[Token], at: usize) -> Option<Column> {
     let simple = |token: &Token| {
         matches!(token, Token::Parameter(_) | Token::Word(_)) || token.is_sign(",") || token.is_sign("::")
     };
     let open = (0..at).rev().find(|n| !simple(&tokens[*n]))?;
+    if tokens[open].is_sign("[") {
+        let words: [fn(&Token) -> bool; 4] =
+            [|t| t.is_sign("="), |t| t.is("any"), |t| t.is_sign("("), |t| t.is("array")];
+        let first = open.checked_sub(words.len())?;
+        let is_so = words.iter().zip(&tokens[first..open]).all(|(word, token)| word(token));
+        return is_so.then(|| column_before(tokens, first)).flatten();
+    }
     let inside = open.checked_sub(1).filter(|_| tokens[open].is_sign("("))?;
     tokens[inside].is("in").then(|| column_before(tokens, inside)).flatten()
 }
@@ -393,7 +453,7 @@ mod tests {
 
     #[test]
     fn parameters_stand_for_columns() {
-        let rows: [(&str, &str); 34] = [
+        let rows: [(&str, &str); 41] = [
             ("select * from orders where id = $1", "H"),
             ("select * from orders where id = $1 and note = $2", "H-"),
             ("select * from orders o where o.tenant = $1 and o.at >= $2", "HD"),
@@ -428,7 +488,14 @@ mod tests {
             ("select * from \"Odd\".\"A b\" where k = $1", "-"),
             ("select * from orders where tenant = $1 and note = $1", "H"),
             ("select * from orders where tenant = $1 and at = $1", "-"),
-            ("select * from orders where id = any($1)", "-"),
+            ("select * from orders where id = any($1)", "A"),
+            ("select * from orders o where o.tenant = $1 and o.id = ANY ($2::bigint[])", "HA"),
+            ("select * from orders where at = any($1::timestamptz[]) and tenant = some($2)", "TA"),
+            ("select * from orders where id = any(array[$1, 2, $2::int])", "HHH"),
+            ("select * from orders where id <> all($1) and not id <> any($2)", "--"),
+            ("select * from orders where id = any($1) or id = $1", "-"),
+            ("select * from orders where id = any(f($1)) and id = any($2 || $3)", "---"),
+            ("select * from orders where note = any($1)", "-"),
             ("with x as (select id from orders where tenant = $1) select * from x where x.id = $2", "HH"),
             ("select case when id = $1 then $2 end from orders", "H-"),
         ];
@@ -438,8 +505,10 @@ mod tests {
             let mut told: String = kept
                 .iter()
                 .map(|kept| match kept {
-                    Some(Kept::Hashed) => 'H',
-                    Some(_) => 'D',
+                    Some(Parameter::One(Kept::Hashed)) => 'H',
+                    Some(Parameter::One(_)) => 'D',
+                    Some(Parameter::Each(Kept::Hashed)) => 'A',
+                    Some(Parameter::Each(_)) => 'T',
                     None => '-',
                 })
                 .collect();
@@ -449,6 +518,31 @@ mod tests {
             }
             assert_eq!(told, want, "{sql} became {}", statement.text());
         }
+    }
+
+    #[test]
+    fn elements_of_an_array_are_kept_one_by_one_or_not_at_all() {
+        let secret = Secret::new([7; 32]);
+        let each = Parameter::Each(Kept::Hashed);
+        let hashed =
+            |all: &[&str]| Some(Value::list(&all.iter().map(|v| secret.hashed(v)).collect::<Vec<_>>()));
+        let rows = [
+            ("{16,17}", hashed(&["16", "17"])),
+            ("{NULL,16}", hashed(&["16"])),
+            ("{\"16\",\"a,b\"}", hashed(&["16", "a,b"])),
+            ("{}", hashed(&[])),
+            ("{{16},{17}}", None),
+            ("16", None),
+        ];
+        for (text, want) in rows {
+            assert_eq!(each.keep(&secret, text), want, "{text}");
+        }
+        let many = format!("{{{}}}", ["5"; 5_000].join(","));
+        let kept = each.keep(&secret, &many).and_then(|list| list.elements());
+        assert_eq!(kept.map(|elements| elements.len()), Some(ELEMENTS_MAX));
+        let days = Parameter::Each(Kept::Day).keep(&secret, "{\"1970-01-02 00:00:00+00\"}");
+        assert_eq!(days, Some(Value::list(&[Value::Int(1)])));
+        assert_eq!(Parameter::Each(Kept::Day).keep(&secret, "{infinity}"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use replat_advise::advise::{PartitionsBy, TableAdvice, Verdict};
 use replat_advise::confidence::{Forecast, Interval};
+use replat_advise::derived::Drawn;
 use replat_advise::drift::{Shift, Statistic};
 use replat_advise::evidence::Tier;
 use replat_advise::explain::{Placing, Touched};
@@ -566,10 +567,12 @@ fn before(report: &Report) -> Section {
     }
     if !advice.loose_keys.is_empty() {
         let keys = advice.loose_keys.iter().map(|key| {
-            let drawn = if key.drawn {
-                "; its values come from a sequence, so each partition needs a range of its own"
-            } else {
-                ""
+            let drawn = match key.drawn {
+                Some(Drawn::Sequence) => {
+                    "; its values come from a sequence, so each partition needs a range of its own"
+                }
+                Some(Drawn::Uuid) => "; its values are UUIDs, which do not meet by chance",
+                None => "",
             };
             format!(
                 "the key ({}) of {} lacks {}, so no partition alone can see that it is unique{drawn}",
