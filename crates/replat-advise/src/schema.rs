@@ -30,6 +30,9 @@ pub struct Table {
     pub order: Vec<String>,
     /// The columns whose values the evidence shows, in the order in which a row of the evidence has them.
     pub keys: Vec<KeyColumn>,
+    /// Columns that say nothing of where a row belongs, though values of them are known: moments, and what is changed
+    /// while nobody asks for rows by it.
+    pub unfit: BTreeSet<String>,
     /// What statistics say of its columns of time.
     pub times: BTreeMap<String, Times>,
     /// How many rows it has; `None` if that is not known.

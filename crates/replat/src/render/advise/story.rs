@@ -548,7 +548,11 @@ fn touched(rows: &[Touched]) -> String {
     let said = rows.iter().map(|row| {
         let key: Vec<String> =
             row.key.iter().map(|(column, value)| format!("{column} {}", value.text())).collect();
-        let key = if key.is_empty() { "any".to_owned() } else { key.join(" ") };
+        let key = match row.place {
+            _ if !key.is_empty() => key.join(" "),
+            Some(_) => "of a key that is not known".to_owned(),
+            None => "any".to_owned(),
+        };
         let place = row.place.map_or_else(String::new, |place| format!(" @{place}"));
         format!("{} {key}{place}", row.table)
     });
@@ -635,7 +639,11 @@ fn lifecycle(report: &Report) -> Section {
         let name = one.table.replace('.', "_");
         blocks.push(Block::Code(one.spec(&name, SOME_DATABASE).trim_end().to_owned()));
     }
-    if !report.lifecycles.is_empty() {
+    if report.lifecycles.is_empty() {
+        let none = "None was found: a table of 1,000,000 rows or more that grows at one end of a column of time, and whose rows \
+                    are asked for or deleted by that, is cut by it.";
+        blocks.push(Block::Text(none.to_owned()));
+    } else {
         blocks.push(Block::Text(format!("{SOME_DATABASE} stands for what your spec calls the database.")));
     }
     Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
