@@ -22,7 +22,7 @@ pub use read::{Known, Note, Source, read};
 pub use statements::read_statements;
 pub use wal::read_wal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,9 @@ pub struct TableSeen {
     /// Their names in the order in which the table has them, if that is known: an INSERT that names none means that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
+    /// The names of its partitions, if it has some: who names one of them means rows of this table.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub parts: BTreeSet<String>,
     /// Its primary key; empty if it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_key: Vec<String>,

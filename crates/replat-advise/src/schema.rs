@@ -20,6 +20,8 @@ pub struct Schema {
 pub struct Table {
     /// Its name.
     pub name: String,
+    /// The names of its partitions.
+    pub parts: BTreeSet<String>,
     /// Its primary key's columns, in order; empty if it has none.
     pub primary_key: Vec<String>,
     /// Its foreign keys.
@@ -100,9 +102,10 @@ pub struct Derived {
 }
 
 impl Schema {
-    /// The table of this name.
+    /// The table of this name, or the one that has a partition of this name.
     pub fn find(&self, name: &str) -> Option<TableId> {
-        self.tables.iter().position(|table| table.name == name).map(TableId)
+        let own = self.tables.iter().position(|table| table.name == name);
+        own.or_else(|| self.tables.iter().position(|table| table.parts.contains(name))).map(TableId)
     }
 
     /// A table.

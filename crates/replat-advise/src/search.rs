@@ -346,7 +346,8 @@ fn all_options(schema: &Schema, table: TableId) -> Vec<Choice> {
 fn options(schema: &Schema, assignments: &Assignments, table: TableId) -> Vec<Choice> {
     let bound = assignments.zones().and_then(|zones| zones.bound(table));
     let of = schema.table(table);
-    let fits = |choice: &Choice| !matches!(choice, Choice::Key(key) if of.unfit.contains(&of.keys[*key].name));
+    let fits =
+        |choice: &Choice| !matches!(choice, Choice::Key(key) if of.unfit.contains(&of.keys[*key].name));
     bound.map_or_else(|| all_options(schema, table).into_iter().filter(fits).collect(), <[Choice]>::to_vec)
 }
 

@@ -194,6 +194,7 @@ impl TableSeen {
         if !other.order.is_empty() {
             self.order = other.order;
         }
+        self.parts.extend(other.parts);
         if self.primary_key.is_empty() {
             self.primary_key = other.primary_key;
         }

@@ -51,6 +51,7 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
         }
         schema.tables[id.0] = Table {
             name: seen.name.clone(),
+            parts: seen.parts.clone(),
             primary_key: seen.primary_key.clone(),
             references,
             columns: seen
@@ -206,8 +207,11 @@ pub(super) fn choose(
             }
         }
         names.truncate(OWN_MAX);
-        let declared: BTreeSet<&String> =
-            identities[id.0].iter().flatten().chain(references[id.0].iter().flat_map(|r| &r.columns)).collect();
+        let declared: BTreeSet<&String> = identities[id.0]
+            .iter()
+            .flatten()
+            .chain(references[id.0].iter().flat_map(|r| &r.columns))
+            .collect();
         // Some libraries set all columns whatever was changed: what rows are asked for by is a key all the same.
         let wanders = |name: &String| {
             set[id.0].contains(name.as_str())

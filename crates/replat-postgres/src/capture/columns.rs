@@ -2,7 +2,7 @@
 //!
 //! Where that is in doubt, the value is not kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use replat_advise::value::Value;
 
@@ -18,10 +18,22 @@ pub struct Watched {
     pub schema: String,
     /// Its name there.
     pub table: String,
+    /// Its partitions, by schema and name.
+    pub parts: BTreeSet<(String, String)>,
     /// All its columns in their order, and what becomes of their values; `None` if nothing of them is kept.
     pub columns: Vec<(String, Option<Kept>)>,
     /// Those that are kept although nothing declares them to be keys.
     pub undeclared: Vec<String>,
+}
+
+impl Watched {
+    /// Whether this name, with its schema if there is one, is the table's or that of one of its partitions.
+    fn is_called(&self, schema: Option<&str>, name: &str) -> bool {
+        let is = |(own_schema, own): (&String, &String)| {
+            own == name && schema.is_none_or(|schema| own_schema == schema)
+        };
+        is((&self.schema, &self.table)) || self.parts.iter().any(|(schema, part)| is((schema, part)))
+    }
 }
 
 /// What becomes of a parameter's value.
@@ -64,7 +76,11 @@ impl WatchList {
     pub fn of(tables: Vec<Watched>) -> WatchList {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, table) in tables.iter().enumerate() {
-            by_name.entry(table.table.clone()).or_default().push(at);
+            let names: BTreeSet<&String> =
+                std::iter::once(&table.table).chain(table.parts.iter().map(|(_, part)| part)).collect();
+            for name in names {
+                by_name.entry(name.clone()).or_default().push(at);
+            }
         }
         WatchList { tables, by_name }
     }
@@ -76,7 +92,7 @@ impl WatchList {
 
     /// A table by its full name.
     pub fn find(&self, schema: &str, table: &str) -> Option<&Watched> {
-        self.named(table).find(|table| table.schema == schema)
+        self.named(table).find(|watched| watched.is_called(Some(schema), table))
     }
 
     /// Hears of a statement that runs. What is declared to be no key and is set by an UPDATE is none, such as a balance: its
@@ -174,7 +190,7 @@ impl<'a> Named<'a> {
                 _ => continue,
             };
             let alias = alias(tokens, behind).unwrap_or_else(|| name.clone());
-            let meant = list.named(&name).filter(|table| schema.as_ref().is_none_or(|s| table.schema == *s));
+            let meant = list.named(&name).filter(|table| table.is_called(schema.as_deref(), &name));
             tables.extend(meant.map(|table| (alias.clone(), table)));
         }
         Named { tables }
@@ -382,7 +398,8 @@ fn inserted(tokens: &[Token], named: &Named<'_>) -> Vec<(usize, Option<Kept>)> {
     let dotted = tokens.get(into + 2).is_some_and(|token| token.is_sign("."));
     let last = if dotted { into + 3 } else { into + 1 };
     let Some(name) = tokens.get(last).and_then(Token::name) else { return found };
-    let mut tables = named.tables.iter().map(|(_, table)| *table).filter(|table| table.table == name);
+    let mut tables =
+        named.tables.iter().map(|(_, table)| *table).filter(|table| table.is_called(None, &name));
     let (Some(table), None) = (tables.next(), tables.next()) else { return found };
     let list = tokens.iter().skip(last).position(|t| t.is_sign("(")).map(|n| n + last);
     let Some(values) = tokens.iter().skip(last).position(|t| t.is("values")).map(|n| n + last) else {
@@ -436,6 +453,7 @@ mod tests {
             name: table.into(),
             schema: schema.into(),
             table: table.into(),
+            parts: (table == "orders").then(|| ("parts".into(), "orders_1".into())).into_iter().collect(),
             columns: columns.iter().map(|(name, kept)| ((*name).to_owned(), *kept)).collect(),
             undeclared: vec!["tenant".into(), "order_id".into()],
         };
@@ -453,7 +471,7 @@ mod tests {
 
     #[test]
     fn parameters_stand_for_columns() {
-        let rows: [(&str, &str); 41] = [
+        let rows: [(&str, &str); 44] = [
             ("select * from orders where id = $1", "H"),
             ("select * from orders where id = $1 and note = $2", "H-"),
             ("select * from orders o where o.tenant = $1 and o.at >= $2", "HD"),
@@ -489,6 +507,9 @@ mod tests {
             ("select * from orders where tenant = $1 and note = $1", "H"),
             ("select * from orders where tenant = $1 and at = $1", "-"),
             ("select * from orders where id = any($1)", "A"),
+            ("select * from orders_1 o where o.tenant = $1 and o.at >= $2", "HD"),
+            ("insert into parts.orders_1 values ($1, $2, $3)", "HHD"),
+            ("select * from public.orders_1 where tenant = $1", "-"),
             ("select * from orders o where o.tenant = $1 and o.id = ANY ($2::bigint[])", "HA"),
             ("select * from orders where at = any($1::timestamptz[]) and tenant = some($2)", "TA"),
             ("select * from orders where id = any(array[$1, 2, $2::int])", "HHH"),

@@ -32,7 +32,7 @@ pub mod writes;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replat_advise::evidence::{FORMAT, Head, Line, StatementSeen, Tier};
 use replat_engine::EngineError;
@@ -190,7 +190,9 @@ pub struct Capture {
     /// What keeps the share at what is needed, if it is left to us.
     pace: Option<Pace>,
     lacking: Vec<Lacking>,
+    /// When it began by the server's clock, and by ours.
     since: f64,
+    began: Instant,
 }
 
 /// What a capture came to.
@@ -352,6 +354,7 @@ impl Capture {
             pace: None,
             lacking,
             since,
+            began: Instant::now(),
             ask,
         };
         capture.begin_to_read().await;

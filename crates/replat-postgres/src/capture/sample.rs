@@ -243,6 +243,7 @@ mod tests {
             name: "t".into(),
             schema: "public".into(),
             table: "t".into(),
+            parts: Default::default(),
             columns: vec![("id".into(), Some(Kept::Hashed)), ("note".into(), None)],
             undeclared: Vec::new(),
         }])

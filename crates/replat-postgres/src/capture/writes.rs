@@ -99,7 +99,9 @@ async fn check(client: &Client) -> Result<(), Lacking> {
     let query = "select current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), \
          r.rolreplication or r.rolsuper or exists (select from pg_catalog.pg_roles m \
            where m.rolname in ('rds_replication', 'azure_pg_admin', 'cloudsqlsuperuser') \
-           and pg_catalog.pg_has_role(m.oid, 'member')), current_user::text \
+           and pg_catalog.pg_has_role(m.oid, 'member')), current_user::text, \
+         (select count(*) from pg_catalog.pg_replication_slots) >= current_setting('max_replication_slots')::int8, \
+         (select count(*) from pg_catalog.pg_stat_replication) >= current_setting('max_wal_senders')::int8 \
          from pg_catalog.pg_roles r where r.rolname = current_user";
     let row = client
         .query_one(query, &[])
@@ -117,6 +119,26 @@ async fn check(client: &Client) -> Result<(), Lacking> {
     if !may {
         return Err(lacks(format!("{role} may not read the log"))
             .by(format!("ALTER ROLE {} REPLICATION", quote_ident(&role))));
+    }
+    for (full, what, setting, look) in [
+        (
+            row.get(4),
+            "replication slots",
+            "max_replication_slots",
+            "slot_name, active FROM pg_replication_slots",
+        ),
+        (
+            row.get(5),
+            "connections for replication",
+            "max_wal_senders",
+            "pid, application_name FROM pg_stat_replication",
+        ),
+    ] {
+        if full {
+            return Err(lacks(format!("all {what} are in use ({setting})")).by(format!(
+                "give up one that nobody needs: SELECT {look}; or raise {setting}, and restart the server"
+            )));
+        }
     }
     Ok(())
 }
