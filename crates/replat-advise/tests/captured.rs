@@ -199,30 +199,40 @@ fn no_table_is_placed_by_a_moment_or_by_what_wanders() {
 
 #[test]
 fn what_is_written_along_with_an_outbox_is_not_cross_cutting_itself() {
-    let names =
-        ["orders", "lines", "invoices", "payments", "stock", "moves", "users", "logins", "outbox", "audit"];
+    let names = [
+        "carts",
+        "cart_items",
+        "orders",
+        "lines",
+        "invoices",
+        "payments",
+        "accounts",
+        "ledger",
+        "stock",
+        "reservations",
+        "shipments",
+        "outbox",
+        "audit",
+    ];
     let tables: Vec<TableSeen> =
         names.iter().map(|name| table(name, &[("id", "bigint"), ("owner", "bigint")], 1)).collect();
     let insert =
         |name: &&str| statement(name, &format!("insert into {name} (id, owner) values ($1, $2)"), 10);
-    let kinds = [
-        ["orders", "lines", "outbox", "audit"],
-        ["invoices", "payments", "outbox", "audit"],
-        ["stock", "moves", "outbox", "audit"],
-        ["users", "logins", "outbox", "audit"],
+    // How many of a hundred transactions write to which tables.
+    let kinds: [(usize, &[&str]); 7] = [
+        (25, &["carts", "cart_items"]),
+        (10, &["orders", "lines", "cart_items", "outbox", "audit"]),
+        (10, &["orders", "lines", "outbox", "audit"]),
+        (12, &["invoices", "outbox", "audit"]),
+        (12, &["invoices", "payments", "accounts", "ledger", "outbox", "audit"]),
+        (21, &["stock", "reservations", "audit"]),
+        (10, &["shipments", "outbox"]),
     ];
-    let transactions = (0..400).map(|n| TransactionSeen {
-        at: f64::from(n),
-        statements: kinds[n as usize % 4]
-            .iter()
-            // The first of each pair is also changed alone with either of the two that all write to.
-            .filter(|name| match n % 12 / 4 {
-                0 => true,
-                1 => **name != kinds[n as usize % 4][1] && **name != "audit",
-                _ => **name != kinds[n as usize % 4][1] && **name != "outbox",
-            })
-            .map(|name| run(name, vec![text(&format!("{name}{n}")), text(&format!("o{}", n % 40))]))
-            .collect(),
+    let every: Vec<&[&str]> =
+        kinds.iter().flat_map(|(times, kind)| std::iter::repeat_n(*kind, *times)).collect();
+    let transactions = every.iter().cycle().take(400).enumerate().map(|(n, kind)| TransactionSeen {
+        at: n as f64,
+        statements: kind.iter().map(|name| run(name, vec![text(&format!("{name}{n}")), text("o")])).collect(),
         ..TransactionSeen::default()
     });
     let evidence = Evidence {
@@ -237,10 +247,9 @@ fn what_is_written_along_with_an_outbox_is_not_cross_cutting_itself() {
     let cutting: Vec<&str> = found.cross_cutting.iter().map(name).collect();
     assert_eq!(cutting, ["outbox", "audit"]);
     let groups: Vec<Vec<&str>> = found.groups.iter().map(|group| group.iter().map(name).collect()).collect();
-    assert_eq!(
-        groups,
-        [["orders", "lines"], ["invoices", "payments"], ["stock", "moves"], ["users", "logins"]]
-    );
+    let billing = ["invoices", "payments", "accounts", "ledger"];
+    assert!(groups.iter().any(|group| group == &billing), "{groups:?}");
+    assert!(groups.iter().any(|group| group.contains(&"orders") && group.contains(&"lines")), "{groups:?}");
 }
 
 #[test]
