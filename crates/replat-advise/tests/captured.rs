@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use replat_advise::advise::{Wish, advise_on};
 use replat_advise::context::contexts;
 use replat_advise::evidence::{
     Change, ColumnSeen, Evidence, Executed, Head, Known, RowSeen, StatementSeen, TableSeen, TransactionSeen,
@@ -299,4 +300,35 @@ fn a_capture_of_one_day_tells_of_rows_that_grow_old() {
             "{case}"
         );
     }
+}
+
+#[test]
+fn what_everybody_writes_along_may_be_left_aside() {
+    let names = ["orders", "lines", "stock", "moves", "users", "logins", "outbox"];
+    let tables: Vec<TableSeen> =
+        names.iter().map(|name| table(name, &[("id", "bigint"), ("owner", "bigint")], 1)).collect();
+    let insert =
+        |name: &&str| statement(name, &format!("insert into {name} (id, owner) values ($1, $2)"), 100);
+    let kinds = [["orders", "lines"], ["stock", "moves"], ["users", "logins"]];
+    let transactions = (0..600).map(|n: u16| {
+        let kind = &kinds[usize::from(n) % 3];
+        let owner = format!("o{}", n / 3 % 60);
+        let mut statements: Vec<Executed> =
+            kind.iter().map(|name| run(name, vec![text(&format!("{name}{n}")), text(&owner)])).collect();
+        // An outbox has nobody's key.
+        statements.push(run("outbox", vec![text(&format!("e{n}")), Value::Null]));
+        TransactionSeen { at: f64::from(n), statements, ..TransactionSeen::default() }
+    });
+    let evidence = Evidence {
+        tables,
+        statements: names.iter().map(insert).collect(),
+        transactions: transactions.collect(),
+        ..Evidence::default()
+    };
+    let advice = advise_on(&system(evidence), &Wish::default());
+    let metrics = advice.metrics.expect("a design");
+    assert!(metrics.cross_partition_share > 0.3 || metrics.load_max_over_mean > 3.0, "{metrics:?}");
+    let aside = advice.aside.expect("it pays");
+    assert_eq!(aside.tables, ["outbox"]);
+    assert!(aside.cross < 0.01 && aside.skew < 2.0, "{aside:?}");
 }

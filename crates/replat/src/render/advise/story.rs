@@ -132,6 +132,19 @@ fn verdict(report: &Report) -> Section {
             percent(locality.by_chance)
         )));
     }
+    if let Some(aside) = &advice.aside {
+        let otherwise: Vec<String> =
+            aside.otherwise.iter().map(|(table, how)| format!("{table} {}", placing(how))).collect();
+        let then = match otherwise.is_empty() {
+            true => String::new(),
+            false => format!("; then {}", otherwise.join(", ")),
+        };
+        blocks.push(Block::Text(format!(
+            "Everybody writes to {}: with one of its own in each partition, {} would cross{then}.",
+            aside.tables.join(", "),
+            percent(aside.cross)
+        )));
+    }
     if let (Some(by), None) = (&report.constraints.residency, &advice.residency) {
         blocks.push(Block::Text(format!(
             "Residency: {} of {} is the outermost dimension, whatever traffic says; rows of different ones never share a \
