@@ -84,22 +84,25 @@ async fn every_release_and_every_form_of_log_gives_all_tiers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_share_that_is_left_to_the_capture_follows_the_load() {
+async fn a_share_that_is_left_to_the_capture_is_set_and_put_back() {
     let world = World::new().await;
-    let capturing = world.start("--for 1m --sample-rate auto --out auto.jsonl").await;
-    let share = "from pg_settings where name = 'log_transaction_sample_rate'";
-    // It begins low, and rises where there is little to log.
-    world.until(&format!("select setting::float8 > 0 {share}")).await;
-    world.until(&format!("select setting::float8 > 0.3 {share}")).await;
+    let capturing = world.start("--for 10m --sample-rate auto --out auto.jsonl").await;
+    let first = "select setting::float8 > 0 and setting::float8 <= 0.01 from pg_settings \
+         where name = 'log_transaction_sample_rate'";
+    world.until(first).await;
     let mut client = world.client().await;
     let many = async {
         for n in 0.. {
             sell(&mut client, 1, n).await;
         }
     };
-    let falls = format!("select setting::float8 < 0.3 {share}");
+    let sampled = async {
+        while world.of_kind("auto.jsonl.part", "transaction").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
     tokio::select! {
-        () = world.until(&falls) => {}
+        seen = tokio::time::timeout(std::time::Duration::from_secs(120), sampled) => seen.expect("some are sampled"),
         () = many => unreachable!("it goes on for ever"),
     }
     capturing.signal("INT").await;
