@@ -287,37 +287,37 @@ fn against(best: &Metrics, other: &Metrics) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let skew = |metrics: &Metrics| (metrics.load_max_over_mean - 1.2).max(0.0);
     let storage = |metrics: &Metrics| metrics.storage_factor.unwrap_or(1.0);
+    let times = |value: f64| format!("{value:.2}");
+    let cross = |metrics: &Metrics| percent(metrics.cross_partition_share);
+    // How much it adds to the cost, what is said of it, and both numbers as they are said.
     let sides = [
         (
             other.cross_partition_share - best.cross_partition_share,
-            format!(
-                "{} of the transactions cross partitions, not {}",
-                percent(other.cross_partition_share),
-                percent(best.cross_partition_share)
-            ),
+            format!("{} of the transactions cross partitions", cross(other)),
+            [cross(other), cross(best)],
         ),
         (
             0.05 * (other.partitions_per_txn - best.partitions_per_txn),
-            format!(
-                "a transaction needs {:.2} partitions on average, not {:.2}",
-                other.partitions_per_txn, best.partitions_per_txn
-            ),
+            format!("a transaction needs {} partitions on average", times(other.partitions_per_txn)),
+            [other, best].map(|metrics| times(metrics.partitions_per_txn)),
         ),
         (
             0.05 * (skew(other) - skew(best)),
-            format!(
-                "the busiest partition has {:.2} times the mean load, not {:.2}",
-                other.load_max_over_mean, best.load_max_over_mean
-            ),
+            format!("the busiest partition has {} times the mean load", times(other.load_max_over_mean)),
+            [other, best].map(|metrics| times(metrics.load_max_over_mean)),
         ),
         (
             0.10 * (storage(other) - storage(best)),
-            format!("it stores everything {:.2} times, not {:.2}", storage(other), storage(best)),
+            format!("it stores everything {} times", times(storage(other))),
+            [other, best].map(|metrics| times(storage(metrics))),
         ),
     ];
-    let most = sides.into_iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
-    most.filter(|(worse, _)| *worse > 1e-6)
-        .map_or_else(|| "it costs the same, and places tables less alike".to_owned(), |(_, words)| words)
+    let most = sides.into_iter().max_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    match most.filter(|(worse, ..)| *worse > 1e-6) {
+        Some((_, words, [other, best])) if other != best => format!("{words}, not {best}"),
+        Some((worse, ..)) => format!("it is nearly as good: it costs {worse:.5} more"),
+        None => "it costs the same, and places tables less alike".to_owned(),
+    }
 }
 
 /// What anybody would have tried first: keys by hash, the tables' roots, and no partitions at all.

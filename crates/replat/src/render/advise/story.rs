@@ -98,6 +98,22 @@ pub fn headline(report: &Report) -> String {
     format!("{word} {} Confidence {:.2}.", capital(&because), advice.confidence)
 }
 
+/// Names in a sentence: all of a few, else some and how many more there are; `--json` has them all.
+fn some(names: &[String]) -> String {
+    some_of(names, ", ")
+}
+
+fn some_of(names: &[String], between: &str) -> String {
+    const SOME: usize = 8;
+    match names.len() {
+        // "and 1 more" is no shorter than a name.
+        all if all > SOME + 1 => {
+            format!("{} and {} more", names[..SOME].join(between), count((all - SOME) as u64))
+        }
+        _ => names.join(between),
+    }
+}
+
 fn praise(report: &Report) -> String {
     let Some(metrics) = &report.advice.metrics else { return String::new() };
     format!(
@@ -162,9 +178,9 @@ fn verdict(report: &Report) -> Section {
         let said = report.hypotheses.iter().map(|key| {
             let misses = match key.misses.is_empty() {
                 true => "all tables belong to it".to_owned(),
-                false => format!("all but {}", key.misses.join(", ")),
+                false => format!("all but {}", some(&key.misses)),
             };
-            format!("{}.{}: reaches {}; {misses}", key.table, key.column, key.reaches.join(", "))
+            format!("{}.{}: reaches {}; {misses}", key.table, key.column, some(&key.reaches))
         });
         blocks.push(Block::List(said.collect()));
     }
@@ -180,12 +196,12 @@ fn verdict(report: &Report) -> Section {
             "residency by {} is the outermost dimension, whatever traffic says: {}; in {}",
             kept.by,
             zones.join(", "),
-            kept.tables.join(", ")
+            some(&kept.tables)
         )];
         if !kept.unconnected.is_empty() {
             said.push(format!(
                 "the evidence does not connect {} to it: they need the column",
-                kept.unconnected.join(", ")
+                some(&kept.unconnected)
             ));
         }
         if kept.unknown_keys > 0 {
@@ -212,7 +228,7 @@ fn verdict(report: &Report) -> Section {
             .collect();
         blocks.push(Block::Text(format!(
             "Rows that everybody writes tie it together: {}. What can be done:",
-            tables.join(", ")
+            some(&tables)
         )));
         let head = vec![("way", false), ("cross", true), ("cost", true), ("it means", false)];
         let rows = hot.ways.iter().map(|way| {
@@ -248,10 +264,11 @@ fn evidence(report: &Report) -> Section {
     let mut facts = vec![
         format!("tier: {tier}; advice on it is sure to {:.2} at most", used.sure_at_most),
         format!(
-            "{}, {}, {} transactions{within}",
+            "{}, {}, {} {}{within}",
             counted(used.tables, "table", "tables"),
             counted(used.statements, "statement", "statements"),
             count(advice.transactions),
+            if advice.tier == Tier::Statements { "executions" } else { "transactions" },
         ),
     ];
     if let Some(forecast) = &advice.forecast {
@@ -446,17 +463,25 @@ fn contexts(report: &Report) -> Section {
     if report.advice.transactions > 0 {
         let rows =
             report.context_names.iter().map(|(name, tables)| vec![name.clone(), tables.join(", ")]).collect();
-        blocks.push(Block::Text(format!(
-            "{}; {} of the transactions touch more than one, {} write to more than one.",
-            counted(said.groups.len(), "context", "contexts"),
-            percent(said.crossing),
-            percent(said.writes_crossing)
-        )));
+        let contexts = counted(said.groups.len(), "context", "contexts");
+        blocks.push(Block::Text(if report.advice.tier == Tier::Statements {
+            format!(
+                "{contexts}, by foreign keys and by what one statement touches; which statements run together is not known. \
+                 {} of the statements touch more than one.",
+                percent(said.crossing)
+            )
+        } else {
+            format!(
+                "{contexts}; {} of the transactions touch more than one, {} write to more than one.",
+                percent(said.crossing),
+                percent(said.writes_crossing)
+            )
+        }));
         blocks.push(Block::Table(Rows { head: vec![("context", false), ("tables", false)], rows }));
         if !said.cross_cutting.is_empty() {
             blocks.push(Block::Text(format!(
                 "Cross-cutting, written to along with the tables of many contexts: {}.",
-                said.cross_cutting.join(", ")
+                some(&said.cross_cutting)
             )));
         }
         if let Some(services) = &report.advice.services {
@@ -488,9 +513,8 @@ fn contexts(report: &Report) -> Section {
             .alternatives
             .iter()
             .map(|groups| {
-                let groups: Vec<String> =
-                    groups.iter().map(|group| format!("{{{}}}", group.join(", "))).collect();
-                groups.join(" ")
+                let groups: Vec<String> = groups.iter().map(|group| format!("{{{}}}", some(group))).collect();
+                some_of(&groups, " ")
             })
             .collect();
         if !others.is_empty() {
@@ -532,7 +556,7 @@ fn why(report: &Report) -> Section {
                 )
             })
             .collect();
-        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", some(&kinds)) };
         blocks.push(Block::Text(format!(
             "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.",
             percent(floor.share),
@@ -578,7 +602,7 @@ fn before(report: &Report) -> Section {
     if !advice.new_columns.is_empty() {
         let names: Vec<String> =
             advice.new_columns.iter().map(|new| format!("{}.{}", new.table, new.column)).collect();
-        blocks.push(Block::Text(format!("Columns that have to be added first: {}.", names.join(", "))));
+        blocks.push(Block::Text(format!("Columns that have to be added first: {}.", some(&names))));
         let sql: Vec<String> = advice.new_columns.iter().map(replat_postgres::advised::new_column).collect();
         blocks.push(Block::Code(sql.join("\n")));
     }
