@@ -6,10 +6,12 @@
 pub mod advise;
 pub mod assignment;
 pub mod candidate;
+pub mod carry;
 pub mod columns;
 pub mod community;
 pub mod confidence;
 pub mod context;
+pub mod deployed;
 pub mod derived;
 pub mod design;
 pub mod domain;

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::places::Placing;
 use super::secret::Kept;
 use super::text::{Normal, Token};
 
@@ -47,6 +48,21 @@ impl WatchList {
     /// A table by its full name.
     pub fn find(&self, schema: &str, table: &str) -> Option<&Watched> {
         self.named(table).find(|table| table.schema == schema)
+    }
+
+    /// Has it told of hashed values of some columns in which partition of a context they are. How many columns there are.
+    pub fn place(&mut self, number: usize, placing: &Placing) -> usize {
+        let mut placed = 0;
+        for Watched { schema, table, columns, .. } in &mut self.tables {
+            for (column, kept) in columns {
+                let is_one = placing.columns.iter().any(|[s, t, c]| s == schema && t == table && c == column);
+                if is_one && *kept == Some(Kept::Hashed) {
+                    *kept = Some(Kept::Placed(number));
+                    placed += 1;
+                }
+            }
+        }
+        placed
     }
 
     /// Hears of a statement that runs. What is declared to be no key and is set by an UPDATE is none, such as a balance: its
@@ -97,7 +113,10 @@ impl WatchList {
             // One parameter in two places has the same value in both, so that the stricter one decides.
             match (*slot, found) {
                 (None, Some(found)) if !*doubt => *slot = Some(found),
-                (Some(one), Some(other)) if one != other => (*slot, *doubt) = (None, true),
+                (Some(one), Some(other)) => {
+                    *slot = one.both(other);
+                    *doubt = slot.is_none();
+                }
                 _ => {}
             }
         };
@@ -154,7 +173,7 @@ impl<'a> Named<'a> {
             .filter_map(|(_, table)| table.columns.iter().find(|(name, _)| name == column))
             .map(|(_, kept)| *kept);
         let first = found.next()?;
-        first.filter(|_| found.all(|other| other == first))
+        found.fold(first, |kept, other| kept?.either(other?))
     }
 }
 
@@ -367,6 +386,9 @@ fn inserted(tokens: &[Token], named: &Named<'_>) -> Vec<(usize, Option<Kept>)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use replat_model::ids::Home;
+    use replat_model::key::KeyType;
+    use replat_model::map::{Dimension, Map};
 
     use super::super::text::normal;
     use super::*;
@@ -448,6 +470,29 @@ mod tests {
                 told.truncate(want.len());
             }
             assert_eq!(told, want, "{sql} became {}", statement.text());
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_placed_where_it_is_surely_a_key_of_the_context() {
+        let mut list = list();
+        let column = |table: &str| ["public".to_owned(), table.to_owned(), "id".to_owned()];
+        let home = Home { database: "blue".into(), schema: "public".into() };
+        let dimensions = vec![Dimension { column: "id".into(), key_type: KeyType::BigInt }];
+        let map = Map::build("saas", dimensions, None, home).expect("a map");
+        let columns = vec![column("orders"), column("nothere")];
+        let placing = Placing { context: "saas".into(), map, columns };
+        assert_eq!(list.place(3, &placing), 1);
+        let rows = [
+            ("select * from orders where id = $1", Some(Kept::Placed(3))),
+            ("select * from orders where id = $1 and tenant = $1", Some(Kept::Placed(3))),
+            ("select * from orders where tenant = $1", Some(Kept::Hashed)),
+            ("select * from orders, lines where id = $1", Some(Kept::Hashed)),
+            ("insert into orders (id) values ($1)", Some(Kept::Placed(3))),
+            ("select * from orders where id = $1 and at = $1", None),
+        ];
+        for (sql, want) in rows {
+            assert_eq!(list.parameters(&normal(sql).expect(sql)[0])[0], want, "{sql}");
         }
     }
 

@@ -21,6 +21,7 @@ pub mod columns;
 pub mod log_file;
 pub mod log_line;
 mod look;
+pub mod places;
 pub mod rate;
 pub mod sample;
 pub mod secret;
@@ -42,6 +43,7 @@ use self::catalogue::Found;
 use self::columns::WatchList;
 use self::log_file::{Followed, Following};
 pub use self::look::look;
+pub use self::places::{Placing, place_name};
 use self::rate::RateBefore;
 use self::secret::Secret;
 use self::writes::{Read, Reading};
@@ -143,6 +145,8 @@ pub struct Ask {
     pub log: Option<PathBuf>,
     /// The share of transactions that the server is asked to log while this lasts; `None` to leave its setting alone.
     pub sample_rate: Option<f64>,
+    /// The contexts of whose keys it is told in which partition they are.
+    pub placings: Vec<Placing>,
 }
 
 /// Takes lines as they come.
@@ -312,6 +316,15 @@ impl Capture {
         }
         let mut list = catalogue::watch_list(&found);
         let mut note = |why: Lacking| lacking.push(why);
+        for (number, placing) in ask.placings.iter().enumerate() {
+            if list.place(number, placing) == 0 {
+                let context = &placing.context;
+                let why = format!(
+                    "no column of the key of {context} is here and is hashed, so its partitions are not told"
+                );
+                note(Lacking::of(Tier::Catalogue, why));
+            }
+        }
         let statements = statements::begin(&client).await.map_err(&mut note).ok();
         if let Some(before) = &statements {
             statements::setting(&client, before).await.iter().for_each(|statement| list.hear(statement));
@@ -323,7 +336,7 @@ impl Capture {
         let mut capture = Capture {
             client,
             database_there,
-            secret: Secret::new(random),
+            secret: Secret::new(random).placing(ask.placings.clone()),
             found,
             list,
             statements,
@@ -495,12 +508,12 @@ impl Capture {
                 }
                 tokio::select! {
                     both = &mut tiers, if done.is_none() => done = Some(both),
-                    Some(line) = came.recv() => taking.take(&line),
+                    Some(line) = came.recv() => taking.take_with(&line, secret),
                     () = &mut until, if !ending => over = true,
                 }
             }
             while let Ok(line) = came.try_recv() {
-                taking.take(&line);
+                taking.take_with(&line, secret);
             }
             let failed = taking.failed;
             (done, failed)
@@ -580,6 +593,12 @@ impl Taking<'_> {
             let taken = self.sink.take(line);
             self.note(taken);
         }
+    }
+
+    /// Takes a line, and what was learned with it of where keys are.
+    fn take_with(&mut self, line: &Line, secret: &Secret) {
+        self.take(line);
+        secret.places().fresh().into_iter().for_each(|place| self.take(&Line::Place(place)));
     }
 
     fn note(&mut self, taken: std::io::Result<Room>) {

@@ -51,6 +51,15 @@ impl Guarded {
         }
     }
 
+    /// Whether rows of another partition are refused by this guard as long as it is closed. Where only the hash of
+    /// particular values could tell, it counts as if some were: one refused row keeps a stream waiting for ever.
+    pub fn keeps_out(&self, partition: &PartitionId, region: &Region, dimensions: &[Dimension]) -> bool {
+        // A guard of another context's partitions, over other dimensions, says nothing of these keys.
+        let alike = self.columns.len() == dimensions.len()
+            && self.columns.iter().zip(dimensions).all(|(own, other)| own.key_type == other.key_type);
+        self.partition != *partition && alike && self.region.overlaps(region) != Some(false)
+    }
+
     fn predicate(&self, row: &str) -> String {
         region_predicate(&self.region, &self.columns, |column| format!("{row}{}", quote_ident(column)))
     }
