@@ -18,6 +18,7 @@
 
 pub mod catalogue;
 pub mod columns;
+mod lacking;
 pub mod log_file;
 pub mod log_line;
 mod look;
@@ -29,7 +30,6 @@ pub mod statements;
 pub mod text;
 pub mod writes;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 
@@ -41,6 +41,7 @@ use tokio_postgres::Client;
 
 use self::catalogue::Found;
 use self::columns::WatchList;
+pub use self::lacking::Lacking;
 use self::log_file::{Followed, Following};
 pub use self::look::look;
 pub use self::places::{Placing, place_name};
@@ -58,41 +59,6 @@ pub const APPLICATION: &str = "replat/capture";
 const LOCK: [i32; 2] = [0x7265_706c, 0x6361_7074];
 /// How many lines may wait to be written.
 const QUEUE: usize = 1_024;
-
-/// What could not be had, and how it could be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lacking {
-    /// Of which tier.
-    pub tier: Tier,
-    /// Why not.
-    pub why: String,
-    /// The statement, setting or word that would give it, if there is one.
-    pub by: Option<String>,
-}
-
-impl Lacking {
-    fn of(tier: Tier, why: impl Into<String>) -> Lacking {
-        Lacking { tier, why: why.into(), by: None }
-    }
-
-    fn by(self, by: impl Into<String>) -> Lacking {
-        Lacking { by: Some(by.into()), ..self }
-    }
-}
-
-impl fmt::Display for Lacking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tier = match self.tier {
-            Tier::Catalogue => "T0 catalogue",
-            Tier::Statements => "T1 statements",
-            Tier::Writes => "T2 writes",
-            Tier::Sample => "T3 sample",
-            Tier::Trace => "T4 trace",
-        };
-        write!(f, "{tier}: {}", self.why)?;
-        self.by.as_ref().map_or(Ok(()), |by| write!(f, "; {by}"))
-    }
-}
 
 /// The server's own words, without what may be of a row.
 fn said(error: &tokio_postgres::Error) -> String {

@@ -347,26 +347,25 @@ async fn keys_that_ought_to_go_to_several_databases_go_one_after_the_other() {
 
 #[tokio::test]
 async fn two_databases_that_are_needed_together_become_one_by_emptying_the_last() {
-    let world = deployed_to_three("-p bid=[8,12)", "-p bid=[12,16)").await;
-    // A branch of green and one of red are worked on together by many, and no two of them often; blue has most to do.
-    evidence_by(&world.path("evidence"), |number| match number % 10 {
-        pair if number >= BEFORE && pair < 4 => {
-            vec![8 + number / 10 % 4, 12 + (number / 40 + number / 10) % 4]
-        }
-        _ if number >= BEFORE => vec![number % 8],
+    let world = deployed_to_three("-p bid=[6,11)", "-p bid=[11,16)").await;
+    // All branches of green and of red are worked on together now and then, so that no two of them are enough; blue has most
+    // to do besides.
+    evidence_by(&world.path("evidence"), |number| match number {
+        after if after >= BEFORE && after % 25 == 0 => (6..BRANCHES).collect(),
+        after if after >= BEFORE => vec![after % 6],
         _ => vec![(number / 10 * 3 + number) % BRANCHES],
     });
     let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
     let moves = recommended(&said);
     let stage = &moves[0]["stages"][0];
-    assert_eq!(stage["partitions"], json!(["bid_12_to_16"]), "{:#}", said["moves"]);
+    assert_eq!(stage["partitions"], json!(["bid_11_to_16"]), "{:#}", said["moves"]);
     assert_eq!(
         (&stage["from"]["database"], &stage["rollout"]["to"]["database"]),
         (&json!("red"), &json!("green"))
     );
     let cross =
         |said: &Value| said["what_if"]["metrics"]["cross_partition_share"].as_f64().expect("a number");
-    assert!(cross(&said) > 0.2, "{}", cross(&said));
+    assert!(cross(&said) > 0.02, "{}", cross(&said));
     until_nothing_is_left(&world, "advise drift -e evidence").await;
     let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
     assert_eq!(cross(&said), 0.0);
