@@ -283,12 +283,8 @@ impl Capture {
         let mut list = catalogue::watch_list(&found);
         let mut note = |why: Lacking| lacking.push(why);
         for (number, placing) in ask.placings.iter().enumerate() {
-            if list.place(number, placing) == 0 {
-                let context = &placing.context;
-                let why = format!(
-                    "no column of the key of {context} is here and is hashed, so its partitions are not told"
-                );
-                note(Lacking::of(Tier::Catalogue, why));
+            if let Some(lacking) = placing.watch(number, &mut list) {
+                note(lacking);
             }
         }
         let statements = statements::begin(&client).await.map_err(&mut note).ok();

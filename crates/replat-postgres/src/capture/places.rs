@@ -8,16 +8,19 @@ use std::fmt;
 use std::sync::Mutex;
 
 use hmac::{Hmac, KeyInit, Mac};
-use replat_advise::evidence::PlaceSeen;
+use replat_advise::evidence::{PlaceSeen, Tier};
 use replat_advise::value::Value;
 use replat_model::ids::PartitionId;
 use replat_model::map::Map;
 use sha2::Sha256;
 
+use super::Lacking;
+use super::columns::WatchList;
+
 /// How much of a name's hash is kept. Unit: bytes.
 const KEPT: usize = 8;
 
-/// A context whose partition key is one column, and where its partitions are.
+/// A context, and where its partitions are.
 #[derive(Clone)]
 pub struct Placing {
     /// The context.
@@ -26,6 +29,18 @@ pub struct Placing {
     pub map: Map,
     /// The columns that hold such keys: schema, table and column.
     pub columns: Vec<[String; 3]>,
+}
+
+impl Placing {
+    /// Has the keys of this context placed, of which this is the number; what is lacking if that cannot be.
+    pub(super) fn watch(&self, number: usize, list: &mut WatchList) -> Option<Lacking> {
+        let why = match self.map.dimensions() {
+            [_] if list.place(number, self) > 0 => return None,
+            [_] => "no column of its key is here and is hashed",
+            _ => "its key has several columns, and a hash is of one",
+        };
+        Some(Lacking::of(Tier::Catalogue, format!("the partitions of {}: {why}", self.context)))
+    }
 }
 
 /// A map has keys in it.

@@ -77,17 +77,11 @@ fn source(
 }
 
 /// The contexts of the spec, of whose keys it can be told in which partition they are.
-fn placings(global: &Global, style: Style, source: &Source) -> Result<Vec<Placing>, Failure> {
+fn placings(global: &Global, source: &Source) -> Result<Vec<Placing>, Failure> {
     let project = Project::open(global)?;
     let store = project.store_so_far()?;
     let mut all = Vec::new();
     for (name, context) in &project.spec.contexts {
-        if context.dimensions.len() > 1 {
-            style.remark(&format!(
-                "  lacking   the partitions of {name}: its key has several columns, and a hash is of one"
-            ));
-            continue;
-        }
         let stored = match &store {
             Some(store) => store.map(name)?,
             None => None,
@@ -134,7 +128,7 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
         log: args.log.clone(),
         sample_rate: args.sample_rate,
         placings: match args.with_partitions {
-            true => placings(global, style, &source)?,
+            true => placings(global, &source)?,
             false => Vec::new(),
         },
     };

@@ -135,7 +135,7 @@ async fn where_a_key_is_is_told_and_neither_the_key_nor_the_partition() {
     world.program.line("capture stop -vv").await.succeeds();
     let ended: Ran = capturing.end().await.succeeds();
     is_clean("the capture", ended.told().as_bytes());
-    ended.remarks("the partitions of both: its key has several columns");
+    ended.prints("the partitions of both: its key has several columns");
     std::fs::remove_file(world.path("replat.toml")).expect("the spec has them");
     for (path, bytes) in &files(&world.path("")) {
         is_clean(&path.display().to_string(), bytes);
