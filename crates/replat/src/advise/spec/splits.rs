@@ -1,6 +1,6 @@
 //! What is advised of columns that go apart, as contexts of a spec with their rollouts, and the DDL that those name.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use replat_advise::columns::{Split, TableColumns, bare};
 use replat_advise::report::Report;
@@ -139,7 +139,7 @@ fn put(document: &mut DocumentMut, name: &str, piece: &Piece) -> Option<()> {
     Some(())
 }
 
-fn in_the_way_of(path: &PathBuf, piece: &Piece) -> Failure {
+fn in_the_way_of(path: &Path, piece: &Piece) -> Failure {
     let what = format!("{} is there already, and says something else", path.display());
     Failure::new("RP8004", Exit::Precondition, what)
         .remedy("Move it away; or compare it with what is advised: replat advise columns … --out DIR")
