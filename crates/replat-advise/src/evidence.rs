@@ -101,6 +101,8 @@ pub enum Line {
     Writes(WritesSeen),
     /// A whole transaction.
     Transaction(TransactionSeen),
+    /// In which partition a key is.
+    Place(PlaceSeen),
 }
 
 /// A table, as the catalogue has it.
@@ -269,6 +271,20 @@ pub struct Executed {
     pub parameters: Vec<Option<Value>>,
 }
 
+/// In which partition of what was deployed a key is, of which only a hash is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceSeen {
+    /// The context that is cut by such keys.
+    pub context: String,
+    /// The key, as it is kept.
+    pub key: String,
+    /// What names the secret that it was hashed with, as in [`Head::hashed`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub secret: String,
+    /// The partition, by something that tells its name to those only who know it.
+    pub partition: String,
+}
+
 /// All that is known of a system, put together from any number of sources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
@@ -282,4 +298,6 @@ pub struct Evidence {
     pub writes: Vec<WritesSeen>,
     /// Whole transactions.
     pub transactions: Vec<TransactionSeen>,
+    /// In which partitions keys are.
+    pub places: Vec<PlaceSeen>,
 }

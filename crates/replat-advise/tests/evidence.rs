@@ -7,8 +7,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use replat_advise::advise::{Wish, advise_on};
 use replat_advise::evidence::{
-    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, Line, ReferenceSeen, RowSeen, Source,
-    StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
+    Change, ColumnSeen, Evidence, Executed, FORMAT, Head, Known, Line, PlaceSeen, ReferenceSeen, RowSeen,
+    Source, StatementSeen, TableSeen, Tier, TransactionSeen, WritesSeen, read, read_evidence, write_evidence,
 };
 use replat_advise::fixture::BadEvidence;
 use replat_advise::missing::hypotheses;
@@ -104,19 +104,24 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         (0..1000_i32, proptest::option::of(word()), proptest::collection::vec(run, 0..3)).prop_map(
             |(at, kind, statements)| TransactionSeen { at: f64::from(at) / 8.0, kind, xid: None, statements },
         );
+    // Where no secret is named, that of the file is meant.
+    let place = (word(), word(), "[a-z]{1,8}", word())
+        .prop_map(|(context, key, secret, partition)| PlaceSeen { context, key, secret, partition });
     (
         proptest::option::of(word()),
         proptest::collection::vec(table(), 0..3),
         statements,
         proptest::collection::vec(writes, 0..3),
         proptest::collection::vec(transaction, 0..3),
+        proptest::collection::vec(place, 0..3),
     )
-        .prop_map(|(hashed, tables, statements, writes, transactions)| Evidence {
+        .prop_map(|(hashed, tables, statements, writes, transactions, places)| Evidence {
             head: Head { format: FORMAT.to_owned(), hashed, span: Some((1.0, 2.5)), ..Head::default() },
             tables,
             statements,
             writes,
             transactions,
+            places,
         })
 }
 
@@ -185,8 +190,28 @@ fn of_secret(secret: &str, xid: u64) -> Evidence {
             xid: Some(xid),
             rows: vec![RowSeen { table: "t".into(), op: Change::Insert, columns }],
         }],
+        places: vec![PlaceSeen {
+            context: "c".into(),
+            key: "7".into(),
+            secret: secret.to_owned(),
+            partition: "p".into(),
+        }],
         ..Evidence::default()
     }
+}
+
+#[test]
+fn where_keys_are_is_told_by_the_names_that_the_keys_have() {
+    let (apart, _) = of_secret("a", 1).merge(of_secret("b", 1));
+    let (three, _) = apart.merge(of_secret("a", 3));
+    for (place, writes) in three.places.iter().zip(&three.writes) {
+        assert_eq!(Value::Text(place.key.clone()), writes.rows[0].columns["id"], "{place:?}");
+    }
+    assert_eq!(three.places.iter().map(|place| place.secret.as_str()).collect::<Vec<_>>(), ["a", "b", "a"]);
+    // A line that names no secret is of its file's.
+    let text = write_evidence(&of_secret("a", 1)).replace(",\"secret\":\"a\"", "");
+    let (back, _) = read_evidence("e", &text).expect("evidence");
+    assert_eq!(back, of_secret("a", 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What is advised is decided by `replat-advise`. Here files are read, databases are looked at, and what came of it is
 //! written.
 
-pub mod deployed;
+mod deployed;
 mod judged;
 mod layout;
 mod live;
@@ -15,6 +15,7 @@ pub mod split;
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Wish;
+use replat_advise::carry::Carried;
 use replat_advise::design::Design;
 use replat_advise::drift::{Means, Prices, drift};
 use replat_advise::evidence::Tier;
@@ -22,7 +23,7 @@ use replat_advise::report::{Report, Subject, Wanted, report, what_if};
 use replat_advise::system::System;
 use serde_json::json;
 
-use self::moves::{Carried, Moves};
+use self::moves::Calling;
 use self::spec::Change;
 use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
@@ -42,39 +43,41 @@ pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<
     let read = reading::read(&paths, &seen)?;
     let wish = Wish { partitions: args.partitions, capacity: args.capacity };
     let wanted = Wanted { wish, accept_low_confidence: args.accept_low_confidence };
-    let subject =
-        Subject { system: &read.system, sources: read.sources, hashed: read.hashed, notes: read.notes };
+    let subject = Subject {
+        system: &read.system,
+        sources: read.sources.clone(),
+        hashed: read.hashed,
+        notes: read.notes.clone(),
+    };
     let mut report = report(subject, &wanted);
     let project = match &args.design {
         None if matches!(args.what, Advise::WhatIf | Advise::Drift) => Some(Project::open(global)?),
         _ => None,
     };
     let deployed = match &project {
-        Some(project) => {
-            let hashed = report.evidence.hashed;
-            Some(deployed::deployed(project, &read.system, hashed, args.context.as_deref())?)
-        }
+        Some(project) => Some(deployed::read(project, &read, args.context.as_deref())?),
         None => None,
     };
     let asked = match (&deployed, &args.design) {
-        (Some(deployed), _) => Some((deployed.design.clone(), deployed.source.clone())),
+        (Some((deployed, source)), _) => Some((deployed.design.clone(), source.clone())),
         (None, Some(file)) => Some(design(file)?),
         (None, None) => None,
     };
-    report.evidence.notes.extend(deployed.iter().flat_map(|deployed| deployed.notes.clone()));
+    report.evidence.notes.extend(deployed.iter().flat_map(|(deployed, _)| deployed.notes.clone()));
+    let system = deployed.as_ref().map_or(&read.system, |(deployed, _)| &deployed.system);
     let mut carried = Vec::new();
     if let Some((design, source)) = asked {
-        let System { schema, trace, .. } = &read.system;
+        let System { schema, trace, .. } = system;
         if matches!(args.what, Advise::Drift | Advise::All) {
             // What is deployed is moved by deployments; a design on paper may become any other.
             let means = if deployed.is_some() { Means::Keys } else { Means::Any };
             let watched = drift(schema, trace, &design, None, &Prices::default(), means).map_err(misfit)?;
-            if let (Some(project), Some(deployed)) = (&project, &deployed) {
-                carried = Moves::of(project, deployed, args, global.config.is_some())?.carried(&watched)?;
+            if let (Some(project), Some((deployed, _))) = (&project, &deployed) {
+                carried = moves::moves(project, deployed, &watched)?;
             }
             report.drift = Some(watched);
         }
-        what_if(&mut report, &read.system, &design, source).map_err(misfit)?;
+        what_if(&mut report, system, &design, source).map_err(misfit)?;
     }
     for (file, text) in
         [(&args.markdown, render::advise::markdown(&report)), (&args.html, render::advise::page(&report))]
@@ -99,9 +102,10 @@ pub async fn advise(global: &Global, style: Style, args: &AdviseArgs) -> Result<
     };
     let mut text = render::advise::terminal(&report, args.what, args.detail);
     let mut value = json!(report);
-    text += &moves::told(&carried);
+    let calling = Calling { spec: project.as_ref().filter(|_| global.config.is_some()), args };
+    text += &calling.told(&carried);
     if !carried.is_empty() {
-        value["moves"] = json!(carried);
+        value["moves"] = calling.value(&carried);
     }
     if let Some(change) = change {
         text += &change.told(global.dry_run);

@@ -47,6 +47,7 @@ codes! {
     RP2006 3 "A name or value was not understood";
     RP2007 3 "The partition is there already";
     RP2008 13 "Nobody agreed";
+    RP2009 4 "An old guard keeps the partition out";
     RP3001 4 "A table cannot be looked after";
     RP3002 4 "A privilege is missing";
     RP3003 4 "How a table is cut cannot be told";

@@ -1,5 +1,7 @@
 //! From a wish to a plan: look at both databases, rehearse the DDL, draft, check; and whether a plan still fits.
 
+mod kept_out;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use replat_model::prediction::{Load, Measured, Prediction, predict};
 use replat_model::region::Region;
 use replat_model::spec::{Context, Policy, Rollout, Spec, TableMode};
 use replat_postgres::connect::Connected;
+use replat_postgres::guard::closed_at;
 use replat_postgres::slice::{members, predicate, region_predicate, table_name};
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{
@@ -30,6 +33,8 @@ use crate::contracts::contract_plans;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 use crate::render::counted;
+
+pub use self::kept_out::KeptOut;
 
 /// A plan as it is kept in a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -184,6 +189,10 @@ pub async fn plan(
     }
     let ddl = read_ddl(project.folder(), rollout)?;
     let ends = Ends::connect(project, &leaf.home, &rollout.to).await?;
+    let closed = closed_at(&ends.green.client, &rollout.to, &green_tables(context, rollout)).await?;
+    if let Some(old) = KeptOut::of((&id, &region), &map, &closed, &rollout.to) {
+        return Err(old.failure(name));
+    }
     let blue_tables: Vec<String> = context.tables.keys().cloned().collect();
     let blue = survey(&ends.blue.client, &leaf.home.database, &leaf.home.schema, Some(&blue_tables)).await?;
     let target = Target {

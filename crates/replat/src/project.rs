@@ -176,7 +176,8 @@ impl Project {
     }
 }
 
-fn folder_of(file: &Path) -> &Path {
+/// The folder of a file.
+pub fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -36,7 +36,12 @@ pub fn read_evidence(name: &str, text: &str) -> Result<(Evidence, Vec<Note>), Ba
             },
             Line::Writes(writes) => evidence.writes.push(writes),
             Line::Transaction(transaction) => evidence.transactions.push(transaction),
+            Line::Place(place) => evidence.places.push(place),
         }
+    }
+    // A file has one secret, which each line need not repeat.
+    for place in evidence.places.iter_mut().filter(|place| place.secret.is_empty()) {
+        place.secret = evidence.head.hashed.clone().unwrap_or_default();
     }
     Ok((evidence, notes))
 }
@@ -52,7 +57,8 @@ pub fn write_evidence(evidence: &Evidence) -> String {
         .map(Line::Table)
         .chain(evidence.statements.iter().cloned().map(Line::Statement))
         .chain(evidence.writes.iter().cloned().map(Line::Writes))
-        .chain(evidence.transactions.iter().cloned().map(Line::Transaction));
+        .chain(evidence.transactions.iter().cloned().map(Line::Transaction))
+        .chain(evidence.places.iter().cloned().map(Line::Place));
     for line in lines {
         text.push('\n');
         text.push_str(&json(&line));

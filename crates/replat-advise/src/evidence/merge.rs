@@ -77,6 +77,7 @@ impl Evidence {
             self.transactions.push(transaction);
         }
         self.writes.extend(other.writes);
+        self.places.extend(other.places);
         self.transactions.sort_by(|a, b| a.at.total_cmp(&b.at));
         self.writes.sort_by(|a, b| a.at.total_cmp(&b.at));
         self.head = self.head.and(other.head);
@@ -119,6 +120,9 @@ impl Evidence {
             transaction.xid = transaction.xid.map(|xid| xid ^ server);
             let values = transaction.statements.iter_mut().flat_map(|executed| &mut executed.parameters);
             values.flatten().for_each(tell);
+        }
+        for place in &mut self.places {
+            place.key = format!("{secret}|{}", place.key);
         }
     }
 

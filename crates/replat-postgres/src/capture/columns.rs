@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use replat_advise::value::Value;
 
+use super::places::Placing;
 use super::secret::{Kept, Secret};
 use super::text::{Normal, Token};
 
@@ -46,6 +47,15 @@ pub enum Parameter {
 }
 
 impl Parameter {
+    /// What becomes of a value that is in both of two places; `None` if they do not agree.
+    fn both(self, other: Parameter) -> Option<Parameter> {
+        match (self, other) {
+            (Parameter::One(one), Parameter::One(other)) => one.both(other).map(Parameter::One),
+            (Parameter::Each(one), Parameter::Each(other)) => one.both(other).map(Parameter::Each),
+            _ => None,
+        }
+    }
+
     /// A value's text as it is kept; `None` if nothing of it is.
     pub fn keep(self, secret: &Secret, text: &str) -> Option<Value> {
         match self {
@@ -93,6 +103,21 @@ impl WatchList {
     /// A table by its full name.
     pub fn find(&self, schema: &str, table: &str) -> Option<&Watched> {
         self.named(table).find(|watched| watched.is_called(Some(schema), table))
+    }
+
+    /// Has it told of hashed values of some columns in which partition of a context they are. How many columns there are.
+    pub fn place(&mut self, number: usize, placing: &Placing) -> usize {
+        let mut placed = 0;
+        for Watched { schema, table, columns, .. } in &mut self.tables {
+            for (column, kept) in columns {
+                let is_one = placing.columns.iter().any(|[s, t, c]| s == schema && t == table && c == column);
+                if is_one && *kept == Some(Kept::Hashed) {
+                    *kept = Some(Kept::Placed(number));
+                    placed += 1;
+                }
+            }
+        }
+        placed
     }
 
     /// Hears of a statement that runs. What is declared to be no key and is set by an UPDATE is none, such as a balance: its
@@ -143,7 +168,10 @@ impl WatchList {
             // One parameter in two places has the same value in both, so that the stricter one decides.
             match (*slot, found) {
                 (None, Some(found)) if !*doubt => *slot = Some(found),
-                (Some(one), Some(other)) if one != other => (*slot, *doubt) = (None, true),
+                (Some(one), Some(other)) => {
+                    *slot = one.both(other);
+                    *doubt = slot.is_none();
+                }
                 _ => {}
             }
         };
@@ -204,7 +232,7 @@ impl<'a> Named<'a> {
             .filter_map(|(_, table)| table.columns.iter().find(|(name, _)| name == column))
             .map(|(_, kept)| *kept);
         let first = found.next()?;
-        first.filter(|_| found.all(|other| other == first))
+        found.fold(first, |kept, other| kept?.either(other?))
     }
 }
 
@@ -444,6 +472,9 @@ fn inserted(tokens: &[Token], named: &Named<'_>) -> Vec<(usize, Option<Kept>)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use replat_model::ids::Home;
+    use replat_model::key::KeyType;
+    use replat_model::map::{Dimension, Map};
 
     use super::super::text::normal;
     use super::*;
@@ -564,6 +595,29 @@ mod tests {
         let days = Parameter::Each(Kept::Day).keep(&secret, "{\"1970-01-02 00:00:00+00\"}");
         assert_eq!(days, Some(Value::list(&[Value::Int(1)])));
         assert_eq!(Parameter::Each(Kept::Day).keep(&secret, "{infinity}"), None);
+    }
+
+    #[test]
+    fn a_parameter_is_placed_where_it_is_surely_a_key_of_the_context() {
+        let mut list = list();
+        let column = |table: &str| ["public".to_owned(), table.to_owned(), "id".to_owned()];
+        let home = Home { database: "blue".into(), schema: "public".into() };
+        let dimensions = vec![Dimension { column: "id".into(), key_type: KeyType::BigInt }];
+        let map = Map::build("saas", dimensions, None, home).expect("a map");
+        let columns = vec![column("orders"), column("nothere")];
+        let placing = Placing { context: "saas".into(), map, columns };
+        assert_eq!(list.place(3, &placing), 1);
+        let rows = [
+            ("select * from orders where id = $1", Some(Kept::Placed(3))),
+            ("select * from orders where id = $1 and tenant = $1", Some(Kept::Placed(3))),
+            ("select * from orders where tenant = $1", Some(Kept::Hashed)),
+            ("select * from orders, lines where id = $1", Some(Kept::Hashed)),
+            ("insert into orders (id) values ($1)", Some(Kept::Placed(3))),
+            ("select * from orders where id = $1 and at = $1", None),
+        ];
+        for (sql, want) in rows {
+            assert_eq!(list.parameters(&normal(sql).expect(sql)[0])[0], want.map(Parameter::One), "{sql}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::log_file::{Followed, Reader};
 use super::pace::{Pace, Progress};
+use super::secret::Secret;
 use super::writes::{AGAIN_EVERY, Read};
 use super::{
     Ask, Capture, CaptureError, Captured, Lacking, Room, Sink, alone, counted, log_file, pace, rate, session,
@@ -93,12 +94,12 @@ impl Capture {
                 }
                 tokio::select! {
                     all = &mut tiers, if done.is_none() => done = Some(all),
-                    Some(line) = came.recv() => taking.take(&line),
+                    Some(line) = came.recv() => taking.take_with(&line, secret),
                     () = &mut until, if !ending => over = true,
                 }
             }
             while let Ok(line) = came.try_recv() {
-                taking.take(&line);
+                taking.take_with(&line, secret);
             }
             (done.unwrap_or_default(), taking.failed)
         };
@@ -251,6 +252,12 @@ impl Taking<'_> {
             let taken = self.sink.take(line);
             self.note(taken);
         }
+    }
+
+    /// Takes a line, and what was learned with it of where keys are.
+    fn take_with(&mut self, line: &Line, secret: &Secret) {
+        self.take(line);
+        secret.places().fresh().into_iter().for_each(|place| self.take(&Line::Place(place)));
     }
 
     fn note(&mut self, taken: std::io::Result<Room>) {

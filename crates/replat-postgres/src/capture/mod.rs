@@ -19,10 +19,12 @@
 pub mod catalogue;
 pub mod columns;
 mod course;
+mod lacking;
 pub mod log_file;
 pub mod log_line;
 mod look;
 pub mod pace;
+pub mod places;
 pub mod rate;
 pub mod sample;
 pub mod secret;
@@ -30,7 +32,6 @@ pub mod statements;
 pub mod text;
 pub mod writes;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -41,9 +42,11 @@ use tokio_postgres::Client;
 
 use self::catalogue::Found;
 use self::columns::WatchList;
+pub use self::lacking::Lacking;
 use self::log_file::Following;
 pub use self::look::look;
 use self::pace::{Pace, Share};
+pub use self::places::{Placing, place_name};
 use self::rate::RateBefore;
 use self::secret::Secret;
 use self::writes::Reading;
@@ -56,41 +59,6 @@ use crate::failpoint::crash_at;
 pub const APPLICATION: &str = "replat/capture";
 /// The advisory lock of the one capture of a database.
 const LOCK: [i32; 2] = [0x7265_706c, 0x6361_7074];
-
-/// What could not be had, and how it could be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lacking {
-    /// Of which tier.
-    pub tier: Tier,
-    /// Why not.
-    pub why: String,
-    /// The statement, setting or word that would give it, if there is one.
-    pub by: Option<String>,
-}
-
-impl Lacking {
-    fn of(tier: Tier, why: impl Into<String>) -> Lacking {
-        Lacking { tier, why: why.into(), by: None }
-    }
-
-    fn by(self, by: impl Into<String>) -> Lacking {
-        Lacking { by: Some(by.into()), ..self }
-    }
-}
-
-impl fmt::Display for Lacking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tier = match self.tier {
-            Tier::Catalogue => "T0 catalogue",
-            Tier::Statements => "T1 statements",
-            Tier::Writes => "T2 writes",
-            Tier::Sample => "T3 sample",
-            Tier::Trace => "T4 trace",
-        };
-        write!(f, "{tier}: {}", self.why)?;
-        self.by.as_ref().map_or(Ok(()), |by| write!(f, "; {by}"))
-    }
-}
 
 /// The server's own words, without what may be of a row.
 fn said(error: &tokio_postgres::Error) -> String {
@@ -145,6 +113,8 @@ pub struct Ask {
     pub sample_rate: Option<Share>,
     /// How long it is to last.
     pub lasts: Duration,
+    /// The contexts of whose keys it is told in which partition they are.
+    pub placings: Vec<Placing>,
 }
 
 /// Takes lines as they come.
@@ -331,6 +301,11 @@ impl Capture {
         }
         let mut list = catalogue::watch_list(&found);
         let mut note = |why: Lacking| lacking.push(why);
+        for (number, placing) in ask.placings.iter().enumerate() {
+            if let Some(lacking) = placing.watch(number, &mut list) {
+                note(lacking);
+            }
+        }
         let statements = statements::begin(&client).await.map_err(&mut note).ok();
         if let Some(before) = &statements {
             statements::setting(&client, before).await.iter().for_each(|statement| list.hear(statement));
@@ -343,7 +318,7 @@ impl Capture {
             counted_by: counted_by(&client).await,
             client,
             database_there,
-            secret: Secret::new(random),
+            secret: Secret::new(random).placing(ask.placings.clone()),
             found,
             list,
             statements,

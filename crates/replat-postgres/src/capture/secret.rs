@@ -4,6 +4,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use replat_advise::value::Value;
 use sha2::Sha256;
 
+use super::places::{Places, Placing};
+
 /// How much of a hash is kept. Unit: bytes. Two of a million values fall together once in about 37 million captures.
 const KEPT: usize = 8;
 
@@ -12,12 +14,27 @@ const VALUE: u8 = 1;
 const NAME: u8 = 2;
 
 /// The secret of one capture. It is in memory only: nobody can hash a guess once the capture has ended.
-pub struct Secret(Hmac<Sha256>);
+pub struct Secret {
+    mac: Hmac<Sha256>,
+    places: Places,
+}
 
 impl Secret {
     /// A secret of 32 random bytes.
     pub fn new(random: [u8; 32]) -> Secret {
-        Secret(Hmac::<Sha256>::new_from_slice(&random).expect("HMAC takes keys of any length"))
+        let mac = Hmac::<Sha256>::new_from_slice(&random).expect("HMAC takes keys of any length");
+        Secret { mac, places: Places::default() }
+    }
+
+    /// The same, with contexts of whose keys it is told in which partition they are.
+    #[must_use]
+    pub fn placing(self, placings: Vec<Placing>) -> Secret {
+        Secret { places: Places::of(placings), ..self }
+    }
+
+    /// What was seen of where keys are.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// What names it without telling it.
@@ -31,7 +48,7 @@ impl Secret {
     }
 
     fn hash(&self, kind: u8, text: &[u8]) -> String {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         mac.update(&[kind]);
         mac.update(text);
         let digest = mac.finalize().into_bytes();
@@ -50,6 +67,8 @@ impl std::fmt::Debug for Secret {
 pub enum Kept {
     /// They are hashed.
     Hashed,
+    /// They are hashed, and it is told in which partition of a context they are: of that with this number.
+    Placed(usize),
     /// Of a moment, its day: the number of days since 1970.
     Day,
     /// Of a day, its month: the number of days since 1970 of its first day. A day alone may be somebody's birthday.
@@ -57,10 +76,37 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// What becomes of a value that is in both of two columns; `None` if they do not agree.
+    pub fn both(self, other: Kept) -> Option<Kept> {
+        match (self, other) {
+            (one, other) if one == other => Some(one),
+            (Kept::Placed(placing), Kept::Hashed) | (Kept::Hashed, Kept::Placed(placing)) => {
+                Some(Kept::Placed(placing))
+            }
+            (Kept::Placed(_), Kept::Placed(_)) => Some(Kept::Hashed),
+            _ => None,
+        }
+    }
+
+    /// What becomes of a value that is in one of two columns; `None` if they do not agree.
+    pub fn either(self, other: Kept) -> Option<Kept> {
+        let is_hashed = |kept| matches!(kept, Kept::Hashed | Kept::Placed(_));
+        match (self, other) {
+            (one, other) if one == other => Some(one),
+            (one, other) if is_hashed(one) && is_hashed(other) => Some(Kept::Hashed),
+            _ => None,
+        }
+    }
+
     /// A value's text as it is kept; `None` if nothing of it is.
     pub fn keep(self, secret: &Secret, text: &str) -> Option<Value> {
         match self {
             Kept::Hashed => Some(secret.hashed(text)),
+            Kept::Placed(placing) => {
+                let key = secret.hashed(text);
+                secret.places.see(placing, text, &key, &secret.name());
+                Some(key)
+            }
             Kept::Day => day(text).map(|(year, month, day)| Value::Int(days(year, month, day))),
             Kept::Month => day(text).map(|(year, month, _)| Value::Int(days(year, month, 1))),
         }

@@ -5,13 +5,13 @@
 //! has written, and a crash leaves either both or neither.
 
 use replat_engine::EngineError;
-use replat_model::ids::{PartitionId, Side};
+use replat_model::ids::{Home, PartitionId, Side};
 use replat_model::plan::{Plan, TablePlan};
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Row, Transaction};
 
 use super::rows::{Guarded, TRIGGERS, guard_sql};
 use super::whole::{Closed, trigger_on};
-use super::{schema_of, superseded};
+use super::{is_missing, schema_of, superseded};
 use crate::error::on;
 use crate::failpoint::crash_at;
 use crate::slice::table_name;
@@ -226,6 +226,11 @@ async fn guarded_on(tx: &Transaction<'_>, database: &str, target: &str) -> Resul
         )
         .await
         .map_err(on(database, "reading who is guarded"))?;
+    read_back(&rows, database)
+}
+
+/// What [`write_down`] wrote.
+fn read_back(rows: &[Row], database: &str) -> Result<Vec<Guarded>, EngineError> {
     let damaged = |why: String| EngineError::Refused {
         database: database.to_owned(),
         during: "reading who is guarded".into(),
@@ -241,6 +246,28 @@ async fn guarded_on(tx: &Transaction<'_>, database: &str, target: &str) -> Resul
             })
         })
         .collect()
+}
+
+/// The closed guards on tables of a home: who left it, or is on its way there. None where nothing is guarded at all.
+///
+/// # Errors
+///
+/// What the server says, and a record that cannot be read.
+pub async fn closed_at(client: &Client, home: &Home, tables: &[String]) -> Result<Vec<Guarded>, EngineError> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT g.partition, g.schema_name, g.region, g.columns FROM replat.guarded g \
+             JOIN replat.fence f USING (partition, schema_name) \
+             JOIN pg_class c ON c.oid = g.tbl JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE NOT f.open AND n.nspname = $1 AND c.relname = ANY ($2::text[]) ORDER BY g.partition",
+            &[&home.schema, &tables],
+        )
+        .await;
+    match rows {
+        Ok(rows) => read_back(&rows, &home.database),
+        Err(e) if is_missing(&e) => Ok(Vec::new()),
+        Err(e) => Err(on(&home.database, "reading who is guarded")(e)),
+    }
 }
 
 /// A trigger that is made, or replaced, does not fire for replication sessions until it is told to; nor do the clones

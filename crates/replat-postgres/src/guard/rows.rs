@@ -51,6 +51,15 @@ impl Guarded {
         }
     }
 
+    /// Whether rows of another partition are refused by this guard as long as it is closed. Where only the hash of
+    /// particular values could tell, it counts as if some were: one refused row keeps a stream waiting for ever.
+    pub fn keeps_out(&self, partition: &PartitionId, region: &Region, dimensions: &[Dimension]) -> bool {
+        // A guard of another context's partitions, over other dimensions, says nothing of these keys.
+        let alike = self.columns.len() == dimensions.len()
+            && self.columns.iter().zip(dimensions).all(|(own, other)| own.key_type == other.key_type);
+        self.partition != *partition && alike && self.region.overlaps(region) != Some(false)
+    }
+
     fn predicate(&self, row: &str) -> String {
         region_predicate(&self.region, &self.columns, |column| format!("{row}{}", quote_ident(column)))
     }
@@ -281,5 +290,54 @@ fn type_name(key_type: KeyType) -> &'static str {
         KeyType::Date => "pg_catalog.date",
         KeyType::Timestamp => "pg_catalog.timestamp",
         KeyType::TimestampTz => "pg_catalog.timestamptz",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guarded(partition: &str, key_type: KeyType, constraint: Constraint) -> Guarded {
+        Guarded {
+            partition: partition.parse().expect("a name"),
+            schema: "public".into(),
+            region: Region::everything().and(0, constraint),
+            columns: vec![Dimension { column: "own_name".into(), key_type }],
+        }
+    }
+
+    #[test]
+    fn a_guard_keeps_out_whoever_may_have_keys_of_it_and_is_not_its_own() {
+        let is = |n: i64| Constraint::OneOf(BTreeSet::from([KeyValue::Int(n)]));
+        let but = |n: i64| Constraint::NoneOf(BTreeSet::from([KeyValue::Int(n)]));
+        let within = |a: i64, b: i64| Constraint::Within {
+            lower: Some(KeyValue::Int(a)),
+            upper: Some(KeyValue::Int(b)),
+        };
+        let bucket = |remainder| Constraint::Bucket { modulus: 4, remainder };
+        let dimensions = [Dimension { column: "tenant".into(), key_type: KeyType::BigInt }];
+        let rows = [
+            (within(8, 16), is(11), true),
+            (within(8, 16), is(16), false),
+            (within(8, 16), within(12, 20), true),
+            (within(8, 16), within(16, 20), false),
+            (but(3), is(4), true),
+            (but(3), is(3), false),
+            (bucket(1), bucket(2), false),
+            (bucket(1), bucket(1), true),
+            // Only the hash of some value could tell: it counts.
+            (bucket(1), within(1, 5), true),
+        ];
+        let one: PartitionId = "one".parse().expect("a name");
+        for (old, new, want) in rows {
+            let region = Region::everything().and(0, new);
+            let said = format!("{old:?} {region:?}");
+            let other = guarded("other", KeyType::BigInt, old.clone());
+            assert_eq!(other.keeps_out(&one, &region, &dimensions), want, "{said}");
+            let own = guarded("one", KeyType::BigInt, old.clone());
+            assert!(!own.keeps_out(&one, &region, &dimensions), "{said}");
+            let elsewhere = guarded("other", KeyType::Text, old);
+            assert!(!elsewhere.keeps_out(&one, &region, &dimensions), "{said}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use replat_advise::evidence::{self, Evidence, Known};
+use replat_advise::evidence::{self, Evidence, Known, PlaceSeen};
 use replat_advise::fixture::BadEvidence;
 use replat_advise::report::Source;
 use replat_advise::system::System;
@@ -23,6 +23,8 @@ pub struct Reading {
     pub sources: Vec<Source>,
     /// Whether values are known by their hashes only.
     pub hashed: bool,
+    /// In which partitions hashed keys are, as far as a capture told it.
+    pub places: Vec<PlaceSeen>,
     /// What is worth knowing.
     pub notes: Vec<String>,
 }
@@ -152,12 +154,14 @@ fn system(texts: Vec<Text>) -> Result<Reading, Failure> {
         Known::Described(_) => false,
         Known::Seen(seen) => seen.head.hashed.is_some(),
     };
+    let mut places = Vec::new();
     if let Known::Seen(seen) = &known {
         notes.extend(seen.head.lacking.iter().cloned());
+        places.clone_from(&seen.places);
     }
     let (system, also) = System::of(known);
     notes.extend(more.into_iter().chain(also).map(|note| format!("{}: {}", note.about, note.says)));
-    Ok(Reading { system, sources, hashed, notes })
+    Ok(Reading { system, sources, hashed, places, notes })
 }
 
 fn bad(error: BadEvidence) -> Failure {

@@ -2,11 +2,13 @@
 //! is, comments too.
 
 mod lifecycles;
+mod splits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use replat_advise::advise::Verdict;
+use replat_advise::carry::{Becoming, Stage, Wanted};
 use replat_advise::columns::bare;
 use replat_advise::report::{Carrier, Family, Report, Tree};
 use replat_advise::value::Value;
@@ -16,7 +18,6 @@ use serde_json::json;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use self::lifecycles::Put;
-use super::moves::{Becoming, Stage, Wanted};
 use super::written;
 use crate::cli::{Advise, AdviseArgs, Global};
 use crate::failure::{Exit, Failure};
@@ -30,6 +31,10 @@ pub struct Change {
     after: String,
     contexts: Vec<String>,
     lifecycles: Put,
+    /// Files beside it that it names, with their text.
+    files: Vec<(PathBuf, String)>,
+    /// Statements that come before the first deployment.
+    first: Vec<String>,
 }
 
 impl Change {
@@ -41,10 +46,15 @@ impl Change {
         if self.before == self.after {
             return format!("{left}{file} says so already.\n");
         }
+        let first: String =
+            self.first.iter().map(|one| format!("First, in the database:  {one}\n")).collect();
         if dry_run {
             let difference = difference(&file.to_string(), &self.before, &self.after);
-            return format!("{difference}{left}No change has been made.\n");
+            let new: String = self.files.iter().map(|(path, text)| added(path, text)).collect();
+            return format!("{difference}{new}{left}{first}No change has been made.\n");
         }
+        let beside: String =
+            self.files.iter().map(|(path, _)| format!("{}: written.\n", path.display())).collect();
         let (mut what, mut next) = (Vec::new(), vec![format!("replat -c {file} validate")]);
         if let Some(first) = self.contexts.first() {
             what.push(format!("context {}", self.contexts.join(", ")));
@@ -55,11 +65,15 @@ impl Change {
             what.push(format!("lifecycle {}", names.join(", ")));
             next.push(format!("replat -c {file} plan rotate"));
         }
-        let first = |convert: &String| {
+        let ordinary = |convert: &String| {
             format!("If it is an ordinary table yet:  replat -c {file} {convert} --dry-run\n")
         };
-        let converts: String = converts.iter().map(first).collect();
-        format!("{left}{file}: written, {}.\n{converts}Next:  {}\n", what.join(" and "), next.join("     "))
+        let converts: String = converts.iter().map(ordinary).collect();
+        format!(
+            "{left}{file}: written, {}.\n{beside}{first}{converts}Next:  {}\n",
+            what.join(" and "),
+            next.join("     ")
+        )
     }
 
     /// For programs.
@@ -68,17 +82,27 @@ impl Change {
             "file": self.file, "contexts": self.contexts, "lifecycles": self.lifecycles.names,
             "left": self.lifecycles.left,
             "changed": self.before != self.after, "written": !dry_run, "text": self.after,
+            "files": self.files.iter().map(|(path, text)| json!({ "file": path, "text": text })).collect::<Vec<_>>(),
+            "first": self.first,
         })
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it, whole or not at all; what it names comes before it.
     pub fn write(&self) -> Result<(), Failure> {
+        for (path, text) in &self.files {
+            written(path, text)?;
+        }
         let beside = self.file.with_extension("toml.new");
         written(&beside, &self.after)?;
         std::fs::rename(&beside, &self.file).map_err(|e| {
             Failure::new("RP9001", Exit::Usage, format!("{} cannot be written: {e}", self.file.display()))
         })
     }
+}
+
+/// A file that is new, as a difference.
+fn added(path: &Path, text: &str) -> String {
+    difference(&path.display().to_string(), "", text)
 }
 
 /// What the plan makes of a spec: the project's, or the one that was named.
@@ -90,6 +114,9 @@ pub fn change(
 ) -> Result<Change, Failure> {
     if args.what == Advise::Lifecycle {
         return lifecycles::change(Opened::open(global, file)?, args, report);
+    }
+    if args.what == Advise::Columns {
+        return splits::change(Opened::open(global, file)?, args, report);
     }
     if !report.plan.ready {
         let why = match &report.advice.verdict {
@@ -172,7 +199,8 @@ impl Opened {
     fn changed(self, contexts: Vec<String>, lifecycles: Put) -> Result<Change, Failure> {
         let after = self.document.to_string();
         parsed(&self.file, &after)?;
-        Ok(Change { file: self.file, before: self.before, after, contexts, lifecycles })
+        let Opened { file, before, .. } = self;
+        Ok(Change { file, before, after, contexts, lifecycles, files: Vec::new(), first: Vec::new() })
     }
 }
 

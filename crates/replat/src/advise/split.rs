@@ -18,14 +18,28 @@ pub struct Piece {
     pub spec: String,
 }
 
-/// The piece of a spec that makes several tables of one.
+/// The piece of a spec that makes several tables of one, for those who look at it.
 ///
 /// # Errors
 ///
 /// If no partition can be told by a column of its type.
 pub fn piece(table: &TableColumns, split: &Split) -> Result<Piece, Failure> {
+    piece_in(table, split, &context_name(&table.table), SOME_DATABASE)
+}
+
+/// The same, as a context of this name, whose tables are in this database.
+///
+/// # Errors
+///
+/// As [`piece`].
+pub fn piece_in(
+    table: &TableColumns,
+    split: &Split,
+    context_name: &str,
+    database: &str,
+) -> Result<Piece, Failure> {
     let name = bare(&table.table);
-    let context_name = context_name(name);
+    let place = |schema: &str| place(database, schema);
     let ddl_name = format!("split_{context_name}.sql");
     let known = split.carried.iter().find(|column| column.name == split.dimension);
     let data_type = known.map_or("", |column| column.data_type.as_str());
@@ -65,7 +79,7 @@ pub fn piece(table: &TableColumns, split: &Split) -> Result<Piece, Failure> {
 
     let mut contexts = Table::new();
     contexts.set_implicit(true);
-    contexts.insert(&context_name, Item::Table(context));
+    contexts.insert(context_name, Item::Table(context));
     let mut document = DocumentMut::new();
     document.insert("contexts", Item::Table(contexts));
     Ok(Piece {
@@ -76,15 +90,16 @@ pub fn piece(table: &TableColumns, split: &Split) -> Result<Piece, Failure> {
     })
 }
 
-fn place(schema: &str) -> InlineTable {
+fn place(database: &str, schema: &str) -> InlineTable {
     let mut said = InlineTable::new();
-    said.insert("database", SOME_DATABASE.into());
+    said.insert("database", database.into());
     said.insert("schema", schema.into());
     said
 }
 
-/// A table's name as a context can have it.
-fn context_name(table: &str) -> String {
+/// A table's name, without its schema, as a context can have it.
+pub fn context_name(table: &str) -> String {
+    let table = bare(table);
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     table.to_lowercase().chars().map(|c| if fits(c) { c } else { '_' }).take(48).collect()
 }

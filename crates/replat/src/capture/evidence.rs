@@ -175,7 +175,7 @@ impl Sink for Growing {
                 }
                 None
             }
-            Line::Table(_) => None,
+            Line::Table(_) | Line::Place(_) => None,
         };
         if let Some(counted) = counted {
             let all = [&self.counts.writes, &self.counts.transactions].map(|n| n.load(Ordering::Relaxed));
@@ -207,10 +207,17 @@ pub struct Summary {
     pub transactions: u64,
     /// Statements that those ran.
     pub executed: u64,
+    /// Keys of which it is known in which partition they are.
+    #[serde(skip_serializing_if = "is_none")]
+    pub places: u64,
     /// Its size.
     pub bytes: u64,
     /// Whether it ends in the middle of a line, or was never finished.
     pub is_broken_off: bool,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Summary {
@@ -293,6 +300,7 @@ impl Summary {
         match line {
             Line::Table(_) => self.tables += 1,
             Line::Statement(_) => {}
+            Line::Place(_) => self.places += 1,
             Line::Writes(writes) => {
                 self.writes += 1;
                 self.rows_written += writes.rows.len() as u64;

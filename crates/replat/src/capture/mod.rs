@@ -4,13 +4,16 @@ mod evidence;
 mod folder;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use replat_model::spec::SecretText;
-use replat_postgres::capture::{Ask, Capture, CaptureError, clean_up};
+use replat_engine::WorkLog;
+use replat_model::map::Dimension;
+use replat_model::spec::{SecretText, TableMode};
+use replat_postgres::capture::{Ask, Capture, CaptureError, Placing, clean_up};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,6 +21,7 @@ use self::evidence::{BadFile, Counts, Growing, Summary, summary};
 use self::folder::{Folder, Record, Running, Standing, beside};
 use crate::cli::{CaptureArgs, CaptureVerb, Global, Progress};
 use crate::failure::{Exit, Failure, causes};
+use crate::project::Project;
 use crate::render::{self, Style};
 use crate::source::{self, Source};
 
@@ -72,6 +76,43 @@ fn source(
     }
 }
 
+/// The contexts of the spec, of whose keys it can be told in which partition they are.
+fn placings(global: &Global, source: &Source) -> Result<Vec<Placing>, Failure> {
+    let project = Project::open(global)?;
+    let store = project.store_so_far()?;
+    let mut all = Vec::new();
+    for (name, context) in &project.spec.contexts {
+        let stored = match &store {
+            Some(store) => store.map(name)?,
+            None => None,
+        };
+        let map = match stored {
+            Some(map) => map,
+            None => project.first_map(name, context)?,
+        };
+        // What lives elsewhere by now may be in another schema there.
+        let mut schemas: BTreeSet<String> = map
+            .leaves()
+            .filter(|leaf| leaf.home.database == source.database)
+            .map(|leaf| leaf.home.schema.clone())
+            .collect();
+        schemas.insert(context.home.schema.clone());
+        let sliced = || context.tables.iter().filter(|(_, table)| table.mode == TableMode::Slice);
+        let columns = schemas
+            .iter()
+            .flat_map(|schema| {
+                sliced().flat_map(move |(table, said)| {
+                    let of = move |d: &Dimension| said.column_of(&d.column).to_owned();
+                    let columns = context.dimensions.iter().map(of);
+                    columns.map(move |column| [schema.clone(), table.clone(), column])
+                })
+            })
+            .collect();
+        all.push(Placing { context: name.clone(), map, columns });
+    }
+    Ok(all)
+}
+
 async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit, Failure> {
     let source = source(global, args.context.as_deref(), args.from.as_ref(), false)?;
     let folder = folder(global)?;
@@ -87,6 +128,10 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
         log: args.log.clone(),
         sample_rate: args.sample_rate,
         lasts: args.lasts.as_duration(),
+        placings: match args.with_partitions {
+            true => placings(global, &source)?,
+            false => Vec::new(),
+        },
     };
     if global.dry_run {
         return outlook(style, &ask).await;
@@ -345,6 +390,7 @@ async fn stop(
                 log: None,
                 sample_rate: None,
                 lasts: Duration::ZERO,
+                placings: Vec::new(),
             };
             clean_up(&ask, record.rate.as_ref())
                 .await

@@ -65,6 +65,10 @@ pub struct CaptureArgs {
     /// Read the server's log (jsonlog or csvlog) from this file of this machine.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Tell of each hashed key in which partition of the spec's contexts it is by now, so that drift and what-if can say more
+    /// of what is deployed than hashes do. Neither the key is written nor the partition's name.
+    #[arg(long)]
+    pub with_partitions: bool,
     /// Let the server log a share of all transactions as long as this lasts: auto for as much as advice needs, by how many
     /// there are and how long this lasts, or a share such as 0.01. Sets log_transaction_sample_rate by ALTER SYSTEM and puts
     /// it back afterwards. Without it no setting is touched.

@@ -17,6 +17,7 @@ use replat_model::region::Region;
 use replat_model::spec::{Context, TableMode};
 use replat_postgres::cohort::CONNECTIONS_MIN;
 use replat_postgres::connect::Connected;
+use replat_postgres::guard::closed_at;
 use replat_postgres::sql::quote_ident;
 use replat_postgres::survey::{Target, check_expressions, is_one_database, rehearse, survey};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,8 @@ use crate::cli::Targets;
 use crate::contracts::contract_plans;
 use crate::failure::{Exit, Failure};
 use crate::planning::{
-    self, Ends, Wanted, drafted, find_in, found, green_tables, rollout, rows_of, sample, session, weigh,
+    self, Ends, KeptOut, Wanted, drafted, find_in, found, green_tables, rollout, rows_of, sample, session,
+    weigh,
 };
 use crate::project::Project;
 
@@ -375,11 +377,22 @@ pub async fn plan_these(
         return Err(Failure::new("RP2002", Exit::Precondition, what)
             .remedy("Deploy the partitions by themselves: within one database there is no log to share."));
     }
+    let closed = closed_at(&ends.green.client, &rollout.to, &green_tables(context, rollout)).await?;
     let mut plans = Vec::new();
     let mut going = Vec::new();
     let mut left_out = Vec::new();
     let mut measured = None;
     for (one, selection) in wanted.iter().zip(selections) {
+        if let Some(old) = KeptOut::of((&one.id, &one.region), &one.map, &closed, &rollout.to) {
+            let Failure { what, remedy, .. } = old.failure(name);
+            left_out.push(LeftOut {
+                selection,
+                partition: one.id.clone(),
+                because: vec![what.into()],
+                remedy,
+            });
+            continue;
+        }
         let mut ask = Ask {
             context: name.to_owned(),
             partition: one.id.clone(),

@@ -83,6 +83,10 @@ pub fn shown(name: &str, path: &Path, told: &EvidenceSummary) -> String {
         counted_of(told.transactions, "whole transaction", "whole transactions"),
         counted_of(told.executed, "statement", "statements")
     );
+    if told.places > 0 {
+        let keys = counted_of(told.places, "key", "keys");
+        text += &format!("  places    of {keys} it is known in which partition they are\n");
+    }
     if let Some(hashed) = &told.head.hashed {
         text += &format!("  secret    {hashed} (its name; the secret itself is gone)\n");
     }

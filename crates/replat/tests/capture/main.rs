@@ -3,6 +3,7 @@
 mod bounds;
 mod crashes;
 mod deployed;
+mod drift;
 mod lacking;
 mod live;
 mod privacy;

@@ -113,3 +113,40 @@ async fn two_captures_hash_one_value_to_two_texts() {
     assert_ne!(hashes[0].0, hashes[1].0);
     assert_ne!(hashes[0].1, hashes[1].1);
 }
+
+/// Orders by their own numbers, of which one is listed under a name that would show it.
+const LISTED: &str = "version = 1\nproject = \"shop\"\n\n[databases.shop]\nurl = \"env:SHOP_URL\"\n\n[contexts.sales]\n\
+    dimensions = [{ column = \"id\", type = \"bigint\" }]\nhome = { database = \"shop\", schema = \"public\" }\n\
+    tree = { split = \"id\", list = { c4nary = [7700881199, 6600771188] } }\n\n[contexts.sales.tables]\n\
+    orders = {}\naccounts = {}\n\n[contexts.both]\n\
+    dimensions = [{ column = \"tenant\", type = \"bigint\" }, { column = \"id\", type = \"bigint\" }]\n\
+    home = { database = \"shop\", schema = \"public\" }\n\n[contexts.both.tables]\nvisits = {}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_key_is_is_told_and_neither_the_key_nor_the_partition() {
+    let world = World::new().await;
+    std::fs::write(world.path("replat.toml"), LISTED).expect("a spec");
+    let begun = "capture start --sample-rate 1 --for 1h --with-partitions -vv --log-file log --progress json";
+    let mut capturing = world.program.start(&begun.split(' ').collect::<Vec<_>>());
+    capturing.remarks("Ctrl-C or").await;
+    world.until("select setting = '1' from pg_settings where name = 'log_transaction_sample_rate'").await;
+    plant(&world, &mut world.client().await).await;
+    sell(&mut world.client().await, 2, 17).await;
+    world.program.line("capture stop -vv").await.succeeds();
+    let ended: Ran = capturing.end().await.succeeds();
+    is_clean("the capture", ended.told().as_bytes());
+    ended.prints("the partitions of both: its key has several columns");
+    std::fs::remove_file(world.path("replat.toml")).expect("the spec has them");
+    for (path, bytes) in &files(&world.path("")) {
+        is_clean(&path.display().to_string(), bytes);
+    }
+    // Two of a partition are told to be, also one that was only looked for; another is elsewhere.
+    let places = world.of_kind(".replat/captures/c1.jsonl", "place");
+    let mut by_partition: std::collections::BTreeMap<&str, u32> = std::collections::BTreeMap::new();
+    for place in &places {
+        assert_eq!(place["context"], "sales", "{place}");
+        *by_partition.entry(place["partition"].as_str().expect("a text")).or_default() += 1;
+    }
+    let counts: std::collections::BTreeSet<u32> = by_partition.values().copied().collect();
+    assert!(by_partition.len() == 2 && counts.contains(&2), "{places:?}");
+}

@@ -81,3 +81,75 @@ async fn a_table_whose_columns_go_apart_is_advised_and_deployed_as_two() {
     let after = "SELECT sum(pg_column_size(a))::bigint FROM public_split.accounts a";
     assert!(3 * number(&blue, after).await < number(&blue, before).await);
 }
+
+/// The rows of the table as it was and of the two that it becomes, with what they say; both have the same if these are alike.
+const WHOLE: &str = "SELECT md5(string_agg(concat_ws('|', id, org_id, email, \"Name\", address, settings, bio, logins), ';' \
+    ORDER BY id)) FROM accounts";
+const IN_TWO: &str = "SELECT md5(string_agg(concat_ws('|', id, org_id, email, \"Name\", address, settings, bio, logins), ';' \
+    ORDER BY id)) FROM public_split.accounts JOIN public_split.accounts_more USING (id)";
+
+#[tokio::test]
+async fn a_split_goes_into_the_spec_to_a_second_database_and_back_with_all_rows() {
+    let world = World::empty(&format!("# Ours.\n{}", SPEC.replace("soak = \"0s\"", "soak = \"1h\""))).await;
+    evidence(&world);
+    let blue = world.on_blue().await;
+    let fill = "INSERT INTO orgs SELECT n, 'org ' || n FROM generate_series(1, 5) n;
+        INSERT INTO accounts SELECT n, 1 + n % 5, n || '@example.org', 'name ' || n, nullif('street ' || n % 7, 'street 3'),
+               jsonb_build_object('n', n), CASE WHEN n % 3 = 0 THEN repeat('long ', 90) END, n * 7, now(), NULL
+          FROM generate_series(1, 400) n;";
+    blue.batch_execute(&format!("{SCHEMA} {fill}")).await.expect("accounts");
+    let line = "advise columns -e evidence --apply-to-spec";
+    let spec = || std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let before = spec();
+    world.replat(line).await.fails("RP2006", 2).remarks("--home");
+    let ran = world.replat(&format!("{line} --home blue --dry-run")).await.succeeds();
+    let ran = ran.prints("+[contexts.accounts.rollout]").prints("+CREATE TABLE \"accounts_more\"");
+    drop(ran.prints("No change has been made"));
+    assert_eq!((spec(), world.path("split_accounts.sql").exists()), (before.clone(), false));
+    let ran = world.replat(&format!("{line} --home blue")).await.succeeds();
+    let first: Vec<String> = ran
+        .out
+        .lines()
+        .filter_map(|line| line.strip_prefix("First, in the database:  "))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(first.len(), 2, "email and org_id: {}", ran.told());
+    assert!(spec().starts_with(&before), "what was there stays: {}", spec());
+    world.replat("validate").await.succeeds().prints("1 context");
+    // Once it is there, it is not written again.
+    world.replat(&format!("{line} --home blue")).await.fails("RP8004", 4).remarks("has a rollout already");
+    blue.batch_execute(&first.join("\n")).await.expect("what comes first");
+
+    // To a second database: somebody changes where it goes.
+    let to = "to = { database = \"blue\", schema = \"public_split\" }";
+    assert!(spec().contains(to), "{}", spec());
+    world.write("replat.toml", &spec().replace(to, &to.replace("blue", "green")));
+    world.replat("plan deploy -p accounts --out plan.json").await.succeeds();
+    world.replat("apply plan.json -y --hold --allow FK_OUTSIDE").await.succeeds();
+    world.replat("deploy switch").await.succeeds();
+    let green = world.on_green().await;
+    assert_eq!(text(&green, IN_TWO).await, text(&blue, WHOLE).await);
+    world.replat("verify -p accounts").await.succeeds();
+    // What is written there goes back, a row of either table and both.
+    green
+        .batch_execute(
+            "UPDATE public_split.accounts SET logins = 0 WHERE id <= 10;
+             UPDATE public_split.accounts_more SET bio = 'new', address = NULL WHERE id BETWEEN 6 AND 20;
+             DELETE FROM public_split.accounts WHERE id BETWEEN 30 AND 35;
+             BEGIN;
+             INSERT INTO public_split.accounts (id, logins) VALUES (1000, 1);
+             INSERT INTO public_split.accounts_more (id, org_id, email) VALUES (1000, 1, 'late@example.org');
+             COMMIT",
+        )
+        .await
+        .expect("green is home");
+    let there = text(&green, IN_TWO).await;
+    world.replat("deploy rollback").await.succeeds();
+    assert_eq!(text(&blue, WHOLE).await, there);
+    assert_eq!(number(&blue, "SELECT count(*) FROM accounts").await, 395);
+    blue.batch_execute("UPDATE accounts SET logins = 5 WHERE id = 1000").await.expect("blue is home again");
+}
+
+async fn text(client: &tokio_postgres::Client, query: &str) -> String {
+    client.query_one(query, &[]).await.expect(query).get(0)
+}

@@ -21,6 +21,53 @@ const AFTER: u64 = 8_000;
 
 /// Two databases; branches from 8 on live on green, where they went as these partitions.
 async fn deployed(partitions: &str) -> World {
+    let world = began().await;
+    world.replat(&format!("plan deploy {partitions} --out begin.json")).await.succeeds();
+    world.replat("apply begin.json -y").await.succeeds();
+    world
+}
+
+/// Three databases, of which the third is called red; partitions of branches go to green and then to red.
+async fn deployed_to_three(to_green: &str, to_red: &str) -> World {
+    let mut world = began().await;
+    let red = format!("{}_red", world.blue);
+    world.server.create_database(&red).await.expect("a database");
+    world.program = Program::in_folder(world.folder.path())
+        .with("BLUE_URL", world.server.url(&world.blue))
+        .with("GREEN_URL", world.server.url(&world.green))
+        .with("RED_URL", world.server.url(&red));
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let spec = spec.replace("[policy]", "[databases.red]\nurl = \"env:RED_URL\"\n\n[policy]");
+    for (to, partitions) in [("green", to_green), ("red", to_red)] {
+        let spec = spec.replace("to = { database = \"green\"", &format!("to = {{ database = \"{to}\""));
+        world.write("replat.toml", &spec);
+        world.replat(&format!("plan deploy {partitions} --out begin.json")).await.succeeds();
+        world.replat("apply begin.json -y").await.succeeds();
+    }
+    world
+}
+
+/// What drift recommends is carried out as it is printed, and asked for again, until nothing is left. How often that was.
+async fn until_nothing_is_left(world: &World, line: &str) -> usize {
+    for round in 0..4 {
+        let said = world.replat(&format!("{line} --json")).await.succeeds().json();
+        if recommended(&said).is_empty() {
+            return round;
+        }
+        let ran = world.replat(line).await.succeeds();
+        let printed = commands(&ran);
+        assert!(!printed.is_empty(), "{}", ran.told());
+        carry_out(world, &printed).await;
+    }
+    panic!("it does not come to an end");
+}
+
+fn skew(said: &Value) -> f64 {
+    said["what_if"]["metrics"]["load_max_over_mean"].as_f64().expect("a number")
+}
+
+/// Everything on blue yet.
+async fn began() -> World {
     let spec = "# Ours.\nversion = 1\nproject = \"bank\"\n\n[databases.blue]\nurl = \"env:BLUE_URL\"\n\n\
                 [databases.green]\nurl = \"env:GREEN_URL\"\n\n[policy]\nsoak = \"0s\"\nretain = \"0s\"\n\n[contexts.bank]\n\
                 dimensions = [{ column = \"bid\", type = \"bigint\" }]\nhome = { database = \"blue\", schema = \"public\" }\n\n\
@@ -37,8 +84,6 @@ async fn deployed(partitions: &str) -> World {
          INSERT INTO history SELECT b, h, 0 FROM generate_series(0, {BRANCHES} - 1) b, generate_series(0, 9) h"
     );
     blue.batch_execute(&fill).await.expect("rows");
-    world.replat(&format!("plan deploy {partitions} --out begin.json")).await.succeeds();
-    world.replat("apply begin.json -y").await.succeeds();
     world
 }
 
@@ -221,4 +266,152 @@ async fn what_no_deployment_does_is_said_and_nothing_is_written() {
     let ran = world.replat("advise drift -e evidence --apply-to-spec").await.fails("RP8004", 4);
     ran.remarks("it left with bid_8_to_16");
     assert_eq!(std::fs::read_to_string(world.path("replat.toml")).expect("a spec"), before);
+}
+
+#[tokio::test]
+async fn a_key_that_left_with_others_is_refused_before_it_comes_back_alone_and_all_of_them_come_back() {
+    let world = deployed("-p bid=[8,16)").await;
+    let (blue, green) = (world.on_blue().await, world.on_green().await);
+    let rows = rows_of(&green, 11).await;
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let to_green = "to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
+    assert!(spec.contains(to_green), "{spec}");
+    let to_blue = spec.replace(to_green, "to = { database = \"blue\", schema = \"public\" }");
+    world.write("replat.toml", &to_blue);
+    for alone in ["-p bid=11", "-p bid=[12,14)", "-p bid=9 -p bid=11"] {
+        let refused = world.replat(&format!("plan deploy {alone} --out alone.json")).await;
+        let code = if alone.contains(" -p ") { "RP2002" } else { "RP2009" };
+        refused.fails(code, 4).remarks("the guard of bid_8_to_16").remarks("-p bid_8_to_16");
+        assert!(!world.path("alone.json").exists(), "{alone}");
+    }
+    // Nothing was begun: the same rows are where they were, and can be written there.
+    assert_eq!(rows_of(&green, 11).await, rows);
+    green.execute("UPDATE branches SET balance = 7 WHERE bid = 11", &[]).await.expect("it is home");
+    // What the error says helps.
+    world.replat("plan deploy -p bid_8_to_16 --out back.json").await.succeeds();
+    world.replat("apply back.json -y").await.succeeds();
+    assert_eq!(rows_of(&blue, 11).await, rows);
+    blue.execute("UPDATE branches SET balance = 8 WHERE bid = 11", &[]).await.expect("it is home");
+    // Now it is green that all of them have left.
+    world.write("replat.toml", &spec);
+    let refused = world.replat("plan deploy -p bid=11").await.fails("RP2009", 4);
+    refused.remarks("which lives on blue.public");
+}
+
+/// Evidence of such transactions, each of these branches.
+fn evidence_by(folder: &Path, branches: impl Fn(u64) -> Vec<u64>) {
+    let mut lines = String::new();
+    for number in 0..BEFORE + AFTER {
+        let touched: Vec<Value> = branches(number)
+            .into_iter()
+            .flat_map(|branch| {
+                let (account, history) = (number % 5, number % 97);
+                [
+                    json!([0, [branch, account], [[[branch, account]]]]),
+                    json!([1, [branch], [[[branch]]]]),
+                    json!([2, [branch, history], [[[branch, history]]]]),
+                ]
+            })
+            .collect();
+        lines += &(json!({"t": number, "x": "transfer", "s": touched}).to_string() + "\n");
+    }
+    evidence_of_a_bank(folder, &lines);
+}
+
+#[tokio::test]
+async fn keys_that_ought_to_go_to_several_databases_go_one_after_the_other() {
+    let world = deployed_to_three("-p bid=[10,13)", "-p bid=[13,16)").await;
+    // Three of blue's branches become hot, and the others have less to do.
+    evidence_by(&world.path("evidence"), |number| {
+        let hot = [1, 2, 3];
+        vec![match number {
+            after if after >= BEFORE && after % 10 != 9 => hot[usize::try_from(after % 3).expect("small")],
+            other => (other / 10 * 3 + other) % BRANCHES,
+        }]
+    });
+    let line = "advise drift -e evidence";
+    let said = world.replat(&format!("{line} --json")).await.succeeds().json();
+    let before = skew(&said);
+    let moves = recommended(&said);
+    let stages = moves[0]["stages"].as_array().expect("stages");
+    let to: Vec<&str> =
+        stages.iter().filter_map(|stage| stage["rollout"]["to"]["database"].as_str()).collect();
+    assert_eq!(to, ["green", "red"], "{:#}", said["moves"]);
+    let ran = world.replat(line).await.succeeds();
+    ran.prints("carried out one after the other").prints("After the first ask again");
+    let rounds = until_nothing_is_left(&world, line).await;
+    assert!((1..=2).contains(&rounds), "{rounds} rounds");
+    let said = world.replat(&format!("{line} --json")).await.succeeds().json();
+    assert!(skew(&said) < before - 0.5, "{} is hardly less than {before}", skew(&said));
+}
+
+#[tokio::test]
+async fn two_databases_that_are_needed_together_become_one_by_emptying_the_last() {
+    let world = deployed_to_three("-p bid=[6,11)", "-p bid=[11,16)").await;
+    // All branches of green and of red are worked on together now and then, so that no two of them are enough; blue has most
+    // to do besides.
+    evidence_by(&world.path("evidence"), |number| match number {
+        after if after >= BEFORE && after % 25 == 0 => (6..BRANCHES).collect(),
+        after if after >= BEFORE => vec![after % 6],
+        _ => vec![(number / 10 * 3 + number) % BRANCHES],
+    });
+    let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
+    let moves = recommended(&said);
+    let stage = &moves[0]["stages"][0];
+    assert_eq!(stage["partitions"], json!(["bid_11_to_16"]), "{:#}", said["moves"]);
+    assert_eq!(
+        (&stage["from"]["database"], &stage["rollout"]["to"]["database"]),
+        (&json!("red"), &json!("green"))
+    );
+    let cross =
+        |said: &Value| said["what_if"]["metrics"]["cross_partition_share"].as_f64().expect("a number");
+    assert!(cross(&said) > 0.02, "{}", cross(&said));
+    until_nothing_is_left(&world, "advise drift -e evidence").await;
+    let said = world.replat("advise drift -e evidence --json").await.succeeds().json();
+    assert_eq!(cross(&said), 0.0);
+    let source = said["what_if"]["source"].as_str().expect("a source");
+    assert!(source.ends_with("partitions in blue, green"), "red is empty: {source}");
+    assert_eq!(rows_of(&world.on_green().await, 13).await, [1, 5, 10]);
+}
+
+#[tokio::test]
+async fn of_a_key_of_two_columns_the_partition_goes_that_has_too_much_to_do() {
+    let world = began().await;
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    // Accounts and their history by branch and number, in four partitions.
+    let spec = spec
+        .replace(
+            "dimensions = [{ column = \"bid\", type = \"bigint\" }]",
+            "dimensions = [{ column = \"bid\", type = \"bigint\" }, { column = \"aid\", type = \"bigint\" }]\n\
+             tree = { split = \"bid\", cuts = [8], under = { r0 = { split = \"aid\", cuts = [2] }, \
+             r1 = { split = \"aid\", cuts = [2] } } }",
+        )
+        .replace("branches = {}\naccounts = {}\nhistory = {}\n", "accounts = {}\n");
+    world.write("replat.toml", &spec);
+    let blue = world.on_blue().await;
+    blue.batch_execute("ALTER TABLE accounts DROP CONSTRAINT accounts_bid_fkey").await.expect("no reference");
+    let plain = "CREATE TABLE accounts (bid bigint NOT NULL, aid bigint NOT NULL, balance bigint NOT NULL, \
+                 PRIMARY KEY (bid, aid))";
+    world.write("schema.sql", plain);
+    world.replat("plan deploy -p r1_r0 -p r1_r1 --out begin.json").await.succeeds();
+    world.replat("apply begin.json -y").await.succeeds();
+    let mut lines = String::new();
+    for number in 0..BEFORE + AFTER {
+        // Half of all accounts are on either side before, and then nearly all work is on blue's.
+        let (branch, account) = match number {
+            after if after >= BEFORE && after % 10 != 9 => (after % 8, after / 8 % 4),
+            other => ((other / 10 * 3 + other) % BRANCHES, other % 5),
+        };
+        let line = json!({"t": number, "x": "look", "s": [[0, [branch, account], [[[branch, account]]]]]});
+        lines += &(line.to_string() + "\n");
+    }
+    evidence_of_a_bank(&world.path("evidence"), &lines);
+    let line = "advise drift -e evidence";
+    let ran = world.replat(line).await.succeeds();
+    ran.prints("what is said of keys is said of whole partitions");
+    let before = skew(&world.replat(&format!("{line} --json")).await.succeeds().json());
+    assert!(before > 1.5, "{before}");
+    assert_eq!(until_nothing_is_left(&world, line).await, 1);
+    let after = skew(&world.replat(&format!("{line} --json")).await.succeeds().json());
+    assert!(after < 1.3, "{after}");
 }

@@ -125,7 +125,7 @@ fn add(
 }
 
 /// Where it stood in another document says nothing of where it is to stand.
-fn forget_place(item: &mut Item) {
+pub(super) fn forget_place(item: &mut Item) {
     match item {
         Item::Table(table) => {
             table.set_position(None);
