@@ -7,6 +7,7 @@ use crate::community;
 use crate::design::{Cut, Design, Level, Placement};
 use crate::domain::{DomainId, Domains, domains, representatives};
 use crate::measure::{Metrics, measure};
+use crate::order::ranges;
 use crate::residency::Zones;
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Choices, Cost, Ground, MANY_TABLES, cost_of, search, seeds};
@@ -25,6 +26,17 @@ const PLAIN_MAX: f64 = 0.003;
 /// Hashing other names of the same keys costs so much more or less.
 const LUCK_MAX: f64 = 0.01;
 
+/// A design that costs less than this is good enough as it is…
+const POOR_MIN: f64 = 0.15;
+
+/// …and keys in ranges have to be better than hashed ones by this: a hash needs no looking after.
+const RANGES_GAIN_MIN: f64 = 0.02;
+
+/// What puts more than this share of all rows handled into one place does not partition; with few partitions, more than
+/// this many fair loads.
+const LUMP_MIN: f64 = 0.5;
+const LUMP_FAIR_MIN: f64 = 1.5;
+
 /// The search looks at so many transactions at most; what it finds is measured on all.
 const SEARCHED_MAX: usize = 12_000;
 
@@ -39,12 +51,19 @@ pub struct Candidate {
     pub metrics: Metrics,
     /// Where the keys are.
     pub assignments: Assignments,
+    /// Whether most of what there is to do is in one place, and stays there.
+    is_lumped: bool,
 }
 
 impl Candidate {
-    /// Whether it spreads any table at all.
+    /// Whether it spreads what there is to do at all.
     pub fn partitions(&self) -> bool {
-        self.choices.iter().any(|choice| matches!(choice, Choice::Key(_)))
+        !self.is_lumped && self.choices.iter().any(|choice| matches!(choice, Choice::Key(_)))
+    }
+
+    /// Whether there may be a better one that is more to live with: keys in ranges, or placed one by one.
+    fn is_poor(&self) -> bool {
+        self.metrics.cost >= POOR_MIN && self.metrics.cross_partition_share >= POOR_MIN / 2.0
     }
 }
 
@@ -109,7 +128,24 @@ impl Task<'_> {
 
     fn found(&self) -> Vec<Candidate> {
         let hashed = self.hashed();
-        let ground = self.ground(&hashed);
+        let mut found = self.found_on(&hashed);
+        if found.first().is_some_and(Candidate::is_poor)
+            && let Some(ranged) = self.ranged(&hashed)
+        {
+            let enough = found[0].metrics.cost - RANGES_GAIN_MIN;
+            let better = self.found_on(&ranged).into_iter().filter(|other| other.metrics.cost <= enough);
+            found.extend(better);
+            found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
+        }
+        if let Some(better) = found.first().and_then(|best| self.by_community(best)) {
+            found.insert(0, better);
+        }
+        found
+    }
+
+    /// The designs that are found if keys begin where these assignments have them.
+    fn found_on(&self, hashed: &Assignments) -> Vec<Candidate> {
+        let ground = self.ground(hashed);
         let mut begin = seeds(&ground, self.domains);
         let rounds = ROUNDS.min(20_000 / self.schema.tables.len().max(1)).max(4);
         let mut first = search(&ground, self.domains, self.separate(), begin.clone(), rounds);
@@ -120,35 +156,59 @@ impl Task<'_> {
         let stands = representatives(self.schema, self.trace, self.domains);
         let mut found: Vec<Candidate> = Vec::new();
         for choices in begin {
-            let best = self.polished(choices, &hashed, &stands);
+            let best = self.polished(choices, hashed, &stands);
             if !found.iter().any(|known| known.choices == best.choices) {
                 found.push(best);
             }
         }
         found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
-        if let Some(better) = found.first().and_then(|best| self.by_community(best)) {
-            found.insert(0, better);
-        }
         found
     }
 
     /// The best design that is found from a good one, on other evidence of the same system.
     pub fn again(&self, from: &Choices) -> Candidate {
         let hashed = self.hashed();
-        let ground = self.ground(&hashed);
+        let mut best = self.again_on(&hashed, from);
+        if best.is_poor()
+            && let Some(ranged) = self.ranged(&hashed)
+        {
+            let other = self.again_on(&ranged, from);
+            if other.metrics.cost <= best.metrics.cost - RANGES_GAIN_MIN {
+                best = other;
+            }
+        }
+        if best.partitions() || self.spread { best } else { self.spread().again(from) }
+    }
+
+    fn again_on(&self, hashed: &Assignments, from: &Choices) -> Candidate {
+        let ground = self.ground(hashed);
         let mut begin = seeds(&ground, self.domains);
         begin.push(from.clone());
-        let first = search(&ground, self.domains, self.separate(), begin, POLISH);
-        let choices = first.into_iter().next().map_or_else(|| from.clone(), |(choices, _)| choices);
+        let first = search(&ground, self.domains, self.separate(), begin, POLISH).into_iter().next();
         let stands = representatives(self.schema, self.trace, self.domains);
-        let best = self.polished(choices, &hashed, &stands);
-        if best.partitions() || self.spread { best } else { self.spread().again(from) }
+        let known = self.polished(from.clone(), hashed, &stands);
+        // What the search takes for better before keys have their places may not be so afterwards.
+        match first.filter(|(choices, _)| choices != from && *choices != known.choices) {
+            Some((choices, _)) => {
+                let other = self.polished(choices, hashed, &stands);
+                if other.metrics.cost < known.metrics.cost { other } else { known }
+            }
+            None => known,
+        }
     }
 
     /// The design that places each table in this way, with the keys where this evidence wants them.
     pub fn placed(&self, choices: &Choices) -> Candidate {
         let hashed = self.hashed();
-        let plain = self.balance(choices.clone(), &hashed).measured(self);
+        let mut plain = self.balance(choices.clone(), &hashed).measured(self);
+        if plain.is_poor()
+            && let Some(ranged) = self.ranged(&hashed)
+        {
+            let other = self.balance(choices.clone(), &ranged).measured(self);
+            if other.metrics.cost <= plain.metrics.cost - RANGES_GAIN_MIN {
+                plain = other;
+            }
+        }
         self.by_community(&plain).unwrap_or(plain)
     }
 
@@ -160,6 +220,16 @@ impl Task<'_> {
 
     fn hashed(&self) -> Assignments {
         Assignments::by_hash(&self.trace.values, self.domains, self.partitions, self.zones.cloned())
+    }
+
+    /// The same, but with keys in ranges where their neighbours are needed together; `None` if none are.
+    fn ranged(&self, hashed: &Assignments) -> Option<Assignments> {
+        // Where keys must be in certain partitions, their order cannot decide.
+        if self.zones.is_some() {
+            return None;
+        }
+        let ranges = ranges(self.schema, self.trace, self.domains, self.partitions);
+        (!ranges.is_empty()).then(|| hashed.with_ranges(ranges))
     }
 
     /// With few tables the search looks at all of them at once.
@@ -224,14 +294,31 @@ impl Task<'_> {
         let mut ways = vec![hashed.clone()];
         let weights = Weights::of(schema, trace, domains, &choices, partitions);
         ways.push(hashed.balanced(schema, trace, domains, &weights, None));
-        for by in (0..domains.count).map(DomainId).filter(|by| weights.could_split(domains, *by)) {
-            ways.push(hashed.balanced(schema, trace, domains, &weights, Some(by)));
-        }
+        let all = || (0..domains.count).map(DomainId);
         let mut best: Option<(f64, Assignments)> = None;
-        for way in ways {
+        let mut keep = |way: Assignments| {
             let cost = cost_of(schema, trace, domains, &way, &choices).cost;
-            if best.as_ref().is_none_or(|(least, _)| cost < least - 1e-4) {
+            let is_better = best.as_ref().is_none_or(|(least, _)| cost < least - 1e-4);
+            if is_better {
                 best = Some((cost, way));
+            }
+            is_better
+        };
+        ways.into_iter().for_each(|way| {
+            keep(way);
+        });
+        let split = |by| hashed.balanced(schema, trace, domains, &weights, Some(by));
+        let mut split_by = None;
+        for by in all().filter(|by| weights.could_split(domains, *by, None)) {
+            if keep(split((by, None))) {
+                split_by = Some(by);
+            }
+        }
+        // Tables that have not got that key may have another one.
+        if let Some(by) = split_by {
+            for or_by in all().filter(|or_by| *or_by != by && weights.could_split(domains, *or_by, Some(by)))
+            {
+                keep(split((by, Some(or_by))));
             }
         }
         let (cost, assignments) = best.expect("there is a way");
@@ -239,6 +326,9 @@ impl Task<'_> {
     }
 
     fn by_community(&self, best: &Candidate) -> Option<Candidate> {
+        if !best.is_poor() || best.assignments.is_ranged_anywhere() {
+            return None;
+        }
         let pins = community::pins(self, best)?;
         let candidate = self.measured(best.choices.clone(), &best.assignments.with_pins(pins));
         (candidate.metrics.cost < best.metrics.cost).then_some(candidate)
@@ -261,7 +351,26 @@ impl Task<'_> {
         let tables = tables.collect();
         let design = Design { partitions: assignments.partitions(), tables, ..Design::default() };
         let metrics = measure(schema, trace, &design).expect("a design of this very schema");
-        Candidate { choices, design, metrics, assignments: assignments.clone() }
+        let is_lumped = self.is_lumped(&choices);
+        Candidate { choices, design, metrics, assignments: assignments.clone(), is_lumped }
+    }
+}
+
+impl Task<'_> {
+    /// Whether most of the rows handled are of tables that are in one place.
+    fn is_lumped(&self, choices: &Choices) -> bool {
+        let (mut alone, mut all) = (0_usize, 0_usize);
+        for access in &self.trace.accesses {
+            let rows = access.rows.as_ref().map_or(0, ExactSizeIterator::len);
+            let rows = rows / self.schema.table(access.table).keys.len().max(1);
+            match choices[access.table.0] {
+                Choice::Everywhere => {}
+                Choice::Alone => (alone, all) = (alone + rows, all + rows),
+                Choice::Key(_) => all += rows,
+            }
+        }
+        let most = LUMP_MIN.max(LUMP_FAIR_MIN / f64::from(self.partitions.max(1)));
+        alone as f64 > most * all as f64
     }
 }
 

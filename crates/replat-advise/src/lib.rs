@@ -23,6 +23,7 @@ pub mod locality;
 pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod order;
 pub mod report;
 pub mod residency;
 pub mod schema;
