@@ -35,7 +35,7 @@ pub struct Assignments {
 }
 
 /// How a key that is too much for one partition is spread further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Split {
     /// By the keys of this domain, where a table has them.
     by: DomainId,
@@ -45,11 +45,13 @@ struct Split {
     base: u32,
     /// How many.
     n: u32,
+    /// Of the keys that it is spread by, those with much load of their own, and in which of its partitions they are.
+    pinned: BTreeMap<(DomainId, ValueId), u32>,
 }
 
 impl Split {
     /// The key column by which a table's rows are spread, if it is placed by `key`.
-    fn further(self, domains: &Domains, table: TableId, key: usize) -> Option<usize> {
+    fn further(&self, domains: &Domains, table: TableId, key: usize) -> Option<usize> {
         [Some(self.by), self.or_by]
             .into_iter()
             .flatten()
@@ -131,8 +133,11 @@ impl Assignments {
         let domain = domains.of(table, key).0;
         let value = row[key];
         if let Some(split) = self.split[domain].get(&value) {
-            let further = split.further(domains, table, key);
-            return split.base + further.map_or(0, |further| self.hashed_over(row[further], split.n));
+            return split.base
+                + split.further(domains, table, key).map_or(0, |further| {
+                    let pinned = split.pinned.get(&(domains.of(table, further), row[further]));
+                    pinned.copied().unwrap_or_else(|| self.hashed_over(row[further], split.n))
+                });
         }
         if let Some(ranges) = &self.ranges[domain] {
             return ranges.part(value);
@@ -166,10 +171,12 @@ impl Assignments {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let n = (weight / weights.fair).ceil() as u32;
                 if *next + n <= allowed.end {
-                    all.split[domain.0].insert(value, Split { by, or_by, base: *next, n });
+                    let split = Split { by, or_by, base: *next, n, pinned: BTreeMap::new() };
+                    all.split[domain.0].insert(value, split);
                     *next += n;
                 }
             }
+            all.balance_splits(schema, trace, domains, weights);
         }
         // What stays where it is: the tail, and what was spread.
         let mut load = vec![0.0; partitions as usize];
@@ -195,6 +202,50 @@ impl Assignments {
             pins.push((*domain, *value, least));
         }
         all.with_pins(pins)
+    }
+
+    /// Within each key that is too much for one partition, places the keys by which it is spread by their weight, the
+    /// heaviest first, each where least of that key is: they are often too few for a hash to spread them evenly.
+    fn balance_splits(&mut self, schema: &Schema, trace: &Trace, domains: &Domains, weights: &Weights<'_>) {
+        let mut whole: BTreeMap<(usize, ValueId), f64> = BTreeMap::new();
+        let mut parts: BTreeMap<(usize, ValueId), BTreeMap<(DomainId, ValueId), f64>> = BTreeMap::new();
+        for_each_row(schema, trace, weights.choices, |table, key, row| {
+            let of = (domains.of(table, key).0, row[key]);
+            let Some(split) = self.split[of.0].get(&row[key]) else { return };
+            match split.further(domains, table, key) {
+                Some(further) => {
+                    let part = (domains.of(table, further), row[further]);
+                    *parts.entry(of).or_default().entry(part).or_default() += 1.0;
+                }
+                None => *whole.entry(of).or_default() += 1.0,
+            }
+        });
+        for (of, parts) in parts {
+            let split = &self.split[of.0][&of.1];
+            let mut load = vec![0.0; split.n as usize];
+            load[0] = whole.get(&of).copied().unwrap_or(0.0);
+            let is_heavy = |part: &(DomainId, ValueId), weight: f64| {
+                weight >= HEAVY_MIN * weights.fair && trace.values.get(part.1).is_known()
+            };
+            let (mut heavy, light): (Vec<_>, Vec<_>) =
+                parts.into_iter().partition(|(part, weight)| is_heavy(part, *weight));
+            for ((_, value), weight) in light {
+                load[self.hashed_over(value, split.n) as usize] += weight;
+            }
+            // As above, neither names nor numbers decide.
+            heavy.sort_by(|((d, a), m), ((e, b), n)| {
+                n.total_cmp(m).then_with(|| trace.values.compare(*a, *b)).then_with(|| d.cmp(e))
+            });
+            let mut pinned = BTreeMap::new();
+            for (part, weight) in heavy {
+                let least = (0..split.n)
+                    .min_by(|a, b| f64::total_cmp(&load[*a as usize], &load[*b as usize]))
+                    .expect("there is a partition");
+                load[least as usize] += weight;
+                pinned.insert(part, least);
+            }
+            self.split[of.0].get_mut(&of.1).expect("it was there").pinned = pinned;
+        }
     }
 
     /// How a table is cut that is placed by this key column.
@@ -245,7 +296,18 @@ impl Assignments {
                     if !asked.contains(&name(further)) {
                         asked.push(name(further));
                     }
-                    Node::Spread { hash: vec![name(further)], n: split.n, base: split.base }
+                    let of = domains.of(table, further);
+                    let mut listed: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
+                    for ((_, value), part) in split.pinned.iter().filter(|((domain, _), _)| *domain == of) {
+                        listed.entry(split.base + part).or_default().push(values.get(*value).clone());
+                    }
+                    let col = name(further);
+                    let tail = Node::Spread { hash: vec![col.clone()], n: split.n, base: split.base };
+                    listed.into_iter().fold(tail, |no, (leaf, mut among)| {
+                        among.sort();
+                        let (yes, no) = (Box::new(Node::Leaf { leaf }), Box::new(no));
+                        Node::Among { col: col.clone(), among, yes, no }
+                    })
                 }
                 None => Node::Leaf { leaf: split.base },
             };

@@ -95,49 +95,71 @@ pub struct Task<'a> {
     pub zones: Option<&'a Arc<Zones>>,
     /// Tables that are worked on together.
     pub groups: &'a [Vec<TableId>],
-    /// No table that has a key may be in one place.
-    pub spread: bool,
+    /// How tables may be placed.
+    pub freedom: Freedom,
+}
+
+/// How tables may be placed that have a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freedom {
+    /// In any way.
+    Any,
+    /// Not in one place.
+    Spread,
+    /// Not in one place, and everywhere only if nobody writes to them.
+    Keyed,
 }
 
 /// The designs that were found for a number of partitions, best first.
 pub fn designs(schema: &Schema, trace: &Trace, partitions: u32) -> Vec<Candidate> {
     let domains = domains(schema, trace);
-    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[], spread: false }.designs()
+    Task { schema, trace, domains: &domains, partitions, zones: None, groups: &[], freedom: Freedom::Any }
+        .designs()
 }
 
 impl Task<'_> {
     /// The designs that were found, best first.
     pub fn designs(&self) -> Vec<Candidate> {
         let found = self.found();
-        if self.spread || found.iter().any(Candidate::partitions) {
-            return found;
-        }
         // Where partitions are few, or nothing keeps to any, everything in one place costs least; but that is no answer to
-        // how it could be partitioned, nor says it why it should not be.
-        self.spread().found()
+        // how it could be partitioned, nor says it why it should not be. Everything everywhere is none either.
+        match self.less_free() {
+            Some(less) if !found.iter().any(Candidate::partitions) => less.designs(),
+            _ => found,
+        }
     }
 
-    fn spread(&self) -> Task<'_> {
-        Task { spread: true, ..*self }
+    /// The same with one freedom less.
+    fn less_free(&self) -> Option<Task<'_>> {
+        let freedom = match self.freedom {
+            Freedom::Any => Freedom::Spread,
+            Freedom::Spread => Freedom::Keyed,
+            Freedom::Keyed => return None,
+        };
+        Some(Task { freedom, ..*self })
     }
 
     fn ground(&self, assignments: &Assignments) -> Ground<'_> {
         let ground = Ground::new(self.schema, self.trace, self.domains, assignments);
-        if self.spread { ground.spread() } else { ground }
+        match self.freedom {
+            Freedom::Any => ground,
+            Freedom::Spread => ground.spread(),
+            Freedom::Keyed => ground.spread().keyed(),
+        }
     }
 
     fn found(&self) -> Vec<Candidate> {
         let hashed = self.hashed();
         let mut found = self.found_on(&hashed);
-        if found.first().is_some_and(Candidate::is_poor)
-            && let Some(ranged) = self.ranged(&hashed)
-        {
-            let enough = found[0].metrics.cost - RANGES_GAIN_MIN;
-            let better = self.found_on(&ranged).into_iter().filter(|other| other.metrics.cost <= enough);
-            found.extend(better);
+        let best = |found: &[Candidate]| found.iter().position(Candidate::partitions);
+        let is_poor = best(&found).is_none_or(|best| found[best].is_poor());
+        if let Some(ranged) = is_poor.then(|| self.ranged(&hashed)).flatten() {
+            let limit = best(&found).map_or(f64::INFINITY, |best| found[best].metrics.cost - RANGES_GAIN_MIN);
+            let better = self.found_on(&ranged).into_iter();
+            found.extend(better.filter(|other| other.partitions() && other.metrics.cost <= limit));
             found.sort_by(|a, b| a.metrics.cost.total_cmp(&b.metrics.cost));
         }
-        if let Some(better) = found.first().and_then(|best| self.by_community(best)) {
+        if let Some(better) = best(&found).and_then(|best| self.by_community(&found[best])) {
             found.insert(0, better);
         }
         found
@@ -177,11 +199,19 @@ impl Task<'_> {
                 best = other;
             }
         }
-        if best.partitions() || self.spread { best } else { self.spread().again(from) }
+        match self.less_free() {
+            Some(less) if !best.partitions() => less.again(from),
+            _ => best,
+        }
     }
 
     fn again_on(&self, hashed: &Assignments, from: &Choices) -> Candidate {
         let ground = self.ground(hashed);
+        let allowed = |table: TableId| {
+            let (options, choice) = (ground.options(table), from[table.0]);
+            if options.contains(&choice) { choice } else { options[0] }
+        };
+        let from: &Choices = &self.schema.ids().map(allowed).collect();
         let mut begin = seeds(&ground, self.domains);
         begin.push(from.clone());
         let first = search(&ground, self.domains, self.separate(), begin, POLISH).into_iter().next();
