@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::aside::{Aside, aside};
-use crate::candidate::{Candidate, Task, searched};
+use crate::candidate::{Candidate, Freedom, Task, searched};
 use crate::confidence::{Forecast, Interval, Measured, Optimism, confidence, resample};
 use crate::context::{Contexts, contexts};
 use crate::derived::{LooseKey, NewColumn, loose_keys, new_columns};
@@ -41,6 +41,9 @@ const CROSS_MAX: f64 = 0.6;
 
 /// …and that is so if this share of what chance would make cross does not.
 const KEPT_MIN: f64 = 0.2;
+
+/// Of fewer transactions than these nothing can be said.
+const TRANSACTIONS_MIN: usize = 20;
 
 /// So many draws of the evidence are searched anew, of so many transactions each, to see which decisions are stable.
 const DRAWS: u64 = 8;
@@ -253,7 +256,8 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
             true => "no table has a column to partition by",
             false => "no key that was tried is better than all tables in every partition, or in one",
         };
-        advice.verdict = Verdict::DoNotPartition { because: because.into() };
+        advice.verdict = too_little(system.tier, trace)
+            .unwrap_or_else(|| Verdict::DoNotPartition { because: because.into() });
         advice.baselines = baselines(schema, trace, partitions);
         return advice;
     };
@@ -265,12 +269,12 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
 /// How many partitions are wished for, and by whom.
 fn partitions(system: &System, wish: &Wish) -> (u32, PartitionsBy) {
     match (wish.partitions, wish.capacity, system.partitions) {
-        (Some(wish), ..) if wish > 0 => (wish, PartitionsBy::Wish),
+        (Some(wish), ..) if wish > 0 => (wish.min(PARTITIONS_MAX), PartitionsBy::Wish),
         (_, Some(capacity), _) if capacity > 0.0 => {
             // The search finds out how uneven the load is; this is what it comes to at least.
             (at_least(handled(system) / seconds(&system.trace).max(1e-9), capacity), PartitionsBy::Capacity)
         }
-        (_, _, Some(evidence)) if evidence > 0 => (evidence, PartitionsBy::Evidence),
+        (_, _, Some(evidence)) if evidence > 0 => (evidence.min(PARTITIONS_MAX), PartitionsBy::Evidence),
         _ => (PARTITIONS, PartitionsBy::Default),
     }
 }
@@ -334,7 +338,7 @@ impl<'a> Sought<'a> {
 
     fn task<'t>(&'t self, trace: &'t Trace, partitions: u32, zones: Option<&'t Arc<Zones>>) -> Task<'t> {
         let (schema, domains, groups) = (&self.system.schema, &self.domains, self.groups);
-        Task { schema, trace, domains, partitions, zones, groups, spread: false }
+        Task { schema, trace, domains, partitions, zones, groups, freedom: Freedom::Any }
     }
 
     /// Which keys must be in which partitions. Values have other numbers in other traces, so each has its own.
@@ -416,7 +420,7 @@ impl<'a> Sought<'a> {
         let unknown = unknown_rows(schema, all, &best.design);
         let forecast = measured.forecast(self.optimism(&task, &best) + unknown);
         let locality = locality(schema, trace, &best.design).corrected(unknown.cross);
-        advice.verdict = verdict(*tier, &locality);
+        advice.verdict = too_little(*tier, all).unwrap_or_else(|| verdict(&locality));
         let (stable, seen) = self.stability(&best.choices, partitions);
         advice.tables = self.tables(&task, &best, &forecast, &stable, &seen);
         let overall = stable.iter().flatten().fold((0.0, 0.0), |(sum, n), share| (sum + share, n + 1.0));
@@ -575,13 +579,19 @@ fn broken_by(table: &str, seen: u64, dearer: &Interval, trace: &Trace) -> String
     format!("about {:.0} transactions like these, instead of {n:.0}", (needed / 100.0).ceil() * 100.0)
 }
 
+/// Why nothing can be said, if so little is known.
+fn too_little(tier: Tier, trace: &Trace) -> Option<Verdict> {
+    let because = match trace.transactions.len() {
+        _ if tier < Tier::Writes => "it is not known which statements run in one transaction".to_owned(),
+        1 => "one transaction was seen".to_owned(),
+        few if few < TRANSACTIONS_MIN => format!("only {few} transactions were seen"),
+        _ => return None,
+    };
+    Some(Verdict::NotEnoughEvidence { because })
+}
+
 /// Whether to partition at all.
-fn verdict(tier: Tier, locality: &Locality) -> Verdict {
-    if tier < Tier::Writes {
-        return Verdict::NotEnoughEvidence {
-            because: "it is not known which statements run in one transaction".into(),
-        };
-    }
+fn verdict(locality: &Locality) -> Verdict {
     if locality.cross_partition_share > CROSS_MAX && locality.kept_together < KEPT_MIN {
         return Verdict::DoNotPartition {
             because: format!(

@@ -10,7 +10,7 @@ use crate::residency::Zones;
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Choices};
 use crate::trace::{Trace, Transaction};
-use crate::value::{ByNumber, ValueId, Values, place_hash};
+use crate::value::{ByNumber, Value, ValueId, Values, place_hash};
 
 /// A key that has less than this share of one partition's fair load is hashed: so few accesses say little of tomorrow's.
 const HEAVY_MIN: f64 = 0.01;
@@ -28,19 +28,35 @@ pub struct Assignments {
     pinned: Vec<HashMap<ValueId, u32, ByNumber>>,
     /// Of each domain, the values that are too much for one partition.
     split: Vec<BTreeMap<ValueId, Split>>,
+    /// Of each domain, its ranges, if its keys are placed by their order.
+    ranges: Vec<Option<Arc<Ranges>>>,
     /// Which keys must be in which partitions, if any must.
     zones: Option<Arc<Zones>>,
 }
 
 /// How a key that is too much for one partition is spread further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Split {
     /// By the keys of this domain, where a table has them.
     by: DomainId,
+    /// By the keys of that one, where a table has only those.
+    or_by: Option<DomainId>,
     /// The first partition; where a table has no such key, the only one.
     base: u32,
     /// How many.
     n: u32,
+    /// Of the keys that it is spread by, those with much load of their own, and in which of its partitions they are.
+    pinned: BTreeMap<(DomainId, ValueId), u32>,
+}
+
+impl Split {
+    /// The key column by which a table's rows are spread, if it is placed by `key`.
+    fn further(&self, domains: &Domains, table: TableId, key: usize) -> Option<usize> {
+        [Some(self.by), self.or_by]
+            .into_iter()
+            .flatten()
+            .find_map(|by| domains.column(table, by).filter(|further| *further != key))
+    }
 }
 
 impl Assignments {
@@ -56,8 +72,28 @@ impl Assignments {
             hashes: values.ids().map(|id| place_hash(&values.get(id).text())).collect(),
             pinned: vec![HashMap::default(); domains.count],
             split: vec![BTreeMap::new(); domains.count],
+            ranges: vec![None; domains.count],
             zones,
         }
+    }
+
+    /// The same, but with the keys of these domains placed by their order.
+    pub fn with_ranges(&self, ranges: impl IntoIterator<Item = (DomainId, Ranges)>) -> Assignments {
+        let mut all = self.clone();
+        for (domain, ranges) in ranges {
+            all.ranges[domain.0] = Some(Arc::new(ranges));
+        }
+        all
+    }
+
+    /// Whether keys of any domain are placed by their order.
+    pub fn is_ranged_anywhere(&self) -> bool {
+        self.ranges.iter().any(Option::is_some)
+    }
+
+    /// Whether keys of a domain are placed by their order.
+    pub fn is_ranged(&self, domain: DomainId) -> bool {
+        self.ranges[domain.0].is_some()
     }
 
     /// Which keys must be in which partitions, if any must.
@@ -97,8 +133,14 @@ impl Assignments {
         let domain = domains.of(table, key).0;
         let value = row[key];
         if let Some(split) = self.split[domain].get(&value) {
-            let further = domains.column(table, split.by).filter(|further| *further != key);
-            return split.base + further.map_or(0, |further| self.hashed_over(row[further], split.n));
+            return split.base
+                + split.further(domains, table, key).map_or(0, |further| {
+                    let pinned = split.pinned.get(&(domains.of(table, further), row[further]));
+                    pinned.copied().unwrap_or_else(|| self.hashed_over(row[further], split.n))
+                });
+        }
+        if let Some(ranges) = &self.ranges[domain] {
+            return ranges.part(value);
         }
         self.pinned[domain].get(&value).copied().unwrap_or_else(|| {
             let parts = self.allowed(DomainId(domain), value);
@@ -107,35 +149,41 @@ impl Assignments {
     }
 
     /// Places the keys by their weight: the heaviest first, each where least is. Keys that are too much for one partition
-    /// are spread by the domain `by`, if there is one.
+    /// are spread by the first of the domains `by`, or where a table has only keys of the second, by that. Where keys are
+    /// placed by their order, they stay.
     pub fn balanced(
         &self,
         schema: &Schema,
         trace: &Trace,
         domains: &Domains,
         weights: &Weights<'_>,
-        by: Option<DomainId>,
+        by: Option<(DomainId, Option<DomainId>)>,
     ) -> Assignments {
         let mut all = self.clone();
         let partitions = self.partitions;
-        if let Some(by) = by {
+        if let Some((by, or_by)) = by {
             let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
-            for (domain, value, weight) in weights.hot().filter(|(domain, ..)| *domain != by) {
+            let spread = |domain: DomainId| domain != by && !self.is_ranged(domain);
+            for (domain, value, weight) in weights.hot().filter(|(domain, ..)| spread(*domain)) {
                 let allowed = self.allowed(domain, value);
                 let next = taken.entry(allowed.start).or_insert(allowed.start);
                 // How many partitions it takes is a small number.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let n = (weight / weights.fair).ceil() as u32;
                 if *next + n <= allowed.end {
-                    all.split[domain.0].insert(value, Split { by, base: *next, n });
+                    let split = Split { by, or_by, base: *next, n, pinned: BTreeMap::new() };
+                    all.split[domain.0].insert(value, split);
                     *next += n;
                 }
             }
+            all.balance_splits(schema, trace, domains, weights);
         }
         // What stays where it is: the tail, and what was spread.
         let mut load = vec![0.0; partitions as usize];
         let pinned = |domain: DomainId, value: &ValueId| {
-            weights.is_heavy(domain, *value) && !all.split[domain.0].contains_key(value)
+            weights.is_heavy(domain, *value)
+                && !all.split[domain.0].contains_key(value)
+                && !self.is_ranged(domain)
         };
         for_each_row(schema, trace, weights.choices, |table, key, row| {
             if !pinned(domains.of(table, key), &row[key]) {
@@ -156,6 +204,50 @@ impl Assignments {
         all.with_pins(pins)
     }
 
+    /// Within each key that is too much for one partition, places the keys by which it is spread by their weight, the
+    /// heaviest first, each where least of that key is: they are often too few for a hash to spread them evenly.
+    fn balance_splits(&mut self, schema: &Schema, trace: &Trace, domains: &Domains, weights: &Weights<'_>) {
+        let mut whole: BTreeMap<(usize, ValueId), f64> = BTreeMap::new();
+        let mut parts: BTreeMap<(usize, ValueId), BTreeMap<(DomainId, ValueId), f64>> = BTreeMap::new();
+        for_each_row(schema, trace, weights.choices, |table, key, row| {
+            let of = (domains.of(table, key).0, row[key]);
+            let Some(split) = self.split[of.0].get(&row[key]) else { return };
+            match split.further(domains, table, key) {
+                Some(further) => {
+                    let part = (domains.of(table, further), row[further]);
+                    *parts.entry(of).or_default().entry(part).or_default() += 1.0;
+                }
+                None => *whole.entry(of).or_default() += 1.0,
+            }
+        });
+        for (of, parts) in parts {
+            let split = &self.split[of.0][&of.1];
+            let mut load = vec![0.0; split.n as usize];
+            load[0] = whole.get(&of).copied().unwrap_or(0.0);
+            let is_heavy = |part: &(DomainId, ValueId), weight: f64| {
+                weight >= HEAVY_MIN * weights.fair && trace.values.get(part.1).is_known()
+            };
+            let (mut heavy, light): (Vec<_>, Vec<_>) =
+                parts.into_iter().partition(|(part, weight)| is_heavy(part, *weight));
+            for ((_, value), weight) in light {
+                load[self.hashed_over(value, split.n) as usize] += weight;
+            }
+            // As above, neither names nor numbers decide.
+            heavy.sort_by(|((d, a), m), ((e, b), n)| {
+                n.total_cmp(m).then_with(|| trace.values.compare(*a, *b)).then_with(|| d.cmp(e))
+            });
+            let mut pinned = BTreeMap::new();
+            for (part, weight) in heavy {
+                let least = (0..split.n)
+                    .min_by(|a, b| f64::total_cmp(&load[*a as usize], &load[*b as usize]))
+                    .expect("there is a partition");
+                load[least as usize] += weight;
+                pinned.insert(part, least);
+            }
+            self.split[of.0].get_mut(&of.1).expect("it was there").pinned = pinned;
+        }
+    }
+
     /// How a table is cut that is placed by this key column.
     pub fn cut(
         &self,
@@ -169,6 +261,9 @@ impl Assignments {
         let domain = domains.of(table, key).0;
         let (pinned, split) = (&self.pinned[domain], &self.split[domain]);
         let cols = vec![name(key)];
+        if let Some(ranges) = &self.ranges[domain] {
+            return Cut::Range { col: name(key), bounds: ranges.bounds.clone() };
+        }
         let zones = self.zones().filter(|zones| zones.domain.0 == domain);
         if split.is_empty() && zones.is_none() {
             let pins = pinned.iter().map(|(value, part)| (values.get(*value).text(), *part)).collect();
@@ -195,13 +290,24 @@ impl Assignments {
             root = among(listed, Node::Leaf { leaf: part }, root);
         }
         for (value, split) in split {
-            let further = domains.column(table, split.by).filter(|further| *further != key);
+            let further = split.further(domains, table, key);
             let yes = match further {
                 Some(further) => {
                     if !asked.contains(&name(further)) {
                         asked.push(name(further));
                     }
-                    Node::Spread { hash: vec![name(further)], n: split.n, base: split.base }
+                    let of = domains.of(table, further);
+                    let mut listed: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
+                    for ((_, value), part) in split.pinned.iter().filter(|((domain, _), _)| *domain == of) {
+                        listed.entry(split.base + part).or_default().push(values.get(*value).clone());
+                    }
+                    let col = name(further);
+                    let tail = Node::Spread { hash: vec![col.clone()], n: split.n, base: split.base };
+                    listed.into_iter().fold(tail, |no, (leaf, mut among)| {
+                        among.sort();
+                        let (yes, no) = (Box::new(Node::Leaf { leaf }), Box::new(no));
+                        Node::Among { col: col.clone(), among, yes, no }
+                    })
                 }
                 None => Node::Leaf { leaf: split.base },
             };
@@ -213,6 +319,31 @@ impl Assignments {
     fn hashed_over(&self, value: ValueId, n: u32) -> u32 {
         let hash = self.hashes[value.0 as usize];
         u32::try_from(hash % u64::from(n.max(1))).expect("less than the number of parts")
+    }
+}
+
+/// Where keys are that are placed by their order.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    /// Ascending; a bound belongs to the part above it.
+    bounds: Vec<Value>,
+    /// Of each value, its part.
+    parts: Vec<u32>,
+}
+
+impl Ranges {
+    /// Ranges with these bounds between them, which ascend.
+    pub fn new(values: &Values, bounds: Vec<Value>) -> Ranges {
+        let part = |value: &Value| {
+            u32::try_from(bounds.partition_point(|bound| bound <= value)).expect("fewer than 2^32 ranges")
+        };
+        let parts = values.ids().map(|id| part(values.get(id))).collect();
+        Ranges { bounds, parts }
+    }
+
+    /// The part of a value.
+    pub fn part(&self, value: ValueId) -> u32 {
+        self.parts[value.0 as usize]
     }
 }
 
@@ -271,14 +402,17 @@ impl<'a> Weights<'a> {
         Weights { choices, fair, heavy, is_heavy }
     }
 
-    /// Whether some key is too much for one partition, and a table that is placed by it has keys of `by`.
-    pub fn could_split(&self, domains: &Domains, by: DomainId) -> bool {
+    /// Whether some key is too much for one partition, and a table that is placed by it has keys of `by`, but none of
+    /// `without`.
+    pub fn could_split(&self, domains: &Domains, by: DomainId, without: Option<DomainId>) -> bool {
         self.hot().any(|(domain, ..)| {
             domain != by
                 && self.choices.iter().enumerate().any(|(table, choice)| match choice {
                     Choice::Key(key) => {
                         let table = TableId(table);
-                        domains.of(table, *key) == domain && domains.column(table, by).is_some()
+                        domains.of(table, *key) == domain
+                            && domains.column(table, by).is_some()
+                            && without.is_none_or(|without| domains.column(table, without).is_none())
                     }
                     _ => false,
                 })

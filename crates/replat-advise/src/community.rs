@@ -15,9 +15,6 @@ use crate::measure::measure;
 use crate::search::{Choice, Dice};
 use crate::value::ValueId;
 
-/// A design that costs less than this is good enough as it is.
-const COST_MIN: f64 = 0.15;
-
 /// Placing single keys has to be better by this, on transactions that it has not seen.
 const GAIN_MIN: f64 = 0.02;
 
@@ -45,9 +42,6 @@ pub type Pins = Vec<(DomainId, ValueId, u32)>;
 /// Where the keys of `best` should be, if placing them one by one is worth it.
 pub fn pins(task: &Task<'_>, best: &Candidate) -> Option<Pins> {
     let all = task.trace.transactions.len();
-    if best.metrics.cost < COST_MIN || best.metrics.cross_partition_share < COST_MIN / 2.0 {
-        return None;
-    }
     if task.zones.is_some() || all < 400 || task.partitions < 2 {
         return None;
     }

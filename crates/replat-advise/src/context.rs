@@ -26,6 +26,9 @@ const CUTS_MIN: usize = 3;
 /// So many times tables are taken out that are cross-cutting; the last time all that still are.
 const CUTS_ROUNDS: usize = 4;
 
+/// A table is on its own if so much of what touches it touches nothing else of its context, and no key refers to either.
+const ON_ITS_OWN_MIN: f64 = 0.8;
+
 /// Finer and coarser views, from which one is chosen.
 const RESOLUTIONS: [f64; 5] = [0.6, 0.8, 1.0, 1.25, 1.6];
 
@@ -57,6 +60,7 @@ pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let mut chosen = None;
     for resolution in RESOLUTIONS {
         let groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
+        let groups = without_lone(schema, groups, &seen);
         if resolution == 1.0 {
             chosen = Some(groups.clone());
         }
@@ -324,6 +328,30 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
         groups[a].extend(joining);
         groups[a].sort();
     }
+}
+
+/// Tables that groups have only because something is better than nothing, as modularity has it, get one of their own.
+fn without_lone(schema: &Schema, groups: Groups, seen: &[Seen]) -> Groups {
+    let refers = |a: TableId, b: TableId| schema.table(a).references.iter().any(|to| to.parent == b);
+    let mut found: Groups = Vec::new();
+    for group in groups {
+        let is_lone = |id: &TableId| {
+            let others = || group.iter().filter(|other| *other != id);
+            if others().next().is_none() || others().any(|other| refers(*id, *other) || refers(*other, *id)) {
+                return false;
+            }
+            let visits = || seen.iter().filter(|kind| kind.tables.contains_key(id));
+            let all: u64 = visits().map(|kind| kind.count).sum();
+            let alone = visits().filter(|kind| others().all(|other| !kind.tables.contains_key(other)));
+            let alone: u64 = alone.map(|kind| kind.count).sum();
+            all > 0 && crate::measure::share(alone, all) >= ON_ITS_OWN_MIN
+        };
+        let (lone, rest): (Vec<TableId>, Vec<TableId>) = group.iter().copied().partition(is_lone);
+        found.extend(lone.into_iter().map(|id| vec![id]));
+        found.extend((!rest.is_empty()).then_some(rest));
+    }
+    found.sort();
+    found
 }
 
 /// The shares of transactions that touch, and that write to, more than one group.

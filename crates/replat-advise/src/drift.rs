@@ -35,6 +35,9 @@ const TOGETHER_MAX: f64 = 0.04;
 /// A forecast is learned from so many windows, if none is given.
 const BASELINE: usize = 20;
 
+/// What comes back less often may be chance, and is not told of.
+const CYCLES_TOLD: usize = 4;
+
 /// Effects have settled after this part of the windows.
 const SETTLED: usize = 5;
 
@@ -228,6 +231,7 @@ pub fn drift(
         seasons.extend(
             course
                 .period
+                .filter(|period| period * CYCLES_TOLD <= watched.series.values.len())
                 .map(|period| Season { period: share(period), statistic: watched.statistic.clone() }),
         );
     }

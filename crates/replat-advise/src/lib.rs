@@ -26,6 +26,7 @@ pub mod locality;
 pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod order;
 pub mod related;
 pub mod report;
 pub mod residency;

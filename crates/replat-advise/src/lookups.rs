@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{Design, Lookup, Placed};
+use crate::design::{Cut, Design, Lookup, Placed, Placement};
 use crate::measure::is_routable;
 use crate::schema::{Schema, TableId};
-use crate::trace::{Spot, Template, Trace};
+use crate::trace::{Spot, Template, Touch, Trace};
 use crate::value::ValueId;
 
 /// A key that is looked up has to be the only one for what is known, in this share of the rows.
@@ -46,7 +46,8 @@ pub enum Remedy {
         /// In what share of the transactions that was so.
         known_percent: u8,
     },
-    /// It knows a part of the key: it asks the partitions of that part, which are several only for keys that are spread.
+    /// It knows a part of the key, or bounds of it where keys are in ranges: it asks the partitions of that part, which
+    /// are several only for keys that are spread, or for what reaches over a bound.
     AskSome,
     /// It asks all partitions.
     AskAll,
@@ -93,6 +94,7 @@ pub fn unrouted(schema: &Schema, trace: &Trace, design: &mut Design) -> Vec<Unro
             None => match seen.known_before((template, touch), table, &needs) {
                 percent if percent >= 90 => Remedy::Hint { known_percent: percent },
                 _ if known.iter().any(|column| needs.contains(column)) => Remedy::AskSome,
+                _ if is_in_ranges(schema, &plain, table, touched) => Remedy::AskSome,
                 _ => Remedy::AskAll,
             },
         };
@@ -113,6 +115,16 @@ pub fn unrouted(schema: &Schema, trace: &Trace, design: &mut Design) -> Vec<Unro
         });
     }
     found
+}
+
+/// Whether a statement bounds the column by whose ranges the table's rows are placed.
+fn is_in_ranges(schema: &Schema, design: &Design, table: TableId, touched: &Touch) -> bool {
+    match design.tables.get(&schema.table(table).name) {
+        Some(Placement::Partition { levels }) => levels.first().is_some_and(
+            |level| matches!(&level.cut, Cut::Range { col, .. } if touched.range.contains_key(col)),
+        ),
+        _ => false,
+    }
 }
 
 /// What the evidence shows of rows, table by table.

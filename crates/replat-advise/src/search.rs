@@ -189,6 +189,16 @@ impl<'a> Ground<'a> {
         self
     }
 
+    /// The same, but no table that has a key may be everywhere if somebody writes to it.
+    pub fn keyed(mut self) -> Ground<'a> {
+        for (options, _) in self.options.iter_mut().zip(&self.written).filter(|(_, written)| **written) {
+            if options.iter().any(|option| matches!(option, Choice::Key(_))) {
+                options.retain(|option| *option != Choice::Everywhere);
+            }
+        }
+        self
+    }
+
     /// Everything that the cost of the visits from `first` on depends on.
     fn outline(&self, first: usize, first_place: usize) -> Vec<u64> {
         let flags = |visit: &Visit| {

@@ -163,6 +163,7 @@ fn what_stays_the_same_raises_no_alarm() {
         let none = |found: Drift, which: &str| {
             assert!(found.changes.is_empty(), "{name}, {which}: {:?}", found.changes);
             assert!(found.repartitions.is_empty(), "{name}, {which}: {:?}", found.repartitions);
+            assert!(found.seasons.is_empty(), "{name}, {which}: {:?}", found.seasons);
         };
         none(watch(&folder, &all), "as it is");
         for seed in 1..=if name == "drift_control" { 12 } else { 1 } {

@@ -69,8 +69,10 @@ pub fn read(sources: &[Source]) -> Result<(Known, Vec<Note>), BadEvidence> {
     let mut notes = Vec::new();
     let mut of_form: BTreeMap<Form, Vec<(&str, &str)>> = BTreeMap::new();
     for source in sources {
-        let form = form_of(&source.name, &source.text)?;
-        of_form.entry(form).or_default().push((&source.name, &source.text));
+        // Some editors and exports begin a text with the mark of its byte order, which says nothing.
+        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+        let form = form_of(&source.name, text)?;
+        of_form.entry(form).or_default().push((&source.name, text));
     }
     for (name, _) in of_form.remove(&Form::Other).unwrap_or_default() {
         notes.push(Note::new(name, "it is no evidence of a form that is understood, and was not read"));
