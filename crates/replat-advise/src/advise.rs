@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aside::{Aside, aside};
 use crate::candidate::{Candidate, Task, searched};
 use crate::confidence::{Forecast, Interval, Measured, Optimism, confidence, resample};
 use crate::context::{Contexts, contexts};
@@ -155,6 +156,9 @@ pub struct Advice {
     pub confidence: f64,
     /// Tables that are worked on together.
     pub contexts: NamedContexts,
+    /// What it comes to if tables that everybody writes along are left aside, where that pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// Declared services held against transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
@@ -218,6 +222,7 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
         verdict: Verdict::NotEnoughEvidence { because: "no transaction was seen".into() },
         confidence: 0.0,
         contexts: named(schema, &found_contexts),
+        aside: None,
         services: services(schema, trace, &system.services),
         partitions_by,
         design: None,
@@ -252,6 +257,7 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
         advice.baselines = baselines(schema, trace, partitions);
         return advice;
     };
+    advice.aside = sought.aside(partitions, &found_contexts.cross_cutting, &best);
     sought.fill(&mut advice, partitions, best, rest);
     advice
 }
@@ -392,6 +398,12 @@ impl<'a> Sought<'a> {
             return fewer.min(partitions);
         }
         at_least(rate * found.metrics.load_max_over_mean, capacity).max(partitions + 1)
+    }
+
+    /// What leaving cross-cutting tables aside comes to. Of evidence that says where rows must be, nothing is said.
+    fn aside(&self, partitions: u32, tables: &[TableId], best: &Candidate) -> Option<Aside> {
+        let may = self.system.constraints.residency.is_none();
+        may.then(|| aside(&self.task(self.trace(), partitions, None), tables, best)).flatten()
     }
 
     /// Says everything that can be said of the best design.

@@ -290,6 +290,7 @@ fn touched(schema: &Schema, trace: &Trace, placed: &Placed<'_>, number: usize) -
                     let value = |column: &str| {
                         let key = table.key(column)?;
                         Some((column.to_owned(), trace.values.get(row[key]).clone()))
+                            .filter(|(_, value)| value.is_known())
                     };
                     all.push(of(placed.columns(access.table).filter_map(value).collect(), place));
                 }

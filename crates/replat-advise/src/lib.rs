@@ -4,6 +4,7 @@
 //! database.
 
 pub mod advise;
+pub mod aside;
 pub mod assignment;
 pub mod candidate;
 pub mod columns;

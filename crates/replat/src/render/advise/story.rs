@@ -2,6 +2,7 @@
 
 use replat_advise::advise::{PartitionsBy, TableAdvice, Verdict};
 use replat_advise::confidence::{Forecast, Interval};
+use replat_advise::derived::Drawn;
 use replat_advise::drift::{Shift, Statistic};
 use replat_advise::evidence::Tier;
 use replat_advise::explain::{Placing, Touched};
@@ -145,6 +146,19 @@ fn verdict(report: &Report) -> Section {
             "Under the least bad design {} of the transactions cross; if keys were drawn by chance, {} would.",
             percent(locality.cross_partition_share),
             percent(locality.by_chance)
+        )));
+    }
+    if let Some(aside) = &advice.aside {
+        let otherwise: Vec<String> =
+            aside.otherwise.iter().map(|(table, how)| format!("{table} {}", placing(how))).collect();
+        let then = match otherwise.is_empty() {
+            true => String::new(),
+            false => format!("; then {}", otherwise.join(", ")),
+        };
+        blocks.push(Block::Text(format!(
+            "Everybody writes to {}: with one of its own in each partition, {} would cross{then}.",
+            aside.tables.join(", "),
+            percent(aside.cross)
         )));
     }
     if let (Some(by), None) = (&report.constraints.residency, &advice.residency) {
@@ -581,7 +595,11 @@ fn touched(rows: &[Touched]) -> String {
     let said = rows.iter().map(|row| {
         let key: Vec<String> =
             row.key.iter().map(|(column, value)| format!("{column} {}", value.text())).collect();
-        let key = if key.is_empty() { "any".to_owned() } else { key.join(" ") };
+        let key = match row.place {
+            _ if !key.is_empty() => key.join(" "),
+            Some(_) => "of a key that is not known".to_owned(),
+            None => "any".to_owned(),
+        };
         let place = row.place.map_or_else(String::new, |place| format!(" @{place}"));
         format!("{} {key}{place}", row.table)
     });
@@ -600,10 +618,12 @@ fn before(report: &Report) -> Section {
     }
     if !advice.loose_keys.is_empty() {
         let keys = advice.loose_keys.iter().map(|key| {
-            let drawn = if key.drawn {
-                "; its values come from a sequence, so each partition needs a range of its own"
-            } else {
-                ""
+            let drawn = match key.drawn {
+                Some(Drawn::Sequence) => {
+                    "; its values come from a sequence, so each partition needs a range of its own"
+                }
+                Some(Drawn::Uuid) => "; its values are UUIDs, which do not meet by chance",
+                None => "",
             };
             format!(
                 "the key ({}) of {} lacks {}, so no partition alone can see that it is unique{drawn}",
@@ -666,7 +686,11 @@ fn lifecycle(report: &Report) -> Section {
         let name = one.table.replace('.', "_");
         blocks.push(Block::Code(one.spec(&name, SOME_DATABASE).trim_end().to_owned()));
     }
-    if !report.lifecycles.is_empty() {
+    if report.lifecycles.is_empty() {
+        let none = "None was found: a table of 1,000,000 rows or more that grows at one end of a column of time, and whose rows \
+                    are asked for or deleted by that, is cut by it.";
+        blocks.push(Block::Text(none.to_owned()));
+    } else {
         blocks.push(Block::Text(format!("{SOME_DATABASE} stands for what your spec calls the database.")));
     }
     Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
