@@ -414,7 +414,7 @@ impl<'a> Sought<'a> {
         let task = self.task(trace, partitions, zones.as_ref());
         let measured = Measured::new(schema, all, &best.design).expect("a design of this very schema");
         let unknown = unknown_rows(schema, all, &best.design);
-        let forecast = measured.forecast(self.optimism(&task, &best.choices) + unknown);
+        let forecast = measured.forecast(self.optimism(&task, &best) + unknown);
         let locality = locality(schema, trace, &best.design).corrected(unknown.cross);
         advice.verdict = verdict(*tier, &locality);
         let (stable, seen) = self.stability(&best.choices, partitions);
@@ -451,7 +451,7 @@ impl<'a> Sought<'a> {
 
     /// What the design costs on evidence that the places of its keys were not made from: those of one half of the
     /// evidence, measured on the other. All of it knows twice as much, and what is missing falls with the root of that.
-    fn optimism(&self, task: &Task<'_>, choices: &Choices) -> Optimism {
+    fn optimism(&self, task: &Task<'_>, best: &Candidate) -> Optimism {
         let n = task.trace.transactions.len();
         let block = (n / 40).max(1);
         let half = |odd: usize| task.trace.chosen((0..n).filter(|place| place / block % 2 == odd));
@@ -459,7 +459,7 @@ impl<'a> Sought<'a> {
         let mut optimism = Optimism::default();
         for (own, other) in [(0, 1), (1, 0)] {
             let zones = self.zones(&halves[own], task.partitions).unwrap_or(None);
-            let placed = Task { trace: &halves[own], zones: zones.as_ref(), ..*task }.placed(choices);
+            let placed = Task { trace: &halves[own], zones: zones.as_ref(), ..*task }.placed_as(best);
             let Ok(unseen) = measure(task.schema, &halves[other], &placed.design) else { continue };
             let seen = &placed.metrics;
             // The mean of two halves.

@@ -24,6 +24,7 @@ pub mod locality;
 pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod related;
 pub mod report;
 pub mod residency;
 pub mod schema;

@@ -557,8 +557,18 @@ fn why(report: &Report) -> Section {
             })
             .collect();
         let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", some(&kinds)) };
+        // What is not known is not taken to cross, and not hidden either.
+        let unknown = if floor.most - floor.least < 0.0005 {
+            String::new()
+        } else {
+            format!(
+                " Of some rows the keys are not known: without them it is {}, and {} if all of those cross.",
+                percent(floor.least),
+                percent(floor.most)
+            )
+        };
         blocks.push(Block::Text(format!(
-            "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.",
+            "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.{unknown}",
             percent(floor.share),
             count(floor.designs)
         )));
