@@ -309,6 +309,8 @@ fn what_everybody_writes_along_may_be_left_aside() {
         names.iter().map(|name| table(name, &[("id", "bigint"), ("owner", "bigint")], 1)).collect();
     let insert =
         |name: &&str| statement(name, &format!("insert into {name} (id, owner) values ($1, $2)"), 100);
+    let find =
+        |name: &&str| statement(&format!("of {name}"), &format!("select id from {name} where owner = $1"), 1);
     let kinds = [["orders", "lines"], ["stock", "moves"], ["users", "logins"]];
     let transactions = (0..600).map(|n: u16| {
         let kind = &kinds[usize::from(n) % 3];
@@ -321,7 +323,7 @@ fn what_everybody_writes_along_may_be_left_aside() {
     });
     let evidence = Evidence {
         tables,
-        statements: names.iter().map(insert).collect(),
+        statements: names.iter().map(insert).chain(kinds.iter().flatten().map(find)).collect(),
         transactions: transactions.collect(),
         ..Evidence::default()
     };

@@ -48,6 +48,6 @@ async fn a_transaction_of_many_rows_is_cut_and_that_is_said() {
     let many = "insert into visits select 1, g from generate_series(1, 5000) g";
     world.client().await.batch_execute(many).await.expect("rows");
     capturing.signal("INT").await;
-    capturing.end().await.succeeds().prints("of 1 transactions only the first 1000 rows were kept");
+    capturing.end().await.succeeds().prints("of 1 transaction only the first 1000 rows were kept");
     assert_eq!(world.of_kind("cut.jsonl", "writes")[0]["rows"].as_array().map(Vec::len), Some(1_000));
 }

@@ -132,7 +132,7 @@ async fn a_dry_run_tells_what_could_be_had_and_changes_nothing() {
     let told = world.program.line("capture start -n --from env:SHOP_URL --sample-rate 0.5").await.succeeds();
     told.prints("T0 T1 T2 T3").prints("audit").prints("No change has been made.");
     let told = world.program.line("capture start -n --from env:SHOP_URL").await.succeeds();
-    told.prints("T0 T1 T2\n").prints("--sample-rate 0.01");
+    told.prints("T0 T1 T2\n").prints("--sample-rate auto");
     assert_eq!(world.left_overs().await, (0, 0, "0".into()));
     assert!(!world.path(".replat").exists());
 }
