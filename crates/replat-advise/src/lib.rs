@@ -4,6 +4,7 @@
 //! database.
 
 pub mod advise;
+pub mod aside;
 pub mod assignment;
 pub mod candidate;
 pub mod carry;
@@ -25,6 +26,7 @@ pub mod locality;
 pub mod lookups;
 pub mod measure;
 pub mod missing;
+pub mod related;
 pub mod report;
 pub mod residency;
 pub mod schema;

@@ -141,13 +141,22 @@ fn lifecycle(system: &System, design: Option<&Design>, id: TableId, spots: &[Spo
             Some((bound_reads(trace, spots, column).0, column, age))
         })
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    // What old rows are deleted by goes first.
+    let swept = |column: &str| is_swept(trace, id, column);
+    found.sort_by(|a, b| (swept(b.1), b.0).cmp(&(swept(a.1), a.0)).then_with(|| a.1.cmp(b.1)));
     let (_, column, age) = found.into_iter().next()?;
     let (bound, reads) = bound_reads(trace, spots, column);
-    if retention.is_none() && (bound == 0 || table.rows.unwrap_or(0) < ROWS_MIN) {
+    let is_swept = is_swept(trace, id, column);
+    if retention.is_none() && (bound == 0 && !is_swept || table.rows.unwrap_or(0) < ROWS_MIN) {
         return None;
     }
-    Some(advised(table, column, &age, retention, (bound, reads), design))
+    let mut advised = advised(table, column, &age, retention, (bound, reads), design);
+    if is_swept {
+        advised.because.push(format!(
+            "old rows are deleted by {column}, one by one and with vacuum behind; a partition is dropped at once"
+        ));
+    }
+    Some(advised)
 }
 
 fn advised(
@@ -244,6 +253,16 @@ fn bound_reads(trace: &Trace, spots: &[Spot], column: &str) -> (u64, u64) {
     (bound, all)
 }
 
+/// Whether rows are deleted that lie below a bound of a column, whatever else they are.
+fn is_swept(trace: &Trace, table: TableId, column: &str) -> bool {
+    trace.templates.iter().flat_map(|template| &template.touches).any(|touch| {
+        touch.table == table
+            && touch.op == Op::Delete
+            && touch.equal.is_empty()
+            && touch.range.contains_key(column)
+    })
+}
+
 /// How a column of time grows.
 struct Age {
     /// Inserts whose value was seen.
@@ -297,8 +316,18 @@ impl Age {
             );
             most = most.max(*value);
         }
+        // In a day or less all values may be one: whether that is the head, statistics say.
+        let in_one_day = is_time && last <= first;
+        if in_one_day && let Some(told) = told {
+            let late = ((told.days.1 - told.days.0) / 20).max(1);
+            at_head = values.iter().filter(|day| **day >= told.days.1.saturating_sub(late)).count();
+        }
         let head = at_head as f64 / values.len() as f64;
-        if !declared && (values.len() < INSERTS_MIN || head < HEAD_MIN || last <= first) {
+        let is_known = match in_one_day {
+            true => told.is_some(),
+            false => last > first,
+        };
+        if !declared && (values.len() < INSERTS_MIN || head < HEAD_MIN || !is_known) {
             return None;
         }
         let days =

@@ -105,11 +105,7 @@ pub fn unrouted(schema: &Schema, trace: &Trace, design: &mut Design) -> Vec<Unro
             }
         }
         found.push(Unrouted {
-            statement: if statement.name.is_empty() {
-                statement.text.clone()
-            } else {
-                statement.name.clone()
-            },
+            statement: statement.called().to_owned(),
             table: schema.table(table).name.clone(),
             needs,
             share: crate::measure::share(count, all),

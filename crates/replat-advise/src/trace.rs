@@ -65,6 +65,26 @@ pub struct Touch {
     pub range: BTreeMap<String, [Option<u32>; 2]>,
 }
 
+impl Template {
+    /// What it is called: its name, unless that is only a number that some server gave it, or a place in a file; else its
+    /// text.
+    pub fn called(&self) -> &str {
+        let is_number = self.name.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_whitespace());
+        let is_place = is_number || self.name.starts_with("line ");
+        if is_place && !self.text.trim().is_empty() { &self.text } else { &self.name }
+    }
+
+    /// The same on one short line, for pictures.
+    pub fn short(&self) -> String {
+        const LENGTH: usize = 60;
+        let name = self.called().split_whitespace().collect::<Vec<_>>().join(" ");
+        match name.char_indices().nth(LENGTH) {
+            Some((end, _)) => format!("{}…", &name[..end]),
+            None => name,
+        }
+    }
+}
+
 /// One touch of one table by one statement of one transaction.
 #[derive(Clone, Debug)]
 pub struct Access {

@@ -255,14 +255,7 @@ pub fn matrix(schema: &Schema, trace: &Trace, context: &BTreeMap<TableId, String
                 }
             }
             let home = template.touches.first().and_then(|touch| of(&touch.table));
-            (
-                home,
-                MatrixRow {
-                    statement: statement_name(&template.name, &template.text),
-                    share: share(runs[n], all),
-                    touches,
-                },
-            )
+            (home, MatrixRow { statement: template.short(), share: share(runs[n], all), touches })
         })
         .collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
@@ -271,17 +264,6 @@ pub fn matrix(schema: &Schema, trace: &Trace, context: &BTreeMap<TableId, String
         contexts,
         rows: rows.into_iter().map(|(_, row)| row).collect(),
         left_out,
-    }
-}
-
-/// What a statement is called: its name, else the beginning of its text.
-pub fn statement_name(name: &str, text: &str) -> String {
-    const LENGTH: usize = 60;
-    let name = if name.trim().is_empty() { text } else { name };
-    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-    match name.char_indices().nth(LENGTH) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name,
     }
 }
 

@@ -376,9 +376,12 @@ fn of_cut(
 }
 
 fn unnamed(count: usize) -> String {
-    format!(
-        "{count} keys that deserve a place of their own: the evidence knows them by hash, so they cannot be named here"
-    )
+    match count {
+        1 => "1 key that deserves a place of its own: the evidence knows it by hash, so it cannot be named here".to_owned(),
+        _ => format!(
+            "{count} keys that deserve a place of their own: the evidence knows them by hash, so they cannot be named here"
+        ),
+    }
 }
 
 /// A value whose text alone is known.
