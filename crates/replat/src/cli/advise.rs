@@ -60,8 +60,8 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write the plan into a spec, the project's own or another: contexts, and the lifecycles of rows that grow old (with
-    /// lifecycle only those, with keys none). What is there stays, with its comments. With --dry-run the difference is
-    /// shown and nothing is written.
+    /// lifecycle only those, with keys none, with columns tables that should be two). What is there stays, with its comments.
+    /// With --dry-run the difference is shown and nothing is written.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     pub apply_to_spec: Option<Option<PathBuf>>,
     /// Of what is new in the spec: the database that holds the tables, by its name in the spec. Without it, the one that was
