@@ -63,12 +63,6 @@ pub fn domains(schema: &Schema, trace: &Trace) -> Domains {
     nodes.domains(sets)
 }
 
-/// The domains that show by themselves, whatever is declared: by what statements join, by equal values, and by names.
-pub fn seen_domains(schema: &Schema, trace: &Trace) -> Domains {
-    let nodes = Nodes::of(schema);
-    nodes.domains(nodes.seen(trace))
-}
-
 /// The key columns of all tables, numbered.
 struct Nodes<'a> {
     schema: &'a Schema,

@@ -27,7 +27,6 @@ pub mod lookups;
 pub mod measure;
 pub mod missing;
 pub mod order;
-pub mod related;
 pub mod report;
 pub mod residency;
 pub mod schema;
