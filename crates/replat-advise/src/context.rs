@@ -21,6 +21,12 @@ const DEDICATED_MIN: f64 = 0.6;
 /// …and so many contexts, at least, have a tenth of them each.
 const CUTS_MIN: usize = 3;
 
+/// So many times tables are taken out that are cross-cutting; the last time all that still are.
+const CUTS_ROUNDS: usize = 4;
+
+/// A table is on its own if so much of what touches it touches nothing else of its context, and no key refers to either.
+const ON_ITS_OWN_MIN: f64 = 0.8;
+
 /// Finer and coarser views, from which one is chosen.
 const RESOLUTIONS: [f64; 5] = [0.6, 0.8, 1.0, 1.25, 1.6];
 
@@ -45,14 +51,13 @@ pub struct Contexts {
 /// Finds the contexts.
 pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let seen = seen(trace);
-    let bonds = Bonds::of(schema, &seen, &BTreeSet::new());
-    let first = bonds.groups(1.0);
-    let cross_cutting = cross_cutting(&bonds, &first);
+    let cross_cutting = cross_cutting(schema, &seen);
     let bonds = Bonds::of(schema, &seen, &cross_cutting);
     let mut found: Vec<Groups> = Vec::new();
     let mut chosen = None;
     for resolution in RESOLUTIONS {
         let groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
+        let groups = without_lone(schema, groups, &seen);
         if resolution == 1.0 {
             chosen = Some(groups.clone());
         }
@@ -236,13 +241,29 @@ fn move_nodes(weight: &[Vec<f64>], resolution: f64, dice: &mut Dice) -> Vec<usiz
     }
 }
 
-/// Tables whose bonds go to many groups and belong to none.
-fn cross_cutting(bonds: &Bonds, groups: &Groups) -> BTreeSet<TableId> {
+/// Tables whose bonds go to many groups and belong to none. The worst ones are taken out first: beside an outbox and an audit
+/// trail, tables that are written along with those only seem to belong to many.
+fn cross_cutting(schema: &Schema, seen: &[Seen]) -> BTreeSet<TableId> {
+    let mut found = BTreeSet::new();
+    for round in 1..=CUTS_ROUNDS {
+        let bonds = Bonds::of(schema, seen, &found);
+        let undedicated = undedicated(&bonds, &bonds.groups(1.0));
+        if undedicated.is_empty() {
+            break;
+        }
+        let count = if round == CUTS_ROUNDS { undedicated.len() } else { undedicated.len().div_ceil(3) };
+        found.extend(undedicated.into_iter().take(count).map(|(_, id)| id));
+    }
+    found
+}
+
+/// Tables no group of which has most of their bonds, each with the share of the one that has most; the least first.
+fn undedicated(bonds: &Bonds, groups: &Groups) -> Vec<(f64, TableId)> {
     let mut of = BTreeMap::new();
     for (number, group) in groups.iter().enumerate() {
         of.extend(group.iter().map(|id| (*id, number)));
     }
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     for (place, id) in bonds.tables.iter().enumerate() {
         let mut share = vec![0.0; groups.len()];
         for (other, bond) in bonds.weight[place].iter().enumerate() {
@@ -255,9 +276,10 @@ fn cross_cutting(bonds: &Bonds, groups: &Groups) -> BTreeSet<TableId> {
         let most = share.iter().copied().fold(0.0, f64::max) / all;
         let cuts = share.iter().filter(|s| **s >= 0.1 * all).count();
         if most < DEDICATED_MIN && cuts >= CUTS_MIN {
-            found.insert(*id);
+            found.push((most, *id));
         }
     }
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     found
 }
 
@@ -298,6 +320,30 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
         groups[a].extend(joining);
         groups[a].sort();
     }
+}
+
+/// Tables that groups have only because something is better than nothing, as modularity has it, get one of their own.
+fn without_lone(schema: &Schema, groups: Groups, seen: &[Seen]) -> Groups {
+    let refers = |a: TableId, b: TableId| schema.table(a).references.iter().any(|to| to.parent == b);
+    let mut found: Groups = Vec::new();
+    for group in groups {
+        let is_lone = |id: &TableId| {
+            let others = || group.iter().filter(|other| *other != id);
+            if others().next().is_none() || others().any(|other| refers(*id, *other) || refers(*other, *id)) {
+                return false;
+            }
+            let visits = || seen.iter().filter(|kind| kind.tables.contains_key(id));
+            let all: u64 = visits().map(|kind| kind.count).sum();
+            let alone = visits().filter(|kind| others().all(|other| !kind.tables.contains_key(other)));
+            let alone: u64 = alone.map(|kind| kind.count).sum();
+            all > 0 && crate::measure::share(alone, all) >= ON_ITS_OWN_MIN
+        };
+        let (lone, rest): (Vec<TableId>, Vec<TableId>) = group.iter().copied().partition(is_lone);
+        found.extend(lone.into_iter().map(|id| vec![id]));
+        found.extend((!rest.is_empty()).then_some(rest));
+    }
+    found.sort();
+    found
 }
 
 /// The shares of transactions that touch, and that write to, more than one group.
