@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aside::{Aside, aside};
 use crate::candidate::{Candidate, Freedom, Task, searched};
 use crate::confidence::{Forecast, Interval, Measured, Optimism, confidence, resample};
 use crate::context::{Contexts, contexts};
@@ -158,6 +159,9 @@ pub struct Advice {
     pub confidence: f64,
     /// Tables that are worked on together.
     pub contexts: NamedContexts,
+    /// What it comes to if tables that everybody writes along are left aside, where that pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// Declared services held against transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
@@ -221,6 +225,7 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
         verdict: Verdict::NotEnoughEvidence { because: "no transaction was seen".into() },
         confidence: 0.0,
         contexts: named(schema, &found_contexts),
+        aside: None,
         services: services(schema, trace, &system.services),
         partitions_by,
         design: None,
@@ -256,6 +261,7 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
         advice.baselines = baselines(schema, trace, partitions);
         return advice;
     };
+    advice.aside = sought.aside(partitions, &found_contexts.cross_cutting, &best);
     sought.fill(&mut advice, partitions, best, rest);
     advice
 }
@@ -398,6 +404,12 @@ impl<'a> Sought<'a> {
         at_least(rate * found.metrics.load_max_over_mean, capacity).max(partitions + 1)
     }
 
+    /// What leaving cross-cutting tables aside comes to. Of evidence that says where rows must be, nothing is said.
+    fn aside(&self, partitions: u32, tables: &[TableId], best: &Candidate) -> Option<Aside> {
+        let may = self.system.constraints.residency.is_none();
+        may.then(|| aside(&self.task(self.trace(), partitions, None), tables, best)).flatten()
+    }
+
     /// Says everything that can be said of the best design.
     fn fill(&self, advice: &mut Advice, partitions: u32, best: Candidate, rest: Vec<Candidate>) {
         let System { schema, trace: all, tier, .. } = self.system;
@@ -406,7 +418,7 @@ impl<'a> Sought<'a> {
         let task = self.task(trace, partitions, zones.as_ref());
         let measured = Measured::new(schema, all, &best.design).expect("a design of this very schema");
         let unknown = unknown_rows(schema, all, &best.design);
-        let forecast = measured.forecast(self.optimism(&task, &best.choices) + unknown);
+        let forecast = measured.forecast(self.optimism(&task, &best) + unknown);
         let locality = locality(schema, trace, &best.design).corrected(unknown.cross);
         advice.verdict = too_little(*tier, all).unwrap_or_else(|| verdict(&locality));
         let (stable, seen) = self.stability(&best.choices, partitions);
@@ -443,7 +455,7 @@ impl<'a> Sought<'a> {
 
     /// What the design costs on evidence that the places of its keys were not made from: those of one half of the
     /// evidence, measured on the other. All of it knows twice as much, and what is missing falls with the root of that.
-    fn optimism(&self, task: &Task<'_>, choices: &Choices) -> Optimism {
+    fn optimism(&self, task: &Task<'_>, best: &Candidate) -> Optimism {
         let n = task.trace.transactions.len();
         let block = (n / 40).max(1);
         let half = |odd: usize| task.trace.chosen((0..n).filter(|place| place / block % 2 == odd));
@@ -451,7 +463,7 @@ impl<'a> Sought<'a> {
         let mut optimism = Optimism::default();
         for (own, other) in [(0, 1), (1, 0)] {
             let zones = self.zones(&halves[own], task.partitions).unwrap_or(None);
-            let placed = Task { trace: &halves[own], zones: zones.as_ref(), ..*task }.placed(choices);
+            let placed = Task { trace: &halves[own], zones: zones.as_ref(), ..*task }.placed_as(best);
             let Ok(unseen) = measure(task.schema, &halves[other], &placed.design) else { continue };
             let seen = &placed.metrics;
             // The mean of two halves.

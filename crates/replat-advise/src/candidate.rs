@@ -1,5 +1,6 @@
 //! Designs that are worth a look: found by search, balanced, plain, and measured.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::assignment::{Assignments, Weights};
@@ -40,6 +41,9 @@ const LUMP_FAIR_MIN: f64 = 1.5;
 /// The search looks at so many transactions at most; what it finds is measured on all.
 const SEARCHED_MAX: usize = 12_000;
 
+/// Longer evidence is not looked through for transactions that are repeated.
+const REPEATED_MAX: usize = 4 * SEARCHED_MAX;
+
 /// A design and what it costs.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -53,6 +57,8 @@ pub struct Candidate {
     pub assignments: Assignments,
     /// Whether most of what there is to do is in one place, and stays there.
     is_lumped: bool,
+    /// Keys are placed one by one, by the company they keep.
+    pub by_company: bool,
 }
 
 impl Candidate {
@@ -227,19 +233,16 @@ impl Task<'_> {
         }
     }
 
-    /// The design that places each table in this way, with the keys where this evidence wants them.
-    pub fn placed(&self, choices: &Choices) -> Candidate {
+    /// The design that places each table as this one does, with the keys where this evidence wants them. Keys are placed one
+    /// by one if they are in this one: whether that is worth it was decided already.
+    pub fn placed_as(&self, other: &Candidate) -> Candidate {
         let hashed = self.hashed();
-        let mut plain = self.balance(choices.clone(), &hashed).measured(self);
-        if plain.is_poor()
-            && let Some(ranged) = self.ranged(&hashed)
-        {
-            let other = self.balance(choices.clone(), &ranged).measured(self);
-            if other.metrics.cost <= plain.metrics.cost - RANGES_GAIN_MIN {
-                plain = other;
-            }
+        let ranged = other.assignments.is_ranged_anywhere().then(|| self.ranged(&hashed)).flatten();
+        let plain = self.balance(other.choices.clone(), ranged.as_ref().unwrap_or(&hashed)).measured(self);
+        match other.by_company {
+            true => self.with_company(&plain, community::learned(self, &plain)),
+            false => plain,
         }
-        self.by_community(&plain).unwrap_or(plain)
     }
 
     /// What each table could be placed by otherwise, and what the whole would cost then, keys being where they are.
@@ -359,9 +362,13 @@ impl Task<'_> {
         if !best.is_poor() || best.assignments.is_ranged_anywhere() {
             return None;
         }
-        let pins = community::pins(self, best)?;
-        let candidate = self.measured(best.choices.clone(), &best.assignments.with_pins(pins));
+        let candidate = self.with_company(best, community::pins(self, best)?);
         (candidate.metrics.cost < best.metrics.cost).then_some(candidate)
+    }
+
+    fn with_company(&self, plain: &Candidate, pins: community::Pins) -> Candidate {
+        let placed = self.measured(plain.choices.clone(), &plain.assignments.with_pins(pins));
+        Candidate { by_company: true, ..placed }
     }
 
     /// The design as it is written down, and what it costs.
@@ -382,7 +389,7 @@ impl Task<'_> {
         let design = Design { partitions: assignments.partitions(), tables, ..Design::default() };
         let metrics = measure(schema, trace, &design).expect("a design of this very schema");
         let is_lumped = self.is_lumped(&choices);
-        Candidate { choices, design, metrics, assignments: assignments.clone(), is_lumped }
+        Candidate { choices, design, metrics, assignments: assignments.clone(), is_lumped, by_company: false }
     }
 }
 
@@ -405,11 +412,31 @@ impl Task<'_> {
 }
 
 /// A part of a long trace that the search looks at; `None` if it looks at all.
+///
+/// Transactions that do the very same are as good as one for the search, so that seeing everything twice changes nothing.
 pub fn searched(trace: &Trace) -> Option<Trace> {
     let all = trace.transactions.len();
-    if all <= SEARCHED_MAX {
+    if all <= SEARCHED_MAX || all <= REPEATED_MAX && different(trace) <= SEARCHED_MAX {
         return None;
     }
     // Every so-manieth transaction, over all of the time.
     Some(trace.chosen((0..SEARCHED_MAX).map(|n| n * all / SEARCHED_MAX)))
+}
+
+/// How many transactions do something that no other does.
+fn different(trace: &Trace) -> usize {
+    let mut known = HashSet::new();
+    for transaction in &trace.transactions {
+        let done: Vec<_> = trace
+            .accesses_of(transaction)
+            .iter()
+            .map(|access| {
+                let rows =
+                    access.rows.as_ref().map(|rows| &trace.cells[rows.start as usize..rows.end as usize]);
+                (access.template, access.touch, rows)
+            })
+            .collect();
+        known.insert(done);
+    }
+    known.len()
 }

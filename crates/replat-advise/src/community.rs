@@ -51,17 +51,22 @@ pub fn pins(task: &Task<'_>, best: &Candidate) -> Option<Pins> {
     if graph.modularity(&found) < BEYOND_CHANCE * chance.modularity(&chance.groups()) {
         return None;
     }
-    let learned = graph.pins(&graph.placed(&found));
-    let learned = task.measured(best.choices.clone(), &best.assignments.with_pins(learned));
+    let early = graph.pins(&graph.placed(&found));
+    let early = task.measured(best.choices.clone(), &best.assignments.with_pins(early));
     let unseen = task.trace.chosen(all / 2..all);
     let cost = |candidate: &Candidate| {
         measure(task.schema, &unseen, &candidate.design).map_or(f64::INFINITY, |metrics| metrics.cost)
     };
-    if cost(&learned) > cost(best) - GAIN_MIN {
+    if cost(&early) > cost(best) - GAIN_MIN {
         return None;
     }
-    let graph = Graph::of(task, best, 0..all);
-    Some(graph.pins(&graph.placed(&graph.groups())))
+    Some(learned(task, best))
+}
+
+/// Where the keys of `best` are together most on this evidence, whether that is worth it or not.
+pub fn learned(task: &Task<'_>, best: &Candidate) -> Pins {
+    let graph = Graph::of(task, best, 0..task.trace.transactions.len());
+    graph.pins(&graph.placed(&graph.groups()))
 }
 
 /// Keys and what binds them.

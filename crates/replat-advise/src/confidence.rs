@@ -1,8 +1,11 @@
 //! How sure a forecast and a decision are.
 //!
-//! The evidence is cut into cells of transactions that follow one another, and blocks of neighbouring cells are drawn
-//! again and again (the moving-block bootstrap of Künsch), so that bursts stay together. The interval of a forecast is
-//! one for as many transactions again: it says what can be measured after the change, not only what the evidence is worth.
+//! The evidence is cut into cells of transactions that follow one another, and cells are drawn again and again: one by
+//! one, and in short and long blocks of neighbours (the moving-block bootstrap of Künsch), so that bursts, and times that
+//! differ, stay together. What varies most counts: single cells hide bursts, and of few blocks it is hardly known how much
+//! they vary. The interval of a forecast is one for as many transactions again: it says what can be measured after the
+//! change, not only what the evidence is worth, so it has the chance of both stretches in it. Shares are bounded as Wilson
+//! does, for two samples, and vary no less than those of transactions that have nothing to do with one another.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +19,14 @@ use crate::trace::Trace;
 /// The evidence is cut into so many cells, if it has as many transactions.
 const CELLS: usize = 240;
 
-/// So many neighbouring cells are drawn at once.
-const BLOCK: usize = 6;
+/// All cells are drawn in so many blocks. Short blocks know best how much they vary, long ones what lasts.
+const BLOCKS: [usize; 3] = [CELLS, 40, 10];
 
 /// The correction for what the design has learned by heart is off by this share of itself.
 const SHIFT_UNSURE: f64 = 0.25;
+
+/// Within so many deviations of a normal distribution are 19 of 20.
+const NORMAL: f64 = 1.96;
 
 /// How often all of it is drawn.
 const DRAWS: usize = 600;
@@ -97,6 +103,9 @@ pub struct Optimism {
     pub participants: f64,
     /// Of the busiest partition's load by the mean.
     pub skew: f64,
+    /// The share that seems to cross only because keys are not known, and of which nothing tells whether it does. It is in
+    /// none of the others.
+    pub open: f64,
 }
 
 impl std::ops::Add for Optimism {
@@ -108,6 +117,7 @@ impl std::ops::Add for Optimism {
             cross_writing: self.cross_writing + other.cross_writing,
             participants: self.participants + other.participants,
             skew: self.skew + other.skew,
+            open: self.open + other.open,
         }
     }
 }
@@ -137,36 +147,50 @@ impl Measured {
 
     /// What is to be expected of it.
     pub fn forecast(&self, optimism: Optimism) -> Forecast {
-        let drawn = Draws::new(self.cells.len()).counts(&self.cells);
-        // Draws of few blocks vary a little less than what they stand for, and their quantiles are Student's.
-        let few = 1.0 + 2.0 * BLOCK as f64 / self.cells.len().max(BLOCK) as f64;
-        let of = |number: &dyn Fn(&Count) -> f64, shift: f64| {
-            let value = number(&self.all);
-            let numbers: Vec<f64> = drawn.iter().map(number).collect();
-            // The difference of two draws is what lies between this evidence and the next.
-            let half = numbers.len() / 2;
-            let mut differences: Vec<f64> =
-                numbers[..half].iter().zip(&numbers[half..]).map(|(a, b)| b - a).collect();
-            // How much evidence helps is itself only known roughly.
-            let spread = few * quantile(&mut differences) + SHIFT_UNSURE * shift.abs();
-            Interval { value: value + shift, low: value + shift - spread, high: value + shift + spread }
-        };
         let n = self.all.transactions;
+        let chance = Chance::new(&self.cells);
+        let spread = |number: &dyn Fn(&Count) -> f64, shift: f64| {
+            let (value, unsure) = (number(&self.all) + shift, SHIFT_UNSURE * shift.abs());
+            // What lies between this evidence and the next has the chance of both.
+            let spread = 2.0_f64.sqrt() * chance.reach(number) + unsure;
+            Interval { value, low: value - spread, high: value + spread }
+        };
+        let share = |number: &dyn Fn(&Count) -> f64, shift: f64| {
+            let (seen, reach) = (number(&self.all), chance.reach(number));
+            let of_one = seen * (1.0 - seen);
+            // So many transactions that have nothing to do with one another would tell as much.
+            let worth = if of_one * reach > 0.0 { of_one * (NORMAL / reach).powi(2) } else { n as f64 };
+            let within = next_share((seen + shift).clamp(0.0, 1.0), worth.min(n as f64).max(1.0));
+            // How much evidence helps is itself only known roughly.
+            let unsure = SHIFT_UNSURE * shift.abs();
+            Interval { low: within.low - unsure, high: within.high + unsure, ..within }.within(0.0, 1.0)
+        };
+        // What may cross or not is in the evidence as if it did.
+        let open = |interval: Interval| Interval { low: (interval.low - optimism.open).max(0.0), ..interval };
+        let cross = open(share(&Count::cross, optimism.cross));
+        // Each that crosses needs so many partitions besides its own.
+        let more = (self.all.fan - n) as f64 / self.all.crossing.max(1) as f64;
+        let more = if self.all.crossing == 0 { 1.0 } else { more };
+        let rises = |interval: Interval, by: f64| Interval {
+            high: interval.high.max(interval.value + by * (cross.high - cross.value)),
+            low: interval.low.min(interval.value - by * optimism.open),
+            ..interval
+        };
         let storage = self.storage.unwrap_or(1.0);
-        let share = |number: &dyn Fn(&Count) -> f64, shift: f64| widened(of(number, shift), n);
         let price = optimism.cross + 0.05 * (optimism.participants + optimism.skew);
+        let cost = spread(&|count| count.cost(self.partitions, storage), price);
+        let participants = rises(spread(&Count::participants, optimism.participants), more);
         Forecast {
             transactions: n,
-            cross_partition_share: share(&Count::cross, optimism.cross),
-            cross_partition_write_share: share(&Count::cross_writing, optimism.cross_writing),
-            partitions_per_txn: of(&Count::participants, optimism.participants)
-                .within(1.0, f64::from(self.partitions.max(1))),
+            cross_partition_share: cross,
+            cross_partition_write_share: open(share(&Count::cross_writing, optimism.cross_writing)),
+            partitions_per_txn: participants.within(1.0, f64::from(self.partitions.max(1))),
             single_partition_statement_share: share(&Count::pruning, 0.0),
-            load_max_over_mean: of(&|count| count.skew(self.partitions), optimism.skew)
+            load_max_over_mean: spread(&|count| count.skew(self.partitions), optimism.skew)
                 .within(1.0, f64::INFINITY),
-            write_amplification: of(&Count::write_amplification, 0.0).within(0.0, f64::INFINITY),
+            write_amplification: spread(&Count::write_amplification, 0.0).within(0.0, f64::INFINITY),
             storage_factor: self.storage,
-            cost: of(&|count| count.cost(self.partitions, storage), price).within(0.0, f64::INFINITY),
+            cost: rises(cost, 1.0 + 0.05 * more).within(0.0, f64::INFINITY),
             unseen_share_max: (UNSEEN / n.max(1) as f64).min(1.0),
         }
     }
@@ -174,7 +198,7 @@ impl Measured {
     /// How much more `other`, measured on the same evidence, costs than this, with the interval of what it would be on
     /// other evidence of this length.
     pub fn dearer(&self, other: &Measured) -> Interval {
-        let draws = Draws::new(self.cells.len());
+        let draws = Draws::new(self.cells.len(), BLOCKS[1]);
         let (own, others) = (draws.counts(&self.cells), draws.counts(&other.cells));
         let cost = |measured: &Measured, count: &Count| {
             count.cost(measured.partitions, measured.storage.unwrap_or(1.0))
@@ -190,15 +214,58 @@ impl Measured {
     }
 }
 
-/// A share that is nothing, or everything, in `n` transactions may be a little more, or less, in the next.
-fn widened(interval: Interval, n: u64) -> Interval {
-    let least = (UNSEEN / n.max(1) as f64).min(1.0);
-    Interval {
-        high: if interval.value <= least { interval.high.max(least) } else { interval.high },
-        low: if interval.value >= 1.0 - least { interval.low.min(1.0 - least) } else { interval.low },
-        ..interval
+/// Where a share of as many transactions again will be, if the evidence is worth `worth` transactions that have nothing to
+/// do with one another: every share from which this one differs by no more than 19 of 20 samples of their common share do
+/// (the score interval of Wilson, for two samples). What was never seen may be seen three times (Hanley and
+/// Lippman-Hand): to that it comes, counts being whole.
+fn next_share(seen: f64, worth: f64) -> Interval {
+    if seen <= 0.0 || seen >= 1.0 {
+        let least = (UNSEEN / worth).min(1.0);
+        let (low, high) = if seen <= 0.0 { (0.0, least) } else { (1.0 - least, 1.0) };
+        return Interval { value: seen, low, high };
     }
-    .within(0.0, 1.0)
+    // With s, the sum of both shares, (s - 2 seen)^2 = quarter s (2 - s).
+    let quarter = NORMAL * NORMAL / (2.0 * worth);
+    let middle = (2.0 * seen + quarter) / (1.0 + quarter);
+    let half = (middle * middle - 4.0 * seen * seen / (1.0 + quarter)).max(0.0).sqrt();
+    Interval { value: seen, low: middle - half - seen, high: middle + half - seen }
+}
+
+/// How much numbers vary by chance.
+struct Chance(Vec<Scale>);
+
+/// Draws of blocks of one length.
+struct Scale {
+    drawn: Vec<Count>,
+    /// Within so many deviations of the drawn are 19 of 20, as far as can be known by so many blocks.
+    times: f64,
+}
+
+impl Chance {
+    fn new(cells: &[Count]) -> Chance {
+        let scales = BLOCKS.map(|blocks| {
+            let draws = Draws::new(cells.len(), blocks);
+            let blocks = (cells.len() as f64 / draws.block as f64).max(2.0);
+            // Blocks differ from the mean of all less than from what it stands for.
+            let few = 1.0 / (1.0 - 1.0 / blocks).sqrt();
+            // Overlapping blocks tell as much as half as many again that do not overlap. Student's quantile, by its series.
+            let freedom = 1.5 * blocks;
+            let student = NORMAL + 2.4 / freedom + 2.8 / (freedom * freedom);
+            Scale { drawn: draws.counts(cells), times: few * student }
+        });
+        Chance(scales.into())
+    }
+
+    /// How far a number lies, 19 times out of 20, from what it stands for.
+    fn reach(&self, number: &dyn Fn(&Count) -> f64) -> f64 {
+        let of = |scale: &Scale| {
+            let numbers: Vec<f64> = scale.drawn.iter().map(number).collect();
+            let n = numbers.len().max(1) as f64;
+            let mean = numbers.iter().sum::<f64>() / n;
+            scale.times * (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / n).sqrt()
+        };
+        self.0.iter().map(of).fold(0.0, f64::max)
+    }
 }
 
 /// What 95 of 100 deviations do not exceed, to either side.
@@ -210,12 +277,16 @@ fn quantile(deviations: &mut [f64]) -> f64 {
 }
 
 /// Which cells are drawn, and how often.
-struct Draws(Vec<Vec<u64>>);
+struct Draws {
+    times: Vec<Vec<u64>>,
+    /// So many neighbours are drawn at once.
+    block: usize,
+}
 
 impl Draws {
-    fn new(cells: usize) -> Draws {
+    fn new(cells: usize, blocks: usize) -> Draws {
         let mut dice = Dice(0xb007);
-        let block = BLOCK.min(cells.div_ceil(20)).max(1);
+        let block = cells.div_ceil(blocks).max(1);
         let draw = |_| {
             let mut times = vec![0; cells];
             for _ in 0..cells.div_ceil(block) {
@@ -224,7 +295,7 @@ impl Draws {
             }
             times
         };
-        Draws((0..if cells == 0 { 0 } else { DRAWS }).map(draw).collect())
+        Draws { times: (0..if cells == 0 { 0 } else { DRAWS }).map(draw).collect(), block }
     }
 
     fn counts(&self, cells: &[Count]) -> Vec<Count> {
@@ -234,7 +305,7 @@ impl Draws {
             cells.for_each(|(cell, times)| all.add(cell, *times));
             all
         };
-        self.0.iter().map(drawn).collect()
+        self.times.iter().map(drawn).collect()
     }
 }
 
@@ -307,6 +378,47 @@ mod tests {
             cells(crossing).forecast(Optimism::default()).cross_partition_share.half_width()
         };
         assert!(wide(&bursts) > 3.0 * wide(&even), "{} {}", wide(&bursts), wide(&even));
+    }
+
+    #[test]
+    fn what_is_not_the_same_all_along_makes_it_less_sure() {
+        let even: Vec<u64> = (0..240).map(|n| if n % 2 == 0 { 4 } else { 6 }).collect();
+        // The same share in all, but nothing crosses at first.
+        let warming: Vec<u64> =
+            even.iter().enumerate().map(|(n, c)| if n < 60 { 0 } else { c * 4 / 3 }).collect();
+        let share = |crossing: &[u64]| cells(crossing).forecast(Optimism::default()).cross_partition_share;
+        let (even, warming) = (share(&even), share(&warming));
+        // Chance alone makes transactions that have nothing to do with one another differ by so much.
+        let chance = 1.96 * (2.0 * 0.1 * 0.9 / 12_000.0_f64).sqrt();
+        assert!(even.half_width() >= chance, "{even:?}");
+        assert!(warming.half_width() > 2.0 * even.half_width(), "{warming:?} {even:?}");
+        assert!(warming.covers(6.0 * 4.0 / 3.0 / 50.0), "{warming:?}");
+    }
+
+    #[test]
+    fn a_small_share_may_rather_be_more_than_less() {
+        for (seen, worth) in [(1.0 / 200.0, 200.0), (0.02, 1000.0), (0.5, 100.0), (0.99, 400.0)] {
+            let within = next_share(seen, worth);
+            let (below, above) = (seen - within.low, within.high - seen);
+            assert!(below > 0.0 && above > 0.0 && within.value == seen, "{within:?}");
+            assert_eq!(below < above, seen < 0.5, "{within:?}");
+            // The ends are where two samples of their common share just differ by so much.
+            for end in [within.low, within.high] {
+                let common = (seen + end) / 2.0;
+                let deviation = (2.0 * common * (1.0 - common) / worth).sqrt();
+                assert!(((end - seen).abs() / deviation - NORMAL).abs() < 1e-6, "{within:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_cross_or_not_is_within() {
+        let measured = cells(&[5; 100]);
+        let open = Optimism { open: 0.04, ..Optimism::default() };
+        let (sure, open) = (measured.forecast(Optimism::default()), measured.forecast(open));
+        assert!((sure.cross_partition_share.low - open.cross_partition_share.low - 0.04).abs() < 1e-9);
+        assert_eq!(sure.cross_partition_share.high, open.cross_partition_share.high);
+        assert!(open.cost.low < sure.cost.low && open.cost.high == sure.cost.high);
     }
 
     #[test]

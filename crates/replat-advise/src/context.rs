@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::related::related;
 use crate::schema::{Schema, TableId};
 use crate::search::Dice;
 use crate::trace::Trace;
@@ -9,7 +10,8 @@ use crate::trace::Trace;
 /// A write binds tables twice as much as a read: reads can be served by a copy.
 const WRITE_WEIGHT: f64 = 2.0;
 
-/// What a declared foreign key adds, by the strongest bond that traffic shows: enough to break a tie, no more.
+/// What it adds that one table refers to the other, by the strongest bond that traffic shows: enough to break a tie, no
+/// more.
 const REFERENCE_WEIGHT: f64 = 0.05;
 
 /// Two contexts are one if this share of the transactions that write to the lesser writes to the other as well.
@@ -23,6 +25,9 @@ const CUTS_MIN: usize = 3;
 
 /// A table is on its own if so much of what touches it touches nothing else of its context, and no key refers to either.
 const ON_ITS_OWN_MIN: f64 = 0.8;
+
+/// So many times tables are taken out that are cross-cutting; the last time all that still are.
+const CUTS_ROUNDS: usize = 4;
 
 /// Finer and coarser views, from which one is chosen.
 const RESOLUTIONS: [f64; 5] = [0.6, 0.8, 1.0, 1.25, 1.6];
@@ -48,15 +53,14 @@ pub struct Contexts {
 /// Finds the contexts.
 pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let seen = seen(trace);
-    let bonds = Bonds::of(schema, &seen, &BTreeSet::new());
-    let first = bonds.groups(1.0);
-    let cross_cutting = cross_cutting(&bonds, &first);
-    let bonds = Bonds::of(schema, &seen, &cross_cutting);
+    let related = related(schema, trace);
+    let cross_cutting = cross_cutting(schema, &seen, &related);
+    let bonds = Bonds::of(schema, &seen, &related, &cross_cutting);
     let mut found: Vec<Groups> = Vec::new();
     let mut chosen = None;
     for resolution in RESOLUTIONS {
         let groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
-        let groups = without_lone(schema, groups, &seen);
+        let groups = without_lone(groups, &seen, &related);
         if resolution == 1.0 {
             chosen = Some(groups.clone());
         }
@@ -101,7 +105,12 @@ struct Bonds {
 }
 
 impl Bonds {
-    fn of(schema: &Schema, seen: &[Seen], without: &BTreeSet<TableId>) -> Bonds {
+    fn of(
+        schema: &Schema,
+        seen: &[Seen],
+        related: &BTreeSet<(TableId, TableId)>,
+        without: &BTreeSet<TableId>,
+    ) -> Bonds {
         let tables: Vec<TableId> = schema.ids().filter(|id| !without.contains(id)).collect();
         let place: BTreeMap<TableId, usize> = tables.iter().enumerate().map(|(n, id)| (*id, n)).collect();
         let mut weight = vec![vec![0.0; tables.len()]; tables.len()];
@@ -120,14 +129,10 @@ impl Bonds {
             }
         }
         let strongest = weight.iter().flatten().copied().fold(0.0, f64::max).max(1.0);
-        for id in &tables {
-            for reference in &schema.table(*id).references {
-                if let (Some(a), Some(b)) = (place.get(id), place.get(&reference.parent))
-                    && a != b
-                {
-                    weight[*a][*b] += REFERENCE_WEIGHT * strongest;
-                    weight[*b][*a] += REFERENCE_WEIGHT * strongest;
-                }
+        for (child, parent) in related {
+            if let (Some(a), Some(b)) = (place.get(child), place.get(parent)) {
+                weight[*a][*b] += REFERENCE_WEIGHT * strongest;
+                weight[*b][*a] += REFERENCE_WEIGHT * strongest;
             }
         }
         Bonds { tables, weight }
@@ -240,13 +245,33 @@ fn move_nodes(weight: &[Vec<f64>], resolution: f64, dice: &mut Dice) -> Vec<usiz
     }
 }
 
-/// Tables whose bonds go to many groups and belong to none.
-fn cross_cutting(bonds: &Bonds, groups: &Groups) -> BTreeSet<TableId> {
+/// Tables whose bonds go to many groups and belong to none. The worst ones are taken out first: beside an outbox and an audit
+/// trail, tables that are written along with those only seem to belong to many.
+fn cross_cutting(
+    schema: &Schema,
+    seen: &[Seen],
+    related: &BTreeSet<(TableId, TableId)>,
+) -> BTreeSet<TableId> {
+    let mut found = BTreeSet::new();
+    for round in 1..=CUTS_ROUNDS {
+        let bonds = Bonds::of(schema, seen, related, &found);
+        let undedicated = undedicated(&bonds, &bonds.groups(1.0));
+        if undedicated.is_empty() {
+            break;
+        }
+        let count = if round == CUTS_ROUNDS { undedicated.len() } else { undedicated.len().div_ceil(3) };
+        found.extend(undedicated.into_iter().take(count).map(|(_, id)| id));
+    }
+    found
+}
+
+/// Tables no group of which has most of their bonds, each with the share of the one that has most; the least first.
+fn undedicated(bonds: &Bonds, groups: &Groups) -> Vec<(f64, TableId)> {
     let mut of = BTreeMap::new();
     for (number, group) in groups.iter().enumerate() {
         of.extend(group.iter().map(|id| (*id, number)));
     }
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     for (place, id) in bonds.tables.iter().enumerate() {
         let mut share = vec![0.0; groups.len()];
         for (other, bond) in bonds.weight[place].iter().enumerate() {
@@ -259,9 +284,10 @@ fn cross_cutting(bonds: &Bonds, groups: &Groups) -> BTreeSet<TableId> {
         let most = share.iter().copied().fold(0.0, f64::max) / all;
         let cuts = share.iter().filter(|s| **s >= 0.1 * all).count();
         if most < DEDICATED_MIN && cuts >= CUTS_MIN {
-            found.insert(*id);
+            found.push((most, *id));
         }
     }
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     found
 }
 
@@ -305,8 +331,8 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
 }
 
 /// Tables that groups have only because something is better than nothing, as modularity has it, get one of their own.
-fn without_lone(schema: &Schema, groups: Groups, seen: &[Seen]) -> Groups {
-    let refers = |a: TableId, b: TableId| schema.table(a).references.iter().any(|to| to.parent == b);
+fn without_lone(groups: Groups, seen: &[Seen], related: &BTreeSet<(TableId, TableId)>) -> Groups {
+    let refers = |a: TableId, b: TableId| related.contains(&(a, b));
     let mut found: Groups = Vec::new();
     for group in groups {
         let is_lone = |id: &TableId| {

@@ -73,8 +73,19 @@ pub struct LooseKey {
     pub key: Vec<String>,
     /// The columns that it would have to contain for a partition to see to it alone.
     pub lacks: Vec<String>,
-    /// Whether values are drawn by the database, so that it is enough that partitions draw different ones.
-    pub drawn: bool,
+    /// How its values come to differ without anybody who sees to it, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Drawn>,
+}
+
+/// Where values of a key come from that differ by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Drawn {
+    /// From a sequence: it is enough that each partition has a range of its own.
+    Sequence,
+    /// They are UUIDs, of which no two meet.
+    Uuid,
 }
 
 /// The columns that have to be added before a design can be deployed, each after those that it is taken from.
@@ -165,11 +176,12 @@ pub fn loose_keys(schema: &Schema, design: &Design) -> Vec<LooseKey> {
             continue;
         }
         let drawn = match table.primary_key.as_slice() {
-            [only] => table.columns.get(only).is_some_and(|own| {
-                let own = own.to_ascii_lowercase();
-                own.contains("serial") || own.contains("uuid")
+            [only] => table.columns.get(only).and_then(|own| match own.to_ascii_lowercase() {
+                own if own.contains("serial") => Some(Drawn::Sequence),
+                own if own.contains("uuid") => Some(Drawn::Uuid),
+                _ => None,
             }),
-            _ => false,
+            _ => None,
         };
         found.push(LooseKey { table: table.name.clone(), key: table.primary_key.clone(), lacks, drawn });
     }
@@ -232,8 +244,8 @@ mod tests {
         assert!(matches!(&new[1].steps[1], Step::Keep { by, parent, parent_key, value }
             if by == "task" && parent == "tasks" && parent_key == "id" && value == "tenant"));
         let loose = loose_keys(&schema, &design);
-        let drawn: Vec<bool> = loose.iter().map(|loose| loose.drawn).collect();
-        assert_eq!(drawn, [true, true, false]);
+        let drawn: Vec<Option<Drawn>> = loose.iter().map(|loose| loose.drawn).collect();
+        assert_eq!(drawn, [Some(Drawn::Sequence), Some(Drawn::Uuid), None]);
         assert!(loose.iter().all(|loose| loose.lacks == ["tenant"]));
     }
 }

@@ -404,7 +404,8 @@ impl<'a> Placed<'a> {
         if design.partitions == 0 {
             return Err(BadDesign::Empty("the tables".to_owned()));
         }
-        if let Some(name) = design.tables.keys().find(|name| schema.find(name).is_none()) {
+        let names: HashSet<&str> = schema.tables.iter().map(|table| table.name.as_str()).collect();
+        if let Some(name) = design.tables.keys().find(|name| !names.contains(name.as_str())) {
             return Err(BadDesign::NoTable(name.clone()));
         }
         let mut tables = Vec::new();

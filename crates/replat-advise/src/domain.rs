@@ -1,6 +1,6 @@
 //! Key domains: columns of different tables that hold the same keys.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::schema::{Schema, TableId};
 use crate::trace::{Column, Trace};
@@ -15,6 +15,9 @@ const EQUAL_MIN: f64 = 0.8;
 /// …but chance alone would have made it fewer than this share: with a handful of values, everything is equal to
 /// something.
 const CHANCE_MAX: f64 = 0.2;
+
+/// Columns of one name are two domains all the same if fewer than this share of those transactions have a value in common.
+const DIFFERENT_MAX: f64 = 0.5;
 
 /// A key domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,57 +54,129 @@ impl Domains {
     }
 }
 
-/// Finds the domains: by foreign keys, by columns that are derived from others, by what statements join, and by equal
-/// values within a transaction.
+/// Finds the domains: by foreign keys, by columns that are derived from others, by what statements join, by equal values
+/// within a transaction, and by names that are those of one primary key only.
 pub fn domains(schema: &Schema, trace: &Trace) -> Domains {
-    let starts: Vec<usize> = schema
-        .tables
-        .iter()
-        .scan(0, |next, table| {
-            let start = *next;
-            *next += table.keys.len();
-            Some(start)
-        })
-        .collect();
-    let node =
-        |table: TableId, column: &str| schema.table(table).key(column).map(|key| starts[table.0] + key);
-    let total: usize = schema.tables.iter().map(|table| table.keys.len()).sum();
-    let mut sets = Sets::new(total);
-    for id in schema.ids() {
-        let table = schema.table(id);
-        for reference in &table.references {
-            for (own, theirs) in reference.columns.iter().zip(&reference.parent_columns) {
-                sets.join_if(node(id, own), node(reference.parent, theirs));
+    let nodes = Nodes::of(schema);
+    let mut sets = nodes.seen(trace);
+    nodes.join_declared(&mut sets);
+    nodes.domains(sets)
+}
+
+/// The domains that show by themselves, whatever is declared: by what statements join, by equal values, and by names.
+pub fn seen_domains(schema: &Schema, trace: &Trace) -> Domains {
+    let nodes = Nodes::of(schema);
+    nodes.domains(nodes.seen(trace))
+}
+
+/// The key columns of all tables, numbered.
+struct Nodes<'a> {
+    schema: &'a Schema,
+    /// Of each table, the number of its first one.
+    starts: Vec<usize>,
+    total: usize,
+}
+
+impl<'a> Nodes<'a> {
+    fn of(schema: &'a Schema) -> Nodes<'a> {
+        let mut total = 0;
+        let mut starts = Vec::new();
+        for table in &schema.tables {
+            starts.push(total);
+            total += table.keys.len();
+        }
+        Nodes { schema, starts, total }
+    }
+
+    fn node(&self, table: TableId, column: &str) -> Option<usize> {
+        self.schema.table(table).key(column).map(|key| self.starts[table.0] + key)
+    }
+
+    fn seen(&self, trace: &Trace) -> Sets {
+        let mut sets = Sets::new(self.total);
+        let place = |column: &Column| self.node(column.table, &column.name);
+        for template in &trace.templates {
+            for (a, b) in &template.joins {
+                sets.join_if(place(a), place(b));
             }
         }
-        for key in &table.keys {
-            let Some(derived) = &key.derived else { continue };
-            let Some(parent) = schema.find(&derived.parent) else { continue };
-            sets.join_if(node(id, &key.name), node(parent, &derived.column));
+        let meetings = meetings(self.schema, trace, &self.starts, self.total);
+        let equal = meetings
+            .iter()
+            .filter(|meeting| meeting.are_equal && self.table_of(meeting.a) != self.table_of(meeting.b));
+        equal.for_each(|meeting| sets.join(meeting.a, meeting.b));
+        let different: BTreeSet<(usize, usize)> = meetings
+            .iter()
+            .filter(|meeting| meeting.are_different)
+            .map(|meeting| (meeting.a, meeting.b))
+            .collect();
+        for (a, b) in self.named_alike() {
+            if !different.contains(&(a.min(b), a.max(b))) {
+                sets.join(a, b);
+            }
+        }
+        sets
+    }
+
+    fn table_of(&self, node: usize) -> usize {
+        self.starts.partition_point(|start| *start <= node)
+    }
+
+    /// Columns that are called as the whole primary key of just one other table is, and have its type.
+    fn named_alike(&self) -> Vec<(usize, usize)> {
+        let mut keys: BTreeMap<&str, Vec<TableId>> = BTreeMap::new();
+        for id in self.schema.ids() {
+            if let [only] = self.schema.table(id).primary_key.as_slice() {
+                keys.entry(only).or_default().push(id);
+            }
+        }
+        let mut alike = Vec::new();
+        for (name, tables) in keys {
+            let [parent] = tables.as_slice() else { continue };
+            let Some(of_parent) = self.node(*parent, name) else { continue };
+            let type_of = |table: TableId| self.schema.table(table).columns.get(name);
+            for child in
+                self.schema.ids().filter(|child| child != parent && type_of(*child) == type_of(*parent))
+            {
+                alike.extend(
+                    self.node(child, name).filter(|_| type_of(child).is_some()).map(|own| (own, of_parent)),
+                );
+            }
+        }
+        alike
+    }
+
+    fn join_declared(&self, sets: &mut Sets) {
+        for id in self.schema.ids() {
+            let table = self.schema.table(id);
+            for reference in &table.references {
+                for (own, theirs) in reference.columns.iter().zip(&reference.parent_columns) {
+                    sets.join_if(self.node(id, own), self.node(reference.parent, theirs));
+                }
+            }
+            for key in &table.keys {
+                let Some(derived) = &key.derived else { continue };
+                let Some(parent) = self.schema.find(&derived.parent) else { continue };
+                sets.join_if(self.node(id, &key.name), self.node(parent, &derived.column));
+            }
         }
     }
-    let place = |column: &Column| node(column.table, &column.name);
-    for template in &trace.templates {
-        for (a, b) in &template.joins {
-            sets.join_if(place(a), place(b));
+
+    fn domains(&self, mut sets: Sets) -> Domains {
+        let mut numbers = BTreeMap::new();
+        let mut of = Vec::new();
+        for (table, start) in self.schema.tables.iter().zip(&self.starts) {
+            of.push(
+                (0..table.keys.len())
+                    .map(|key| {
+                        let next = numbers.len();
+                        DomainId(*numbers.entry(sets.root(start + key)).or_insert(next))
+                    })
+                    .collect(),
+            );
         }
+        Domains { of, count: numbers.len() }
     }
-    for (a, b) in equal_within_transactions(schema, trace, &starts, total) {
-        sets.join(a, b);
-    }
-    let mut numbers = BTreeMap::new();
-    let mut of = Vec::new();
-    for (table, start) in schema.tables.iter().zip(&starts) {
-        of.push(
-            (0..table.keys.len())
-                .map(|key| {
-                    let next = numbers.len();
-                    DomainId(*numbers.entry(sets.root(start + key)).or_insert(next))
-                })
-                .collect(),
-        );
-    }
-    Domains { of, count: numbers.len() }
 }
 
 /// For each domain the one that stands for it: of domains whose keys name the same things, one to one, such as a number
@@ -157,14 +232,19 @@ fn one_to_one(rows: &[&[ValueId]], a: usize, b: usize) -> bool {
     of_a.len() > 1
 }
 
-/// Pairs of columns, of two tables, that have equal values in one transaction too often for chance.
-fn equal_within_transactions(
-    schema: &Schema,
-    trace: &Trace,
-    starts: &[usize],
-    total: usize,
-) -> Vec<(usize, usize)> {
-    let mut distinct = vec![std::collections::BTreeSet::new(); total];
+/// What transactions show of two columns.
+struct Meeting {
+    a: usize,
+    b: usize,
+    /// Their values are equal too often for chance.
+    are_equal: bool,
+    /// Their values are mostly different.
+    are_different: bool,
+}
+
+/// Pairs of columns that have values in the same transactions.
+fn meetings(schema: &Schema, trace: &Trace, starts: &[usize], total: usize) -> Vec<Meeting> {
+    let mut distinct = vec![BTreeSet::new(); total];
     // What nobody saw is equal to nothing, and different from nothing.
     let known: Vec<bool> = trace.values.ids().map(|id| trace.values.get(id).is_known()).collect();
     let mut together: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
@@ -195,18 +275,13 @@ fn equal_within_transactions(
             }
         }
     }
-    let table_of = |column: usize| starts.partition_point(|start| *start <= column);
-    together
-        .into_iter()
-        .filter(|((a, b), (both, equal))| {
-            let chance = 1.0 / distinct[*a].len().max(distinct[*b].len()).max(1) as f64;
-            table_of(*a) != table_of(*b)
-                && *both >= TOGETHER_MIN
-                && f64::from(*equal) >= EQUAL_MIN * f64::from(*both)
-                && chance <= CHANCE_MAX
-        })
-        .map(|(pair, _)| pair)
-        .collect()
+    let meeting = |((a, b), (both, equal)): ((usize, usize), (u32, u32))| {
+        let chance = 1.0 / distinct[a].len().max(distinct[b].len()).max(1) as f64;
+        let (share, is_often) = (f64::from(equal) / f64::from(both), both >= TOGETHER_MIN);
+        let are_equal = is_often && share >= EQUAL_MIN && chance <= CHANCE_MAX;
+        Meeting { a, b, are_equal, are_different: is_often && share < DIFFERENT_MAX }
+    };
+    together.into_iter().map(meeting).collect()
 }
 
 /// Disjoint sets.
@@ -235,6 +310,45 @@ impl Sets {
     fn join_if(&mut self, a: Option<usize>, b: Option<usize>) {
         if let (Some(a), Some(b)) = (a, b) {
             self.join(a, b);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::read_workload;
+
+    /// Two tables that both call a column as the key of one of them, and ten transactions that read a row of each.
+    fn domains_of(rows: impl Fn(u32) -> (u32, u32)) -> Domains {
+        let mut described = read_workload(
+            r#"{"format": "advisor-workload/1", "tables": {
+                "a": {"pk": ["a_id"], "columns": {"a_id": "int"}, "key_columns": ["a_id"]},
+                "b": {"pk": ["b_id"], "columns": {"b_id": "int", "a_id": "int"}, "key_columns": ["b_id", "a_id"]}},
+                "statements": [{"id": 0, "touch": [{"table": "a", "op": "r"}]}, {"id": 1, "touch": [{"table": "b", "op": "r"}]}]}"#,
+        )
+        .expect("a workload");
+        let line = |n: u32| {
+            let (of_a, of_b) = rows(n);
+            format!(r#"{{"t": {n}, "s": [[0, [], [[[{of_a}]]]], [1, [], [[[{}, {of_b}]]]]]}}"#, n + 1000)
+        };
+        let lines: Vec<String> = (0..10).map(line).collect();
+        described.read_trace(lines.iter().map(String::as_str)).expect("a trace");
+        domains(&described.schema, &described.trace)
+    }
+
+    #[test]
+    fn columns_called_as_one_key_hold_it_unless_transactions_show_otherwise() {
+        let (a, b) = (TableId(0), TableId(1));
+        // Rows that are seen together say it, and so does the name where they are not; but not against them.
+        for (case, rows, want) in [
+            ("equal", (|n| (n, n)) as fn(u32) -> (u32, u32), true),
+            ("mostly", |n| (n, if n < 6 { n } else { n + 500 }), true),
+            ("different", |n| (n, n + 500), false),
+        ] {
+            let domains = domains_of(rows);
+            assert_eq!(domains.of(a, 0) == domains.of(b, 1), want, "{case}");
+            assert_ne!(domains.of(a, 0), domains.of(b, 0), "{case}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub use read::{Known, Note, Source, read};
 pub use statements::read_statements;
 pub use wal::read_wal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,9 @@ pub struct Head {
     /// When it began and ended. Unit: seconds since 1970; `None` for what has no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<(f64, f64)>,
+    /// Names the database whose server counted, without telling which it is: what one server counted is not added up twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_by: Option<String>,
     /// Names the secret that values were hashed with, without telling it; files of one secret can be joined by value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hashed: Option<String>,
@@ -107,6 +110,12 @@ pub struct TableSeen {
     pub name: String,
     /// Its columns.
     pub columns: BTreeMap<String, ColumnSeen>,
+    /// Their names in the order in which the table has them, if that is known: an INSERT that names none means that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<String>,
+    /// The names of its partitions, if it has some: who names one of them means rows of this table.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub parts: BTreeSet<String>,
     /// Its primary key; empty if it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_key: Vec<String>,

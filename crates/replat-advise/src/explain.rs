@@ -11,10 +11,14 @@ use crate::measure::{Metrics, measure, reaches};
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Ground, seeds};
 use crate::trace::Trace;
+use crate::unknown::{Crossing, crossings};
 use crate::value::Value;
 
 /// A kind of transaction stays distributed if more than this share of it crosses under every design.
 const STAYS_MIN: f64 = 0.5;
+
+/// Of a kind of fewer transactions than these it cannot be told what each design makes of it.
+const RARE_MAX: u64 = 30;
 
 /// A design whose busiest partition has so many times the load of another design's says nothing of what can be avoided:
 /// with everything in one place, nothing crosses.
@@ -53,8 +57,14 @@ impl Placing {
 /// What stays distributed whatever is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Floor {
-    /// The share of all transactions that cross under every design that was looked at.
+    /// The share of all transactions that are to be expected to cross under every design that was looked at.
     pub share: f64,
+    /// The share that crosses whatever the keys are that the evidence does not show; the same if it shows all.
+    #[serde(default)]
+    pub least: f64,
+    /// The share that crosses if all do whose keys it does not show.
+    #[serde(default)]
+    pub most: f64,
     /// The kinds that stay distributed.
     pub kinds: Vec<FloorKind>,
     /// How many designs were looked at.
@@ -68,7 +78,7 @@ pub struct FloorKind {
     pub kind: String,
     /// The share of all transactions that are of this kind.
     pub share: f64,
-    /// The share of them that crosses at least.
+    /// The share of them that is to be expected to cross at least.
     pub crossing: f64,
 }
 
@@ -143,31 +153,60 @@ pub fn floor(task: &Task<'_>, found: &[Candidate]) -> Floor {
         task.zones.cloned(),
     );
     let ground = Ground::new(task.schema, task.trace, task.domains, &hashed);
-    let mut all: Vec<Metrics> = found.iter().map(|candidate| candidate.metrics.clone()).collect();
+    let mut all: Vec<Candidate> = found.to_vec();
     let mut begin = seeds(&ground, task.domains);
     begin.sort_by(|a, b| ground.cost(a).cost.total_cmp(&ground.cost(b).cost));
-    all.extend(begin.into_iter().take(8).map(|choices| task.measured(choices, &hashed).metrics));
+    all.extend(begin.into_iter().take(8).map(|choices| task.measured(choices, &hashed)));
     let limit =
         found.first().map_or(f64::INFINITY, |best| SKEW_MAX * best.metrics.load_max_over_mean.max(1.2));
-    all.retain(|metrics| metrics.load_max_over_mean <= limit);
-    let mut counts = vec![0_u64; task.trace.kinds.len()];
-    task.trace.transactions.iter().for_each(|transaction| counts[transaction.kind as usize] += 1);
+    all.retain(|candidate| candidate.metrics.load_max_over_mean <= limit);
+    let crossings: Vec<Vec<Crossing>> = all.iter().map(|candidate| by_kind(task, candidate)).collect();
     let n = task.trace.transactions.len().max(1) as f64;
-    let mut kinds = Vec::new();
-    let mut share = 0.0;
-    for (name, count) in task.trace.kinds.iter().zip(counts) {
-        let of = all.iter().map(|metrics| metrics.per_transaction.get(name).copied().unwrap_or(0.0));
-        let least = of.fold(1.0, f64::min);
-        let own = count as f64 / n;
-        if count > 0 && !all.is_empty() && least > 0.0 {
-            share += own * least;
-            if least >= STAYS_MIN {
-                kinds.push(FloorKind { kind: name.clone(), share: own, crossing: least });
-            }
+    let mut floor = Floor { share: 0.0, least: 0.0, most: 0.0, kinds: Vec::new(), designs: all.len() as u64 };
+    // Which design suits a rare kind best is chance, so rare kinds are taken together.
+    let counts = crossings.first().map_or(&[][..], Vec::as_slice);
+    let is_rare = |place: usize| counts[place].transactions < RARE_MAX;
+    let (rare, common): (Vec<usize>, Vec<usize>) = (0..counts.len()).partition(|place| is_rare(*place));
+    for places in common.iter().map(std::slice::from_ref).chain([rare.as_slice()]) {
+        let of = |share: fn(&Crossing) -> f64| {
+            let under = crossings.iter().map(|kinds| {
+                places
+                    .iter()
+                    .map(|place| share(&kinds[*place]) * kinds[*place].transactions as f64)
+                    .sum::<f64>()
+            });
+            under.fold(f64::INFINITY, f64::min)
+        };
+        let count: u64 = places.iter().map(|place| counts[*place].transactions).sum();
+        if count == 0 {
+            continue;
+        }
+        let crossing = of(Crossing::expected);
+        floor.share += crossing / n;
+        floor.least += of(Crossing::least) / n;
+        floor.most += of(Crossing::most) / n;
+        let (share, crossing) = (count as f64 / n, crossing / count as f64);
+        if let ([kind], true) = (places, crossing >= STAYS_MIN) {
+            floor.kinds.push(FloorKind { kind: task.trace.kinds[*kind].clone(), share, crossing });
         }
     }
-    kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));
-    Floor { share, kinds, designs: all.len() as u64 }
+    floor.kinds.sort_by(|a, b| (b.share * b.crossing).total_cmp(&(a.share * a.crossing)));
+    floor
+}
+
+/// Of each kind of transaction, how many cross under a design.
+fn by_kind(task: &Task<'_>, candidate: &Candidate) -> Vec<Crossing> {
+    let known = crossings(task.schema, task.trace, &candidate.design);
+    known.unwrap_or_else(|| {
+        let mut kinds = vec![Crossing::default(); task.trace.kinds.len()];
+        let reaches = reaches(task.schema, task.trace, &candidate.design).unwrap_or_default();
+        for (transaction, reach) in task.trace.transactions.iter().zip(reaches) {
+            let kind = &mut kinds[transaction.kind as usize];
+            kind.transactions += 1;
+            kind.surely += u64::from(reach.crosses);
+        }
+        kinds
+    })
 }
 
 /// What each table could be placed by otherwise, cheapest first.
@@ -251,6 +290,7 @@ fn touched(schema: &Schema, trace: &Trace, placed: &Placed<'_>, number: usize) -
                     let value = |column: &str| {
                         let key = table.key(column)?;
                         Some((column.to_owned(), trace.values.get(row[key]).clone()))
+                            .filter(|(_, value)| value.is_known())
                     };
                     all.push(of(placed.columns(access.table).filter_map(value).collect(), place));
                 }
@@ -286,37 +326,37 @@ fn against(best: &Metrics, other: &Metrics) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let skew = |metrics: &Metrics| (metrics.load_max_over_mean - 1.2).max(0.0);
     let storage = |metrics: &Metrics| metrics.storage_factor.unwrap_or(1.0);
+    let times = |value: f64| format!("{value:.2}");
+    let cross = |metrics: &Metrics| percent(metrics.cross_partition_share);
+    // How much it adds to the cost, what is said of it, and both numbers as they are said.
     let sides = [
         (
             other.cross_partition_share - best.cross_partition_share,
-            format!(
-                "{} of the transactions cross partitions, not {}",
-                percent(other.cross_partition_share),
-                percent(best.cross_partition_share)
-            ),
+            format!("{} of the transactions cross partitions", cross(other)),
+            [cross(other), cross(best)],
         ),
         (
             0.05 * (other.partitions_per_txn - best.partitions_per_txn),
-            format!(
-                "a transaction needs {:.2} partitions on average, not {:.2}",
-                other.partitions_per_txn, best.partitions_per_txn
-            ),
+            format!("a transaction needs {} partitions on average", times(other.partitions_per_txn)),
+            [other, best].map(|metrics| times(metrics.partitions_per_txn)),
         ),
         (
             0.05 * (skew(other) - skew(best)),
-            format!(
-                "the busiest partition has {:.2} times the mean load, not {:.2}",
-                other.load_max_over_mean, best.load_max_over_mean
-            ),
+            format!("the busiest partition has {} times the mean load", times(other.load_max_over_mean)),
+            [other, best].map(|metrics| times(metrics.load_max_over_mean)),
         ),
         (
             0.10 * (storage(other) - storage(best)),
-            format!("it stores everything {:.2} times, not {:.2}", storage(other), storage(best)),
+            format!("it stores everything {} times", times(storage(other))),
+            [other, best].map(|metrics| times(storage(metrics))),
         ),
     ];
-    let most = sides.into_iter().max_by(|(a, _), (b, _)| a.total_cmp(b));
-    most.filter(|(worse, _)| *worse > 1e-6)
-        .map_or_else(|| "it costs the same, and places tables less alike".to_owned(), |(_, words)| words)
+    let most = sides.into_iter().max_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    match most.filter(|(worse, ..)| *worse > 1e-6) {
+        Some((_, words, [other, best])) if other != best => format!("{words}, not {best}"),
+        Some((worse, ..)) => format!("it is nearly as good: it costs {worse:.5} more"),
+        None => "it costs the same, and places tables less alike".to_owned(),
+    }
 }
 
 /// What anybody would have tried first: keys by hash, the tables' roots, and no partitions at all.

@@ -4,6 +4,7 @@
 //! database.
 
 pub mod advise;
+pub mod aside;
 pub mod assignment;
 pub mod candidate;
 pub mod columns;
@@ -24,6 +25,7 @@ pub mod lookups;
 pub mod measure;
 pub mod missing;
 pub mod order;
+pub mod related;
 pub mod report;
 pub mod residency;
 pub mod schema;

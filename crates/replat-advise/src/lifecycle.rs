@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::design::{Design, Placement};
-use crate::schema::{Schema, Table, TableId};
+use crate::schema::{Table, TableId};
 use crate::system::{Retention, System};
-use crate::trace::{Op, Trace};
+use crate::trace::{Op, Spot, Trace};
 use crate::value::Value;
 
 /// Rows lie in the order of a column, so that new ones are at its head, if their correlation is so high at least.
@@ -115,12 +115,18 @@ pub struct Lifecycle {
 
 /// Advises on all tables that grow at one end of time. `design` says by which keys tables are placed.
 pub fn lifecycles(system: &System, design: Option<&Design>) -> Vec<Lifecycle> {
-    system.schema.ids().filter_map(|table| lifecycle(system, design, table)).collect()
+    let spots = system.trace.by_table(system.schema.tables.len());
+    system
+        .schema
+        .ids()
+        .zip(&spots)
+        .filter_map(|(table, spots)| lifecycle(system, design, table, spots))
+        .collect()
 }
 
-fn lifecycle(system: &System, design: Option<&Design>, id: TableId) -> Option<Lifecycle> {
-    let (schema, trace) = (&system.schema, &system.trace);
-    let table = schema.table(id);
+fn lifecycle(system: &System, design: Option<&Design>, id: TableId, spots: &[Spot]) -> Option<Lifecycle> {
+    let trace = &system.trace;
+    let table = system.schema.table(id);
     let retention = system.constraints.retention.as_ref().filter(|retention| retention.table == table.name);
     let candidates: Vec<&String> = match retention {
         Some(Retention { column, .. }) => {
@@ -131,17 +137,26 @@ fn lifecycle(system: &System, design: Option<&Design>, id: TableId) -> Option<Li
     let mut found: Vec<(u64, &String, Age)> = candidates
         .into_iter()
         .filter_map(|column| {
-            let age = Age::of(schema, trace, id, column, retention.is_some())?;
-            Some((bound_reads(trace, id, column).0, column, age))
+            let age = Age::of(table, trace, spots, column, retention.is_some())?;
+            Some((bound_reads(trace, spots, column).0, column, age))
         })
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    // What old rows are deleted by goes first.
+    let swept = |column: &str| is_swept(trace, id, column);
+    found.sort_by(|a, b| (swept(b.1), b.0).cmp(&(swept(a.1), a.0)).then_with(|| a.1.cmp(b.1)));
     let (_, column, age) = found.into_iter().next()?;
-    let (bound, reads) = bound_reads(trace, id, column);
-    if retention.is_none() && (bound == 0 || table.rows.unwrap_or(0) < ROWS_MIN) {
+    let (bound, reads) = bound_reads(trace, spots, column);
+    let is_swept = is_swept(trace, id, column);
+    if retention.is_none() && (bound == 0 && !is_swept || table.rows.unwrap_or(0) < ROWS_MIN) {
         return None;
     }
-    Some(advised(table, column, &age, retention, (bound, reads), design))
+    let mut advised = advised(table, column, &age, retention, (bound, reads), design);
+    if is_swept {
+        advised.because.push(format!(
+            "old rows are deleted by {column}, one by one and with vacuum behind; a partition is dropped at once"
+        ));
+    }
+    Some(advised)
 }
 
 fn advised(
@@ -226,15 +241,26 @@ fn interval(daily: Option<f64>, keep: Option<u32>) -> Interval {
 }
 
 /// Reads of a table that bind a column, and all of them.
-fn bound_reads(trace: &Trace, table: TableId, column: &str) -> (u64, u64) {
+fn bound_reads(trace: &Trace, spots: &[Spot], column: &str) -> (u64, u64) {
     let (mut bound, mut all) = (0, 0);
-    for access in trace.accesses.iter().filter(|access| access.table == table && access.op == Op::Read) {
+    let accesses = spots.iter().map(|spot| &trace.accesses[spot.access as usize]);
+    for access in accesses.filter(|access| access.op == Op::Read) {
         let touch = &trace.templates[access.template as usize].touches[access.touch as usize];
         all += 1;
         let binds = touch.range.contains_key(column) || touch.equal.contains_key(column);
         bound += u64::from(binds);
     }
     (bound, all)
+}
+
+/// Whether rows are deleted that lie below a bound of a column, whatever else they are.
+fn is_swept(trace: &Trace, table: TableId, column: &str) -> bool {
+    trace.templates.iter().flat_map(|template| &template.touches).any(|touch| {
+        touch.table == table
+            && touch.op == Op::Delete
+            && touch.equal.is_empty()
+            && touch.range.contains_key(column)
+    })
 }
 
 /// How a column of time grows.
@@ -255,8 +281,7 @@ struct Age {
 impl Age {
     /// `None` if the column is none of time, or inserts are not at its head. Where retention is declared by a column it is
     /// one of time whatever its type.
-    fn of(schema: &Schema, trace: &Trace, id: TableId, column: &str, declared: bool) -> Option<Age> {
-        let table = schema.table(id);
+    fn of(table: &Table, trace: &Trace, spots: &[Spot], column: &str, declared: bool) -> Option<Age> {
         let data_type = table.columns.get(column).map(|t| t.to_lowercase()).unwrap_or_default();
         let is_time = data_type.starts_with("timestamp") || data_type == "date";
         let is_number = ["bigint", "int8", "integer", "int", "int4"].contains(&data_type.as_str());
@@ -268,7 +293,7 @@ impl Age {
         let days_told =
             told.map(|told| told.days.1.saturating_sub(told.days.0) as f64).filter(|days| *days > 0.0);
         let ordered = told.and_then(|told| told.ordered);
-        let values = inserted(schema, trace, id, column);
+        let values = inserted(table, trace, spots, column);
         let (Some(first), Some(last)) = (values.first().copied(), values.last().copied()) else {
             // Whether it grows at one end, the order of its rows may tell.
             let grows = declared || is_time && ordered.is_none_or(|ordered| ordered >= ORDERED_MIN);
@@ -291,8 +316,18 @@ impl Age {
             );
             most = most.max(*value);
         }
+        // In a day or less all values may be one: whether that is the head, statistics say.
+        let in_one_day = is_time && last <= first;
+        if in_one_day && let Some(told) = told {
+            let late = ((told.days.1 - told.days.0) / 20).max(1);
+            at_head = values.iter().filter(|day| **day >= told.days.1.saturating_sub(late)).count();
+        }
         let head = at_head as f64 / values.len() as f64;
-        if !declared && (values.len() < INSERTS_MIN || head < HEAD_MIN || last <= first) {
+        let is_known = match in_one_day {
+            true => told.is_some(),
+            false => last > first,
+        };
+        if !declared && (values.len() < INSERTS_MIN || head < HEAD_MIN || !is_known) {
             return None;
         }
         let days =
@@ -314,16 +349,14 @@ impl Age {
 }
 
 /// The values of a column in the order in which they were inserted.
-fn inserted(schema: &Schema, trace: &Trace, id: TableId, column: &str) -> Vec<i64> {
-    let table = schema.table(id);
+fn inserted(table: &Table, trace: &Trace, spots: &[Spot], column: &str) -> Vec<i64> {
     let Some(key) = table.key(column) else { return Vec::new() };
     let mut values = Vec::new();
-    for access in trace.transactions.iter().flat_map(|transaction| trace.accesses_of(transaction)) {
-        if access.table == id && access.op == Op::Insert {
-            for row in trace.rows_of(access, table.keys.len()).into_iter().flatten() {
-                if let Value::Int(value) = trace.values.get(row[key]) {
-                    values.push(*value);
-                }
+    let accesses = spots.iter().map(|spot| &trace.accesses[spot.access as usize]);
+    for access in accesses.filter(|access| access.op == Op::Insert) {
+        for row in trace.rows_of(access, table.keys.len()).into_iter().flatten() {
+            if let Value::Int(value) = trace.values.get(row[key]) {
+                values.push(*value);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Placed, Places};
+use crate::design::{BadDesign, Design, Lookup, Placed, Places};
 use crate::schema::{Schema, TableId};
 use crate::trace::{Column, Template, Trace, Transaction};
 
@@ -402,6 +402,21 @@ pub(crate) fn is_routable(
         .iter()
         .flat_map(|t| t.equal.keys().chain(t.one_of.keys()).map(|name| column(t.table, name)))
         .collect();
+    // No other table has columns that are known.
+    let touched: BTreeSet<TableId> = template
+        .touches
+        .iter()
+        .map(|touch| touch.table)
+        .chain(template.joins.iter().flat_map(|(a, b)| [a.table, b.table]))
+        .collect();
+    let lookups: Vec<(TableId, &Lookup)> = design
+        .lookups
+        .iter()
+        .filter_map(|lookup| {
+            let table = touched.iter().find(|table| schema.table(**table).name == lookup.table)?;
+            Some((*table, lookup))
+        })
+        .collect();
     loop {
         let before = known.len();
         for (a, b) in &template.joins {
@@ -409,8 +424,8 @@ pub(crate) fn is_routable(
                 known.extend([a.clone(), b.clone()]);
             }
         }
-        for lookup in &design.lookups {
-            let Some(table) = schema.find(&lookup.table) else { continue };
+        for (table, lookup) in &lookups {
+            let table = *table;
             if lookup.from.iter().all(|name| known.contains(&column(table, name))) {
                 known.extend(lookup.to.iter().map(|name| column(table, name)));
             }

@@ -21,7 +21,7 @@ use crate::missing::Hypothesis;
 use crate::system::Constraints;
 
 pub use made::{Subject, Wanted, report, what_if};
-pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap, statement_name};
+pub use picture::{Bond, Cell, Dot, Graph, LeafLoad, Matrix, MatrixRow, TreeMap};
 pub use tree::{Branch, Carrier, Dimension, Family, Tree, deployed, families};
 
 /// The form of reports that is written.

@@ -20,14 +20,21 @@ pub struct Schema {
 pub struct Table {
     /// Its name.
     pub name: String,
+    /// The names of its partitions.
+    pub parts: BTreeSet<String>,
     /// Its primary key's columns, in order; empty if it has none.
     pub primary_key: Vec<String>,
     /// Its foreign keys.
     pub references: Vec<Reference>,
     /// Its columns and their types, as the catalogue writes them.
     pub columns: BTreeMap<String, String>,
+    /// Their names in the table's own order; empty if that is not known.
+    pub order: Vec<String>,
     /// The columns whose values the evidence shows, in the order in which a row of the evidence has them.
     pub keys: Vec<KeyColumn>,
+    /// Columns that say nothing of where a row belongs, though values of them are known: moments, and what is changed
+    /// while nobody asks for rows by it.
+    pub unfit: BTreeSet<String>,
     /// What statistics say of its columns of time.
     pub times: BTreeMap<String, Times>,
     /// How many rows it has; `None` if that is not known.
@@ -95,9 +102,10 @@ pub struct Derived {
 }
 
 impl Schema {
-    /// The table of this name.
+    /// The table of this name, or the one that has a partition of this name.
     pub fn find(&self, name: &str) -> Option<TableId> {
-        self.tables.iter().position(|table| table.name == name).map(TableId)
+        let own = self.tables.iter().position(|table| table.name == name);
+        own.or_else(|| self.tables.iter().position(|table| table.parts.contains(name))).map(TableId)
     }
 
     /// A table.

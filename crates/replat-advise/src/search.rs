@@ -352,10 +352,13 @@ fn all_options(schema: &Schema, table: TableId) -> Vec<Choice> {
     keys.chain([Choice::Everywhere, Choice::Alone]).collect()
 }
 
-/// The ways to place a table that are not forbidden.
+/// The ways to place a table that are neither forbidden nor without sense.
 fn options(schema: &Schema, assignments: &Assignments, table: TableId) -> Vec<Choice> {
     let bound = assignments.zones().and_then(|zones| zones.bound(table));
-    bound.map_or_else(|| all_options(schema, table), <[Choice]>::to_vec)
+    let of = schema.table(table);
+    let fits =
+        |choice: &Choice| !matches!(choice, Choice::Key(key) if of.unfit.contains(&of.keys[*key].name));
+    bound.map_or_else(|| all_options(schema, table).into_iter().filter(fits).collect(), <[Choice]>::to_vec)
 }
 
 /// What `choices` cost, if they are the only ones that matter.

@@ -65,6 +65,26 @@ pub struct Touch {
     pub range: BTreeMap<String, [Option<u32>; 2]>,
 }
 
+impl Template {
+    /// What it is called: its name, unless that is only a number that some server gave it, or a place in a file; else its
+    /// text.
+    pub fn called(&self) -> &str {
+        let is_number = self.name.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_whitespace());
+        let is_place = is_number || self.name.starts_with("line ");
+        if is_place && !self.text.trim().is_empty() { &self.text } else { &self.name }
+    }
+
+    /// The same on one short line, for pictures.
+    pub fn short(&self) -> String {
+        const LENGTH: usize = 60;
+        let name = self.called().split_whitespace().collect::<Vec<_>>().join(" ");
+        match name.char_indices().nth(LENGTH) {
+            Some((end, _)) => format!("{}…", &name[..end]),
+            None => name,
+        }
+    }
+}
+
 /// One touch of one table by one statement of one transaction.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -91,6 +111,15 @@ pub struct Transaction {
     pub accesses: Range<u32>,
 }
 
+/// Where an access is: its transaction and itself, by their places in the [`Trace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// The transaction.
+    pub transaction: u32,
+    /// The access.
+    pub access: u32,
+}
+
 /// Transactions, with the rows that they touched.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -112,6 +141,17 @@ impl Trace {
     /// The accesses of a transaction.
     pub fn accesses_of(&self, transaction: &Transaction) -> &[Access] {
         &self.accesses[transaction.accesses.start as usize..transaction.accesses.end as usize]
+    }
+
+    /// The accesses of each of so many tables, in the order of time: for whoever asks about one table after another.
+    pub fn by_table(&self, tables: usize) -> Vec<Vec<Spot>> {
+        let mut spots = vec![Vec::new(); tables];
+        for (number, transaction) in (0..).zip(&self.transactions) {
+            for (access, seen) in transaction.accesses.clone().zip(self.accesses_of(transaction)) {
+                spots[seen.table.0].push(Spot { transaction: number, access });
+            }
+        }
+        spots
     }
 
     /// The rows of an access, each as the values of its table's `width` key columns; `None` if it is not known which.

@@ -26,16 +26,60 @@ struct Cases {
     together: u64,
 }
 
+/// Of transactions, how many cross under a design, as far as the keys of their rows are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Crossing {
+    /// How many transactions.
+    pub transactions: u64,
+    /// How many cross, whatever the keys are that nobody saw.
+    pub surely: u64,
+    /// How many others have rows of which it is not known where they are: they may cross or not.
+    pub open: u64,
+    /// How many of the open ones are to be expected to cross; `None` if too few cases tell.
+    pub of_open: Option<f64>,
+}
+
+impl Crossing {
+    /// The share that crosses, as is to be expected; what nothing tells of is taken not to cross.
+    pub fn expected(&self) -> f64 {
+        (self.surely as f64 + self.of_open.unwrap_or(0.0)) / self.transactions.max(1) as f64
+    }
+
+    /// The share that crosses at least.
+    pub fn least(&self) -> f64 {
+        crate::measure::share(self.surely, self.transactions)
+    }
+
+    /// The share that crosses at most.
+    pub fn most(&self) -> f64 {
+        crate::measure::share(self.surely + self.open, self.transactions)
+    }
+}
+
+/// What is known of the transactions of each kind under `design`, by the place of the kind; `None` if every key is known.
+pub fn crossings(schema: &Schema, trace: &Trace, design: &Design) -> Option<Vec<Crossing>> {
+    Some(judged(schema, trace, design)?.kinds)
+}
+
 /// How far what `design` costs on this evidence is off because keys of some rows are not known.
 pub fn unknown_rows(schema: &Schema, trace: &Trace, design: &Design) -> Optimism {
+    judged(schema, trace, design).map_or_else(Optimism::default, |judged| judged.off)
+}
+
+/// What a design does to transactions of which not everything is known.
+struct Judged {
+    /// By kind.
+    kinds: Vec<Crossing>,
+    /// How far the cost is off if unknown keys are taken for keys that are apart.
+    off: Optimism,
+}
+
+fn judged(schema: &Schema, trace: &Trace, design: &Design) -> Option<Judged> {
     let unknown: Vec<bool> = trace.values.ids().map(|id| !trace.values.get(id).is_known()).collect();
-    let mut off = Optimism::default();
     if !unknown.contains(&true) {
-        return off;
+        return None;
     }
-    let (Ok(placed), Ok(reaches)) = (Placed::new(design, schema), reaches(schema, trace, design)) else {
-        return off;
-    };
+    let (placed, reaches) = (Placed::new(design, schema).ok()?, reaches(schema, trace, design).ok()?);
     let columns = schema.ids().map(|id| {
         let keys = placed.columns(id).filter_map(|name| schema.table(id).key(name));
         keys.collect::<Vec<_>>()
@@ -48,6 +92,7 @@ pub fn unknown_rows(schema: &Schema, trace: &Trace, design: &Design) -> Optimism
         unknown,
         places: Places::default(),
     };
+    let mut kinds = vec![Crossing::default(); trace.kinds.len()];
     let mut own: HashMap<(u32, u32), Cases> = HashMap::new();
     let mut every = Cases::default();
     let mut open = Vec::new();
@@ -59,17 +104,26 @@ pub fn unknown_rows(schema: &Schema, trace: &Trace, design: &Design) -> Optimism
                 cases.together += u64::from(*is_together);
             }
         }
-        // Only what crosses because of what is not known may not cross.
-        if reach.crosses && !found.crosses {
-            open.push((reach, found.open));
+        let kind = &mut kinds[transaction.kind as usize];
+        kind.transactions += 1;
+        kind.surely += u64::from(found.crosses);
+        // What crosses because of what is known crosses, whatever else it does.
+        if !found.crosses && !found.open.is_empty() {
+            kind.open += 1;
+            open.push((transaction.kind, reach, found.open));
         }
     }
+    let n = trace.transactions.len() as f64;
+    let mut off = Optimism::default();
     if every.all < CASES_MIN {
-        return off;
+        off.open = open.iter().filter(|(_, reach, _)| reach.crosses).count() as f64 / n;
+        return Some(Judged { kinds, off });
     }
     let usual = every.together as f64 / every.all as f64;
-    let n = trace.transactions.len() as f64;
-    for (reach, statements) in open {
+    for kind in kinds.iter_mut() {
+        kind.of_open = Some(0.0);
+    }
+    for (kind, reach, statements) in open {
         let together: f64 = statements
             .iter()
             .map(|statement| {
@@ -77,13 +131,20 @@ pub fn unknown_rows(schema: &Schema, trace: &Trace, design: &Design) -> Optimism
                 (own.together as f64 + OWN_MIN * usual) / (own.all as f64 + OWN_MIN)
             })
             .product();
-        off.cross -= together / n;
-        off.participants -= together * f64::from(reach.partitions - 1) / n;
+        *kinds[kind as usize].of_open.get_or_insert(0.0) += 1.0 - together;
+        // Keys of which nothing is known are apart, but a few meet by the chance of their hashes.
+        if reach.crosses {
+            off.cross -= together / n;
+            off.participants -= together * f64::from(reach.partitions - 1) / n;
+        } else {
+            off.cross += (1.0 - together) / n;
+            off.participants += (1.0 - together) / n;
+        }
         if reach.writes_cross {
             off.cross_writing -= together / n;
         }
     }
-    off
+    Some(Judged { kinds, off })
 }
 
 /// The rows of transactions, and which of them have a place.

@@ -40,6 +40,40 @@ impl Value {
         !matches!(self, Value::Text(text) if text.starts_with("\0?"))
     }
 
+    /// Several values as one, in the form of an array: what [`Value::elements`] takes apart again.
+    pub fn list(elements: &[Value]) -> Value {
+        let shown = |value: &Value| match value {
+            Value::Null => "NULL".to_owned(),
+            Value::Int(number) => number.to_string(),
+            Value::Text(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        };
+        Value::Text(format!("{{{}}}", elements.iter().map(shown).collect::<Vec<_>>().join(",")))
+    }
+
+    /// The elements of an array of one dimension, as PostgreSQL writes it; `None` if it is none. What is in quotes is text,
+    /// and what is not may be a number.
+    pub fn elements(&self) -> Option<Vec<Value>> {
+        let Value::Text(text) = self else { return None };
+        let inside = text.strip_prefix('{')?.strip_suffix('}')?;
+        let mut all = Vec::new();
+        let mut rest = inside;
+        while !rest.is_empty() {
+            let (element, behind) = match rest.strip_prefix('"') {
+                Some(quoted) => quoted_element(quoted)?,
+                None => plain_element(rest)?,
+            };
+            all.push(element);
+            rest = match behind.strip_prefix(',') {
+                // After a comma there is one more.
+                Some("") => return None,
+                Some(more) => more,
+                None if behind.is_empty() => behind,
+                None => return None,
+            };
+        }
+        Some(all)
+    }
+
     /// The text that is hashed: empty for `Null`.
     pub fn text(&self) -> String {
         match self {
@@ -48,6 +82,35 @@ impl Value {
             Value::Text(text) => text.clone(),
         }
     }
+}
+
+/// An element up to its closing quote, and what comes behind that.
+fn quoted_element(quoted: &str) -> Option<(Value, &str)> {
+    let mut text = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return Some((Value::Text(text), &quoted[at + 1..])),
+            '\\' => text.push(chars.next()?.1),
+            other => text.push(other),
+        }
+    }
+    None
+}
+
+/// An element without quotes, and what comes behind it.
+fn plain_element(rest: &str) -> Option<(Value, &str)> {
+    let end = rest.find(',').unwrap_or(rest.len());
+    let text = rest[..end].trim();
+    if text.is_empty() || text.contains(['{', '}', '"', '\\']) {
+        return None;
+    }
+    let value = match text.parse::<i64>() {
+        _ if text.eq_ignore_ascii_case("null") => Value::Null,
+        Ok(number) if number.to_string() == text => Value::Int(number),
+        _ => Value::Text(text.to_owned()),
+    };
+    Some((value, &rest[end..]))
 }
 
 /// A value's number in its [`Values`].
@@ -150,7 +213,52 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn arrays_are_taken_apart_as_they_are_written() {
+        let (int, text) = (Value::Int, |text: &str| Value::Text(text.to_owned()));
+        let rows = [
+            ("{1,-2,NULL}", Some(vec![int(1), int(-2), Value::Null])),
+            ("{}", Some(Vec::new())),
+            ("{a,b c,007}", Some(vec![text("a"), text("b c"), text("007")])),
+            (
+                r#"{"12","a,b","it\"s \\ }",NULL}"#,
+                Some(vec![text("12"), text("a,b"), text("it\"s \\ }"), Value::Null]),
+            ),
+            ("{{1,2},{3,4}}", None),
+            ("[0:1]={1,2}", None),
+            ("{1,}", None),
+            ("{,1}", None),
+            (r#"{"a}"#, None),
+            (r#"{"a"b}"#, None),
+            ("1", None),
+            ("", None),
+        ];
+        for (array, want) in rows {
+            assert_eq!(text(array).elements(), want, "{array}");
+        }
+        assert_eq!(int(5).elements(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_has_the_elements_that_it_was_made_of(
+            all in proptest::collection::vec(
+                prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::Int), "\\PC{0,8}".prop_map(Value::Text)],
+                0..6,
+            ),
+        ) {
+            prop_assert_eq!(Value::list(&all).elements(), Some(all));
+        }
+
+        #[test]
+        fn no_text_makes_elements_panic(text in "[{},\"\\\\a1 ]{0,16}") {
+            drop(Value::Text(text).elements());
+        }
+    }
 
     #[test]
     fn known_hashes() {

@@ -42,6 +42,8 @@ fn table() -> impl Strategy<Value = TableSeen> {
     )
         .prop_map(|(name, columns, rows, parent)| TableSeen {
             name,
+            order: columns.keys().rev().cloned().collect(),
+            parts: columns.keys().take(1).map(|column| format!("{column}_1")).collect(),
             primary_key: columns.keys().take(1).cloned().collect(),
             unique: columns.keys().take(1).map(|column| vec![column.clone()]).collect(),
             references: vec![ReferenceSeen {

@@ -103,7 +103,11 @@ impl Cut<'_> {
     fn contexts(&self) -> (Vec<Vec<String>>, bool) {
         let mut schema = Schema { tables: self.system.schema.tables.clone() };
         // Which piece a foreign key goes with is told by what is used with it.
-        schema.tables[self.id.0].references.clear();
+        let table = &mut schema.tables[self.id.0];
+        table.references.clear();
+        table.primary_key.clear();
+        table.columns.clear();
+        table.keys.clear();
         schema.tables.extend((1..self.order.len()).map(|_| Table::default()));
         let mut cut = Trace::default();
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

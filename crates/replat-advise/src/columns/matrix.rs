@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Usage;
 use crate::schema::Table;
-use crate::trace::{Template, Trace};
+use crate::trace::Trace;
 
 /// So many statements and columns are drawn at most; a picture of more shows nothing.
 const RUNS_MAX: usize = 24;
@@ -63,7 +63,7 @@ pub(super) fn matrix(
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.template.cmp(&b.0.template)));
     let left_out = (order.len().saturating_sub(RUNS_MAX), too_many);
     let run = |(usage, runs): &&(&Usage, f64)| Run {
-        statement: called(&trace.templates[usage.template]),
+        statement: trace.templates[usage.template].short(),
         share: runs / all.max(1e-9),
         marks: columns.iter().map(|column| mark(usage, &column.name)).collect(),
     };
@@ -79,11 +79,4 @@ fn mark(usage: &Usage, column: &str) -> char {
         () if usage.added.contains(column) => 'a',
         () => ' ',
     }
-}
-
-/// What a statement is called: its name, unless that is only a number that some server gave it.
-pub(super) fn called(template: &Template) -> String {
-    let is_number = template.name.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_whitespace());
-    let name = if is_number || template.name.starts_with("line ") { "" } else { &template.name };
-    crate::report::statement_name(name, &template.text)
 }

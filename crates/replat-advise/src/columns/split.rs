@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apart::{Cut, Together};
 use super::cost::{Atoms, Ground, Job, Layout, Pieces, Price};
 use super::group::layouts;
-use super::matrix::{MatrixColumn, called, matrix};
+use super::matrix::{MatrixColumn, matrix};
 use super::{
     Around, Carried, HEADER, Joining, Piece, PieceColumn, RUNS_MIN, Saving, Split, TABLE_MIN, TableColumns,
     Usage, Widths,
@@ -378,7 +378,7 @@ impl Teller<'_> {
             }
             let tables = order.iter().enumerate().filter(|(_, piece)| needed.contains(piece));
             joins.push(Joining {
-                statement: called(&self.around.system.trace.templates[usage.template]),
+                statement: self.around.system.trace.templates[usage.template].short(),
                 share: runs / all.max(1e-9),
                 writes: usage.op == Op::Update,
                 tables: tables.map(|(place, _)| told[place].table.clone()).collect(),

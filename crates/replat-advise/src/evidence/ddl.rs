@@ -150,7 +150,9 @@ fn add_column(table: &mut TableSeen, column: &ColumnDef) {
             _ => {}
         }
     }
-    table.columns.insert(name, seen);
+    if table.columns.insert(name.clone(), seen).is_none() {
+        table.order.push(name);
+    }
 }
 
 fn add_constraint(table: &mut TableSeen, constraint: &TableConstraint) {

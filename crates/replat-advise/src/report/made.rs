@@ -10,14 +10,13 @@ use crate::domain::domains;
 use crate::lifecycle::lifecycles;
 use crate::measure::measure;
 use crate::missing::hypotheses;
-use crate::report::picture::{graph, load, matrix, tree_map};
+use crate::report::picture::{Loads, graph, matrix, tree_map};
 use crate::report::{
     Acceptance, Carrier, EvidenceUsed, FORMAT, Family, Pictures, Plan, Report, Source, WhatIf, deployed,
     families,
 };
 use crate::schema::{Schema, TableId};
 use crate::system::System;
-use crate::trace::Trace;
 
 /// A forecast may be wrong by this much more than by chance: what is served tomorrow is not what was seen today.
 const SHARE_WITHIN: f64 = 0.01;
@@ -60,7 +59,8 @@ pub fn report(subject: Subject<'_>, wanted: &Wanted) -> Report {
         ..Pictures::default()
     };
     if let Some(design) = &advice.design {
-        pictures.load = load(schema, trace, design).unwrap_or_default();
+        pictures.load =
+            Loads::new(schema, trace, design).map(|loads| loads.of(schema.ids())).unwrap_or_default();
     }
     let lifecycles = lifecycles(system, advice.design.as_ref());
     let partitioned = advice.design.as_ref().filter(|_| advice.verdict == Verdict::Partition);
@@ -129,12 +129,14 @@ fn plan(report: &mut Report, system: &System, hashed: bool) {
     let (schema, trace) = (&system.schema, &system.trace);
     let mut families = families(schema, trace, &domains(schema, trace), design, hashed);
     let all_cut = deployed(schema, design, &families);
-    for family in &mut families {
-        leave_idle_rest_whole(schema, trace, &all_cut, family);
+    if let Ok(loads) = Loads::new(schema, trace, &all_cut) {
+        families.iter_mut().for_each(|family| leave_idle_rest_whole(schema, &loads, family));
     }
     let deployed = deployed(schema, design, &families);
-    report.pictures.trees =
-        families.iter().filter_map(|family| tree_map(schema, trace, &deployed, family)).collect();
+    if let Ok(loads) = Loads::new(schema, trace, &deployed) {
+        report.pictures.trees =
+            families.iter().filter_map(|family| tree_map(schema, &loads, family)).collect();
+    }
     let forecast = Measured::new(schema, trace, &deployed).ok().map(|m| m.forecast(Optimism::default()));
     let mut not_ready = Vec::new();
     for family in &families {
@@ -162,8 +164,8 @@ fn plan(report: &mut Report, system: &System, hashed: bool) {
 }
 
 /// Where nearly all keys are listed, the rest has too little to do to be cut.
-fn leave_idle_rest_whole(schema: &Schema, trace: &Trace, all_cut: &Design, family: &mut Family) {
-    let Some(map) = tree_map(schema, trace, all_cut, family) else { return };
+fn leave_idle_rest_whole(schema: &Schema, loads: &Loads<'_>, family: &mut Family) {
+    let Some(map) = tree_map(schema, loads, family) else { return };
     let Some(tree) = &mut family.tree else { return };
     let Some(rest) = tree.rest.clone() else { return };
     let of_rest = map.cells.iter().filter(|cell| cell.leaf.starts_with(&format!("{rest}_")));

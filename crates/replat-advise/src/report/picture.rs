@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::{BadDesign, Design, Placed, Placement, Places};
+use crate::design::{BadDesign, Design, Placed, Places};
 use crate::measure::share;
 use crate::report::tree::{Family, Tree};
 use crate::schema::{Schema, TableId};
-use crate::trace::Trace;
+use crate::trace::{Spot, Trace};
 
 /// So many tables and statements are drawn at most, the busiest; a picture of more shows nothing.
 const DRAWN_MAX: usize = 60;
@@ -113,16 +113,11 @@ pub struct Cell {
 }
 
 /// The map of a family's tree: areas grow with load, and cuts of the second dimension go across those of the first.
-pub fn tree_map(schema: &Schema, trace: &Trace, deployed: &Design, family: &Family) -> Option<TreeMap> {
+pub fn tree_map(schema: &Schema, loads: &Loads<'_>, family: &Family) -> Option<TreeMap> {
     let tree = family.tree.as_ref()?;
-    let mut alone = deployed.clone();
-    for (name, placement) in &mut alone.tables {
-        if !family.tables.contains_key(name) {
-            *placement = Placement::Replicate;
-        }
-    }
+    let members = family.tables.keys().filter_map(|name| schema.find(name));
     let mut of: BTreeMap<u32, LeafLoad> =
-        load(schema, trace, &alone).ok()?.into_iter().filter_map(|l| Some((l.leaf?, l))).collect();
+        loads.of(members).into_iter().filter_map(|load| Some((load.leaf?, load))).collect();
     let leaves: Vec<LeafLoad> = (0..)
         .zip(tree.leaves())
         .map(|(n, _)| of.remove(&n).unwrap_or(LeafLoad { leaf: Some(n), rows: 0, windows: vec![0; WINDOWS] }))
@@ -260,14 +255,7 @@ pub fn matrix(schema: &Schema, trace: &Trace, context: &BTreeMap<TableId, String
                 }
             }
             let home = template.touches.first().and_then(|touch| of(&touch.table));
-            (
-                home,
-                MatrixRow {
-                    statement: statement_name(&template.name, &template.text),
-                    share: share(runs[n], all),
-                    touches,
-                },
-            )
+            (home, MatrixRow { statement: template.short(), share: share(runs[n], all), touches })
         })
         .collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
@@ -279,50 +267,61 @@ pub fn matrix(schema: &Schema, trace: &Trace, context: &BTreeMap<TableId, String
     }
 }
 
-/// What a statement is called: its name, else the beginning of its text.
-pub fn statement_name(name: &str, text: &str) -> String {
-    const LENGTH: usize = 60;
-    let name = if name.trim().is_empty() { text } else { name };
-    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-    match name.char_indices().nth(LENGTH) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name,
-    }
+/// What each partition of a design has to do.
+pub struct Loads<'a> {
+    schema: &'a Schema,
+    trace: &'a Trace,
+    placed: Placed<'a>,
+    partitions: u32,
+    /// The accesses of each table, and which window of time each is in.
+    spots: Vec<Vec<(u32, u8)>>,
 }
 
-/// What each partition of a design has to do, in the order of their numbers.
-pub fn load(schema: &Schema, trace: &Trace, design: &Design) -> Result<Vec<LeafLoad>, BadDesign> {
-    let placed = Placed::new(design, schema)?;
-    let begin = trace.transactions.first().map_or(0.0, |t| t.at);
-    let length = trace.transactions.last().map_or(0.0, |t| t.at - begin).max(1e-9);
-    let mut places = Places::default();
-    let mut load: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
-    for transaction in &trace.transactions {
+impl<'a> Loads<'a> {
+    /// Checks `design` against `schema`, and sorts the accesses by tables.
+    pub fn new(schema: &'a Schema, trace: &'a Trace, design: &'a Design) -> Result<Loads<'a>, BadDesign> {
+        let placed = Placed::new(design, schema)?;
+        let begin = trace.transactions.first().map_or(0.0, |t| t.at);
+        let length = trace.transactions.last().map_or(0.0, |t| t.at - begin).max(1e-9);
         // The quotient is within 0 and the number of windows.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let window = (((transaction.at - begin) / length * WINDOWS as f64) as usize).min(WINDOWS - 1);
-        for access in trace.accesses_of(transaction) {
-            let rows = trace.rows_of(access, schema.table(access.table).keys.len());
-            for row in rows.into_iter().flatten() {
-                if let Some(place) = placed.place(access.table, row, &trace.values, &mut places) {
-                    load.entry(place).or_insert_with(|| vec![0; WINDOWS])[window] += 1;
+        let window = |at: f64| (((at - begin) / length * WINDOWS as f64) as u8).min(WINDOWS as u8 - 1);
+        let spots = trace.by_table(schema.tables.len()).into_iter().map(|spots| {
+            let timed = |spot: Spot| (spot.access, window(trace.transactions[spot.transaction as usize].at));
+            spots.into_iter().map(timed).collect()
+        });
+        Ok(Loads { schema, trace, placed, partitions: design.partitions, spots: spots.collect() })
+    }
+
+    /// What these tables have each partition do, in the order of the partitions' numbers.
+    pub fn of(&self, tables: impl IntoIterator<Item = TableId>) -> Vec<LeafLoad> {
+        let mut places = Places::default();
+        let mut load: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for table in tables {
+            let width = self.schema.table(table).keys.len();
+            for (access, window) in &self.spots[table.0] {
+                let rows = self.trace.rows_of(&self.trace.accesses[*access as usize], width);
+                for row in rows.into_iter().flatten() {
+                    if let Some(place) = self.placed.place(table, row, &self.trace.values, &mut places) {
+                        load.entry(place).or_insert_with(|| vec![0; WINDOWS])[usize::from(*window)] += 1;
+                    }
                 }
             }
         }
+        let mut leaves: Vec<LeafLoad> = places
+            .parts()
+            .map(|(parts, place)| {
+                let windows = load.remove(&place).unwrap_or_else(|| vec![0; WINDOWS]);
+                // Tables in one place are marked by a part that no cut has.
+                let alone = parts.contains(&u32::MAX);
+                // With several levels the number counts their combinations.
+                let leaf = parts
+                    .iter()
+                    .fold(0_u32, |all, part| all.saturating_mul(self.partitions).saturating_add(*part));
+                LeafLoad { leaf: (!alone).then_some(leaf), rows: windows.iter().sum(), windows }
+            })
+            .collect();
+        leaves.sort_by_key(|leaf| (leaf.leaf.is_none(), leaf.leaf));
+        leaves
     }
-    let mut leaves: Vec<LeafLoad> = places
-        .parts()
-        .map(|(parts, place)| {
-            let windows = load.remove(&place).unwrap_or_else(|| vec![0; WINDOWS]);
-            // Tables in one place are marked by a part that no cut has.
-            let alone = parts.contains(&u32::MAX);
-            // With several levels the number counts their combinations.
-            let leaf = parts
-                .iter()
-                .fold(0_u32, |all, part| all.saturating_mul(design.partitions).saturating_add(*part));
-            LeafLoad { leaf: (!alone).then_some(leaf), rows: windows.iter().sum(), windows }
-        })
-        .collect();
-    leaves.sort_by_key(|leaf| (leaf.leaf.is_none(), leaf.leaf));
-    Ok(leaves)
 }

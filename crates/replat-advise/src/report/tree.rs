@@ -182,20 +182,18 @@ pub fn families(
         .filter(|(_, placement)| matches!(placement, Placement::Replicate))
         .filter_map(|(name, _)| schema.find(name))
         .collect();
+    let beside = used_with(trace, &everywhere);
     let mut taken = BTreeSet::new();
-    let mut all: Vec<Family> = groups
-        .into_values()
-        .map(|members| family(schema, trace, &members, &everywhere, hashed, &mut taken))
-        .collect();
+    let mut all: Vec<Family> =
+        groups.into_values().map(|members| family(schema, &members, &beside, hashed, &mut taken)).collect();
     all.sort_by(|a, b| b.tables.len().cmp(&a.tables.len()).then_with(|| a.name.cmp(&b.name)));
     all
 }
 
 fn family(
     schema: &Schema,
-    trace: &Trace,
     members: &[Member<'_>],
-    everywhere: &BTreeSet<TableId>,
+    beside: &BTreeMap<TableId, BTreeSet<TableId>>,
     hashed: bool,
     taken: &mut BTreeSet<String>,
 ) -> Family {
@@ -271,31 +269,42 @@ fn family(
         name: unused(&plain(name, 40), taken),
         dimensions,
         tables,
-        everywhere: worked_with(schema, trace, &ours, everywhere),
+        everywhere: worked_with(schema, &ours, beside),
         tree: cutting.tree,
         left_out: cutting.left_out.into_iter().collect(),
     }
 }
 
-/// Those of `everywhere` that transactions use together with `ours`, or that these refer to.
-fn worked_with(
-    schema: &Schema,
-    trace: &Trace,
-    ours: &BTreeSet<TableId>,
-    everywhere: &BTreeSet<TableId>,
-) -> Vec<String> {
-    let mut found: BTreeSet<TableId> = ours
-        .iter()
-        .flat_map(|id| schema.table(*id).references.iter().map(|reference| reference.parent))
-        .filter(|parent| everywhere.contains(parent))
-        .collect();
+/// Each table of which every partition has all rows, with the tables that transactions use together with it.
+fn used_with(trace: &Trace, everywhere: &BTreeSet<TableId>) -> BTreeMap<TableId, BTreeSet<TableId>> {
+    let mut found: BTreeMap<TableId, BTreeSet<TableId>> =
+        everywhere.iter().map(|id| (*id, BTreeSet::new())).collect();
+    let mut whole = Vec::new();
     for transaction in &trace.transactions {
         let accesses = trace.accesses_of(transaction);
-        if accesses.iter().any(|access| ours.contains(&access.table)) {
-            found.extend(accesses.iter().map(|access| access.table).filter(|id| everywhere.contains(id)));
+        whole.clear();
+        whole.extend(accesses.iter().map(|access| access.table).filter(|table| everywhere.contains(table)));
+        for table in &whole {
+            let others = found.entry(*table).or_default();
+            others.extend(accesses.iter().map(|access| access.table));
         }
     }
-    found.into_iter().map(|id| schema.table(id).name.clone()).collect()
+    found
+}
+
+/// Those of the tables `beside` that transactions use together with `ours`, or that these refer to.
+fn worked_with(
+    schema: &Schema,
+    ours: &BTreeSet<TableId>,
+    beside: &BTreeMap<TableId, BTreeSet<TableId>>,
+) -> Vec<String> {
+    let referred: BTreeSet<TableId> = ours
+        .iter()
+        .flat_map(|id| schema.table(*id).references.iter().map(|reference| reference.parent))
+        .collect();
+    let is_used =
+        |(id, others): &(&TableId, &BTreeSet<TableId>)| referred.contains(id) || !others.is_disjoint(ours);
+    beside.iter().filter(is_used).map(|(id, _)| schema.table(*id).name.clone()).collect()
 }
 
 fn columns(tree: &Tree, all: &mut BTreeSet<String>) {
@@ -367,9 +376,12 @@ fn of_cut(
 }
 
 fn unnamed(count: usize) -> String {
-    format!(
-        "{count} keys that deserve a place of their own: the evidence knows them by hash, so they cannot be named here"
-    )
+    match count {
+        1 => "1 key that deserves a place of its own: the evidence knows it by hash, so it cannot be named here".to_owned(),
+        _ => format!(
+            "{count} keys that deserve a place of their own: the evidence knows them by hash, so they cannot be named here"
+        ),
+    }
 }
 
 /// A value whose text alone is known.

@@ -273,7 +273,11 @@ impl<'s> Builder<'s> {
             let (at, _) =
                 left.iter().enumerate().max_by_key(|(_, touch)| known(**touch)).expect("something is left");
             let touch = left.swap_remove(at);
-            let rows = self.find(statement, touch, &found, &mut bound);
+            let it = &touches[touch];
+            let rows = match it.op == Op::Insert && !it.added.is_empty() {
+                true => Some(self.added(it, &mut bound, written)),
+                false => self.find(statement, touch, &found, &mut bound),
+            };
             found[touch] = Some(rows);
         }
         for (number, (touch, rows)) in touches.iter().zip(found).enumerate() {
@@ -310,6 +314,37 @@ impl<'s> Builder<'s> {
         self.rows.names_one(table, &seen)
     }
 
+    /// The rows that a statement adds. What the text does not say of them, such as a number that the server gives, the
+    /// write-ahead log does, which has them in the same order.
+    fn added(&mut self, touch: &Touched, bound: &mut Bound<'_>, written: &mut Written) -> Vec<RowId> {
+        let mut rows = Vec::new();
+        for added in &touch.added {
+            let mut cells: Cells = vec![None; self.rows.own(touch.table)];
+            for (column, operand) in added {
+                if let Some(key) = self.key(touch, column) {
+                    cells[key] = Some(self.value(operand, bound));
+                }
+            }
+            let mut logged = written.0.get_mut(&(touch.table, Op::Insert));
+            if self.is_whole(touch.table, &cells) {
+                let row = self.rows.row(touch.table, &cells);
+                if let Some(logged) = &mut logged
+                    && let Some(at) = logged.iter().position(|other| *other == row)
+                {
+                    logged.remove(at);
+                }
+                rows.push(row);
+            } else if let Some(logged) = logged.filter(|logged| !logged.is_empty()) {
+                let row = logged.remove(0);
+                self.rows.say(touch.table, row, &cells);
+                rows.push(row);
+            } else {
+                rows.push(self.rows.row(touch.table, &cells));
+            }
+        }
+        rows
+    }
+
     /// The rows of one touch; `None` if it may be any.
     fn find(
         &mut self,
@@ -320,19 +355,6 @@ impl<'s> Builder<'s> {
     ) -> Option<Vec<RowId>> {
         let it = &statement.analysis.touches[touch];
         let own = self.rows.own(it.table);
-        if it.op == Op::Insert && !it.added.is_empty() {
-            let mut rows = Vec::new();
-            for added in &it.added {
-                let mut cells: Cells = vec![None; own];
-                for (column, operand) in added {
-                    if let Some(key) = self.key(it, column) {
-                        cells[key] = Some(self.value(operand, bound));
-                    }
-                }
-                rows.push(self.rows.row(it.table, &cells));
-            }
-            return Some(rows);
-        }
         let mut partial: Vec<Cells> = vec![vec![None; own]];
         for (column, operand) in &it.equal {
             if let Some(key) = self.key(it, column) {
@@ -342,10 +364,16 @@ impl<'s> Builder<'s> {
         }
         for (column, operands) in &it.one_of {
             let Some(key) = self.key(it, column) else { continue };
-            let values = self.listed(operands, bound);
-            if values.is_empty() || partial.len() * values.len() > COMBINED_MAX {
+            if operands.is_empty() {
                 continue;
             }
+            let mut values = self.listed(operands, bound);
+            if values.is_empty() {
+                // It is known to be none of any.
+                return Some(Vec::new());
+            }
+            // Of a long list the first ones stand for all.
+            values.truncate(COMBINED_MAX / partial.len());
             partial = partial
                 .iter()
                 .flat_map(|cells| {
@@ -437,25 +465,19 @@ impl<'s> Builder<'s> {
     fn listed(&mut self, operands: &[Operand], bound: &mut Bound<'_>) -> Vec<ValueId> {
         let mut values = Vec::new();
         for operand in operands {
-            let text = match operand {
-                Operand::Parameter(number) => match bound.parameters.get(*number as usize - 1) {
-                    Some(Some(Value::Text(text))) => Some(text.clone()),
-                    _ => None,
-                },
-                Operand::Constant(Value::Text(text)) => Some(text.clone()),
-                Operand::Constant(_) => None,
+            let said = match operand {
+                Operand::Parameter(number) => bound.parameters.get(*number as usize - 1).cloned().flatten(),
+                Operand::Constant(value) => Some(value.clone()),
             };
-            let array = text.as_deref().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
-            if let Some(array) = array {
-                for item in
-                    array.split(',').map(|item| item.trim().trim_matches('"')).filter(|i| !i.is_empty())
-                {
-                    let value = item.parse().map_or_else(|_| Value::Text(item.to_owned()), Value::Int);
-                    values.push(self.rows.values.id(value));
-                }
-            } else {
-                let value = self.value(operand, bound);
-                values.push(value);
+            match said.as_ref().and_then(Value::elements) {
+                // Nothing equals what is absent.
+                Some(elements) => values.extend(
+                    elements
+                        .into_iter()
+                        .filter(|element| *element != Value::Null)
+                        .map(|element| self.rows.values.id(element)),
+                ),
+                None => values.push(self.value(operand, bound)),
             }
         }
         values.sort_unstable();

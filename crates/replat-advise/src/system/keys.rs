@@ -51,6 +51,7 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
         }
         schema.tables[id.0] = Table {
             name: seen.name.clone(),
+            parts: seen.parts.clone(),
             primary_key: seen.primary_key.clone(),
             references,
             columns: seen
@@ -58,7 +59,9 @@ pub(super) fn tables(evidence: &Evidence, notes: &mut Vec<Note>) -> Schema {
                 .iter()
                 .map(|(name, column)| (name.clone(), column.data_type.clone()))
                 .collect(),
+            order: seen.order.clone(),
             keys: Vec::new(),
+            unfit: BTreeSet::new(),
             times: seen
                 .columns
                 .iter()
@@ -155,8 +158,10 @@ pub(super) fn choose(
 ) {
     let mut bound: Vec<BTreeMap<&str, u64>> = vec![BTreeMap::new(); schema.tables.len()];
     let mut ranged = bound.clone();
+    let mut set: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); schema.tables.len()];
     for (analysis, calls) in analyses {
         for touch in &analysis.touches {
+            set[touch.table.0].extend(touch.uses.set.iter().map(String::as_str));
             for column in touch.equal.keys().chain(touch.one_of.keys()) {
                 *bound[touch.table.0].entry(column).or_default() += calls + 1;
             }
@@ -202,6 +207,20 @@ pub(super) fn choose(
             }
         }
         names.truncate(OWN_MAX);
+        let declared: BTreeSet<&String> = identities[id.0]
+            .iter()
+            .flatten()
+            .chain(references[id.0].iter().flat_map(|r| &r.columns))
+            .collect();
+        // Some libraries set all columns whatever was changed: what rows are asked for by is a key all the same.
+        let wanders = |name: &String| {
+            set[id.0].contains(name.as_str())
+                && !declared.contains(name)
+                && !bound[id.0].contains_key(name.as_str())
+        };
+        let is_moment = |name: &String| table.columns.get(name).is_some_and(|kind| is_moment(kind));
+        let unfit = names.iter().filter(|name| is_moment(name) || wanders(name)).cloned().collect();
+        schema.tables[id.0].unfit = unfit;
         schema.tables[id.0].keys = names.into_iter().map(|name| KeyColumn { name, derived: None }).collect();
     }
     for _ in 0..HOPS_MAX {
@@ -287,6 +306,13 @@ fn reachable<'s>(schema: &'s Schema, id: TableId, references: &[Vec<Reference>])
 /// Whether a table has so few rows that spreading others by them spreads nothing.
 fn is_list(schema: &Schema, id: TableId) -> bool {
     schema.table(id).rows.is_some_and(|rows| rows < LIST_MAX)
+}
+
+/// Whether a type is one of points in time. Rows of one time are rows of nobody in particular: time is for ranges inside a
+/// partition.
+fn is_moment(data_type: &str) -> bool {
+    let name = data_type.to_ascii_lowercase();
+    ["date", "time"].iter().any(|moment| name.starts_with(moment))
 }
 
 /// Whether rows can be placed by values of this type.

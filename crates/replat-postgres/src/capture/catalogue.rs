@@ -1,7 +1,7 @@
 //! What the catalogue says: tables, keys, sizes and how values are spread. Of values themselves nothing is read but the
 //! days of the earliest and the latest moment of a column.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use replat_advise::evidence::{ColumnSeen, ReferenceSeen, TableSeen, Tier};
 use replat_engine::EngineError;
@@ -25,6 +25,8 @@ pub struct Found {
     pub schema: String,
     /// Its name there.
     pub table: String,
+    /// Its partitions, by schema and name.
+    pub parts: BTreeSet<(String, String)>,
     /// Its owner.
     pub owner: String,
     /// Whether the session may act as its owner.
@@ -82,6 +84,7 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
                 seen,
                 schema,
                 table,
+                parts: BTreeSet::new(),
                 owner: row.get("owner"),
                 owned: row.get("owned"),
                 logged: row.get("logged"),
@@ -118,10 +121,17 @@ pub async fn read(client: &Client, database: &str) -> Result<(Vec<Found>, Vec<La
                 .map(|ordered| (f64::from(ordered) * 1e3).round() / 1e3),
         };
         found.seen.columns.insert(name.clone(), seen);
+        found.seen.order.push(name.clone());
         if !is_key && kept == Some(Kept::Hashed) {
             found.undeclared.push(name.clone());
         }
         found.columns.push((name, kept));
+    }
+    for row in client.query(PART_QUERY, &[&oids]).await.map_err(on(database, during))? {
+        let Some(found) = by_oid.get_mut(&row.get("root")) else { continue };
+        let (schema, part): (String, String) = (row.get("schema"), row.get("name"));
+        found.seen.parts.insert(shown(&schema, &part));
+        found.parts.insert((schema, part));
     }
     let keys = client.query(KEY_QUERY, &[&oids]).await.map_err(on(database, during))?;
     for row in keys {
@@ -178,6 +188,7 @@ pub fn watch_list(found: &[Found]) -> WatchList {
         name: found.seen.name.clone(),
         schema: found.schema.clone(),
         table: found.table.clone(),
+        parts: found.parts.clone(),
         columns: found.columns.clone(),
         undeclared: found.undeclared.clone(),
     };
@@ -214,6 +225,8 @@ fn kept(type_name: &str, category: &str, is_key: bool) -> Option<Kept> {
     }
 }
 
+/// Rows of a table that was never analysed are those that its counters know of.
+///
 /// Ordinary and partitioned tables of the application: no partitions, no temporary ones, none that belong to an
 /// extension, none of replat's own.
 const TABLE_QUERY: &str = "with chosen as (select c.oid, n.nspname::text as schema, c.relname::text as name, \
@@ -226,8 +239,9 @@ const TABLE_QUERY: &str = "with chosen as (select c.oid, n.nspname::text as sche
      leaves as (select chosen.oid as root, chosen.oid as leaf from chosen union \
        select chosen.oid, tree.relid from chosen, pg_catalog.pg_partition_tree(chosen.oid) tree where tree.isleaf), \
      sums as (select leaves.root, \
-       case when count(*) filter (where c.relkind = 'r' and c.reltuples >= 0) > 0 \
-         then sum(greatest(c.reltuples, 0)) filter (where c.relkind = 'r') end::float8 as rows, \
+       case when bool_or(c.reltuples >= 0 or s.n_live_tup > 0) filter (where c.relkind = 'r') \
+         then sum(case when c.reltuples >= 0 then c.reltuples else s.n_live_tup end) filter (where c.relkind = 'r') \
+       end::float8 as rows, \
        sum(pg_catalog.pg_table_size(c.oid)) filter (where c.relkind = 'r')::float8 as bytes, \
        coalesce(bool_and(c.relreplident = 'f' \
          or c.relreplident = 'd' and exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary) \
@@ -243,15 +257,21 @@ const TABLE_QUERY: &str = "with chosen as (select c.oid, n.nspname::text as sche
        sums.rows, sums.bytes, sums.identified, sums.reads, sums.inserted, sums.updated, sums.deleted \
      from chosen join sums on sums.root = chosen.oid";
 
-const COLUMN_QUERY: &str = "select a.attrelid as relid, a.attname::text as name, \
+/// Which columns are part of keys is asked of all tables at once: a question for each column reads the list of all foreign
+/// keys for each, which takes long where there are a thousand tables.
+const COLUMN_QUERY: &str = "with keys as (\
+       select i.indrelid as relid, key.attnum from pg_catalog.pg_index i \
+         cross join lateral pg_catalog.unnest(i.indkey::int2[]) key (attnum) where i.indrelid = any ($1) \
+       union select k.conrelid, key.attnum from pg_catalog.pg_constraint k \
+         cross join lateral pg_catalog.unnest(k.conkey) key (attnum) where k.contype = 'f' and k.conrelid = any ($1) \
+       union select k.confrelid, key.attnum from pg_catalog.pg_constraint k \
+         cross join lateral pg_catalog.unnest(k.confkey) key (attnum) where k.contype = 'f' and k.confrelid = any ($1) \
+       union select p.partrelid, key.attnum from pg_catalog.pg_partitioned_table p \
+         cross join lateral pg_catalog.unnest(p.partattrs::int2[]) key (attnum) where p.partrelid = any ($1)) \
+     select a.attrelid as relid, a.attname::text as name, \
        pg_catalog.format_type(a.atttypid, a.atttypmod) as type, not a.attnotnull as nullable, \
        base.typname::text as type_name, base.typcategory::text as category, \
-       exists (select from pg_catalog.pg_index i where i.indrelid = a.attrelid and a.attnum = any (i.indkey)) \
-       or exists (select from pg_catalog.pg_constraint k where k.contype = 'f' \
-         and (k.conrelid = a.attrelid and a.attnum = any (k.conkey) \
-           or k.confrelid = a.attrelid and a.attnum = any (k.confkey))) \
-       or exists (select from pg_catalog.pg_partitioned_table p where p.partrelid = a.attrelid \
-         and a.attnum = any (p.partattrs)) as is_key, \
+       (a.attrelid, a.attnum) in (select relid, attnum from keys) as is_key, \
        s.avg_width * (1 - s.null_frac::float8) as bytes, s.n_distinct as distinct, s.most_common_freqs[1:$2] as common, \
        case when base.typname in ('date', 'timestamp', 'timestamptz') then s.correlation end as ordered, \
        (pg_catalog.date_part('epoch', spread.earliest) / 86400)::float8 as first_day, \
@@ -269,6 +289,11 @@ const COLUMN_QUERY: &str = "select a.attrelid as relid, a.attname::text as name,
              pg_catalog.array_cat(s.histogram_bounds::text::text[], s.most_common_vals::text::text[]) end) value \
            where pg_catalog.isfinite(value::timestamp)) known) spread on true \
      where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped order by a.attrelid, a.attnum";
+
+const PART_QUERY: &str = "select p.partrelid as root, n.nspname::text as schema, c.relname::text as name \
+     from pg_catalog.pg_partitioned_table p, pg_catalog.pg_partition_tree(p.partrelid) tree, \
+       pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+     where p.partrelid = any ($1) and tree.level > 0 and c.oid = tree.relid";
 
 const KEY_QUERY: &str = "select i.indrelid as relid, i.indisprimary as is_primary, \
        array(select a.attname::text from pg_catalog.unnest(i.indkey::int2[]) with ordinality as k (attnum, place) \

@@ -2,9 +2,11 @@
 //!
 //! Where that is in doubt, the value is not kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::secret::Kept;
+use replat_advise::value::Value;
+
+use super::secret::{Kept, Secret};
 use super::text::{Normal, Token};
 
 /// A table that is looked at.
@@ -16,11 +18,51 @@ pub struct Watched {
     pub schema: String,
     /// Its name there.
     pub table: String,
+    /// Its partitions, by schema and name.
+    pub parts: BTreeSet<(String, String)>,
     /// All its columns in their order, and what becomes of their values; `None` if nothing of them is kept.
     pub columns: Vec<(String, Option<Kept>)>,
     /// Those that are kept although nothing declares them to be keys.
     pub undeclared: Vec<String>,
 }
+
+impl Watched {
+    /// Whether this name, with its schema if there is one, is the table's or that of one of its partitions.
+    fn is_called(&self, schema: Option<&str>, name: &str) -> bool {
+        let is = |(own_schema, own): (&String, &String)| {
+            own == name && schema.is_none_or(|schema| own_schema == schema)
+        };
+        is((&self.schema, &self.table)) || self.parts.iter().any(|(schema, part)| is((schema, part)))
+    }
+}
+
+/// What becomes of a parameter's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// It is kept as its column's values are.
+    One(Kept),
+    /// It is an array; its elements are kept as its column's values are.
+    Each(Kept),
+}
+
+impl Parameter {
+    /// A value's text as it is kept; `None` if nothing of it is.
+    pub fn keep(self, secret: &Secret, text: &str) -> Option<Value> {
+        match self {
+            Parameter::One(kept) => kept.keep(secret, text),
+            Parameter::Each(kept) => {
+                let elements = Value::Text(text.to_owned()).elements()?;
+                let known = elements.iter().filter(|element| **element != Value::Null).take(ELEMENTS_MAX);
+                let each: Option<Vec<Value>> =
+                    known.map(|element| kept.keep(secret, &element.text())).collect();
+                Some(Value::list(&each?))
+            }
+        }
+    }
+}
+
+/// The most elements of an array that are kept.
+const ELEMENTS_MAX: usize = 100;
 
 /// All tables that are looked at.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +76,11 @@ impl WatchList {
     pub fn of(tables: Vec<Watched>) -> WatchList {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, table) in tables.iter().enumerate() {
-            by_name.entry(table.table.clone()).or_default().push(at);
+            let names: BTreeSet<&String> =
+                std::iter::once(&table.table).chain(table.parts.iter().map(|(_, part)| part)).collect();
+            for name in names {
+                by_name.entry(name.clone()).or_default().push(at);
+            }
         }
         WatchList { tables, by_name }
     }
@@ -46,7 +92,7 @@ impl WatchList {
 
     /// A table by its full name.
     pub fn find(&self, schema: &str, table: &str) -> Option<&Watched> {
-        self.named(table).find(|table| table.schema == schema)
+        self.named(table).find(|watched| watched.is_called(Some(schema), table))
     }
 
     /// Hears of a statement that runs. What is declared to be no key and is set by an UPDATE is none, such as a balance: its
@@ -85,12 +131,12 @@ impl WatchList {
     }
 
     /// What becomes of the values of `$1`, `$2` and so on of a statement.
-    pub fn parameters(&self, statement: &Normal) -> Vec<Option<Kept>> {
+    pub fn parameters(&self, statement: &Normal) -> Vec<Option<Parameter>> {
         let named = Named::in_statement(self, &statement.tokens);
         let count = statement.first_literal - 1 + statement.literals.len();
         let mut kept = vec![None; count];
         let mut doubted = vec![false; count];
-        let mut set = |number: usize, found: Option<Kept>| {
+        let mut set = |number: usize, found: Option<Parameter>| {
             let (Some(slot), Some(doubt)) = (kept.get_mut(number - 1), doubted.get_mut(number - 1)) else {
                 return;
             };
@@ -102,14 +148,18 @@ impl WatchList {
             }
         };
         for (number, found) in inserted(&statement.tokens, &named) {
-            set(number, found);
+            set(number, found.map(Parameter::One));
         }
         for (at, token) in statement.tokens.iter().enumerate() {
             if let Token::Parameter(number) = token
                 && *number > 0
-                && let Some(column) = compared(&statement.tokens, at)
             {
-                set(*number, named.kept(column.qualifier.as_deref(), &column.name));
+                let kept = |column: Column| named.kept(column.qualifier.as_deref(), &column.name);
+                if let Some(column) = compared(&statement.tokens, at) {
+                    set(*number, kept(column).map(Parameter::One));
+                } else if let Some(column) = any_of(&statement.tokens, at) {
+                    set(*number, kept(column).map(Parameter::Each));
+                }
             }
         }
         kept
@@ -140,7 +190,7 @@ impl<'a> Named<'a> {
                 _ => continue,
             };
             let alias = alias(tokens, behind).unwrap_or_else(|| name.clone());
-            let meant = list.named(&name).filter(|table| schema.as_ref().is_none_or(|s| table.schema == *s));
+            let meant = list.named(&name).filter(|table| table.is_called(schema.as_deref(), &name));
             tables.extend(meant.map(|table| (alias.clone(), table)));
         }
         Named { tables }
@@ -259,12 +309,38 @@ fn compared(tokens: &[Token], at: usize) -> Option<Column> {
     in_list(tokens, at)
 }
 
-/// Of a parameter in `column IN ($1, $2)`.
+/// Of a parameter in `column = ANY ($1)`, an array.
+fn any_of(tokens: &[Token], at: usize) -> Option<Column> {
+    let mut end = at + 1;
+    if tokens.get(end).is_some_and(|token| token.is_sign("::")) {
+        // The name of a type may have a schema, a length and brackets.
+        let of_a_type = |token: &Token| {
+            matches!(token, Token::Word(_) | Token::Quoted(_))
+                || [".", "[", "]", "[]"].iter().any(|sign| token.is_sign(sign))
+        };
+        end += 1 + tokens[end + 1..].iter().take_while(|token| of_a_type(token)).count();
+    }
+    let open = at.checked_sub(3)?;
+    let is_any = tokens[at - 1].is_sign("(")
+        && (tokens[at - 2].is("any") || tokens[at - 2].is("some"))
+        && tokens[open].is_sign("=")
+        && tokens.get(end).is_some_and(|token| token.is_sign(")"));
+    is_any.then(|| column_before(tokens, open)).flatten()
+}
+
+/// Of a parameter in `column IN ($1, $2)`, or `column = ANY (ARRAY[$1, $2])`.
 fn in_list(tokens: &[Token], at: usize) -> Option<Column> {
     let simple = |token: &Token| {
         matches!(token, Token::Parameter(_) | Token::Word(_)) || token.is_sign(",") || token.is_sign("::")
     };
     let open = (0..at).rev().find(|n| !simple(&tokens[*n]))?;
+    if tokens[open].is_sign("[") {
+        let words: [fn(&Token) -> bool; 4] =
+            [|t| t.is_sign("="), |t| t.is("any"), |t| t.is_sign("("), |t| t.is("array")];
+        let first = open.checked_sub(words.len())?;
+        let is_so = words.iter().zip(&tokens[first..open]).all(|(word, token)| word(token));
+        return is_so.then(|| column_before(tokens, first)).flatten();
+    }
     let inside = open.checked_sub(1).filter(|_| tokens[open].is_sign("("))?;
     tokens[inside].is("in").then(|| column_before(tokens, inside)).flatten()
 }
@@ -322,7 +398,8 @@ fn inserted(tokens: &[Token], named: &Named<'_>) -> Vec<(usize, Option<Kept>)> {
     let dotted = tokens.get(into + 2).is_some_and(|token| token.is_sign("."));
     let last = if dotted { into + 3 } else { into + 1 };
     let Some(name) = tokens.get(last).and_then(Token::name) else { return found };
-    let mut tables = named.tables.iter().map(|(_, table)| *table).filter(|table| table.table == name);
+    let mut tables =
+        named.tables.iter().map(|(_, table)| *table).filter(|table| table.is_called(None, &name));
     let (Some(table), None) = (tables.next(), tables.next()) else { return found };
     let list = tokens.iter().skip(last).position(|t| t.is_sign("(")).map(|n| n + last);
     let Some(values) = tokens.iter().skip(last).position(|t| t.is("values")).map(|n| n + last) else {
@@ -376,6 +453,7 @@ mod tests {
             name: table.into(),
             schema: schema.into(),
             table: table.into(),
+            parts: (table == "orders").then(|| ("parts".into(), "orders_1".into())).into_iter().collect(),
             columns: columns.iter().map(|(name, kept)| ((*name).to_owned(), *kept)).collect(),
             undeclared: vec!["tenant".into(), "order_id".into()],
         };
@@ -393,7 +471,7 @@ mod tests {
 
     #[test]
     fn parameters_stand_for_columns() {
-        let rows: [(&str, &str); 34] = [
+        let rows: [(&str, &str); 44] = [
             ("select * from orders where id = $1", "H"),
             ("select * from orders where id = $1 and note = $2", "H-"),
             ("select * from orders o where o.tenant = $1 and o.at >= $2", "HD"),
@@ -428,7 +506,17 @@ mod tests {
             ("select * from \"Odd\".\"A b\" where k = $1", "-"),
             ("select * from orders where tenant = $1 and note = $1", "H"),
             ("select * from orders where tenant = $1 and at = $1", "-"),
-            ("select * from orders where id = any($1)", "-"),
+            ("select * from orders where id = any($1)", "A"),
+            ("select * from orders_1 o where o.tenant = $1 and o.at >= $2", "HD"),
+            ("insert into parts.orders_1 values ($1, $2, $3)", "HHD"),
+            ("select * from public.orders_1 where tenant = $1", "-"),
+            ("select * from orders o where o.tenant = $1 and o.id = ANY ($2::bigint[])", "HA"),
+            ("select * from orders where at = any($1::timestamptz[]) and tenant = some($2)", "TA"),
+            ("select * from orders where id = any(array[$1, 2, $2::int])", "HHH"),
+            ("select * from orders where id <> all($1) and not id <> any($2)", "--"),
+            ("select * from orders where id = any($1) or id = $1", "-"),
+            ("select * from orders where id = any(f($1)) and id = any($2 || $3)", "---"),
+            ("select * from orders where note = any($1)", "-"),
             ("with x as (select id from orders where tenant = $1) select * from x where x.id = $2", "HH"),
             ("select case when id = $1 then $2 end from orders", "H-"),
         ];
@@ -438,8 +526,10 @@ mod tests {
             let mut told: String = kept
                 .iter()
                 .map(|kept| match kept {
-                    Some(Kept::Hashed) => 'H',
-                    Some(_) => 'D',
+                    Some(Parameter::One(Kept::Hashed)) => 'H',
+                    Some(Parameter::One(_)) => 'D',
+                    Some(Parameter::Each(Kept::Hashed)) => 'A',
+                    Some(Parameter::Each(_)) => 'T',
                     None => '-',
                 })
                 .collect();
@@ -449,6 +539,31 @@ mod tests {
             }
             assert_eq!(told, want, "{sql} became {}", statement.text());
         }
+    }
+
+    #[test]
+    fn elements_of_an_array_are_kept_one_by_one_or_not_at_all() {
+        let secret = Secret::new([7; 32]);
+        let each = Parameter::Each(Kept::Hashed);
+        let hashed =
+            |all: &[&str]| Some(Value::list(&all.iter().map(|v| secret.hashed(v)).collect::<Vec<_>>()));
+        let rows = [
+            ("{16,17}", hashed(&["16", "17"])),
+            ("{NULL,16}", hashed(&["16"])),
+            ("{\"16\",\"a,b\"}", hashed(&["16", "a,b"])),
+            ("{}", hashed(&[])),
+            ("{{16},{17}}", None),
+            ("16", None),
+        ];
+        for (text, want) in rows {
+            assert_eq!(each.keep(&secret, text), want, "{text}");
+        }
+        let many = format!("{{{}}}", ["5"; 5_000].join(","));
+        let kept = each.keep(&secret, &many).and_then(|list| list.elements());
+        assert_eq!(kept.map(|elements| elements.len()), Some(ELEMENTS_MAX));
+        let days = Parameter::Each(Kept::Day).keep(&secret, "{\"1970-01-02 00:00:00+00\"}");
+        assert_eq!(days, Some(Value::list(&[Value::Int(1)])));
+        assert_eq!(Parameter::Each(Kept::Day).keep(&secret, "{infinity}"), None);
     }
 
     #[test]

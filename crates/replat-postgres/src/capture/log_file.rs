@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use replat_advise::evidence::{Line, Tier};
@@ -9,11 +10,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::Lacking;
 use super::columns::WatchList;
 use super::log_line::{Form, Records};
+use super::pace::Progress;
 use super::sample::Sampled;
 use super::secret::Secret;
+use super::writes::{AGAIN_EVERY, AGAIN_MAX};
+use super::{Lacking, session};
+use crate::conninfo::ConnInfo;
 use crate::sql::quote_ident;
 
 /// How often is looked for more.
@@ -99,7 +103,7 @@ impl Settings {
 /// There is a log, and nothing in it.
 pub(super) fn no_sample() -> Lacking {
     lacks("the server logs no transactions (log_transaction_sample_rate is 0)").by(
-        "begin with --sample-rate 0.01, or ALTER SYSTEM SET log_transaction_sample_rate = 0.01; SELECT pg_reload_conf()",
+        "begin with --sample-rate auto, or ALTER SYSTEM SET log_transaction_sample_rate = 0.01; SELECT pg_reload_conf()",
     )
 }
 
@@ -233,6 +237,26 @@ impl Following {
     }
 }
 
+impl Following {
+    /// Whether the connection, if it is lost, could be made again before the end.
+    async fn is_made_again(&mut self, info: &ConnInfo, end: &mut watch::Receiver<bool>) -> bool {
+        let Place::Server { client, .. } = &mut self.place else { return false };
+        if !client.is_closed() {
+            return false;
+        }
+        loop {
+            tokio::select! {
+                _ = end.wait_for(|end| *end) => return false,
+                () = tokio::time::sleep(AGAIN_EVERY) => {}
+            }
+            if let Ok(again) = session(info).await {
+                *client = again;
+                return true;
+            }
+        }
+    }
+}
+
 async fn server_piece(client: &Client, path: &str, at: u64) -> Result<Vec<u8>, Lacking> {
     let at = i64::try_from(at).unwrap_or(i64::MAX);
     let read = "select pg_catalog.pg_read_binary_file($1, $2, $3, true)";
@@ -252,19 +276,35 @@ pub struct Followed {
     pub passed_over: u64,
     /// Statements without their parameters.
     pub untold: u64,
+    /// How often the connection was lost and made again.
+    pub gaps: u64,
     /// Why it ended early.
     pub broke: Option<Lacking>,
 }
 
-/// Reads until told to end, and tells each transaction.
+/// What a log is read for.
+pub struct Reader<'a> {
+    /// How the server is reached once more, if the connection is lost.
+    pub info: &'a ConnInfo,
+    /// The tables that are looked at.
+    pub list: &'a WatchList,
+    /// What values are hashed with.
+    pub secret: &'a Secret,
+    /// The database, as the server calls it.
+    pub database: &'a str,
+    /// Told how much was read.
+    pub progress: &'a Progress,
+}
+
+/// Reads until told to end, and tells each transaction. A connection that is lost is made again.
 pub async fn follow(
     mut following: Following,
-    list: &WatchList,
-    secret: &Secret,
-    database: &str,
+    reader: Reader<'_>,
     lines: mpsc::Sender<Line>,
     mut end: watch::Receiver<bool>,
 ) -> Followed {
+    let Reader { info, list, secret, database, progress } = reader;
+    let mut gaps = 0;
     let mut records = Records::new(following.form);
     let mut sampled = Sampled::new(list, secret, database, following.offset);
     let mut timer = tokio::time::interval(LOOK_EVERY);
@@ -274,20 +314,30 @@ pub async fn follow(
     let broke = 'all: loop {
         let mut grew = false;
         loop {
-            let piece = match following.piece().await {
-                Ok(piece) => piece,
-                Err(why) => break 'all Some(why),
+            let read = match following.piece().await {
+                // At the end of a file it may go on in another one.
+                Ok(piece) if piece.is_empty() => following.turn().await.map(|turned| turned.then_some(piece)),
+                read => read.map(Some),
             };
-            if piece.is_empty() {
-                match following.turn().await {
-                    Ok(true) => continue,
-                    Ok(false) => break,
-                    Err(why) => break 'all Some(why),
+            let piece = match read {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(why) => {
+                    if gaps >= u64::from(AGAIN_MAX) || !following.is_made_again(info, &mut end).await {
+                        break 'all Some(why);
+                    }
+                    gaps += 1;
+                    sampled.lose();
+                    continue;
                 }
-            }
+            };
             grew = true;
+            progress.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
             for record in records.take(&piece) {
                 for line in sampled.take(&record) {
+                    if matches!(line, Line::Transaction(_)) {
+                        progress.transactions.fetch_add(1, Ordering::Relaxed);
+                    }
                     if lines.send(line).await.is_err() {
                         break 'all None;
                     }
@@ -317,5 +367,6 @@ pub async fn follow(
         // Nobody listens any more if the file is full.
         drop(lines.send(line).await);
     }
-    Followed { passed_over: sampled.passed_over + records.passed_over, untold: sampled.untold, broke }
+    let passed_over = sampled.passed_over + records.passed_over;
+    Followed { passed_over, untold: sampled.untold, gaps, broke }
 }

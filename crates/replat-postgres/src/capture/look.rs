@@ -3,7 +3,7 @@
 use replat_advise::evidence::{Evidence, FORMAT, Head, StatementSeen, Tier};
 use tokio_postgres::Client;
 
-use super::{CaptureError, Lacking, catalogue, reading, statements};
+use super::{CaptureError, Lacking, catalogue, counted_by, reading, statements};
 use crate::conninfo::ConnInfo;
 use crate::error::on;
 
@@ -38,6 +38,7 @@ pub async fn look(info: &ConnInfo, database: &str) -> Result<Evidence, CaptureEr
         format: FORMAT.to_owned(),
         name: database.to_owned(),
         span: Some((since.unwrap_or(now), now)),
+        counted_by: counted_by(&client).await,
         lacking: lacking.iter().map(Lacking::to_string).collect(),
         ..Head::default()
     };

@@ -18,9 +18,11 @@
 
 pub mod catalogue;
 pub mod columns;
+mod course;
 pub mod log_file;
 pub mod log_line;
 mod look;
+pub mod pace;
 pub mod rate;
 pub mod sample;
 pub mod secret;
@@ -30,21 +32,21 @@ pub mod writes;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use replat_advise::evidence::{FORMAT, Head, Line, StatementSeen, Tier};
 use replat_engine::EngineError;
-use replat_model::ids::Lsn;
-use tokio::sync::{mpsc, watch};
+use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
 use self::catalogue::Found;
 use self::columns::WatchList;
-use self::log_file::{Followed, Following};
+use self::log_file::Following;
 pub use self::look::look;
+use self::pace::{Pace, Share};
 use self::rate::RateBefore;
 use self::secret::Secret;
-use self::writes::{Read, Reading};
+use self::writes::Reading;
 use crate::connect::{ConnectError, connect};
 use crate::conninfo::ConnInfo;
 use crate::error::on;
@@ -54,8 +56,6 @@ use crate::failpoint::crash_at;
 pub const APPLICATION: &str = "replat/capture";
 /// The advisory lock of the one capture of a database.
 const LOCK: [i32; 2] = [0x7265_706c, 0x6361_7074];
-/// How many lines may wait to be written.
-const QUEUE: usize = 1_024;
 
 /// What could not be had, and how it could be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +142,9 @@ pub struct Ask {
     /// The server's log as a file of this machine, if it is to be read there.
     pub log: Option<PathBuf>,
     /// The share of transactions that the server is asked to log while this lasts; `None` to leave its setting alone.
-    pub sample_rate: Option<f64>,
+    pub sample_rate: Option<Share>,
+    /// How long it is to last.
+    pub lasts: Duration,
 }
 
 /// Takes lines as they come.
@@ -176,6 +178,7 @@ pub struct Capture {
     client: Client,
     ask: Ask,
     database_there: String,
+    counted_by: Option<String>,
     secret: Secret,
     found: Vec<Found>,
     list: WatchList,
@@ -184,8 +187,12 @@ pub struct Capture {
     following: Option<Following>,
     sampled: Option<f64>,
     rate: Option<RateBefore>,
+    /// What keeps the share at what is needed, if it is left to us.
+    pace: Option<Pace>,
     lacking: Vec<Lacking>,
+    /// When it began by the server's clock, and by ours.
     since: f64,
+    began: Instant,
 }
 
 /// What a capture came to.
@@ -195,18 +202,19 @@ pub struct Captured {
     pub head: Head,
     /// Statements with their counts.
     pub statements: Vec<StatementSeen>,
-    /// Why the server's setting could not be put back, if it could not.
+    /// Why the server's setting could not be put back, or a publication not be dropped, if it could not.
     pub not_restored: Option<EngineError>,
 }
 
-async fn session(ask: &Ask) -> Result<Client, ConnectError> {
-    let info = ConnInfo { application_name: None, ..ask.info.clone() };
+/// Whatever the text that reaches the database calls its sessions, ours have our name: lines of the log are told by it.
+async fn session(info: &ConnInfo) -> Result<Client, ConnectError> {
+    let info = ConnInfo { application_name: None, ..info.clone() };
     Ok(connect(&info, APPLICATION).await?.client)
 }
 
 /// The only session of its kind in the database, until it ends.
 async fn alone(ask: &Ask) -> Result<Client, CaptureError> {
-    let client = session(ask).await?;
+    let client = session(&ask.info).await?;
     let during = "beginning a capture";
     let settings = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; SET idle_session_timeout = 0; \
          SET default_transaction_read_only = off";
@@ -231,6 +239,17 @@ pub async fn clean_up(ask: &Ask, rate: Option<&RateBefore>) -> Result<(), Captur
     }
     writes::drop_publications(&client).await.map_err(on(&ask.database, "dropping publications"))?;
     Ok(())
+}
+
+/// Names the database to which a session belongs, without telling which it is; `None` if the server does not say.
+async fn counted_by(client: &Client) -> Option<String> {
+    // A standby counts for itself.
+    let query = "select system_identifier::text || '/' || (select oid from pg_catalog.pg_database \
+         where datname = pg_catalog.current_database())::text || '/' || pg_catalog.pg_is_in_recovery()::text \
+         from pg_catalog.pg_control_system()";
+    let row = client.query_one(query, &[]).await.ok()?;
+    let digest = Sha256::digest(row.get::<_, String>(0).as_bytes());
+    Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What could be captured.
@@ -274,7 +293,7 @@ pub async fn outlook(ask: &Ask) -> Result<Outlook, CaptureError> {
     };
     tell(Tier::Statements, statements::begin(&client).await.map(|_| Vec::new()));
     tell(Tier::Writes, writes::outlook(&client, &found).await);
-    let log = log_file::begin(session(ask).await?, ask.log.as_deref()).await;
+    let log = log_file::begin(session(&ask.info).await?, ask.log.as_deref()).await;
     let settings = log_file::Settings::read(&client).await.map_err(on(database, "reading its settings"))?;
     tell(
         Tier::Sample,
@@ -316,11 +335,12 @@ impl Capture {
         if let Some(before) = &statements {
             statements::setting(&client, before).await.iter().for_each(|statement| list.hear(statement));
         }
-        let following = match session(&ask).await {
+        let following = match session(&ask.info).await {
             Ok(client) => log_file::begin(client, ask.log.as_deref()).await.map_err(&mut note).ok(),
             Err(error) => return Err(error.into()),
         };
         let mut capture = Capture {
+            counted_by: counted_by(&client).await,
             client,
             database_there,
             secret: Secret::new(random),
@@ -331,8 +351,10 @@ impl Capture {
             following,
             sampled: None,
             rate: None,
+            pace: None,
             lacking,
             since,
+            began: Instant::now(),
             ask,
         };
         capture.begin_to_read().await;
@@ -341,9 +363,7 @@ impl Capture {
     }
 
     async fn begin_to_read(&mut self) {
-        let slot = format!("replat_capture_{}", std::process::id());
-        let info = ConnInfo { application_name: None, ..self.ask.info.clone() };
-        match writes::begin(&self.client, &info, &self.found, &slot).await {
+        match writes::begin(&self.client, &self.ask.info, &self.found).await {
             Ok((reading, lacking)) => {
                 self.reading = Some(reading);
                 self.lacking.extend(lacking);
@@ -361,9 +381,17 @@ impl Capture {
             return Ok(());
         }
         let database = &self.ask.database;
-        if let Some(rate) = self.ask.sample_rate {
+        if let Some(share) = self.ask.sample_rate {
             match rate::before(&self.client, database).await {
                 Ok(before) => {
+                    let rate = match share {
+                        Share::Fixed(rate) => rate,
+                        Share::Needed => {
+                            self.pace = Pace::begin(&self.client, self.ask.lasts).await;
+                            self.pace.as_ref().map_or(pace::CAUTIOUS, Pace::share)
+                        }
+                    };
+                    self.sampled = Some(rate);
                     remember(&before).map_err(CaptureError::Write)?;
                     crash_at("capture.remembered");
                     let set = rate::set(&self.client, database, rate).await;
@@ -379,7 +407,7 @@ impl Capture {
         }
         let settings =
             log_file::Settings::read(&self.client).await.map_err(on(database, "reading its settings"))?;
-        let rate = self.ask.sample_rate.filter(|_| self.rate.is_some()).unwrap_or(settings.rate);
+        let rate = self.sampled.filter(|_| self.rate.is_some()).unwrap_or(settings.rate);
         self.sampled = (!settings.is_all).then_some(rate);
         if rate == 0.0 && !settings.is_all {
             self.lacking.push(log_file::no_sample());
@@ -422,178 +450,11 @@ impl Capture {
             format: FORMAT.to_owned(),
             name: self.ask.name.clone(),
             span: Some((self.since, until)),
+            counted_by: self.counted_by.clone(),
             hashed: Some(self.secret.name()),
             sampled: self.sampled,
             lacking: self.lacking.iter().map(Lacking::to_string).collect(),
             ..Head::default()
         }
     }
-
-    /// Hands lines to `sink` until `until` comes true or there is no more room; then takes in what was done before that,
-    /// puts back what was set, and looks for the last time.
-    ///
-    /// # Errors
-    ///
-    /// [`CaptureError::Write`]; what was set is put back all the same. What else fails is told as lacking.
-    pub async fn run(
-        mut self,
-        sink: &mut dyn Sink,
-        until: impl Future<Output = ()>,
-    ) -> Result<Captured, CaptureError> {
-        let opened = self.open(sink);
-        let (lines, mut came) = mpsc::channel(QUEUE);
-        let (end_writes, writes_end) = watch::channel(None);
-        let (end_sample, sample_end) = watch::channel(false);
-        let (reading, following) = (self.reading.take(), self.following.take());
-        let has_writes = reading.is_some();
-        let written = {
-            let (for_sample, for_statements) = (lines.clone(), lines.clone());
-            let statements_end = end_sample.subscribe();
-            let (list, secret) = (&self.list, &self.secret);
-            let reading = async {
-                match reading {
-                    Some(reading) => writes::read(reading, list, secret, lines, writes_end).await,
-                    None => Read::default(),
-                }
-            };
-            let database = &self.database_there;
-            let following = async {
-                match following {
-                    Some(following) => {
-                        log_file::follow(following, list, secret, database, for_sample, sample_end).await
-                    }
-                    None => Followed::default(),
-                }
-            };
-            let counting = async {
-                if let Some(before) = &self.statements {
-                    statements::tell(&self.client, before, for_statements, statements_end).await;
-                }
-            };
-            let mut tiers = pin!(async {
-                let (read, followed, ()) = tokio::join!(reading, following, counting);
-                (read, followed)
-            });
-            let mut until = pin!(until);
-            let (mut done, mut ending) = (None, false);
-            let mut taking = Taking { sink, full: false, failed: None };
-            taking.note(opened);
-            let mut over = false;
-            loop {
-                if (over || taking.is_over()) && !ending {
-                    ending = true;
-                    end_sample.send_replace(true);
-                    let last = if has_writes { now(&self.client).await } else { None };
-                    end_writes.send_replace(Some(last.unwrap_or(Lsn(0))));
-                }
-                if ending && done.is_some() {
-                    break;
-                }
-                if taking.is_over() {
-                    // Who sends learns of it at once.
-                    came.close();
-                }
-                tokio::select! {
-                    both = &mut tiers, if done.is_none() => done = Some(both),
-                    Some(line) = came.recv() => taking.take(&line),
-                    () = &mut until, if !ending => over = true,
-                }
-            }
-            while let Ok(line) = came.try_recv() {
-                taking.take(&line);
-            }
-            let failed = taking.failed;
-            (done, failed)
-        };
-        let (done, failed) = written;
-        let not_restored = self.restore().await;
-        drop(writes::drop_publications(&self.client).await);
-        if let Some(error) = failed {
-            return Err(CaptureError::Write(error));
-        }
-        self.note(done.unwrap_or_default());
-        Ok(self.captured(not_restored).await)
-    }
-
-    async fn restore(&mut self) -> Option<EngineError> {
-        let before = self.rate.as_ref()?;
-        // The session may have been lost with the server.
-        let first = rate::restore(&self.client, &self.ask.database, before).await;
-        match first {
-            Ok(()) => None,
-            Err(first) => match session(&self.ask).await {
-                Ok(client) => rate::restore(&client, &self.ask.database, before).await.err(),
-                Err(_) => Some(first),
-            },
-        }
-    }
-
-    fn note(&mut self, (read, followed): (Read, Followed)) {
-        if read.cut > 0 {
-            let why =
-                format!("of {} transactions only the first {} rows were kept", read.cut, writes::ROWS_MAX);
-            self.lacking.push(Lacking::of(Tier::Writes, why));
-        }
-        if followed.passed_over > 0 {
-            let why =
-                format!("{} lines of the log were not understood, and passed over", followed.passed_over);
-            self.lacking.push(Lacking::of(Tier::Sample, why));
-        }
-        if followed.untold > 0 {
-            let why = format!("the log does not tell the parameters of {} statements", followed.untold);
-            self.lacking.push(Lacking::of(Tier::Sample, why));
-        }
-        self.lacking.extend(read.broke.into_iter().chain(followed.broke));
-    }
-
-    async fn captured(mut self, not_restored: Option<EngineError>) -> Captured {
-        let mut statements = Vec::new();
-        if let Some(before) = self.statements.take() {
-            match statements::end(&self.client, &before).await {
-                Ok((seen, lacking)) => {
-                    statements = seen;
-                    self.lacking.extend(lacking);
-                }
-                Err(why) => self.lacking.push(why),
-            }
-        }
-        let clock = "select extract(epoch from pg_catalog.clock_timestamp())::float8";
-        let until = self.client.query_one(clock, &[]).await.map_or(self.since, |row| row.get(0));
-        Captured { head: self.head(until), statements, not_restored }
-    }
-}
-
-/// Lines on their way to a sink, for as long as it takes them.
-struct Taking<'a> {
-    sink: &'a mut dyn Sink,
-    full: bool,
-    failed: Option<std::io::Error>,
-}
-
-impl Taking<'_> {
-    fn is_over(&self) -> bool {
-        self.full || self.failed.is_some()
-    }
-
-    fn take(&mut self, line: &Line) {
-        if !self.is_over() {
-            let taken = self.sink.take(line);
-            self.note(taken);
-        }
-    }
-
-    fn note(&mut self, taken: std::io::Result<Room>) {
-        match taken {
-            Ok(Room::Left) => {}
-            Ok(Room::Full) => self.full = true,
-            Err(error) => self.failed = Some(error),
-        }
-    }
-}
-
-/// How far the log is now. What was written last is a message of ours, so that the stream gets there even if nobody
-/// else writes.
-async fn now(client: &Client) -> Option<Lsn> {
-    let message = "select pg_catalog.pg_logical_emit_message(true, 'replat.capture', 'end')::text";
-    client.query_one(message, &[]).await.ok()?.get::<_, String>(0).parse().ok()
 }

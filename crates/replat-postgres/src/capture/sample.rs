@@ -6,9 +6,9 @@ use replat_advise::evidence::{Executed, Line, StatementSeen, TransactionSeen};
 use replat_advise::value::Value;
 use sha2::{Digest, Sha256};
 
-use super::columns::WatchList;
+use super::columns::{Parameter, WatchList};
 use super::log_line::{Record, executed, parameters};
-use super::secret::{Kept, Secret};
+use super::secret::Secret;
 use super::text::{Normal, normal};
 
 /// The most statements that are told apart; what is new beyond is passed over.
@@ -22,7 +22,7 @@ const OPEN_MAX: usize = 10_000;
 #[derive(Debug)]
 struct Known {
     text: String,
-    kept: Vec<Option<Kept>>,
+    kept: Vec<Option<Parameter>>,
 }
 
 /// A transaction whose lines come.
@@ -142,6 +142,11 @@ impl<'a> Sampled<'a> {
         lines
     }
 
+    /// Forgets what is open: the server is gone, and took it back.
+    pub fn lose(&mut self) {
+        self.open.clear();
+    }
+
     /// What is still open: implicit transactions that nobody has followed are whole.
     pub fn finish(&mut self) -> Vec<Line> {
         let mut pids: Vec<i64> = self.open.keys().copied().collect();
@@ -230,6 +235,7 @@ fn told(open: Open) -> Option<Line> {
 #[cfg(test)]
 mod tests {
     use super::super::columns::Watched;
+    use super::super::secret::Kept;
     use super::*;
 
     fn list() -> WatchList {
@@ -237,6 +243,7 @@ mod tests {
             name: "t".into(),
             schema: "public".into(),
             table: "t".into(),
+            parts: Default::default(),
             columns: vec![("id".into(), Some(Kept::Hashed)), ("note".into(), None)],
             undeclared: Vec::new(),
         }])

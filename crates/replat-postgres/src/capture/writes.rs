@@ -33,6 +33,10 @@ const SLOT_WAIT: Duration = Duration::from_secs(30);
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How long what was committed before the end may take to come.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long after a connection was lost, or could not be made, it is tried to make one.
+pub(super) const AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// How often what breaks off is begun again.
+pub(super) const AGAIN_MAX: u32 = 100;
 /// The most rows that are kept of a transaction; of a longer one the first.
 pub const ROWS_MAX: usize = 1_000;
 
@@ -41,6 +45,8 @@ pub struct Reading {
     stream: ReplicationStream,
     /// What could be published.
     publications: Vec<String>,
+    /// How often it was begun again.
+    times: u32,
 }
 
 impl std::fmt::Debug for Reading {
@@ -75,13 +81,12 @@ pub async fn begin(
     client: &Client,
     info: &ConnInfo,
     found: &[Found],
-    slot: &str,
 ) -> Result<(Reading, Vec<Lacking>), Lacking> {
     check(client).await?;
     let (publications, lacking) = publish(client, found).await?;
-    let began = start(info, slot, &publications).await;
+    let began = start(info, 0, &publications).await;
     match began {
-        Ok(stream) => Ok((Reading { stream, publications }, lacking)),
+        Ok(stream) => Ok((Reading { stream, publications, times: 0 }, lacking)),
         Err(why) => {
             drop(drop_publications(client).await);
             Err(why)
@@ -94,7 +99,9 @@ async fn check(client: &Client) -> Result<(), Lacking> {
     let query = "select current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), \
          r.rolreplication or r.rolsuper or exists (select from pg_catalog.pg_roles m \
            where m.rolname in ('rds_replication', 'azure_pg_admin', 'cloudsqlsuperuser') \
-           and pg_catalog.pg_has_role(m.oid, 'member')), current_user::text \
+           and pg_catalog.pg_has_role(m.oid, 'member')), current_user::text, \
+         (select count(*) from pg_catalog.pg_replication_slots) >= current_setting('max_replication_slots')::int8, \
+         (select count(*) from pg_catalog.pg_stat_replication) >= current_setting('max_wal_senders')::int8 \
          from pg_catalog.pg_roles r where r.rolname = current_user";
     let row = client
         .query_one(query, &[])
@@ -112,6 +119,26 @@ async fn check(client: &Client) -> Result<(), Lacking> {
     if !may {
         return Err(lacks(format!("{role} may not read the log"))
             .by(format!("ALTER ROLE {} REPLICATION", quote_ident(&role))));
+    }
+    for (full, what, setting, look) in [
+        (
+            row.get(4),
+            "replication slots",
+            "max_replication_slots",
+            "slot_name, active FROM pg_replication_slots",
+        ),
+        (
+            row.get(5),
+            "connections for replication",
+            "max_wal_senders",
+            "pid, application_name FROM pg_stat_replication",
+        ),
+    ] {
+        if full {
+            return Err(lacks(format!("all {what} are in use ({setting})")).by(format!(
+                "give up one that nobody needs: SELECT {look}; or raise {setting}, and restart the server"
+            )));
+        }
     }
     Ok(())
 }
@@ -227,7 +254,10 @@ fn few(names: &[String]) -> String {
     }
 }
 
-async fn start(info: &ConnInfo, slot: &str, publications: &[String]) -> Result<ReplicationStream, Lacking> {
+async fn start(info: &ConnInfo, times: u32, publications: &[String]) -> Result<ReplicationStream, Lacking> {
+    // A server that lost us may not have noticed yet, and keep the slot that we had.
+    let slot = &format!("replat_capture_{}_{times}", std::process::id());
+    let info = &ConnInfo { application_name: None, ..info.clone() };
     let failed = |error: ReplicationError| lacks(format!("the log cannot be read: {}", chain(&error)));
     let mut connection = ReplicationConnection::connect(info, super::APPLICATION).await.map_err(failed)?;
     // This form is understood by all releases.
@@ -257,12 +287,47 @@ fn chain(error: &ReplicationError) -> String {
 pub struct Read {
     /// Transactions of which only the first rows were kept.
     pub cut: u64,
+    /// How often it broke off and was begun again; what was written in between is not known.
+    pub gaps: u64,
     /// Why it ended early.
     pub broke: Option<Lacking>,
 }
 
-/// Reads until `end` says up to where, and tells each transaction. The slot is gone when this returns.
+/// Reads until `end` says up to where, and tells each transaction. A connection that is lost is made again, for as long
+/// as there is no end. The slot is gone when this returns.
 pub async fn read(
+    mut reading: Reading,
+    info: &ConnInfo,
+    list: &WatchList,
+    secret: &Secret,
+    lines: mpsc::Sender<Line>,
+    mut end: watch::Receiver<Option<Lsn>>,
+) -> Read {
+    let mut all = Read::default();
+    loop {
+        let (publications, times) = (reading.publications.clone(), reading.times + 1);
+        let read = read_once(reading, list, secret, lines.clone(), end.clone()).await;
+        all.cut += read.cut;
+        all.broke = read.broke;
+        if all.broke.is_none() || times > AGAIN_MAX {
+            return all;
+        }
+        let stream = loop {
+            tokio::select! {
+                _ = end.wait_for(Option::is_some) => return all,
+                () = tokio::time::sleep(AGAIN_EVERY) => {}
+            }
+            if let Ok(stream) = start(info, times, &publications).await {
+                break stream;
+            }
+        };
+        all.broke = None;
+        all.gaps += 1;
+        reading = Reading { stream, publications, times };
+    }
+}
+
+async fn read_once(
     reading: Reading,
     list: &WatchList,
     secret: &Secret,
@@ -323,7 +388,8 @@ pub async fn read(
         // The slot ends with the connection, in an orderly way or not.
         drop(stream.stop().await);
     }
-    Read { cut: gathered.cut, broke: broke.map(|why| lacks(format!("reading the log broke off: {why}"))) }
+    let broke = broke.map(|why| lacks(format!("reading the log broke off: {why}")));
+    Read { cut: gathered.cut, gaps: 0, broke }
 }
 
 /// Where kept columns are in the log's tuples.

@@ -86,6 +86,7 @@ async fn start(global: &Global, style: Style, args: &CaptureArgs) -> Result<Exit
         name: name.clone(),
         log: args.log.clone(),
         sample_rate: args.sample_rate,
+        lasts: args.lasts.as_duration(),
     };
     if global.dry_run {
         return outlook(style, &ask).await;
@@ -343,6 +344,7 @@ async fn stop(
                 name: name.clone(),
                 log: None,
                 sample_rate: None,
+                lasts: Duration::ZERO,
             };
             clean_up(&ask, record.rate.as_ref())
                 .await
@@ -476,7 +478,10 @@ fn not_put_back(name: &str, database: &str, because: Vec<String>) -> Failure {
     .because(because)
     .state("Traffic is not touched. The server may go on logging a share of all transactions.")
     .remedy(format!("Try again when it answers: replat capture stop {name}"))
-    .remedy("Or by hand: ALTER SYSTEM RESET log_transaction_sample_rate; SELECT pg_reload_conf()")
+    .remedy(
+        "Or by hand: ALTER SYSTEM RESET log_transaction_sample_rate; SELECT pg_reload_conf(); \
+         DROP PUBLICATION IF EXISTS replat_capture, replat_capture_inserts",
+    )
 }
 
 /// Why a database could not be looked at.

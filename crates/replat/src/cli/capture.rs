@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use replat_model::spec::{ByteSize, DurationText, SecretText};
+use replat_postgres::capture::pace::Share;
 
 use super::rotate::secret;
 
@@ -33,7 +34,7 @@ pub enum CaptureVerb {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  \
     replat capture start --for 10m\n  \
-    replat capture start --from env:DB_URL --sample-rate 0.01 --out evidence.jsonl\n  \
+    replat capture start --from env:DB_URL --sample-rate auto --out evidence.jsonl\n  \
     replat capture start --log /var/log/postgresql/postgresql.json\n  \
     replat capture start --dry-run\n\n\
     Ctrl-C ends it and keeps what was captured. Exit codes: 0 there is a file, 4 nothing can be captured there,\n\
@@ -64,15 +65,17 @@ pub struct CaptureArgs {
     /// Read the server's log (jsonlog or csvlog) from this file of this machine.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Let the server log this share of all transactions as long as this lasts, such as 0.01: sets
-    /// log_transaction_sample_rate by ALTER SYSTEM and puts it back afterwards. Without it no setting is touched.
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub sample_rate: Option<f64>,
+    /// Let the server log a share of all transactions as long as this lasts: auto for as much as advice needs, by how many
+    /// there are and how long this lasts, or a share such as 0.01. Sets log_transaction_sample_rate by ALTER SYSTEM and puts
+    /// it back afterwards. Without it no setting is touched.
+    #[arg(long, value_name = "auto|SHARE", value_parser = share)]
+    pub sample_rate: Option<Share>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+fn share(text: &str) -> Result<Share, String> {
     match text.parse::<f64>() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("a share is a number above 0 and at most 1, such as 0.01".to_owned()),
+        _ if text == "auto" => Ok(Share::Needed),
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(Share::Fixed(share)),
+        _ => Err("it is auto, or a number above 0 and at most 1, such as 0.01".to_owned()),
     }
 }

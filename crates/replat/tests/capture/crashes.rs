@@ -79,14 +79,45 @@ async fn whatever_it_dies_at_the_next_one_puts_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_goes_away_ends_no_capture_in_silence() {
+async fn a_server_that_comes_back_is_watched_again() {
     let mut world = World::new().await;
-    let capturing = world.start("--for 10m --out gone.jsonl").await;
+    let capturing = world.start("--for 10m --sample-rate 1 --out gone.jsonl").await;
+    world.until("select setting = '1' from pg_settings where name = 'log_transaction_sample_rate'").await;
+    let sent =
+        "select coalesce(bool_and(pg_current_wal_flush_lsn() <= sent_lsn), false) from pg_stat_replication";
+    sell(&mut world.client().await, 1, 1).await;
+    world.until(sent).await;
+    world.server.restart().await.expect("it comes back");
+    // The session that counts, the one that reads the log for people, and the one that reads changes.
+    world.until("select count(*) = 3 from pg_stat_activity where application_name = 'replat/capture'").await;
+    sell(&mut world.client().await, 2, 2).await;
+    world.until(sent).await;
+    capturing.signal("INT").await;
+    let ended = capturing.end().await.succeeds().prints("T0 T1 T2 T3");
+    for tier in ["T2 writes", "T3 sample"] {
+        let said = format!("{tier}: the connection was lost 1 time and made again");
+        assert!(ended.out.contains(&said), "{said}\n{}", ended.told());
+    }
+    assert_eq!(world.of_kind("gone.jsonl", "writes").len(), 2);
+    let statements = world.of_kind("gone.jsonl", "statement");
+    assert!(statements.iter().any(|line| !line["calls"].is_null()), "{statements:?}");
+    assert!(!world.of_kind("gone.jsonl", "transaction").is_empty());
+    assert_eq!(world.left_overs().await, (0, 0, "0".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_taken_away_is_told_and_taken_away_later() {
+    let mut world = World::new().await;
+    let capturing = world.start("--for 10m --name gone").await;
     sell(&mut world.client().await, 1, 1).await;
     world.until("select pg_current_wal_flush_lsn() <= sent_lsn from pg_stat_replication").await;
-    world.server.restart().await.expect("it comes back");
+    world.server.stop().await.expect("it stops");
     capturing.signal("INT").await;
-    let ended = capturing.end().await.succeeds().prints("T2 writes: reading the log broke off");
-    assert!(ended.out.contains("T1 statements: pg_stat_statements cannot be read"), "{}", ended.told());
-    assert_eq!(world.of_kind("gone.jsonl", "writes").len(), 1);
+    capturing.end().await.fails("RP3104", 30).remarks("replat capture stop gone");
+    world.program.line("capture list").await.succeeds().prints("killed");
+    assert_eq!(world.of_kind(".replat/captures/gone.jsonl", "writes").len(), 1, "what was captured is kept");
+    world.server.restart().await.expect("it comes back");
+    assert_eq!(world.left_overs().await, (0, 2, "0".into()));
+    world.program.line("capture stop").await.succeeds();
+    assert_eq!(world.left_overs().await, (0, 0, "0".into()));
 }

@@ -88,6 +88,20 @@ async fn a_role_gets_what_its_grants_give_and_is_told_the_grants_that_are_missin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_no_slot_left_says_so_before() {
+    let world = World::on(logging().setting("max_replication_slots", "1")).await;
+    let taken = "select pg_create_physical_replication_slot('theirs')";
+    world.client().await.batch_execute(taken).await.expect("a slot");
+    let said =
+        "T2 writes: all replication slots are in use (max_replication_slots); give up one that nobody needs";
+    let told = world.program.line("capture start -n --from env:SHOP_URL").await.succeeds();
+    told.prints("would be captured: T0 T1\n").prints(said);
+    let ended = world.start("--for 1s --out noslot.jsonl").await.end().await.succeeds();
+    ended.prints(said).prints("T0 T1");
+    assert_eq!(world.left_overs().await, (1, 0, "0".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lies_here_needs_no_right_on_the_server() {
     let world = World::on(logging().setting("log_transaction_sample_rate", "1")).await;
     let find = "select pg_current_logfile(case when current_setting('server_version_num')::int >= 150000 \

@@ -9,5 +9,6 @@ mod privacy;
 #[path = "../cli/program.rs"]
 #[allow(dead_code)]
 mod program;
+mod releases;
 mod whole;
 mod world;

@@ -32,15 +32,20 @@ pub const SHOP: &str = "create extension pg_stat_statements; \
 
 /// A server whose log is JSON, or CSV before release 15, and counts statements.
 pub fn logging() -> ServerBuilder {
-    let builder = Server::builder()
-        .blue()
+    let form = match std::env::var(replat_testkit::server::BLUE_VARIABLE).as_deref() {
+        Ok("14") => "csvlog",
+        _ => "jsonlog",
+    };
+    logging_as(Server::builder().blue(), form)
+}
+
+/// A server whose log has this form, and that counts statements.
+pub fn logging_as(builder: ServerBuilder, form: &str) -> ServerBuilder {
+    builder
         .setting("shared_preload_libraries", "pg_stat_statements")
         .setting("logging_collector", "on")
-        .setting("pg_stat_statements.track_utility", "on");
-    match std::env::var(replat_testkit::server::BLUE_VARIABLE).as_deref() {
-        Ok("14") => builder.setting("log_destination", "stderr,csvlog"),
-        _ => builder.setting("log_destination", "stderr,jsonlog"),
-    }
+        .setting("pg_stat_statements.track_utility", "on")
+        .setting("log_destination", &format!("stderr,{form}"))
 }
 
 /// A folder, a server with the shop, and the binary.

@@ -23,14 +23,16 @@ impl Reader<'_> {
             }
             return Vec::new();
         };
-        let columns: Vec<String> = insert.columns.iter().filter_map(last_name).collect();
+        let mut columns: Vec<String> = insert.columns.iter().filter_map(last_name).collect();
+        if columns.is_empty() {
+            columns.clone_from(&self.schema.table(self.table(touch)).order);
+        }
         self.adds(touch, &columns);
         match &insert.source {
             None => self.done.touches[touch].added.push(BTreeMap::new()),
             Some(source) => match source.body.as_ref() {
                 SetExpr::Values(values) => {
                     for row in &values.rows {
-                        // Without a list, the columns are in the table's order, which evidence does not keep.
                         let set = columns
                             .iter()
                             .zip(&row.content)

@@ -24,14 +24,14 @@ pub struct Place {
     pub server: Server,
     /// The program under test.
     pub replat: PathBuf,
-    /// The share of transactions that is logged for a capture that samples.
-    pub sample_rate: f64,
+    /// The share of transactions that is logged for a capture that samples, or `auto`.
+    pub sample_rate: String,
     pgbench: PathBuf,
 }
 
 impl Place {
     /// Starts a server that logs as JSON and counts statements, as captures want it, and fills it.
-    pub async fn start(replat: PathBuf, sample_rate: f64) -> Result<Place, Failure> {
+    pub async fn start(replat: PathBuf, sample_rate: String) -> Result<Place, Failure> {
         let builder = Server::builder()
             .setting("shared_preload_libraries", "pg_stat_statements")
             .setting("compute_query_id", "on")

@@ -32,9 +32,10 @@ struct Arguments {
     /// How many transactions pgbench runs each time. Default: 16000, with --quick 2000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     transactions: Option<u32>,
-    /// The share of transactions that the server logs for the capture that samples.
-    #[arg(long, default_value_t = 0.01)]
-    sample_rate: f64,
+    /// The share of transactions that the server logs for the capture that samples: a number, or what the capture takes for
+    /// enough.
+    #[arg(long, default_value = "auto")]
+    sample_rate: String,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -76,7 +77,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 });
     let transactions = arguments.transactions.unwrap_or(if arguments.quick { 2_000 } else { 16_000 });
-    let place = Place::start(replat, arguments.sample_rate).await?;
+    let place = Place::start(replat, arguments.sample_rate.clone()).await?;
     // The first run fills caches, and counts for nobody.
     place.run(Watch::Nobody, 0, transactions / 4).await?;
     let mut ways = Watch::ALL;

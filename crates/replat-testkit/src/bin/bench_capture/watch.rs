@@ -71,13 +71,13 @@ impl Watching {
                     "--from",
                     "env:BENCH_URL",
                     "--for",
-                    "1h",
+                    "10m",
                     "--max-size",
                     "4GB",
                 ]);
                 command.arg("--out").arg(evidence).env("BENCH_URL", place.server.url("bench"));
                 if way == Watch::Sample {
-                    command.args(["--sample-rate", &place.sample_rate.to_string()]);
+                    command.args(["--sample-rate", &place.sample_rate]);
                 }
                 command
             }

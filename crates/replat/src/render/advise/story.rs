@@ -2,6 +2,7 @@
 
 use replat_advise::advise::{PartitionsBy, TableAdvice, Verdict};
 use replat_advise::confidence::{Forecast, Interval};
+use replat_advise::derived::Drawn;
 use replat_advise::drift::{Shift, Statistic};
 use replat_advise::evidence::Tier;
 use replat_advise::explain::{Placing, Touched};
@@ -97,6 +98,22 @@ pub fn headline(report: &Report) -> String {
     format!("{word} {} Confidence {:.2}.", capital(&because), advice.confidence)
 }
 
+/// Names in a sentence: all of a few, else some and how many more there are; `--json` has them all.
+fn some(names: &[String]) -> String {
+    some_of(names, ", ")
+}
+
+fn some_of(names: &[String], between: &str) -> String {
+    const SOME: usize = 8;
+    match names.len() {
+        // "and 1 more" is no shorter than a name.
+        all if all > SOME + 1 => {
+            format!("{} and {} more", names[..SOME].join(between), count((all - SOME) as u64))
+        }
+        _ => names.join(between),
+    }
+}
+
 fn praise(report: &Report) -> String {
     let Some(metrics) = &report.advice.metrics else { return String::new() };
     format!(
@@ -131,6 +148,19 @@ fn verdict(report: &Report) -> Section {
             percent(locality.by_chance)
         )));
     }
+    if let Some(aside) = &advice.aside {
+        let otherwise: Vec<String> =
+            aside.otherwise.iter().map(|(table, how)| format!("{table} {}", placing(how))).collect();
+        let then = match otherwise.is_empty() {
+            true => String::new(),
+            false => format!("; then {}", otherwise.join(", ")),
+        };
+        blocks.push(Block::Text(format!(
+            "Everybody writes to {}: with one of its own in each partition, {} would cross{then}.",
+            aside.tables.join(", "),
+            percent(aside.cross)
+        )));
+    }
     if let (Some(by), None) = (&report.constraints.residency, &advice.residency) {
         blocks.push(Block::Text(format!(
             "Residency: {} of {} is the outermost dimension, whatever traffic says; rows of different ones never share a \
@@ -148,9 +178,9 @@ fn verdict(report: &Report) -> Section {
         let said = report.hypotheses.iter().map(|key| {
             let misses = match key.misses.is_empty() {
                 true => "all tables belong to it".to_owned(),
-                false => format!("all but {}", key.misses.join(", ")),
+                false => format!("all but {}", some(&key.misses)),
             };
-            format!("{}.{}: reaches {}; {misses}", key.table, key.column, key.reaches.join(", "))
+            format!("{}.{}: reaches {}; {misses}", key.table, key.column, some(&key.reaches))
         });
         blocks.push(Block::List(said.collect()));
     }
@@ -166,12 +196,12 @@ fn verdict(report: &Report) -> Section {
             "residency by {} is the outermost dimension, whatever traffic says: {}; in {}",
             kept.by,
             zones.join(", "),
-            kept.tables.join(", ")
+            some(&kept.tables)
         )];
         if !kept.unconnected.is_empty() {
             said.push(format!(
                 "the evidence does not connect {} to it: they need the column",
-                kept.unconnected.join(", ")
+                some(&kept.unconnected)
             ));
         }
         if kept.unknown_keys > 0 {
@@ -198,7 +228,7 @@ fn verdict(report: &Report) -> Section {
             .collect();
         blocks.push(Block::Text(format!(
             "Rows that everybody writes tie it together: {}. What can be done:",
-            tables.join(", ")
+            some(&tables)
         )));
         let head = vec![("way", false), ("cross", true), ("cost", true), ("it means", false)];
         let rows = hot.ways.iter().map(|way| {
@@ -234,10 +264,11 @@ fn evidence(report: &Report) -> Section {
     let mut facts = vec![
         format!("tier: {tier}; advice on it is sure to {:.2} at most", used.sure_at_most),
         format!(
-            "{}, {}, {} transactions{within}",
+            "{}, {}, {} {}{within}",
             counted(used.tables, "table", "tables"),
             counted(used.statements, "statement", "statements"),
             count(advice.transactions),
+            if advice.tier == Tier::Statements { "executions" } else { "transactions" },
         ),
     ];
     if let Some(forecast) = &advice.forecast {
@@ -432,17 +463,25 @@ fn contexts(report: &Report) -> Section {
     if report.advice.transactions > 0 {
         let rows =
             report.context_names.iter().map(|(name, tables)| vec![name.clone(), tables.join(", ")]).collect();
-        blocks.push(Block::Text(format!(
-            "{}; {} of the transactions touch more than one, {} write to more than one.",
-            counted(said.groups.len(), "context", "contexts"),
-            percent(said.crossing),
-            percent(said.writes_crossing)
-        )));
+        let contexts = counted(said.groups.len(), "context", "contexts");
+        blocks.push(Block::Text(if report.advice.tier == Tier::Statements {
+            format!(
+                "{contexts}, by foreign keys and by what one statement touches; which statements run together is not known. \
+                 {} of the statements touch more than one.",
+                percent(said.crossing)
+            )
+        } else {
+            format!(
+                "{contexts}; {} of the transactions touch more than one, {} write to more than one.",
+                percent(said.crossing),
+                percent(said.writes_crossing)
+            )
+        }));
         blocks.push(Block::Table(Rows { head: vec![("context", false), ("tables", false)], rows }));
         if !said.cross_cutting.is_empty() {
             blocks.push(Block::Text(format!(
                 "Cross-cutting, written to along with the tables of many contexts: {}.",
-                said.cross_cutting.join(", ")
+                some(&said.cross_cutting)
             )));
         }
         if let Some(services) = &report.advice.services {
@@ -474,9 +513,8 @@ fn contexts(report: &Report) -> Section {
             .alternatives
             .iter()
             .map(|groups| {
-                let groups: Vec<String> =
-                    groups.iter().map(|group| format!("{{{}}}", group.join(", "))).collect();
-                groups.join(" ")
+                let groups: Vec<String> = groups.iter().map(|group| format!("{{{}}}", some(group))).collect();
+                some_of(&groups, " ")
             })
             .collect();
         if !others.is_empty() {
@@ -518,9 +556,19 @@ fn why(report: &Report) -> Section {
                 )
             })
             .collect();
-        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+        let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", some(&kinds)) };
+        // What is not known is not taken to cross, and not hidden either.
+        let unknown = if floor.most - floor.least < 0.0005 {
+            String::new()
+        } else {
+            format!(
+                " Of some rows the keys are not known: without them it is {}, and {} if all of those cross.",
+                percent(floor.least),
+                percent(floor.most)
+            )
+        };
         blocks.push(Block::Text(format!(
-            "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.",
+            "No key removes it: {} of the transactions stay distributed under each of {} designs{kinds}.{unknown}",
             percent(floor.share),
             count(floor.designs)
         )));
@@ -547,7 +595,11 @@ fn touched(rows: &[Touched]) -> String {
     let said = rows.iter().map(|row| {
         let key: Vec<String> =
             row.key.iter().map(|(column, value)| format!("{column} {}", value.text())).collect();
-        let key = if key.is_empty() { "any".to_owned() } else { key.join(" ") };
+        let key = match row.place {
+            _ if !key.is_empty() => key.join(" "),
+            Some(_) => "of a key that is not known".to_owned(),
+            None => "any".to_owned(),
+        };
         let place = row.place.map_or_else(String::new, |place| format!(" @{place}"));
         format!("{} {key}{place}", row.table)
     });
@@ -560,16 +612,18 @@ fn before(report: &Report) -> Section {
     if !advice.new_columns.is_empty() {
         let names: Vec<String> =
             advice.new_columns.iter().map(|new| format!("{}.{}", new.table, new.column)).collect();
-        blocks.push(Block::Text(format!("Columns that have to be added first: {}.", names.join(", "))));
+        blocks.push(Block::Text(format!("Columns that have to be added first: {}.", some(&names))));
         let sql: Vec<String> = advice.new_columns.iter().map(replat_postgres::advised::new_column).collect();
         blocks.push(Block::Code(sql.join("\n")));
     }
     if !advice.loose_keys.is_empty() {
         let keys = advice.loose_keys.iter().map(|key| {
-            let drawn = if key.drawn {
-                "; its values come from a sequence, so each partition needs a range of its own"
-            } else {
-                ""
+            let drawn = match key.drawn {
+                Some(Drawn::Sequence) => {
+                    "; its values come from a sequence, so each partition needs a range of its own"
+                }
+                Some(Drawn::Uuid) => "; its values are UUIDs, which do not meet by chance",
+                None => "",
             };
             format!(
                 "the key ({}) of {} lacks {}, so no partition alone can see that it is unique{drawn}",
@@ -632,7 +686,11 @@ fn lifecycle(report: &Report) -> Section {
         let name = one.table.replace('.', "_");
         blocks.push(Block::Code(one.spec(&name, SOME_DATABASE).trim_end().to_owned()));
     }
-    if !report.lifecycles.is_empty() {
+    if report.lifecycles.is_empty() {
+        let none = "None was found: a table of 1,000,000 rows or more that grows at one end of a column of time, and whose rows \
+                    are asked for or deleted by that, is cut by it.";
+        blocks.push(Block::Text(none.to_owned()));
+    } else {
         blocks.push(Block::Text(format!("{SOME_DATABASE} stands for what your spec calls the database.")));
     }
     Section { title: "Rows that grow old", of: &[Advise::Lifecycle], blocks }
