@@ -138,7 +138,9 @@ fn what_is_left_in_one_place_is_not_called_partitioned() {
     for _ in 0..2_500 {
         let user = dice.below(400);
         let of_user = &friends[usize::try_from(user).expect("a user")];
-        seen.push(if dice.is(50) {
+        seen.push(if dice.is(10) {
+            vec![("sessions", 'u', "user_id", vec![vec![user]])]
+        } else if dice.is(50) {
             let follows = of_user.iter().map(|other| vec![user * 400 + other, user, *other]).collect();
             let posts = of_user.iter().take(4).map(|other| vec![*other * 10, *other]).collect();
             vec![("follows", 'r', "user_id", follows), ("posts", 'r', "user_id", posts)]
@@ -146,7 +148,8 @@ fn what_is_left_in_one_place_is_not_called_partitioned() {
             vec![("posts", 'i', "post_id", vec![vec![1_000_000 + dice.below(1_000_000), user]])]
         });
     }
-    let tables: [Table<'_>; 2] = [
+    let tables: [Table<'_>; 3] = [
+        ("sessions", &["user_id"], 400),
         ("follows", &["follow_id", "user_id", "other_id"], 20_000),
         ("posts", &["post_id", "user_id"], 900_000),
     ];
@@ -165,7 +168,10 @@ fn a_key_that_is_too_hot_is_spread_evenly_by_the_few_keys_below_it() {
         let task = |n: i64| vec![project * 1_000 + n, project, tenant];
         seen.push(match dice.below(10) {
             0 => vec![("tenants", 'r', "tenant_id", vec![vec![tenant]])],
-            1 => vec![("people", 'u', "person_id", vec![vec![tenant * 1_000 + dice.below(60), tenant]])],
+            1 => vec![
+                ("people", 'u', "person_id", vec![vec![tenant * 1_000 + dice.below(60), tenant]]),
+                ("notes", 'i', "note_id", vec![vec![number, project, tenant]]),
+            ],
             2..=5 => vec![("tasks", 'r', "project_id", (0..4).map(task).collect())],
             _ => vec![
                 ("tasks", 'u', "task_id", vec![task(dice.below(4))]),
