@@ -57,7 +57,7 @@ pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let mut chosen = None;
     for resolution in RESOLUTIONS {
         let groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
-        let groups = without_lone(groups, &seen, &related);
+        let groups = without_lone(schema, groups, &seen);
         if resolution == 1.0 {
             chosen = Some(groups.clone());
         }
@@ -323,8 +323,8 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
 }
 
 /// Tables that groups have only because something is better than nothing, as modularity has it, get one of their own.
-fn without_lone(groups: Groups, seen: &[Seen], related: &BTreeSet<(TableId, TableId)>) -> Groups {
-    let refers = |a: TableId, b: TableId| related.contains(&(a, b));
+fn without_lone(schema: &Schema, groups: Groups, seen: &[Seen]) -> Groups {
+    let refers = |a: TableId, b: TableId| schema.table(a).references.iter().any(|to| to.parent == b);
     let mut found: Groups = Vec::new();
     for group in groups {
         let is_lone = |id: &TableId| {
