@@ -204,7 +204,7 @@ fn a_table_that_is_used_alone_is_a_context_of_its_own() {
             0..=4 => {
                 let mut both = vec![("orders", 'u', "order_id", one()), ("lines", 'u', "line_id", one())];
                 if dice.is(10) {
-                    both.push(("rates", 'u', "rate_id", one()));
+                    both.push(("rates", 'u', "rate_id", vec![vec![dice.below(500)]]));
                 }
                 both
             }
