@@ -17,6 +17,9 @@ const HOT_MIN: f64 = 0.3;
 /// …and its rows are so few, by partition: then no key of it keeps its writers apart.
 const HOT_ROWS: f64 = 16.0;
 
+/// What is to be done about them is told where so many fewer transactions cross then. Unit: share of all.
+const WORTH_MIN: f64 = 0.05;
+
 /// How local transactions are under a design, by how local they would be if chance dealt out the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Locality {
@@ -132,26 +135,42 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
         written.into_iter().for_each(|table| *writers.entry(table).or_default() += 1);
     }
     let n = trace.transactions.len() as u64;
-    let hot: Vec<TableId> = writers
+    // Tables that much is written to, each row of which, as far as is known, again and again.
+    let known = |table: &TableId| rows.get(table).map_or(0, HashMap::len) as f64;
+    let worn: Vec<TableId> = writers
         .iter()
         .filter(|(table, count)| {
-            let known = rows.get(table).map_or(0, HashMap::len) as f64;
             crate::measure::share(**count, n) >= HOT_MIN
-                && known <= HOT_ROWS * f64::from(task.partitions)
-                && **count as f64 >= 10.0 * known
+                && **count as f64 >= 10.0 * known(table)
                 && inserts.get(table).copied().unwrap_or(0) == 0
         })
         .map(|(table, _)| *table)
         .collect();
+    let is_few = |table: &TableId| known(table) <= HOT_ROWS * f64::from(task.partitions);
+    let mut hot: Vec<TableId> = worn.iter().copied().filter(is_few).collect();
     let with = measure(schema, trace, best).ok()?;
-    if hot.is_empty() || with.cross_partition_share < 0.05 {
+    if hot.is_empty() || with.cross_partition_share < WORTH_MIN {
         return None;
     }
     // Without them, what is left may be best by other keys.
-    let without = without(trace, &hot);
-    let rest = Task { trace: &without, groups: &[], zones: None, ..*task };
-    let apart = rest.again(&vec![Choice::Alone; schema.tables.len()]);
-    if with.cross_partition_share - apart.metrics.cross_partition_share < 0.05 {
+    let apart_from = |hot: &[TableId]| {
+        let without = without(trace, hot);
+        let rest = Task { trace: &without, groups: &[], zones: None, ..*task };
+        let best = rest.again(&vec![Choice::Alone; schema.tables.len()]);
+        let partitions = best.partitions();
+        (best, partitions)
+    };
+    let (mut apart, partitions) = apart_from(&hot);
+    // What has some more rows, such as the tellers beside the branches, may tie as much together.
+    if worn.len() > hot.len() && (!partitions || apart.metrics.cross_partition_share >= WORTH_MIN) {
+        let (other, partitions) = apart_from(&worn);
+        if partitions
+            && other.metrics.cross_partition_share + WORTH_MIN <= apart.metrics.cross_partition_share
+        {
+            (apart, hot) = (other, worn);
+        }
+    }
+    if with.cross_partition_share - apart.metrics.cross_partition_share < WORTH_MIN {
         return None;
     }
     let mut replicated = apart.design.clone();
