@@ -298,6 +298,26 @@ async fn a_key_that_left_with_others_is_refused_before_it_comes_back_alone_and_a
     refused.remarks("which lives on blue.public");
 }
 
+#[tokio::test]
+async fn a_partition_does_not_come_back_without_keys_that_left_with_it_and_live_in_a_third_place() {
+    let world = deployed_to_three("-p bid=[8,16)", "-p bid=11").await;
+    let (blue, green) = (world.on_blue().await, world.on_green().await);
+    let stale = "INSERT INTO branches (bid, balance) VALUES (11, 7)";
+    blue.execute(stale, &[]).await.expect_err("it lives on red");
+    let rows = rows_of(&green, 9).await;
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let to_red = "to = { database = \"red\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
+    assert!(spec.contains(to_red), "{spec}");
+    world.write("replat.toml", &spec.replace(to_red, "to = { database = \"blue\", schema = \"public\" }"));
+    let refused = world.replat("plan deploy -p bid_8_to_16 --out back.json").await.fails("RP2009", 4);
+    refused.remarks("keeps writers away from bid_11").remarks("lives on red.public");
+    assert!(!world.path("back.json").exists());
+    // Who never heard of any of it is still refused, and the others are written where they live.
+    blue.execute(stale, &[]).await.expect_err("it lives on red");
+    green.execute("UPDATE branches SET balance = 7 WHERE bid = 9", &[]).await.expect("it is home");
+    assert_eq!(rows_of(&green, 9).await, rows);
+}
+
 /// Evidence of such transactions, each of these branches.
 fn evidence_by(folder: &Path, branches: impl Fn(u64) -> Vec<u64>) {
     let mut lines = String::new();
