@@ -26,7 +26,7 @@ mod rows;
 mod schema;
 mod whole;
 
-pub use arm::{add, arm, closed_at, disarm, remove};
+pub use arm::{Earlier, add, arm, closed_at, disarm, remove};
 pub use fence::{Closing, close, hand_over, hold_closed, is_missing, lock_key, number, open, read, seal};
 pub use marks::{Mark, current_lsn, emit, mark_secret, parse_lsn};
 pub use rows::Guarded;

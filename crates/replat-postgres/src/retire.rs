@@ -12,7 +12,7 @@ use crate::copy::copied_tables;
 use crate::ends::{Ends, slot_name};
 use crate::error::on;
 use crate::failpoint::crash_at;
-use crate::guard::{self, is_missing};
+use crate::guard::{self, Earlier, is_missing};
 use crate::prepare::drop_slot;
 use crate::slice::{members, predicate, table_name};
 use crate::sql::quote_ident;
@@ -28,12 +28,26 @@ pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError
     stop_streams(ends, &blue, &green).await?;
     crash_at("retire.streams_stopped");
     for table in copied_tables(&ends.plan) {
-        guard::disarm(&mut green, &ends.plan, ends.deployment.as_str(), table, Side::Green, lock_timeout_ms)
-            .await?;
+        guard::disarm(
+            &mut green,
+            &ends.plan,
+            ends.deployment.as_str(),
+            table,
+            (Side::Green, Earlier::Goes),
+            lock_timeout_ms,
+        )
+        .await?;
     }
     for table in &ends.plan.references {
-        guard::disarm(&mut blue, &ends.plan, ends.deployment.as_str(), table, Side::Blue, lock_timeout_ms)
-            .await?;
+        guard::disarm(
+            &mut blue,
+            &ends.plan,
+            ends.deployment.as_str(),
+            table,
+            (Side::Blue, Earlier::Goes),
+            lock_timeout_ms,
+        )
+        .await?;
     }
     crash_at("retire.green_free");
     // Without a guard the row has no say any more; without the row the schema may be nobody's.
@@ -77,8 +91,15 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     stop_streams(ends, &blue, &green).await?;
     crash_at("clean.streams_stopped");
     for table in copied_tables(&ends.plan) {
-        guard::disarm(&mut blue, &ends.plan, ends.deployment.as_str(), table, Side::Blue, lock_timeout_ms)
-            .await?;
+        guard::disarm(
+            &mut blue,
+            &ends.plan,
+            ends.deployment.as_str(),
+            table,
+            (Side::Blue, Earlier::Goes),
+            lock_timeout_ms,
+        )
+        .await?;
     }
     crash_at("clean.blue_free");
     clean_green(ends, &mut green, lock_timeout_ms).await?;
@@ -127,7 +148,7 @@ async fn is_last(ends: &Ends, client: &Client, side: Side) -> Result<bool, Engin
 }
 
 /// What this deployment made on green goes whole, unless another partition has come to live in it; its rows go in
-/// any case.
+/// any case. Where the partition lived before, it is guarded as it was: who still writes there is still refused.
 async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> Result<(), EngineError> {
     if made_alone(ends, green).await? {
         return drop_created(ends, green).await;
@@ -138,8 +159,15 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
     }
     delete_rows(ends, green, Side::Green).await?;
     for table in copied_tables(&ends.plan) {
-        guard::disarm(green, &ends.plan, ends.deployment.as_str(), table, Side::Green, lock_timeout_ms)
-            .await?;
+        guard::disarm(
+            green,
+            &ends.plan,
+            ends.deployment.as_str(),
+            table,
+            (Side::Green, Earlier::Stays),
+            lock_timeout_ms,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -281,7 +309,7 @@ async fn delete_rows(ends: &Ends, client: &mut Client, side: Side) -> Result<(),
 const FORGET_TRIES: u32 = 5;
 
 /// Removes the deployment from replat's own tables, and replat's schema with the last partition. Incidents stay
-/// as long as the schema: they are rows that somebody wrote.
+/// as long as the schema: they are rows that somebody wrote. A closed fence row stays with a guard that needs it.
 pub(crate) async fn forget(
     ends: &Ends,
     client: &Client,
@@ -333,7 +361,9 @@ async fn try_to_forget(
     }
     client
         .execute(
-            "DELETE FROM replat.fence WHERE partition = $1 AND schema_name = $3 AND deployment = $2",
+            "DELETE FROM replat.fence f WHERE f.partition = $1 AND f.schema_name = $3 AND f.deployment = $2 \
+             AND (f.open OR NOT EXISTS (SELECT 1 FROM replat.guarded g \
+                                        WHERE g.partition = f.partition AND g.schema_name = f.schema_name))",
             &[&ends.plan.partition.as_str(), &ends.deployment.as_str(), &ends.plan.end(side).home.schema],
         )
         .await?;

@@ -127,7 +127,8 @@ pub async fn add(
     rebuild(tx, database, target).await
 }
 
-/// Who is guarded, and on which leaves.
+/// Who is guarded, and on which leaves. The guard of an earlier deployment, after which the partition lives elsewhere, is
+/// kept beside it: it is put back if this one is given up.
 async fn write_down(
     tx: &Transaction<'_>,
     target: &str,
@@ -136,10 +137,13 @@ async fn write_down(
 ) -> Result<(), tokio_postgres::Error> {
     let (region, columns) = written(guarded);
     tx.execute(
-        "INSERT INTO replat.guarded (tbl, partition, schema_name, deployment, region, columns) \
+        "INSERT INTO replat.guarded AS guarded (tbl, partition, schema_name, deployment, region, columns) \
          VALUES ($1::text::regclass, $2, $3, $4, $5, $6) \
          ON CONFLICT (tbl, partition) DO UPDATE SET schema_name = excluded.schema_name, \
-           deployment = excluded.deployment, region = excluded.region, columns = excluded.columns",
+           deployment = excluded.deployment, region = excluded.region, columns = excluded.columns, \
+           kept = CASE WHEN guarded.deployment = excluded.deployment THEN guarded.kept ELSE jsonb_build_object(\
+             'schema_name', guarded.schema_name, 'deployment', guarded.deployment, 'region', guarded.region, \
+             'columns', guarded.columns) END",
         &[&target, &guarded.partition.as_str(), &guarded.schema, &deployment, &region, &columns],
     )
     .await?;
@@ -174,6 +178,33 @@ pub async fn remove(
         .await
         .map_err(&on)?;
     match gone {
+        0 => Ok(()),
+        _ => rebuild(tx, database, target).await,
+    }
+}
+
+/// Puts back the guard that an earlier deployment left on a table; without one, the partition is taken out as by
+/// [`remove`]. Doing it again changes nothing.
+async fn put_back(
+    tx: &Transaction<'_>,
+    database: &str,
+    target: &str,
+    partition: &PartitionId,
+    deployment: &str,
+) -> Result<(), EngineError> {
+    let on = on(database, "putting back the guard");
+    one_at_a_time(tx, target).await.map_err(&on)?;
+    let mine = "tbl = $1::text::regclass AND partition = $2 AND deployment = $3";
+    let restore = format!(
+        "UPDATE replat.guarded SET schema_name = kept->>'schema_name', deployment = kept->>'deployment', \
+           region = kept->>'region', columns = kept->>'columns', kept = NULL WHERE {mine} AND kept IS NOT NULL"
+    );
+    let delete = format!("DELETE FROM replat.guarded WHERE {mine} AND kept IS NULL");
+    let mut changed = 0;
+    for sql in [delete, restore] {
+        changed += tx.execute(&sql, &[&target, &partition.as_str(), &deployment]).await.map_err(&on)?;
+    }
+    match changed {
         0 => Ok(()),
         _ => rebuild(tx, database, target).await,
     }
@@ -336,6 +367,15 @@ async fn drop_strays(
     tx.batch_execute(&statements.join("; ")).await
 }
 
+/// What becomes of the guard that an earlier deployment of the partition left on a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// It goes: the partition lives here now.
+    Goes,
+    /// It is put back: the partition does not come to live here.
+    Stays,
+}
+
 /// Takes the plan's partition out of the guard of a table that may be gone already, and opens the table if this
 /// deployment has closed it as a whole.
 ///
@@ -347,7 +387,7 @@ pub async fn disarm(
     plan: &Plan,
     deployment: &str,
     table: &TablePlan,
-    side: Side,
+    (side, earlier): (Side, Earlier),
     lock_timeout_ms: u64,
 ) -> Result<(), EngineError> {
     let database = &plan.end(side).home.database;
@@ -365,7 +405,10 @@ pub async fn disarm(
     }
     let tx = client.transaction().await.map_err(&on)?;
     tx.batch_execute(&format!("SET LOCAL lock_timeout = {lock_timeout_ms}")).await.map_err(&on)?;
-    remove(&tx, database, &target, &plan.partition).await?;
+    match earlier {
+        Earlier::Goes => remove(&tx, database, &target, &plan.partition).await?,
+        Earlier::Stays => put_back(&tx, database, &target, &plan.partition, deployment).await?,
+    }
     let of_whole = tx
         .query(
             &format!(

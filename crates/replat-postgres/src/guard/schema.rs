@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS replat.guarded (
   deployment text NOT NULL,
   region     text NOT NULL,
   columns    text NOT NULL,
+  kept       jsonb,
   PRIMARY KEY (tbl, partition)
 );
 CREATE TABLE IF NOT EXISTS replat.leaf (

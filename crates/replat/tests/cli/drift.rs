@@ -318,6 +318,36 @@ async fn a_partition_does_not_come_back_without_keys_that_left_with_it_and_live_
     assert_eq!(rows_of(&green, 9).await, rows);
 }
 
+#[tokio::test]
+async fn a_way_back_that_is_given_up_leaves_the_old_home_guarded() {
+    let world = deployed("-p bid=[8,16)").await;
+    let (blue, green) = (world.on_blue().await, world.on_green().await);
+    let stale = "INSERT INTO branches (bid, balance) VALUES (11, 7)";
+    let refused = |error: tokio_postgres::Error| {
+        let error = error.as_db_error().expect("of the server");
+        assert_eq!(error.code().code(), "25006");
+        error.detail().unwrap_or_default().to_owned()
+    };
+    let before = refused(blue.execute(stale, &[]).await.expect_err("it lives on green"));
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let to_green = "to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
+    world.write("replat.toml", &spec.replace(to_green, "to = { database = \"blue\", schema = \"public\" }"));
+    for _ in 0..2 {
+        world.replat("deploy -p bid_8_to_16 --yes --hold --quiet").await.succeeds();
+        world.replat("deploy abort").await.succeeds();
+        let after = refused(blue.execute(stale, &[]).await.expect_err("it still lives on green"));
+        assert_eq!(after, before);
+    }
+    green.execute("UPDATE branches SET balance = 7 WHERE bid = 11", &[]).await.expect("it is home");
+    blue.execute("UPDATE branches SET balance = 7 WHERE bid = 3", &[]).await.expect("it never left");
+    assert_eq!(rows_of(&blue, 11).await, [0; 3]);
+    let rows = rows_of(&green, 11).await;
+    world.replat("plan deploy -p bid_8_to_16 --out back.json").await.succeeds();
+    world.replat("apply back.json -y").await.succeeds();
+    assert_eq!(rows_of(&blue, 11).await, rows);
+    blue.execute("UPDATE branches SET balance = 8 WHERE bid = 11", &[]).await.expect("it is home");
+}
+
 /// Evidence of such transactions, each of these branches.
 fn evidence_by(folder: &Path, branches: impl Fn(u64) -> Vec<u64>) {
     let mut lines = String::new();
