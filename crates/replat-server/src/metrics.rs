@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub contexts: Vec<ContextFacts>,
     pub connections: usize,
     pub streams: usize,
+    /// Polls that wait.
+    pub polls: usize,
     pub requests: &'a Requests,
     pub haproxy: Option<Exported>,
 }
@@ -98,6 +100,8 @@ pub fn page(facts: &Facts<'_>) -> String {
     }
     page.family("replat_sse_clients", "gauge", "Open streams of events.");
     page.sample("replat_sse_clients", &[], facts.streams as f64);
+    page.family("replat_http_polls", "gauge", "Requests that wait for newer routes.");
+    page.sample("replat_http_polls", &[], facts.polls as f64);
     page.family("replat_http_connections", "gauge", "Open connections.");
     page.sample("replat_http_connections", &[], facts.connections as f64);
     page.family("replat_http_requests_total", "counter", "Answers, by address and status.");

@@ -133,6 +133,7 @@ impl Server {
             exported: exported.clone(),
             connections: Arc::new(Semaphore::new(options.connections_max)),
             streams: Arc::new(Semaphore::new(options.streams_max)),
+            polls: Arc::new(()),
             requests: Requests::default(),
             options,
         });
@@ -234,6 +235,8 @@ struct Site {
     exported: Option<watch::Receiver<Exported>>,
     connections: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    /// Each poll that waits has a share of it.
+    polls: Arc<()>,
     requests: Requests,
 }
 
@@ -448,11 +451,13 @@ impl Site {
             // The sender lives as long as the topic; the answer to an end is what there is.
             drop(board.wait_for(|board| board.chain.head() > since).await);
         };
+        let waiting = Arc::clone(&self.polls);
         tokio::select! {
             () = news => {}
             () = tokio::time::sleep(wait) => {}
             _ = stop.wait_for(|stopped| *stopped) => {}
         }
+        drop(waiting);
         self.check_fresh(topic)?;
         let board = topic.board();
         let chain = Arc::clone(&board.borrow().chain);
@@ -526,6 +531,7 @@ impl Site {
             contexts,
             connections: taken(self.options.connections_max, &self.connections),
             streams: taken(self.options.streams_max, &self.streams),
+            polls: Arc::strong_count(&self.polls) - 1,
             requests: &self.requests,
             haproxy: self.exported.as_ref().map(|exported| exported.borrow().clone()),
         });
