@@ -5,6 +5,7 @@
 
 use replat_engine::EngineError;
 use replat_model::ids::Side;
+use replat_model::plan::TablePlan;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -27,28 +28,9 @@ pub async fn retire(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError
     let mut green = ends.connect_to_write(Side::Green, "finish").await?;
     stop_streams(ends, &blue, &green).await?;
     crash_at("retire.streams_stopped");
-    for table in copied_tables(&ends.plan) {
-        guard::disarm(
-            &mut green,
-            &ends.plan,
-            ends.deployment.as_str(),
-            table,
-            (Side::Green, Earlier::Goes),
-            lock_timeout_ms,
-        )
+    disarm(ends, &mut green, copied_tables(&ends.plan), (Side::Green, Earlier::Goes), lock_timeout_ms)
         .await?;
-    }
-    for table in &ends.plan.references {
-        guard::disarm(
-            &mut blue,
-            &ends.plan,
-            ends.deployment.as_str(),
-            table,
-            (Side::Blue, Earlier::Goes),
-            lock_timeout_ms,
-        )
-        .await?;
-    }
+    disarm(ends, &mut blue, &ends.plan.references, (Side::Blue, Earlier::Goes), lock_timeout_ms).await?;
     crash_at("retire.green_free");
     // Without a guard the row has no say any more; without the row the schema may be nobody's.
     forget(ends, &green, Side::Green, true).await?;
@@ -90,23 +72,28 @@ pub async fn clean(ends: &Ends, lock_timeout_ms: u64) -> Result<(), EngineError>
     let mut green = ends.connect_to_write(Side::Green, "abort").await?;
     stop_streams(ends, &blue, &green).await?;
     crash_at("clean.streams_stopped");
-    for table in copied_tables(&ends.plan) {
-        guard::disarm(
-            &mut blue,
-            &ends.plan,
-            ends.deployment.as_str(),
-            table,
-            (Side::Blue, Earlier::Goes),
-            lock_timeout_ms,
-        )
-        .await?;
-    }
+    disarm(ends, &mut blue, copied_tables(&ends.plan), (Side::Blue, Earlier::Goes), lock_timeout_ms).await?;
     crash_at("clean.blue_free");
     clean_green(ends, &mut green, lock_timeout_ms).await?;
     crash_at("clean.green_free");
     forget(ends, &green, Side::Green, true).await?;
     crash_at("clean.green_forgotten");
     forget(ends, &blue, Side::Blue, true).await
+}
+
+/// Takes this deployment's guard off tables of one side.
+async fn disarm<'t>(
+    ends: &Ends,
+    client: &mut Client,
+    tables: impl IntoIterator<Item = &'t TablePlan>,
+    (side, earlier): (Side, Earlier),
+    lock_timeout_ms: u64,
+) -> Result<(), EngineError> {
+    for table in tables {
+        let deployment = ends.deployment.as_str();
+        guard::disarm(client, &ends.plan, deployment, table, (side, earlier), lock_timeout_ms).await?;
+    }
+    Ok(())
 }
 
 /// Slots and publications. What a cohort shares goes with its last member.
@@ -158,17 +145,7 @@ async fn clean_green(ends: &Ends, green: &mut Client, lock_timeout_ms: u64) -> R
         return Ok(());
     }
     delete_rows(ends, green, Side::Green).await?;
-    for table in copied_tables(&ends.plan) {
-        guard::disarm(
-            green,
-            &ends.plan,
-            ends.deployment.as_str(),
-            table,
-            (Side::Green, Earlier::Stays),
-            lock_timeout_ms,
-        )
-        .await?;
-    }
+    disarm(ends, green, copied_tables(&ends.plan), (Side::Green, Earlier::Stays), lock_timeout_ms).await?;
     Ok(())
 }
 
