@@ -73,7 +73,7 @@ async fn began() -> World {
                 dimensions = [{ column = \"bid\", type = \"bigint\" }]\nhome = { database = \"blue\", schema = \"public\" }\n\n\
                 [contexts.bank.tables]\nbranches = {}\naccounts = {}\nhistory = {}\n\n\
                 [contexts.bank.rollout] # where branches go\nversion = \"v1\"\n\
-                to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]\n";
+                to = { database = \"green\", schema = \"public\" } # here\nddl = [\"schema.sql\"]\n";
     let world = World::empty(spec).await;
     world.write("schema.sql", SCHEMA);
     let blue = world.on_blue().await;
@@ -229,8 +229,7 @@ async fn a_branch_comes_home_by_a_rollout_that_the_spec_is_given() {
     let before = spec();
     let line = "advise drift -e evidence --apply-to-spec";
     let ran = world.replat(&format!("{line} --dry-run")).await.succeeds();
-    ran.prints("+to = { database = \"blue\", schema = \"public\" } # for now")
-        .prints("No change has been made");
+    ran.prints("+to = { database = \"blue\", schema = \"public\" } # here").prints("No change has been made");
     assert_eq!(spec(), before);
     let ran = world.replat("advise drift -e evidence").await.succeeds();
     let printed = commands(&ran);
@@ -268,16 +267,23 @@ async fn what_no_deployment_does_is_said_and_nothing_is_written() {
     assert_eq!(std::fs::read_to_string(world.path("replat.toml")).expect("a spec"), before);
 }
 
+/// Lets the rollout lead back to blue; the spec as it was.
+fn comes_back(world: &World, from: &str) -> String {
+    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
+    let away =
+        format!("to = {{ database = \"{from}\", schema = \"public\" }} # here\nddl = [\"schema.sql\"]");
+    assert!(spec.contains(&away), "{spec}");
+    let back = spec.replace(&away, "to = { database = \"blue\", schema = \"public\" }");
+    world.write("replat.toml", &back);
+    spec
+}
+
 #[tokio::test]
 async fn a_key_that_left_with_others_is_refused_before_it_comes_back_alone_and_all_of_them_come_back() {
     let world = deployed("-p bid=[8,16)").await;
     let (blue, green) = (world.on_blue().await, world.on_green().await);
     let rows = rows_of(&green, 11).await;
-    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
-    let to_green = "to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
-    assert!(spec.contains(to_green), "{spec}");
-    let to_blue = spec.replace(to_green, "to = { database = \"blue\", schema = \"public\" }");
-    world.write("replat.toml", &to_blue);
+    let spec = comes_back(&world, "green");
     for alone in ["-p bid=11", "-p bid=[12,14)", "-p bid=9 -p bid=11"] {
         let refused = world.replat(&format!("plan deploy {alone} --out alone.json")).await;
         let code = if alone.contains(" -p ") { "RP2002" } else { "RP2009" };
@@ -305,10 +311,7 @@ async fn a_partition_does_not_come_back_without_keys_that_left_with_it_and_live_
     let stale = "INSERT INTO branches (bid, balance) VALUES (11, 7)";
     blue.execute(stale, &[]).await.expect_err("it lives on red");
     let rows = rows_of(&green, 9).await;
-    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
-    let to_red = "to = { database = \"red\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
-    assert!(spec.contains(to_red), "{spec}");
-    world.write("replat.toml", &spec.replace(to_red, "to = { database = \"blue\", schema = \"public\" }"));
+    comes_back(&world, "red");
     let refused = world.replat("plan deploy -p bid_8_to_16 --out back.json").await.fails("RP2009", 4);
     refused.remarks("keeps writers away from bid_11").remarks("lives on red.public");
     assert!(!world.path("back.json").exists());
@@ -329,9 +332,7 @@ async fn a_way_back_that_is_given_up_leaves_the_old_home_guarded() {
         error.detail().unwrap_or_default().to_owned()
     };
     let before = refused(blue.execute(stale, &[]).await.expect_err("it lives on green"));
-    let spec = std::fs::read_to_string(world.path("replat.toml")).expect("a spec");
-    let to_green = "to = { database = \"green\", schema = \"public\" } # for now\nddl = [\"schema.sql\"]";
-    world.write("replat.toml", &spec.replace(to_green, "to = { database = \"blue\", schema = \"public\" }"));
+    comes_back(&world, "green");
     for _ in 0..2 {
         world.replat("deploy -p bid_8_to_16 --yes --hold --quiet").await.succeeds();
         world.replat("deploy abort").await.succeeds();
