@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::candidate::{Candidate, Task};
 use crate::explain::Placing;
 use crate::schema::TableId;
-use crate::trace::Trace;
 
 /// A share of crossing transactions below which nothing is worth being left aside for. It has to fall by as much, too.
 const CROSS_MIN: f64 = 0.05;
@@ -36,7 +35,7 @@ pub(crate) fn aside(task: &Task<'_>, tables: &[TableId], best: &Candidate) -> Op
     if tables.is_empty() || !worth_it {
         return None;
     }
-    let trace = without(task.trace, tables);
+    let trace = task.trace.without(tables);
     let found = Task { trace: &trace, ..*task }.designs().into_iter().find(Candidate::partitions)?;
     let metrics = &found.metrics;
     if metrics.cross_partition_share > best.metrics.cross_partition_share - CROSS_MIN {
@@ -54,17 +53,4 @@ pub(crate) fn aside(task: &Task<'_>, tables: &[TableId], best: &Candidate) -> Op
             .map(|id| (schema.table(id).name.clone(), Placing::of(schema, id, found.choices[id.0])))
             .collect(),
     })
-}
-
-/// The same transactions, without what they do with some tables.
-fn without(trace: &Trace, tables: &[TableId]) -> Trace {
-    let mut left = Trace { accesses: Vec::new(), ..trace.clone() };
-    let place = |at: usize| u32::try_from(at).expect("no more accesses than there were");
-    for transaction in &mut left.transactions {
-        let first = place(left.accesses.len());
-        let own = trace.accesses_of(transaction).iter().filter(|access| !tables.contains(&access.table));
-        left.accesses.extend(own.cloned());
-        transaction.accesses = first..place(left.accesses.len());
-    }
-    left
 }

@@ -9,7 +9,7 @@ use crate::design::Design;
 use crate::measure::{Metrics, measure};
 use crate::schema::{Schema, TableId};
 use crate::search::{Choice, Dice};
-use crate::trace::{Op, Trace, Transaction};
+use crate::trace::{Op, Trace};
 
 /// A table is hot if this share of all transactions writes to it…
 const HOT_MIN: f64 = 0.3;
@@ -154,7 +154,7 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
     }
     // Without them, what is left may be best by other keys.
     let apart_from = |hot: &[TableId]| {
-        let without = without(trace, hot);
+        let without = trace.without(hot);
         let rest = Task { trace: &without, groups: &[], zones: None, ..*task };
         let best = rest.again(&vec![Choice::Alone; schema.tables.len()]);
         let partitions = best.partitions();
@@ -216,24 +216,4 @@ pub fn hot_rows(task: &Task<'_>, best: &Design) -> Option<HotRows> {
         metrics: apart.metrics,
     });
     Some(HotRows { tables, ways })
-}
-
-/// The same transactions, without what touches some tables.
-fn without(trace: &Trace, tables: &[TableId]) -> Trace {
-    let mut rest = Trace {
-        templates: trace.templates.clone(),
-        kinds: trace.kinds.clone(),
-        cells: trace.cells.clone(),
-        values: trace.values.clone(),
-        ..Trace::default()
-    };
-    let small = |n: usize| u32::try_from(n).expect("evidence is bounded to fewer than 2^32 rows");
-    for transaction in &trace.transactions {
-        let first = small(rest.accesses.len());
-        let kept = trace.accesses_of(transaction).iter().filter(|access| !tables.contains(&access.table));
-        rest.accesses.extend(kept.cloned());
-        rest.transactions
-            .push(Transaction { accesses: first..small(rest.accesses.len()), ..transaction.clone() });
-    }
-    rest
 }

@@ -166,6 +166,26 @@ impl Trace {
 }
 
 impl Trace {
+    /// The same transactions, without what they do with some tables.
+    pub fn without(&self, tables: &[TableId]) -> Trace {
+        let mut rest = Trace {
+            templates: self.templates.clone(),
+            kinds: self.kinds.clone(),
+            cells: self.cells.clone(),
+            values: self.values.clone(),
+            ..Trace::default()
+        };
+        let place = |at: usize| u32::try_from(at).expect("no more accesses than there were");
+        for transaction in &self.transactions {
+            let first = place(rest.accesses.len());
+            let kept = self.accesses_of(transaction).iter().filter(|access| !tables.contains(&access.table));
+            rest.accesses.extend(kept.cloned());
+            rest.transactions
+                .push(Transaction { accesses: first..place(rest.accesses.len()), ..transaction.clone() });
+        }
+        rest
+    }
+
     /// Some of the transactions, by their places, with what they need and nothing else. One may be named several times.
     pub fn chosen(&self, places: impl IntoIterator<Item = usize>) -> Trace {
         let mut chosen =
