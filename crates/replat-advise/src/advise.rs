@@ -92,6 +92,8 @@ pub enum PartitionsBy {
     Capacity,
     /// The evidence says so.
     Evidence,
+    /// Advice is given for no more, though more were asked for.
+    Most,
     /// Nobody said anything.
     Default,
 }
@@ -269,14 +271,19 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
 /// How many partitions are wished for, and by whom.
 fn partitions(system: &System, wish: &Wish) -> (u32, PartitionsBy) {
     match (wish.partitions, wish.capacity, system.partitions) {
-        (Some(wish), ..) if wish > 0 => (wish.min(PARTITIONS_MAX), PartitionsBy::Wish),
+        (Some(wish), ..) if wish > 0 => at_most(wish, PartitionsBy::Wish),
         (_, Some(capacity), _) if capacity > 0.0 => {
             // The search finds out how uneven the load is; this is what it comes to at least.
             (at_least(handled(system) / seconds(&system.trace).max(1e-9), capacity), PartitionsBy::Capacity)
         }
-        (_, _, Some(evidence)) if evidence > 0 => (evidence.min(PARTITIONS_MAX), PartitionsBy::Evidence),
+        (_, _, Some(evidence)) if evidence > 0 => at_most(evidence, PartitionsBy::Evidence),
         _ => (PARTITIONS, PartitionsBy::Default),
     }
+}
+
+/// So many partitions, if advice is given for so many.
+fn at_most(asked: u32, by: PartitionsBy) -> (u32, PartitionsBy) {
+    if asked > PARTITIONS_MAX { (PARTITIONS_MAX, PartitionsBy::Most) } else { (asked, by) }
 }
 
 /// So many partitions at least, for so many rows in a second.
@@ -382,7 +389,10 @@ impl<'a> Sought<'a> {
                 return (partitions, best, designs.collect());
             };
             let needed = self.enough(found, capacity);
-            if needed == partitions {
+            if needed > PARTITIONS_MAX {
+                advice.partitions_by = PartitionsBy::Most;
+            }
+            if needed == partitions || needed > PARTITIONS_MAX {
                 return (partitions, best, designs.collect());
             }
             // It may go down once, when the first guess was too high; then only up, so that it comes to an end.

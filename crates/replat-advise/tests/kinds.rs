@@ -268,6 +268,8 @@ fn a_mark_of_byte_order_says_nothing_and_millions_of_partitions_are_not_looked_a
     let tables: [Table<'_>; 1] = [("purchases", &["id"], 900)];
     let mut marked = files(5_000_000, &tables, &purchases(200));
     marked.iter_mut().for_each(|source| source.text.insert(0, '\u{feff}'));
-    let design = advice(&marked).design.expect("a design");
+    let found = advice(&marked);
+    assert_eq!(found.partitions_by, PartitionsBy::Most);
+    let design = found.design.expect("a design");
     assert!(design.partitions <= 1_024 && design.tables.len() == 1, "{}", design.partitions);
 }

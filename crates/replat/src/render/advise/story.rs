@@ -301,6 +301,7 @@ fn keys(report: &Report) -> Section {
             PartitionsBy::Wish => "as many as were wished for",
             PartitionsBy::Capacity => "the fewest that the capacity allows",
             PartitionsBy::Evidence => "as many as the evidence asks for",
+            PartitionsBy::Most => "the most that advice is given for, though more were asked for",
             PartitionsBy::Default => "since nobody named a number",
         };
         let head = vec![
