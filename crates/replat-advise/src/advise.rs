@@ -133,7 +133,7 @@ pub struct Tie {
 pub struct NamedContexts {
     /// The contexts.
     pub groups: Vec<Vec<String>>,
-    /// Tables that many contexts write to along with their own; in no group.
+    /// Tables that many contexts need along with their own; in no group.
     pub cross_cutting: Vec<String>,
     /// The share of transactions that touch more than one context.
     pub crossing: f64,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::related::Related;
 use crate::schema::{Schema, TableId};
 use crate::search::Dice;
 use crate::trace::Trace;
@@ -9,7 +10,8 @@ use crate::trace::Trace;
 /// A write binds tables twice as much as a read: reads can be served by a copy.
 const WRITE_WEIGHT: f64 = 2.0;
 
-/// What a declared foreign key adds, by the strongest bond that traffic shows: enough to break a tie, no more.
+/// What a reference binds, by the strongest bond that traffic shows. It counts for tables only that traffic binds to
+/// nothing: elsewhere it would say what was declared, and not what is worked on together.
 const REFERENCE_WEIGHT: f64 = 0.05;
 
 /// Two contexts are one if this share of the transactions that write to the lesser writes to the other as well.
@@ -18,8 +20,15 @@ const ONE_UNIT_MIN: f64 = 0.5;
 /// A table is cross-cutting if no context has more than this share of its bonds…
 const DEDICATED_MIN: f64 = 0.6;
 
-/// …and so many contexts, at least, have a tenth of them each.
+/// …so many contexts, at least, have a tenth of them each…
 const CUTS_MIN: usize = 3;
+
+/// …and if nearly all that needs it along with other tables writes to it, as to an outbox, or nearly nothing does, as to
+/// a list of countries. What some change and others look at is what the work is about, and belongs somewhere.
+const ALONG_MIN: f64 = 0.9;
+
+/// A table that was taken out goes back to the context that has so much of its bonds once contexts are merged.
+const BACK_MIN: f64 = 0.9;
 
 /// So many times tables are taken out that are cross-cutting; the last time all that still are.
 const CUTS_ROUNDS: usize = 4;
@@ -38,7 +47,7 @@ pub type Groups = Vec<Vec<TableId>>;
 pub struct Contexts {
     /// The contexts; a table that is on its own is one as well.
     pub groups: Groups,
-    /// Tables that many contexts write to along with their own, such as an outbox or an audit trail; in no group.
+    /// Tables that many contexts need along with their own, such as an outbox or an audit trail; in no group.
     pub cross_cutting: Vec<TableId>,
     /// The share of transactions that touch more than one context.
     pub crossing: f64,
@@ -51,13 +60,15 @@ pub struct Contexts {
 /// Finds the contexts.
 pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let seen = seen(trace);
-    let cross_cutting = cross_cutting(schema, &seen);
-    let bonds = Bonds::of(schema, &seen, &cross_cutting);
+    let related = Related::of(schema, trace);
+    let cross_cutting = cross_cutting(&related, &seen);
+    let bonds = Bonds::of(&related, &seen, &cross_cutting);
     let mut found: Vec<Groups> = Vec::new();
     let mut chosen = None;
     for resolution in RESOLUTIONS {
-        let groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
-        let groups = without_lone(schema, groups, &seen);
+        let mut groups = merged(bonds.groups(resolution), &seen, &cross_cutting);
+        give_back(&mut groups, &seen, &cross_cutting);
+        let groups = without_lone(&related, groups, &seen);
         if resolution == 1.0 {
             chosen = Some(groups.clone());
         }
@@ -68,9 +79,11 @@ pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     let groups = chosen.unwrap_or_default();
     found.retain(|other| *other != groups);
     let (crossing, writes_crossing) = shares(&groups, &seen);
+    let grouped: BTreeSet<TableId> = groups.iter().flatten().copied().collect();
+    let is_grouped = |id: &TableId| grouped.contains(id);
     Contexts {
         groups,
-        cross_cutting: cross_cutting.into_iter().collect(),
+        cross_cutting: cross_cutting.into_iter().filter(|id| !is_grouped(id)).collect(),
         crossing,
         writes_crossing,
         alternatives: found,
@@ -102,8 +115,8 @@ struct Bonds {
 }
 
 impl Bonds {
-    fn of(schema: &Schema, seen: &[Seen], without: &BTreeSet<TableId>) -> Bonds {
-        let tables: Vec<TableId> = schema.ids().filter(|id| !without.contains(id)).collect();
+    fn of(related: &Related, seen: &[Seen], without: &BTreeSet<TableId>) -> Bonds {
+        let tables: Vec<TableId> = related.tables().filter(|id| !without.contains(id)).collect();
         let place: BTreeMap<TableId, usize> = tables.iter().enumerate().map(|(n, id)| (*id, n)).collect();
         let mut weight = vec![vec![0.0; tables.len()]; tables.len()];
         for kind in seen {
@@ -121,13 +134,11 @@ impl Bonds {
             }
         }
         let strongest = weight.iter().flatten().copied().fold(0.0, f64::max).max(1.0);
-        for id in &tables {
-            for reference in &schema.table(*id).references {
-                if let (Some(a), Some(b)) = (place.get(id), place.get(&reference.parent))
-                    && a != b
-                {
-                    weight[*a][*b] += REFERENCE_WEIGHT * strongest;
-                    weight[*b][*a] += REFERENCE_WEIGHT * strongest;
+        let is_lone: Vec<bool> = weight.iter().map(|row| row.iter().all(|bond| *bond == 0.0)).collect();
+        for (id, a) in &place {
+            for b in related.to(*id).filter_map(|other| place.get(&other).copied()) {
+                if is_lone[*a] || is_lone[b] {
+                    weight[*a][b] = REFERENCE_WEIGHT * strongest;
                 }
             }
         }
@@ -243,11 +254,13 @@ fn move_nodes(weight: &[Vec<f64>], resolution: f64, dice: &mut Dice) -> Vec<usiz
 
 /// Tables whose bonds go to many groups and belong to none. The worst ones are taken out first: beside an outbox and an audit
 /// trail, tables that are written along with those only seem to belong to many.
-fn cross_cutting(schema: &Schema, seen: &[Seen]) -> BTreeSet<TableId> {
+fn cross_cutting(related: &Related, seen: &[Seen]) -> BTreeSet<TableId> {
+    let along = along(seen);
     let mut found = BTreeSet::new();
     for round in 1..=CUTS_ROUNDS {
-        let bonds = Bonds::of(schema, seen, &found);
-        let undedicated = undedicated(&bonds, &bonds.groups(1.0));
+        let bonds = Bonds::of(related, seen, &found);
+        let mut undedicated = undedicated(&bonds, &bonds.groups(1.0));
+        undedicated.retain(|(_, id)| along.contains(id));
         if undedicated.is_empty() {
             break;
         }
@@ -255,6 +268,23 @@ fn cross_cutting(schema: &Schema, seen: &[Seen]) -> BTreeSet<TableId> {
         found.extend(undedicated.into_iter().take(count).map(|(_, id)| id));
     }
     found
+}
+
+/// Tables that are nearly always written to, or nearly never, where they are needed along with others.
+fn along(seen: &[Seen]) -> BTreeSet<TableId> {
+    let mut counts: BTreeMap<TableId, (u64, u64)> = BTreeMap::new();
+    for kind in seen.iter().filter(|kind| kind.tables.len() > 1) {
+        for (id, writes) in &kind.tables {
+            let counts = counts.entry(*id).or_default();
+            counts.0 += if *writes { kind.count } else { 0 };
+            counts.1 += kind.count;
+        }
+    }
+    let is_along = |(writing, all): (u64, u64)| {
+        let share = crate::measure::share(writing, all);
+        share >= ALONG_MIN || share <= 1.0 - ALONG_MIN
+    };
+    counts.into_iter().filter(|(_, counts)| is_along(*counts)).map(|(id, _)| id).collect()
 }
 
 /// Tables no group of which has most of their bonds, each with the share of the one that has most; the least first.
@@ -322,14 +352,34 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
     }
 }
 
+/// Tables that are needed along with one of the groups only, now that they are merged, go there.
+fn give_back(groups: &mut Groups, seen: &[Seen], taken: &BTreeSet<TableId>) {
+    let mut of = BTreeMap::new();
+    for (number, group) in groups.iter().enumerate() {
+        of.extend(group.iter().map(|id| (*id, number)));
+    }
+    for table in taken {
+        let mut along = vec![0.0; groups.len()];
+        for kind in seen.iter().filter(|kind| kind.tables.contains_key(table)) {
+            let others: Vec<usize> = kind.tables.keys().filter_map(|id| of.get(id).copied()).collect();
+            others.iter().for_each(|group| along[*group] += kind.count as f64 / others.len() as f64);
+        }
+        let all: f64 = along.iter().sum();
+        let own = along.iter().position(|along| all > 0.0 && *along >= BACK_MIN * all);
+        if let Some(own) = own {
+            groups[own].push(*table);
+            groups[own].sort();
+        }
+    }
+}
+
 /// Tables that groups have only because something is better than nothing, as modularity has it, get one of their own.
-fn without_lone(schema: &Schema, groups: Groups, seen: &[Seen]) -> Groups {
-    let refers = |a: TableId, b: TableId| schema.table(a).references.iter().any(|to| to.parent == b);
+fn without_lone(related: &Related, groups: Groups, seen: &[Seen]) -> Groups {
     let mut found: Groups = Vec::new();
     for group in groups {
         let is_lone = |id: &TableId| {
             let others = || group.iter().filter(|other| *other != id);
-            if others().next().is_none() || others().any(|other| refers(*id, *other) || refers(*other, *id)) {
+            if others().next().is_none() || others().any(|other| related.are(*id, *other)) {
                 return false;
             }
             let visits = || seen.iter().filter(|kind| kind.tables.contains_key(id));

@@ -27,6 +27,7 @@ pub mod lookups;
 pub mod measure;
 pub mod missing;
 pub mod order;
+mod related;
 pub mod report;
 pub mod residency;
 pub mod schema;

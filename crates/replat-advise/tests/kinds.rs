@@ -1,7 +1,7 @@
 //! Systems of other kinds: what only ranges keep together, what nothing spreads, keys that are too hot, tables on their
 //! own; and evidence that is too little, or oddly written.
 
-use replat_advise::advise::{Advice, Verdict, Wish, advise_on};
+use replat_advise::advise::{Advice, PartitionsBy, Verdict, Wish, advise_on};
 use replat_advise::design::{Cut, Placement};
 use replat_advise::evidence::{Source, read};
 use replat_advise::lookups::Remedy;
@@ -216,6 +216,42 @@ fn a_table_that_is_used_alone_is_a_context_of_its_own() {
     let contexts = advice(&files(4, &tables, &seen)).contexts.groups;
     assert_eq!(contexts.len(), 2, "{contexts:?}");
     assert!(contexts.contains(&vec!["rates".to_owned()]), "{contexts:?}");
+}
+
+#[test]
+fn what_some_read_and_others_change_is_needed_by_many_and_yet_not_cross_cutting() {
+    const PAIRS: [[&str; 2]; 5] = [
+        ["orders", "lines"],
+        ["carts", "wishes"],
+        ["parcels", "stops"],
+        ["bills", "dues"],
+        ["calls", "notes"],
+    ];
+    let mut dice = Dice(0xacc0);
+    let mut seen: Vec<Vec<Access<'_>>> = Vec::new();
+    for _ in 0..2_000 {
+        let id = dice.below(500);
+        let one = || vec![vec![id]];
+        let mut accesses: Vec<Access<'_>> = Vec::new();
+        for table in PAIRS[usize::try_from(dice.below(5)).expect("one of five")] {
+            accesses.push((table, 'u', "id", one()));
+        }
+        if dice.is(70) {
+            accesses.push(("accounts", if dice.is(40) { 'u' } else { 'r' }, "id", one()));
+        }
+        if dice.is(70) {
+            accesses.push(("trail", 'i', "id", vec![vec![dice.below(1 << 40)]]));
+        }
+        if dice.is(70) {
+            accesses.push(("countries", 'r', "id", vec![vec![dice.below(200)]]));
+        }
+        seen.push(accesses);
+    }
+    let names = PAIRS.iter().flatten().chain(&["accounts", "trail", "countries"]);
+    let tables: Vec<Table<'_>> = names.map(|name| (*name, &["id"] as &[&str], 500)).collect();
+    let contexts = advice(&files(4, &tables, &seen)).contexts;
+    assert_eq!(contexts.cross_cutting, ["countries", "trail"], "{contexts:#?}");
+    assert_eq!(contexts.groups.iter().filter(|group| group.contains(&"accounts".to_owned())).count(), 1);
 }
 
 /// Purchases that are read by themselves and written now and then.

@@ -481,7 +481,7 @@ fn contexts(report: &Report) -> Section {
         blocks.push(Block::Table(Rows { head: vec![("context", false), ("tables", false)], rows }));
         if !said.cross_cutting.is_empty() {
             blocks.push(Block::Text(format!(
-                "Cross-cutting, written to along with the tables of many contexts: {}.",
+                "Cross-cutting, needed along with the tables of many contexts: {}.",
                 some(&said.cross_cutting)
             )));
         }
