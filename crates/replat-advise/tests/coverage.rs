@@ -145,9 +145,12 @@ fn judge(cases: &[Case]) -> f64 {
 
 #[test]
 fn nineteen_of_twenty_forecasts_cover_what_comes_next() {
-    let mut cases = random_cases(100..110, &[200, 1000], false);
-    cases.extend(random_cases(200..210, &[200, 1000], true));
-    cases.extend(workload_cases(&[200, 1000, 4000], 12));
+    let mut cases: Vec<Case> = std::thread::scope(|scope| {
+        let steady = scope.spawn(|| random_cases(100..110, &[200, 1000], false));
+        let bursts = scope.spawn(|| random_cases(200..210, &[200, 1000], true));
+        let public = scope.spawn(|| workload_cases(&[200, 1000, 4000], 12));
+        [steady, bursts, public].into_iter().flat_map(|part| part.join().expect("cases")).collect()
+    });
     // A share of nothing is easily covered.
     cases.retain(|case| case.got > 0.0 || case.value > 0.0);
     let share = judge(&cases);
