@@ -263,7 +263,7 @@ pub fn advise_on(system: &System, wish: &Wish) -> Advice {
         advice.baselines = baselines(schema, trace, partitions);
         return advice;
     };
-    advice.aside = sought.aside(partitions, &found_contexts.cross_cutting, &best);
+    advice.aside = sought.aside(partitions, &found_contexts.added_along, &best);
     sought.fill(&mut advice, partitions, best, rest);
     advice
 }

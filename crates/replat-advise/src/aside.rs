@@ -1,21 +1,14 @@
 //! What would be if tables that everybody writes along, such as an outbox or an audit trail, were left aside: each partition
 //! can have one of its own, since a row of it belongs to the transaction that writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::{Candidate, Task};
 use crate::explain::Placing;
-use crate::measure::share;
 use crate::schema::TableId;
-use crate::trace::{Access, Op, Trace};
 
 /// A share of crossing transactions below which nothing is worth being left aside for. It has to fall by as much, too.
 const CROSS_MIN: f64 = 0.05;
-
-/// Of the transactions that need a table along with others, so many only add to it.
-const ADDED_MIN: f64 = 0.9;
 
 /// Designs are sought a second time for systems of so many tables at most.
 const TABLES_MAX: usize = 200;
@@ -35,28 +28,9 @@ pub struct Aside {
     pub otherwise: Vec<(String, Placing)>,
 }
 
-/// Those of `tables` that are nearly always just added to where they are needed along with others: a row that several
-/// transactions change belongs to none of them.
-fn added_to(trace: &Trace, tables: &[TableId]) -> Vec<TableId> {
-    let mut counts: BTreeMap<TableId, (u64, u64)> = BTreeMap::new();
-    for transaction in &trace.transactions {
-        let accesses = trace.accesses_of(transaction);
-        let touched: BTreeSet<TableId> = accesses.iter().map(|access| access.table).collect();
-        for table in tables.iter().filter(|table| touched.len() > 1 && touched.contains(table)) {
-            let is_added = |access: &Access| access.table != *table || access.op == Op::Insert;
-            let counts = counts.entry(*table).or_default();
-            counts.0 += u64::from(accesses.iter().all(is_added));
-            counts.1 += 1;
-        }
-    }
-    let is_added = |id: &TableId| counts.get(id).is_some_and(|(added, all)| share(*added, *all) >= ADDED_MIN);
-    tables.iter().copied().filter(is_added).collect()
-}
-
-/// What leaving cross-cutting `tables` aside comes to, if it pays; `best` is the best design with them.
+/// What leaving `tables` aside comes to, to which many only add, if it pays; `best` is the best design with them.
 pub(crate) fn aside(task: &Task<'_>, tables: &[TableId], best: &Candidate) -> Option<Aside> {
     let schema = task.schema;
-    let tables = &added_to(task.trace, tables);
     let worth_it = best.metrics.cross_partition_share > CROSS_MIN && schema.tables.len() <= TABLES_MAX;
     if tables.is_empty() || !worth_it {
         return None;

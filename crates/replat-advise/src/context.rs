@@ -1,11 +1,14 @@
 //! Bounded contexts: tables that are worked on together, and apart from others.
 
+mod cutting;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::cutting::{added_along, cross_cutting, give_back};
 use crate::related::Related;
 use crate::schema::{Schema, TableId};
 use crate::search::Dice;
-use crate::trace::Trace;
+use crate::trace::{Op, Trace};
 
 /// A write binds tables twice as much as a read: reads can be served by a copy.
 const WRITE_WEIGHT: f64 = 2.0;
@@ -16,22 +19,6 @@ const REFERENCE_WEIGHT: f64 = 0.05;
 
 /// Two contexts are one if this share of the transactions that write to the lesser writes to the other as well.
 const ONE_UNIT_MIN: f64 = 0.5;
-
-/// A table is cross-cutting if no context has more than this share of its bonds…
-const DEDICATED_MIN: f64 = 0.6;
-
-/// …so many contexts, at least, have a tenth of them each…
-const CUTS_MIN: usize = 3;
-
-/// …and if nearly all that needs it along with other tables writes to it, as to an outbox, or nearly nothing does, as to
-/// a list of countries. What some change and others look at is what the work is about, and belongs somewhere.
-const ALONG_MIN: f64 = 0.9;
-
-/// A table that was taken out goes back to the context that has so much of its bonds once contexts are merged.
-const BACK_MIN: f64 = 0.9;
-
-/// So many times tables are taken out that are cross-cutting; the last time all that still are.
-const CUTS_ROUNDS: usize = 4;
 
 /// A table is on its own if so much of what touches it touches nothing else of its context, and no key refers to either.
 const ON_ITS_OWN_MIN: f64 = 0.8;
@@ -49,6 +36,8 @@ pub struct Contexts {
     pub groups: Groups,
     /// Tables that many contexts need along with their own, such as an outbox or an audit trail; in no group.
     pub cross_cutting: Vec<TableId>,
+    /// Those of them that are only added to, so that a row belongs to the transaction that writes it.
+    pub added_along: Vec<TableId>,
     /// The share of transactions that touch more than one context.
     pub crossing: f64,
     /// The share of transactions that write to more than one.
@@ -80,10 +69,12 @@ pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
     found.retain(|other| *other != groups);
     let (crossing, writes_crossing) = shares(&groups, &seen);
     let grouped: BTreeSet<TableId> = groups.iter().flatten().copied().collect();
-    let is_grouped = |id: &TableId| grouped.contains(id);
+    let cross_cutting: Vec<TableId> = cross_cutting.difference(&grouped).copied().collect();
+    let added_along = added_along(&seen);
     Contexts {
         groups,
-        cross_cutting: cross_cutting.into_iter().filter(|id| !is_grouped(id)).collect(),
+        added_along: cross_cutting.iter().copied().filter(|id| added_along.contains(id)).collect(),
+        cross_cutting,
         crossing,
         writes_crossing,
         alternatives: found,
@@ -92,16 +83,27 @@ pub fn contexts(schema: &Schema, trace: &Trace) -> Contexts {
 
 /// The tables of one kind of transaction, and how often it was seen.
 struct Seen {
-    tables: BTreeMap<TableId, bool>,
+    tables: BTreeMap<TableId, Use>,
     count: u64,
 }
 
+/// What a transaction does with a table.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    /// It writes to it.
+    writes: bool,
+    /// It reads, changes or removes rows that are there.
+    looks: bool,
+}
+
 fn seen(trace: &Trace) -> Vec<Seen> {
-    let mut all: BTreeMap<BTreeMap<TableId, bool>, u64> = BTreeMap::new();
+    let mut all: BTreeMap<BTreeMap<TableId, Use>, u64> = BTreeMap::new();
     for transaction in &trace.transactions {
         let mut tables = BTreeMap::new();
         for access in trace.accesses_of(transaction) {
-            *tables.entry(access.table).or_insert(false) |= access.op.writes();
+            let own: &mut Use = tables.entry(access.table).or_default();
+            own.writes |= access.op.writes();
+            own.looks |= access.op != Op::Insert;
         }
         *all.entry(tables).or_default() += 1;
     }
@@ -121,7 +123,7 @@ impl Bonds {
         let mut weight = vec![vec![0.0; tables.len()]; tables.len()];
         for kind in seen {
             let present: Vec<(usize, bool)> =
-                kind.tables.iter().filter_map(|(id, writes)| Some((*place.get(id)?, *writes))).collect();
+                kind.tables.iter().filter_map(|(id, own)| Some((*place.get(id)?, own.writes))).collect();
             // A transaction has one bond to give for each of its tables, however many they are.
             let others = present.len().saturating_sub(1).max(1) as f64;
             for (n, (a, a_writes)) in present.iter().enumerate() {
@@ -252,67 +254,6 @@ fn move_nodes(weight: &[Vec<f64>], resolution: f64, dice: &mut Dice) -> Vec<usiz
     }
 }
 
-/// Tables whose bonds go to many groups and belong to none. The worst ones are taken out first: beside an outbox and an audit
-/// trail, tables that are written along with those only seem to belong to many.
-fn cross_cutting(related: &Related, seen: &[Seen]) -> BTreeSet<TableId> {
-    let along = along(seen);
-    let mut found = BTreeSet::new();
-    for round in 1..=CUTS_ROUNDS {
-        let bonds = Bonds::of(related, seen, &found);
-        let mut undedicated = undedicated(&bonds, &bonds.groups(1.0));
-        undedicated.retain(|(_, id)| along.contains(id));
-        if undedicated.is_empty() {
-            break;
-        }
-        let count = if round == CUTS_ROUNDS { undedicated.len() } else { undedicated.len().div_ceil(3) };
-        found.extend(undedicated.into_iter().take(count).map(|(_, id)| id));
-    }
-    found
-}
-
-/// Tables that are nearly always written to, or nearly never, where they are needed along with others.
-fn along(seen: &[Seen]) -> BTreeSet<TableId> {
-    let mut counts: BTreeMap<TableId, (u64, u64)> = BTreeMap::new();
-    for kind in seen.iter().filter(|kind| kind.tables.len() > 1) {
-        for (id, writes) in &kind.tables {
-            let counts = counts.entry(*id).or_default();
-            counts.0 += if *writes { kind.count } else { 0 };
-            counts.1 += kind.count;
-        }
-    }
-    let is_along = |(writing, all): (u64, u64)| {
-        let share = crate::measure::share(writing, all);
-        share >= ALONG_MIN || share <= 1.0 - ALONG_MIN
-    };
-    counts.into_iter().filter(|(_, counts)| is_along(*counts)).map(|(id, _)| id).collect()
-}
-
-/// Tables no group of which has most of their bonds, each with the share of the one that has most; the least first.
-fn undedicated(bonds: &Bonds, groups: &Groups) -> Vec<(f64, TableId)> {
-    let mut of = BTreeMap::new();
-    for (number, group) in groups.iter().enumerate() {
-        of.extend(group.iter().map(|id| (*id, number)));
-    }
-    let mut found = Vec::new();
-    for (place, id) in bonds.tables.iter().enumerate() {
-        let mut share = vec![0.0; groups.len()];
-        for (other, bond) in bonds.weight[place].iter().enumerate() {
-            share[of[&bonds.tables[other]]] += bond;
-        }
-        let all: f64 = share.iter().sum();
-        if all <= 0.0 {
-            continue;
-        }
-        let most = share.iter().copied().fold(0.0, f64::max) / all;
-        let cuts = share.iter().filter(|s| **s >= 0.1 * all).count();
-        if most < DEDICATED_MIN && cuts >= CUTS_MIN {
-            found.push((most, *id));
-        }
-    }
-    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    found
-}
-
 /// Groups that are one transactional unit are made one: what is committed together cannot be moved apart.
 fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Groups {
     loop {
@@ -326,7 +267,7 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
             let written: BTreeSet<usize> = kind
                 .tables
                 .iter()
-                .filter(|(id, writes)| **writes && !without.contains(id))
+                .filter(|(id, own)| own.writes && !without.contains(id))
                 .filter_map(|(id, _)| of.get(id).copied())
                 .collect();
             for a in &written {
@@ -349,27 +290,6 @@ fn merged(mut groups: Groups, seen: &[Seen], without: &BTreeSet<TableId>) -> Gro
         let joining = groups.remove(b);
         groups[a].extend(joining);
         groups[a].sort();
-    }
-}
-
-/// Tables that are needed along with one of the groups only, now that they are merged, go there.
-fn give_back(groups: &mut Groups, seen: &[Seen], taken: &BTreeSet<TableId>) {
-    let mut of = BTreeMap::new();
-    for (number, group) in groups.iter().enumerate() {
-        of.extend(group.iter().map(|id| (*id, number)));
-    }
-    for table in taken {
-        let mut along = vec![0.0; groups.len()];
-        for kind in seen.iter().filter(|kind| kind.tables.contains_key(table)) {
-            let others: Vec<usize> = kind.tables.keys().filter_map(|id| of.get(id).copied()).collect();
-            others.iter().for_each(|group| along[*group] += kind.count as f64 / others.len() as f64);
-        }
-        let all: f64 = along.iter().sum();
-        let own = along.iter().position(|along| all > 0.0 && *along >= BACK_MIN * all);
-        if let Some(own) = own {
-            groups[own].push(*table);
-            groups[own].sort();
-        }
     }
 }
 
@@ -405,7 +325,7 @@ fn shares(groups: &Groups, seen: &[Seen]) -> (f64, f64) {
     let (mut all, mut crossing, mut writing) = (0_u64, 0_u64, 0_u64);
     for kind in seen {
         let among = |only_writes: bool| -> BTreeSet<usize> {
-            let tables = kind.tables.iter().filter(|(_, writes)| **writes || !only_writes);
+            let tables = kind.tables.iter().filter(|(_, own)| own.writes || !only_writes);
             tables.filter_map(|(id, _)| of.get(id).copied()).collect()
         };
         all += kind.count;

@@ -254,6 +254,32 @@ fn what_some_read_and_others_change_is_needed_by_many_and_yet_not_cross_cutting(
     assert_eq!(contexts.groups.iter().filter(|group| group.contains(&"accounts".to_owned())).count(), 1);
 }
 
+#[test]
+fn an_outbox_and_an_audit_trail_bind_nothing_though_they_are_bound_to_each_other() {
+    const PAIRS: [[&str; 2]; 4] =
+        [["orders", "lines"], ["carts", "wishes"], ["parcels", "stops"], ["bills", "dues"]];
+    let mut dice = Dice(0x07b0);
+    let mut seen: Vec<Vec<Access<'_>>> = Vec::new();
+    for _ in 0..2_000 {
+        let [head, tail] = PAIRS[usize::try_from(dice.below(4)).expect("one of four")];
+        let one = vec![vec![dice.below(500)]];
+        let new = |dice: &mut Dice| vec![vec![dice.below(1 << 40)]];
+        seen.push(match dice.below(4) {
+            0 => vec![(head, 'u', "id", one.clone()), (tail, 'u', "id", one)],
+            _ => vec![
+                (head, 'u', "id", one),
+                ("outbox", 'i', "id", new(&mut dice)),
+                ("audit", 'i', "id", new(&mut dice)),
+            ],
+        });
+    }
+    let names = PAIRS.iter().flatten().chain(&["outbox", "audit"]);
+    let tables: Vec<Table<'_>> = names.map(|name| (*name, &["id"] as &[&str], 500)).collect();
+    let contexts = advice(&files(4, &tables, &seen)).contexts;
+    assert_eq!(contexts.cross_cutting, ["audit", "outbox"], "{contexts:#?}");
+    assert_eq!(contexts.groups.len(), 4, "{contexts:#?}");
+}
+
 /// Purchases that are read by themselves and written now and then.
 fn purchases(transactions: usize) -> Vec<Vec<Access<'static>>> {
     let mut dice = Dice(0xb07);
