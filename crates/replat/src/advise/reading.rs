@@ -1,6 +1,6 @@
 //! Reading evidence from disk: files and folders, plain or compressed.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -121,8 +121,11 @@ pub fn text(path: &Path) -> Result<Text, Failure> {
     let mut plain = Vec::new();
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let unpacked = MultiGzDecoder::new(&bytes[..]).take(TEXT_MAX + 1).read_to_end(&mut plain);
-        if let Err(e) = unpacked {
-            broken_off = Some(e.to_string());
+        match unpacked {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => broken_off = Some(e.to_string()),
+            // Of what is damaged somewhere, nobody knows which values are wrong.
+            Err(e) => return Err(unreadable(path, &format!("it is damaged: {e}"))),
+            Ok(_) => {}
         }
     } else {
         plain = bytes;

@@ -112,6 +112,12 @@ async fn bad_evidence_is_refused_with_its_reason_or_used_as_far_as_it_goes() {
     let workload = evidence("tatp/workload.json");
     let line = format!("advise keys -e {workload} trace.jsonl.gz");
     program.line(&line).await.succeeds().prints("ends early").prints("by s_id");
+    // One that is damaged within is not: nobody knows which values are wrong.
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x40;
+    file("trace.jsonl.gz", &damaged);
+    program.line(&line).await.fails("RP8001", 3).remarks("trace.jsonl.gz").remarks("damaged");
     // A design that speaks of what is not there.
     file("design.json", br#"{"partitions":4,"tables":{"nobody":{"mode":"single"}}}"#);
     file("nonsense.json", b"{}");
