@@ -49,7 +49,7 @@ pub struct Bond {
     pub share: f64,
     /// The share that write to both.
     pub writes: f64,
-    /// Whether the two are of different contexts.
+    /// Whether the two are of different contexts; a table that is cross-cutting is of none.
     pub cut: bool,
 }
 
@@ -212,7 +212,10 @@ pub fn graph(schema: &Schema, trace: &Trace, context: &BTreeMap<TableId, String>
         b,
         share: share(both, all),
         writes: share(writes, all),
-        cut: context.get(&order[a]) != context.get(&order[b]),
+        cut: match (context.get(&order[a]), context.get(&order[b])) {
+            (Some(of_a), Some(of_b)) => of_a != of_b,
+            _ => false,
+        },
     });
     Graph { tables: dots.collect(), bonds: bonds.collect(), left_out }
 }

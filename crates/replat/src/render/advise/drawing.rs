@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::f64::consts::{PI, TAU};
 
-use replat_advise::report::{Dot, Graph, LeafLoad, Matrix, TreeMap};
+use replat_advise::report::{Bond, Dot, Graph, LeafLoad, Matrix, TreeMap};
 
 use super::page::safe;
 use super::story::percent;
 use crate::render::{count, counted};
 
-/// So many bonds are drawn at most, the strongest.
+/// So many bonds are drawn at most, the strongest…
 const BONDS_MAX: usize = 160;
+
+/// …and so many of those of cross-cutting tables.
+const BONDS_OF_ALL_MAX: usize = 40;
 
 /// A picture and what it shows in words.
 pub type Drawn = (String, String);
@@ -79,14 +82,20 @@ pub fn graph(graph: &Graph) -> Drawn {
     let point = |n: usize, r: f64| (cx + r * angle[n].cos(), cy + r * angle[n].sin());
     let mut inside = String::new();
     let mut bonds: Vec<_> = graph.bonds.iter().filter(|bond| bond.share > 0.0).collect();
-    bonds.sort_by(|a, b| b.share.total_cmp(&a.share));
-    let strongest = bonds.first().map_or(1.0, |bond| bond.share);
-    for bond in bonds.iter().take(BONDS_MAX) {
+    // What cross-cutting tables are bound to says little: it lies under the rest.
+    let is_of_all = |bond: &Bond| [bond.a, bond.b].iter().any(|place| graph.tables[*place].context.is_none());
+    bonds.sort_by(|a, b| is_of_all(a).cmp(&is_of_all(b)).then(b.share.total_cmp(&a.share)));
+    let strongest = bonds.iter().map(|bond| bond.share).fold(0.0, f64::max);
+    let (over, under) = bonds.split_at(bonds.partition_point(|bond| !is_of_all(bond)));
+    for bond in under.iter().take(BONDS_OF_ALL_MAX).chain(over.iter().take(BONDS_MAX)) {
         let ((ax, ay), (bx, by)) = (point(bond.a, radius), point(bond.b, radius));
         let broad = 0.6 + 6.0 * (bond.share / strongest).sqrt();
-        let (colour, dashes) = match bond.cut {
-            true => ("var(--cut)".to_owned(), " stroke-dasharray=\"7 5\""),
-            false => (palette.colour(graph.tables[bond.a].context.as_ref()), ""),
+        let (colour, dashes) = if bond.cut {
+            ("var(--cut)".to_owned(), " stroke-dasharray=\"7 5\"")
+        } else if is_of_all(bond) {
+            ("var(--line)".to_owned(), " stroke-dasharray=\"2 4\"")
+        } else {
+            (palette.colour(graph.tables[bond.a].context.as_ref()), "")
         };
         let (a, b) = (&graph.tables[bond.a].table, &graph.tables[bond.b].table);
         let told =
@@ -124,6 +133,10 @@ pub fn graph(graph: &Graph) -> Drawn {
             format!("{a} and {b} ({})", percent(bond.share))
         })
         .collect();
+    let of_all = match graph.tables.iter().any(|dot| dot.context.is_none()) {
+        true => ", dotted ones to tables that are cross-cutting",
+        false => "",
+    };
     let across = match cut.is_empty() {
         true => "no bond is cut".to_owned(),
         false => format!("the strongest bonds that are cut: {}", cut.join(", ")),
@@ -133,8 +146,8 @@ pub fn graph(graph: &Graph) -> Drawn {
         n => format!(" {} with less traffic left out.", counted(n, "table is", "tables are")),
     };
     let words = format!(
-        "Tables by context; lines bind tables that transactions use together, broad ones often, dashed ones across contexts: \
-         {across}.{left_out}"
+        "Tables by context; lines bind tables that transactions use together, broad ones often, dashed ones across \
+         contexts{of_all}: {across}.{left_out}"
     );
     (svg(width, height, "Contexts and the bonds between their tables", &words, &inside), words)
 }
