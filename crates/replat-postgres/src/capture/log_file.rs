@@ -26,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PIECE: i64 = 1 << 20;
 /// How long what was logged before the end may take to come.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A server that goes away answers with an error before the connection ends, which takes so long at most…
+const CLOSED_MAX: Duration = Duration::from_secs(2);
+/// …and is looked at so often.
+const CLOSED_EVERY: Duration = Duration::from_millis(10);
 /// The server writes its log in its own time: after the end, it is looked at until it has not grown for so many looks.
 const QUIET_LOOKS: u32 = 2;
 
@@ -241,7 +245,12 @@ impl Following {
     /// Whether the connection, if it is lost, could be made again before the end.
     async fn is_made_again(&mut self, info: &ConnInfo, end: &mut watch::Receiver<bool>) -> bool {
         let Place::Server { client, .. } = &mut self.place else { return false };
-        if !client.is_closed() {
+        let closed = async {
+            while !client.is_closed() {
+                tokio::time::sleep(CLOSED_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(CLOSED_MAX, closed).await.is_err() {
             return false;
         }
         loop {
