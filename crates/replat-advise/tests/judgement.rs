@@ -283,4 +283,8 @@ fn a_capacity_makes_as_many_partitions_as_leave_each_room() {
         last = design.partitions;
     }
     assert_eq!(last, 1);
+    // A server that can do next to nothing would need more than there can be, and that is said.
+    let advice = advise_on(&system, &Wish { capacity: Some(0.01), ..Wish::default() });
+    assert_eq!(advice.partitions_by, PartitionsBy::Most);
+    assert_eq!(advice.design.expect("a design").partitions, 1024);
 }
